@@ -1,0 +1,1 @@
+"""The only sockets a verification may open."""

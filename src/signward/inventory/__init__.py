@@ -1,0 +1,1 @@
+"""Walking trees, classifying files, opening containers, caching verdicts."""

@@ -1,0 +1,1 @@
+"""What is accepted: rules, switches and the one `evaluate` function."""

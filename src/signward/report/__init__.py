@@ -1,0 +1,1 @@
+"""Verdicts turned into text, JSON, CSV, SARIF and HTML."""

@@ -1,0 +1,1 @@
+"""What Signward does: the only modules that join the stages."""

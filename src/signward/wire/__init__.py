@@ -1,0 +1,1 @@
+"""Bounded readers and writers of bytes that several formats share."""
