@@ -1,3 +1,3 @@
-"""Signward: who signed this code, does that still count, and may it run here?"""
+"""Signward tells who signed a piece of code, whether that still counts, and whether it may run."""
 
 __version__ = "0.1.0.dev0"

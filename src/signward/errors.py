@@ -1,0 +1,88 @@
+"""The exception tree.
+
+::
+
+    SignwardError
+    ├── BadInputError            the bytes are at fault; carries a Finding
+    │   ├── MalformedError       they break their format
+    │   └── LimitError           they exceed a named bound
+    ├── UnreadableError          the path is at fault: absent, no file, changing
+    ├── EvidenceError            a store, CRL, OCSP answer or option file is at fault
+    └── NotAcceptedError         raised by `verify`; carries the verdict
+        ├── RejectedError
+        └── IndeterminateError
+"""
+
+from __future__ import annotations
+
+from signward.findings import Code, Effect, Finding
+
+
+class SignwardError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class BadInputError(SignwardError):
+    """Untrusted bytes could not be used; ``finding`` says what and where."""
+
+    code = Code.MALFORMED
+
+    def __init__(
+        self,
+        subject: str,
+        found: str,
+        required: str,
+        clause: str = "",
+        *,
+        offset: int | None = None,
+        hint: str = "",
+    ) -> None:
+        self.finding = Finding(
+            code=self.code,
+            effect=Effect.REJECT,
+            subject=subject,
+            found=found,
+            required=required,
+            clause=clause,
+            hint=hint,
+            offset=offset,
+        )
+        super().__init__(str(self.finding))
+
+
+class MalformedError(BadInputError):
+    """The bytes break the rules of their own format."""
+
+
+class LimitError(BadInputError):
+    """The bytes ask for more than a named bound allows."""
+
+    code = Code.LIMIT_EXCEEDED
+
+
+class UnreadableError(SignwardError):
+    """A path could not be read to the end; ``finding`` says why."""
+
+    def __init__(self, finding: Finding) -> None:
+        self.finding = finding
+        super().__init__(str(finding))
+
+
+class EvidenceError(SignwardError):
+    """Something the caller supplied (anchor, CRL, OCSP answer, catalog) is unusable."""
+
+
+class NotAcceptedError(SignwardError):
+    """`verify` did not accept; ``verdict`` is the whole answer."""
+
+    def __init__(self, verdict: object, message: str) -> None:
+        self.verdict = verdict
+        super().__init__(message)
+
+
+class RejectedError(NotAcceptedError):
+    """The verdict is REJECTED."""
+
+
+class IndeterminateError(NotAcceptedError):
+    """The verdict is INDETERMINATE."""

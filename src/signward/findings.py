@@ -1,0 +1,161 @@
+"""Findings: one fact each, with the code that names it and the effect it has.
+
+A finding says what was found, what was required, where, and which clause of
+which standard asks for it.  Its *effect* is decided where the finding is made,
+under the named policy values in force there; the outcome of a verdict is the
+worst effect among its findings and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class Effect(StrEnum):
+    """What a finding does to the outcome, from harmless to fatal."""
+
+    NOTE = "note"
+    WARN = "warn"
+    UNKNOWN = "unknown"
+    REJECT = "reject"
+
+
+class Code(StrEnum):
+    """Stable cause codes.  Renaming one breaks callers: add, never rename."""
+
+    # What the bytes are
+    UNSIGNED = "unsigned"
+    UNSUPPORTED_KIND = "unsupported-kind"
+    MALFORMED = "malformed"
+    LIMIT_EXCEEDED = "limit-exceeded"
+    AMBIGUOUS = "ambiguous"
+    UNREADABLE = "unreadable"
+    NOT_A_FILE = "not-a-file"
+    CHANGED_WHILE_READ = "changed-while-read"
+    # Integrity
+    DIGEST_MISMATCH = "digest-mismatch"
+    PAGE_HASH_MISMATCH = "page-hash-mismatch"
+    SLOT_MISSING = "slot-missing"
+    UNCOVERED_CONTENT = "uncovered-content"
+    SIGNATURE_MISMATCH = "signature-mismatch"
+    ATTRIBUTE_RULE = "attribute-rule"
+    ALGORITHM_INCONSISTENT = "algorithm-inconsistent"
+    UNSUPPORTED_ALGORITHM = "unsupported-algorithm"
+    KEY_MISSING = "key-missing"
+    UNAUTHENTICATED_DATA = "unauthenticated-data"
+    CHECKSUM_MISMATCH = "checksum-mismatch"
+    LEFTOVER_SIGNATURE = "leftover-signature"
+    NOT_DER = "not-der"
+    # Algorithms
+    WEAK_DIGEST = "weak-digest"
+    WEAK_KEY = "weak-key"
+    EXPLICIT_CURVE = "explicit-curve"
+    NOT_QUANTUM_SAFE = "not-quantum-safe"
+    # Certification path
+    NO_PATH = "no-path"
+    UNTRUSTED_ROOT = "untrusted-root"
+    DISTRUSTED = "distrusted"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not-yet-valid"
+    CERTIFICATE_MALFORMED = "certificate-malformed"
+    CERTIFICATE_SIGNATURE = "certificate-signature"
+    BASIC_CONSTRAINTS = "basic-constraints"
+    PATH_LENGTH = "path-length"
+    NAME_CHAINING = "name-chaining"
+    NAME_CONSTRAINTS = "name-constraints"
+    CERTIFICATE_POLICY = "certificate-policy"
+    CRITICAL_EXTENSION = "critical-extension"
+    WRONG_USAGE = "wrong-usage"
+    # Time
+    TIMESTAMP_UNTRUSTED = "timestamp-untrusted"
+    TIMESTAMP_MISMATCH = "timestamp-mismatch"
+    TIMESTAMP_USAGE = "timestamp-usage"
+    TIMESTAMP_REVOKED = "timestamp-revoked"
+    TIMESTAMP_MALFORMED = "timestamp-malformed"
+    TIMESTAMP_AFTER_EXPIRY = "timestamp-after-expiry"
+    TIMESTAMP_IN_FUTURE = "timestamp-in-future"
+    LIFETIME_SIGNING = "lifetime-signing"
+    NO_PROVEN_TIME = "no-proven-time"
+    # Revocation
+    REVOKED = "revoked"
+    REVOCATION_UNKNOWN = "revocation-unknown"
+    SIGNED_BEFORE_REVOCATION = "signed-before-revocation"
+    REVOCATION_EVIDENCE = "revocation-evidence"
+    # Policy
+    PUBLISHER_MISMATCH = "publisher-mismatch"
+    STAGE_NOT_REACHED = "stage-not-reached"
+    BY_CATALOG = "by-catalog"
+    WEAKER_SIGNATURE = "weaker-signature"
+    EMPTY_POLICY = "empty-policy"
+
+
+WINDOWS_NAMES: dict[Code, str] = {
+    Code.UNSIGNED: "TRUST_E_NOSIGNATURE",
+    Code.UNSUPPORTED_KIND: "TRUST_E_SUBJECT_FORM_UNKNOWN",
+    Code.DIGEST_MISMATCH: "TRUST_E_BAD_DIGEST",
+    Code.PAGE_HASH_MISMATCH: "TRUST_E_BAD_DIGEST",
+    Code.SIGNATURE_MISMATCH: "NTE_BAD_SIGNATURE",
+    Code.ATTRIBUTE_RULE: "CRYPT_E_AUTH_ATTR_MISSING",
+    Code.UNSUPPORTED_ALGORITHM: "CRYPT_E_UNKNOWN_ALGO",
+    Code.KEY_MISSING: "CRYPT_E_SIGNER_NOT_FOUND",
+    Code.NO_PATH: "CERT_E_CHAINING",
+    Code.UNTRUSTED_ROOT: "CERT_E_UNTRUSTEDROOT",
+    Code.DISTRUSTED: "TRUST_E_EXPLICIT_DISTRUST",
+    Code.EXPIRED: "CERT_E_EXPIRED",
+    Code.NOT_YET_VALID: "CERT_E_EXPIRED",
+    Code.TIMESTAMP_AFTER_EXPIRY: "CERT_E_EXPIRED",
+    Code.LIFETIME_SIGNING: "CERT_E_EXPIRED",
+    Code.CERTIFICATE_MALFORMED: "CERT_E_MALFORMED",
+    Code.CERTIFICATE_SIGNATURE: "TRUST_E_CERT_SIGNATURE",
+    Code.BASIC_CONSTRAINTS: "TRUST_E_BASIC_CONSTRAINTS",
+    Code.PATH_LENGTH: "CERT_E_PATHLENCONST",
+    Code.NAME_CONSTRAINTS: "CERT_E_INVALID_NAME",
+    Code.CERTIFICATE_POLICY: "CERT_E_INVALID_POLICY",
+    Code.CRITICAL_EXTENSION: "CERT_E_CRITICAL",
+    Code.WRONG_USAGE: "CERT_E_WRONG_USAGE",
+    Code.REVOKED: "CERT_E_REVOKED",
+    Code.REVOCATION_UNKNOWN: "CERT_E_REVOCATION_FAILURE",
+    Code.TIMESTAMP_UNTRUSTED: "TRUST_E_TIME_STAMP",
+    Code.TIMESTAMP_MISMATCH: "TRUST_E_TIME_STAMP",
+    Code.TIMESTAMP_USAGE: "TRUST_E_TIME_STAMP",
+    Code.TIMESTAMP_REVOKED: "TRUST_E_TIME_STAMP",
+    Code.TIMESTAMP_MALFORMED: "TRUST_E_TIME_STAMP",
+}
+"""The name WinVerifyTrust's caller would know (winerror.h), where one exists."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One fact about one subject.
+
+    ``subject`` says where ("signature 1", "certificate CN=...", "page 3"),
+    ``clause`` which document and section asks for what was required, and
+    ``offset`` (bytes from the start of the artifact) where it lies, if known.
+    """
+
+    code: Code
+    effect: Effect
+    subject: str
+    found: str
+    required: str
+    clause: str = ""
+    hint: str = ""
+    offset: int | None = None
+
+    def __str__(self) -> str:
+        """Return ``subject: found X, required Y (clause)`` and a hint line."""
+        clause = f" ({self.clause})" if self.clause else ""
+        place = f" at offset {self.offset}" if self.offset is not None else ""
+        text = f"{self.subject}: found {self.found}{place}, required {self.required}{clause}"
+        return f"{text}\nhint: {self.hint}" if self.hint else text
+
+    def with_effect(self, effect: Effect) -> Finding:
+        """Return the same fact with another effect."""
+        return replace(self, effect=effect)
+
+
+def worst(findings: tuple[Finding, ...] | list[Finding]) -> Effect:
+    """Return the gravest effect among ``findings``; NOTE when there are none."""
+    gravity = list(Effect)
+    return max((f.effect for f in findings), key=gravity.index, default=Effect.NOTE)

@@ -1,0 +1,358 @@
+"""The trust states: what is known at each stage, as types.
+
+Each state has ONE producer (named in its docstring and held by
+``tests/architecture``).  Code that needs an intact signature takes an
+:class:`IntactSignature`; it cannot be handed a claimed one.
+
+All instants are aware UTC datetimes, all digests raw bytes, all certificates
+DER (X.690) as found in the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from signward.findings import Code, Finding
+
+
+class Hasher(Protocol):
+    """What a ``hashlib`` object offers to a reader that feeds it."""
+
+    def update(self, data: memoryview, /) -> None:
+        """Absorb ``data``."""
+
+
+class Source(Protocol):
+    """Bytes of known length and nothing more.  Producer: ``wire``."""
+
+    @property
+    def name(self) -> str:
+        """The path or member name, for messages only."""
+
+    @property
+    def length(self) -> int:
+        """Length in bytes, fixed when the source was opened."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return exactly ``size`` bytes at ``offset`` or raise ``MalformedError``."""
+
+    def feed(self, ranges: Iterable[tuple[int, int]], hashers: Sequence[Hasher]) -> None:
+        """Stream each ``(start, end)`` range through every hasher, in one pass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """One named part of an artifact and the digest that speaks for it."""
+
+    name: str
+    algorithm: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Algorithm:
+    """A signature algorithm: ``scheme`` plus what it needs.
+
+    ``scheme`` is ``rsa-pkcs1v15``, ``rsa-pss``, ``ecdsa``, ``dsa``, ``ed25519``,
+    ``ed448``, ``ml-dsa-44``, ``ml-dsa-65`` or ``ml-dsa-87``; ``digest`` a hashlib
+    name, or empty when the scheme hashes for itself.
+    """
+
+    scheme: str
+    digest: str = ""
+    mgf_digest: str = ""
+    salt_length: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.scheme}/{self.digest}" if self.digest else self.scheme
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """A digest claimed over bytes that the envelope itself carries."""
+
+    name: str
+    algorithm: str
+    data: bytes
+    digest: bytes
+    clause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerId:
+    """How an envelope names its signer: issuer and serial, or a key identifier."""
+
+    issuer: bytes = b""
+    serial: int = 0
+    key_id: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """One signed or unsigned attribute: dotted OID and raw DER/BER values."""
+
+    oid: str
+    values: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedTimestamp:
+    """A countersignature or RFC 3161 token as it claims to be.  Producer: ``envelopes``.
+
+    ``imprint`` is compared with the digest of ``subject_value`` (the signature
+    value it must speak for); ``signature`` is the token's own signature, or None
+    where the token could not be read (``findings`` says why).
+    """
+
+    kind: str
+    signature: ClaimedSignature | None
+    claimed_time: datetime | None
+    imprint: Binding | None
+    accuracy_seconds: float = 0.0
+    policy: str = ""
+    serial: int = 0
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedSignature:
+    """A signature that parses; everything in it is a claim.  Producer: ``envelopes``.
+
+    ``slots`` are the claimed digests of the artifact's parts, ``bindings`` those
+    over bytes inside the envelope; ``to_be_verified`` and ``value`` go to the key.
+    """
+
+    label: str
+    envelope: str
+    slots: tuple[Slot, ...]
+    bindings: tuple[Binding, ...]
+    algorithm: Algorithm
+    to_be_verified: bytes
+    value: bytes
+    claimed_signer: SignerId
+    claimed_certificates: tuple[bytes, ...]
+    claimed_crls: tuple[bytes, ...] = ()
+    claimed_ocsp: tuple[bytes, ...] = ()
+    claimed_time: datetime | None = None
+    content_type: str = ""
+    content: bytes = b""
+    signed_attributes: tuple[Attribute, ...] = ()
+    unsigned_attributes: tuple[Attribute, ...] = ()
+    timestamps: tuple[ClaimedTimestamp, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    raw: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """Bytes no slot reaches.  ``exempt`` cites the clause that exempts them, or is empty."""
+
+    start: int
+    end: int
+    what: str
+    exempt: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endorsement:
+    """A signed list's word about another file's digest."""
+
+    algorithm: str
+    digest: bytes
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedArtifact:
+    """Where content lies and which signatures are claimed over it.  Producer: ``formats``.
+
+    ``required`` names, per signature label, the slots that signature must carry.
+    ``layout`` belongs to the format that made it.
+    """
+
+    format: str
+    source: Source
+    signatures: tuple[ClaimedSignature, ...]
+    required: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    regions: tuple[Region, ...] = ()
+    endorsements: tuple[Endorsement, ...] = ()
+    facts: Mapping[str, str | int] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    layout: Any = None
+
+
+Wanted = frozenset[tuple[str, str]]
+"""``(slot name, digest algorithm)`` pairs asked of a format."""
+
+Manifest = Mapping[tuple[str, str], bytes]
+"""Digests a format computed, by ``(slot name, digest algorithm)``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntactTimestamp:
+    """A token whose imprint matches and whose value fits its key.  Producer: ``integrity``."""
+
+    claimed: ClaimedTimestamp
+    signature: IntactSignature
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntactSignature:
+    """Every slot recomputed, the value fits the key.  Producer: ``integrity``.
+
+    Who holds the key is not known yet.
+    """
+
+    claimed: ClaimedSignature
+    certificate: bytes
+    timestamps: tuple[IntactTimestamp, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenSignature:
+    """A signature that is not intact, or cannot be checked, and why.  Producer: ``integrity``."""
+
+    claimed: ClaimedSignature
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class X509Path:
+    """A certification path, leaf first, ending in a named anchor.  Producer: ``trust``."""
+
+    certificates: tuple[bytes, ...]
+    anchor: str
+    store: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenTime:
+    """The signature existed by ``instant``, says ``authority``.  Producer: ``trust``."""
+
+    instant: datetime
+    kind: str
+    authority: str
+    path: X509Path
+
+
+class Status(StrEnum):
+    """Three-valued revocation status; *unknown* is never *good*."""
+
+    GOOD = "good"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationStatus:
+    """What the evidence at hand says about one certificate.  Producer: ``trust``."""
+
+    status: Status
+    revoked_at: datetime | None = None
+    invalid_from: datetime | None = None
+    reason: str = ""
+    source: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedSignature:
+    """An intact signature with a basis, a usage and a time.  Producer: ``trust``.
+
+    Whether we want it is not known yet.  ``revocation`` runs along ``basis``,
+    leaf first, without the anchor.
+    """
+
+    intact: IntactSignature
+    basis: X509Path
+    judged_at: datetime
+    proven_time: ProvenTime | None
+    revocation: tuple[RevocationStatus, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UntrustedSignature:
+    """An intact signature that trust refused or could not settle.  Producer: ``trust``.
+
+    ``basis`` is the best path found, if any: who the signer *claims* to be.
+    """
+
+    intact: IntactSignature
+    basis: X509Path | None
+    judged_at: datetime
+    proven_time: ProvenTime | None
+    revocation: tuple[RevocationStatus, ...]
+    findings: tuple[Finding, ...]
+
+
+JudgedSignature = TrustedSignature | UntrustedSignature | BrokenSignature | IntactSignature
+
+
+class Outcome(StrEnum):
+    """The three outcomes; "cannot judge" is never "good" and never "bad"."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    INDETERMINATE = "indeterminate"
+
+
+class Stage(StrEnum):
+    """How far a judgement went: the three adjectives, one per stage."""
+
+    INTACT = "intact"
+    TRUSTED = "trusted"
+    ACCEPTED = "accepted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The whole answer about one artifact.  Producer: ``policy``.
+
+    ``cause`` is None exactly when the outcome is ACCEPTED (the asked ``stage``
+    was reached).  ``judged`` indexes the signature that decided, if one did.
+    """
+
+    subject: str
+    format: str
+    stage: Stage
+    outcome: Outcome
+    cause: Code | None
+    rule: str
+    at: datetime
+    signatures: tuple[JudgedSignature, ...]
+    judged: int | None
+    publisher: Publisher | None
+    findings: tuple[Finding, ...]
+    digests: Mapping[str, bytes] = field(default_factory=dict)
+    facts: Mapping[str, str | int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        raise TypeError("a Verdict has three outcomes: compare verdict.outcome")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publisher:
+    """The lasting identity of a *trusted* signer.  Producer: ``policy``.
+
+    ``identity`` is what two files of one publisher share whatever leaf signed
+    them: the subscriber EKU where the issuer names one, else the subject name.
+    """
+
+    name: str
+    identity: str
+    subject: str
+    subscriber_eku: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A verdict whose outcome is ACCEPTED: all that enforcing code takes.  Producer: ``verbs``."""
+
+    verdict: Verdict

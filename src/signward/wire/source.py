@@ -1,0 +1,196 @@
+"""Sources: untrusted bytes of known length, read with pread and never mapped.
+
+A mapped file that shrinks kills the process; a short pread is only an error.
+``fstat`` before and after tells whether the file changed while it was read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from signward.errors import MalformedError, UnreadableError
+from signward.findings import Code, Effect, Finding
+from signward.state import Hasher
+
+CHUNK = 256 * 1024
+"""Bytes hashed per read: large enough to hide the call, small enough for the cache."""
+
+WHOLE = 1024 * 1024
+"""Files up to this size are read in one call and kept while they are judged."""
+
+
+class Identity(NamedTuple):
+    """What must stay the same while a file is read, and what a cache keys on."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Identity:
+        """Return the identity in an ``os.stat_result``."""
+        return cls(
+            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        )
+
+
+class BytesSource:
+    """A source over bytes already in memory (a container's member, a small file)."""
+
+    __slots__ = ("_data", "length", "name")
+
+    def __init__(self, name: str, data: bytes) -> None:
+        self.name, self._data, self.length = name, data, len(data)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return exactly ``size`` bytes at ``offset`` or raise ``MalformedError``."""
+        _check_range(offset, size, self.length)
+        return self._data[offset : offset + size]
+
+    def feed(self, ranges: Iterable[tuple[int, int]], hashers: Sequence[Hasher]) -> None:
+        """Stream each ``(start, end)`` range through every hasher."""
+        view = memoryview(self._data)
+        for start, end in ranges:
+            _check_range(start, end - start, self.length)
+            for hasher in hashers:
+                hasher.update(view[start:end])
+
+
+class FileSource:
+    """A source over an open regular file, read with pread into a reused buffer."""
+
+    __slots__ = ("_buffer", "_fd", "_whole", "identity", "length", "name")
+
+    def __init__(self, name: str, fd: int, status: os.stat_result) -> None:
+        self.name, self._fd = name, fd
+        self.identity = Identity.of(status)
+        self.length = status.st_size
+        self._buffer: bytearray | None = None
+        self._whole = self._pread(0, self.length) if self.length <= WHOLE else None
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return exactly ``size`` bytes at ``offset`` or raise ``MalformedError``."""
+        _check_range(offset, size, self.length)
+        if self._whole is not None:
+            return self._whole[offset : offset + size]
+        return self._pread(offset, size)
+
+    def feed(self, ranges: Iterable[tuple[int, int]], hashers: Sequence[Hasher]) -> None:
+        """Stream each ``(start, end)`` range through every hasher, in one pass."""
+        if self._whole is not None:
+            BytesSource(self.name, self._whole).feed(ranges, hashers)
+            return
+        if self._buffer is None:
+            self._buffer = bytearray(CHUNK)
+        view = memoryview(self._buffer)
+        for start, end in ranges:
+            _check_range(start, end - start, self.length)
+            while start < end:
+                wanted = view[: min(CHUNK, end - start)]
+                count = os.preadv(self._fd, [wanted], start)
+                if count == 0:
+                    raise self._changed()
+                for hasher in hashers:
+                    hasher.update(wanted[:count])
+                start += count
+
+    def check_unchanged(self) -> None:
+        """Raise ``UnreadableError`` if the file changed since it was opened."""
+        if Identity.of(os.fstat(self._fd)) != self.identity:
+            raise self._changed()
+
+    def _pread(self, offset: int, size: int) -> bytes:
+        parts, position, end = [], offset, offset + size
+        while position < end:
+            part = os.pread(self._fd, end - position, position)
+            if not part:
+                raise self._changed()
+            parts.append(part)
+            position += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _changed(self) -> UnreadableError:
+        return UnreadableError(
+            Finding(
+                code=Code.CHANGED_WHILE_READ,
+                effect=Effect.UNKNOWN,
+                subject=self.name,
+                found="a file that changed while it was read",
+                required="the same bytes from the first read to the last",
+                hint="run again when nothing writes to it",
+            )
+        )
+
+
+def _check_range(offset: int, size: int, length: int) -> None:
+    if offset < 0 or size < 0 or offset + size > length:
+        raise MalformedError(
+            "artifact", f"a reference to {size} bytes", f"a range inside its {length} bytes",
+            offset=offset,
+        )  # fmt: skip
+
+
+@contextmanager
+def open_source(path: str | os.PathLike[str], name: str | None = None) -> Iterator[FileSource]:
+    """Open a regular file as a source; close it on leaving.
+
+    Raises ``UnreadableError`` for what is absent, not permitted, or no regular
+    file (a FIFO or device is never opened for blocking reads).
+    """
+    label = name or os.fspath(path)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except (OSError, ValueError) as error:
+        raise _unreadable(label, error) from None
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise _not_a_file(label, status.st_mode)
+        try:
+            yield FileSource(label, fd, status)
+        except OSError as error:
+            raise _unreadable(label, error) from None
+    finally:
+        os.close(fd)
+
+
+def _unreadable(label: str, error: Exception) -> UnreadableError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return UnreadableError(
+        Finding(
+            code=Code.UNREADABLE,
+            effect=Effect.UNKNOWN,
+            subject=label,
+            found=reason.lower(),
+            required="a file that can be read",
+            hint="check the path and its permissions",
+        )
+    )
+
+
+def _not_a_file(label: str, mode: int) -> UnreadableError:
+    kinds = {
+        stat.S_IFDIR: "a directory",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFCHR: "a character device",
+        stat.S_IFBLK: "a block device",
+        stat.S_IFSOCK: "a socket",
+    }
+    kind = kinds.get(stat.S_IFMT(mode), "a special file")
+    hint = "use `signward scan` for directories" if stat.S_ISDIR(mode) else ""
+    return UnreadableError(
+        Finding(
+            code=Code.NOT_A_FILE,
+            effect=Effect.UNKNOWN,
+            subject=label,
+            found=kind,
+            required="a regular file",
+            hint=hint,
+        )
+    )
