@@ -31,7 +31,7 @@ _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
 _KEY_CLASS = {
     "rsa-pkcs1v15": "RSAPublicKey",
     "rsa-pss": "RSAPublicKey",
-    "ecdsa": "EllipticCurvePublicKey",
+    "ecdsa": "ECPublicKey",
     "dsa": "DSAPublicKey",
     "ed25519": "Ed25519PublicKey",
     "ed448": "Ed448PublicKey",
@@ -72,7 +72,7 @@ def check_value(spki: bytes, algorithm: Algorithm, data: bytes, value: bytes) ->
     wanted = _KEY_CLASS.get(algorithm.scheme)
     if wanted is None or (algorithm.digest and algorithm.digest not in _HASHES):
         raise UnsupportedKeyError(f"signature algorithm {algorithm} is not supported")
-    if wanted not in {cls.__name__ for cls in type(key).__mro__} | {type(key).__name__}:
+    if type(key).__name__ != wanted:
         raise UnsupportedKeyError(f"a {type(key).__name__} cannot check {algorithm}")
     try:
         _verify(key, algorithm, data, value)
