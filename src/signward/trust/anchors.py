@@ -1,0 +1,244 @@
+"""Trust anchors: named stores of certificates we start from, and what limits each.
+
+An anchor is trusted because a named store says so, within the limits the store sets
+(usages, dates).  A store parses a certificate only when its name is asked for: the
+Microsoft list holds more than 500 and one verification needs three.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from signward.errors import BadInputError, EvidenceError
+from signward.findings import Code, Effect, Finding
+from signward.trust.x509 import Certificate, load_certificate, normalized_name
+from signward.wire import der
+
+MAX_STORE_OCTETS = 16 * 1024 * 1024
+"""Largest anchor file read; the Microsoft list as PEM has 1.2 MB."""
+
+MAX_ANCHORS = 5000
+"""Most certificates in one store; the Microsoft list has about 560."""
+
+_PEM_BLOCK = re.compile(
+    rb"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----([^-]*)-----END \1-----", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustAnchor:
+    """One trusted certificate and the limits its store sets.
+
+    ``usages`` are the EKUs (dotted) it is trusted for, None for any;
+    ``denied_usages`` those it has lost.  From ``disabled_from`` on nothing judged at
+    that instant or later is trusted; where ``disabled_usages`` is not None the date
+    speaks of those EKUs only.  Leaves issued (notBefore) at or after
+    ``no_issue_after`` are not trusted, or only not for ``no_issue_usages``.
+    Instants are aware UTC.
+    """
+
+    certificate: Certificate
+    name: str
+    store: str
+    usages: frozenset[str] | None = None
+    denied_usages: frozenset[str] = frozenset()
+    disabled_from: datetime | None = None
+    disabled_usages: frozenset[str] | None = None
+    no_issue_after: datetime | None = None
+    no_issue_usages: frozenset[str] | None = None
+
+    def objections(
+        self, eku: str | None, issued: datetime, at: datetime, clause: str = ""
+    ) -> tuple[Finding, ...]:
+        """Return why this anchor may not vouch for a leaf; empty when it may.
+
+        ``eku`` is the usage asked for (None: none in particular), ``issued`` the
+        leaf's notBefore, ``at`` the instant of judgement (the proven time if any).
+        """
+        found = (
+            _usage_objection(self, eku),
+            _date_objection(self, eku, at),
+            _issue_objection(self, eku, issued),
+        )
+        return tuple(
+            Finding(
+                code=Code.WRONG_USAGE if number == 0 else Code.DISTRUSTED,
+                effect=Effect.REJECT,
+                subject=f"trust anchor {self.name}",
+                found=text,
+                required=f"an anchor that store {self.store} trusts for this",
+                clause=clause or "wincrypt.h certificate properties",
+            )
+            for number, text in enumerate(found)
+            if text
+        )
+
+
+def _usage_objection(anchor: TrustAnchor, eku: str | None) -> str:
+    if eku is None:
+        return ""
+    if eku in anchor.denied_usages:
+        return f"usage {eku} withdrawn"
+    if anchor.usages is not None and eku not in anchor.usages:
+        return f"no trust for usage {eku}"
+    return ""
+
+
+def _date_objection(anchor: TrustAnchor, eku: str | None, at: datetime) -> str:
+    since, usages = anchor.disabled_from, anchor.disabled_usages
+    if since is None or at < since or (usages is not None and eku not in usages):
+        return ""
+    return f"disabled from {since:%Y-%m-%d}, judged at {at:%Y-%m-%d}"
+
+
+def _issue_objection(anchor: TrustAnchor, eku: str | None, issued: datetime) -> str:
+    since, usages = anchor.no_issue_after, anchor.no_issue_usages
+    if since is None or issued < since or (usages is not None and eku not in usages):
+        return ""
+    return f"no trust for certificates issued from {since:%Y-%m-%d}, this one is of {issued:%Y-%m-%d}"
+
+
+class TrustStore:
+    """A named set of trust anchors, indexed by subject and digest, parsed on demand.
+
+    ``digest`` (SHA-256) identifies the content for caches: it changes with any
+    certificate or limit.
+    """
+
+    __slots__ = ("_by_digest", "_by_name", "_made", "_make", "digest", "name")
+
+    def __init__(self, name: str, anchors: Iterable[TrustAnchor]) -> None:
+        made = {anchor.certificate.sha256: anchor for anchor in anchors}
+        identity = hashlib.sha256(repr(sorted(_limits(a) for a in made.values())).encode())
+        self._set(name, {d: a.certificate.der for d, a in made.items()}, identity.digest())
+        self._made = made
+
+    @classmethod
+    def lazy(
+        cls,
+        name: str,
+        ders: Mapping[bytes, bytes],
+        make: Callable[[bytes, bytes], TrustAnchor],
+        digest: bytes,
+    ) -> TrustStore:
+        """Return a store over ``ders`` (by SHA-256) whose anchors ``make(sha256, der)`` builds."""
+        store = cls.__new__(cls)
+        store._set(name, dict(ders), digest)
+        store._make = make
+        return store
+
+    def _set(self, name: str, ders: dict[bytes, bytes], digest: bytes) -> None:
+        self.name, self.digest, self._by_digest = name, digest, ders
+        self._by_name: dict[bytes, list[bytes]] | None = None
+        self._made: dict[bytes, TrustAnchor] = {}
+        self._make: Callable[[bytes, bytes], TrustAnchor] | None = None
+
+    def __len__(self) -> int:
+        return len(self._by_digest)
+
+    def __repr__(self) -> str:
+        return f"<TrustStore {self.name}, {len(self)} anchors>"
+
+    def by_subject(self, raw_name: bytes) -> tuple[TrustAnchor, ...]:
+        """Return the anchors whose subject equals ``raw_name`` (RFC 5280 7.1), if any."""
+        if self._by_name is None:
+            self._by_name = _subject_index(self._by_digest)
+        found = (self._anchor(d) for d in self._by_name.get(normalized_name(raw_name), ()))
+        return tuple(anchor for anchor in found if anchor)
+
+    def find(self, certificate: Certificate) -> TrustAnchor | None:
+        """Return the anchor that IS ``certificate`` (same SHA-256), or None."""
+        return self._anchor(certificate.sha256)
+
+    def anchors(self) -> tuple[TrustAnchor, ...]:
+        """Return every anchor that can be parsed (this parses them all)."""
+        return tuple(a for a in map(self._anchor, self._by_digest) if a)
+
+    def _anchor(self, digest: bytes) -> TrustAnchor | None:
+        if digest not in self._by_digest:
+            return None
+        if digest not in self._made and self._make is not None:
+            try:
+                self._made[digest] = self._make(digest, self._by_digest[digest])
+            except BadInputError:
+                del self._by_digest[digest]
+        return self._made.get(digest)
+
+
+def _limits(anchor: TrustAnchor) -> tuple[str, ...]:
+    """Return everything that makes an anchor what it is, in a form that sorts."""
+    sets = (anchor.usages, anchor.denied_usages, anchor.disabled_usages, anchor.no_issue_usages)
+    dates = (anchor.disabled_from, anchor.no_issue_after)
+    return (
+        anchor.certificate.sha256.hex(),
+        anchor.store,
+        *(repr(None if s is None else sorted(s)) for s in sets),
+        *map(str, dates),
+    )
+
+
+def _subject_index(ders: Mapping[bytes, bytes]) -> dict[bytes, list[bytes]]:
+    index: dict[bytes, list[bytes]] = {}
+    for digest, certificate in ders.items():
+        try:
+            index.setdefault(normalized_name(_subject(certificate)), []).append(digest)
+        except BadInputError:
+            continue
+    return index
+
+
+def _subject(certificate: bytes) -> bytes:
+    """Return the raw subject Name of a DER certificate, skipping all else (RFC 5280 4.1)."""
+    fields = der.parse(certificate, "certificate").fields("certificate", 3)[0].fields("TBS", 6)
+    return fields[5 if fields[0].tag == 0xA0 else 4].raw
+
+
+def store_from_certificates(name: str, ders: Sequence[bytes]) -> TrustStore:
+    """Return a store that trusts each DER certificate without limits.
+
+    Raises ``EvidenceError`` for one that cannot be parsed and for more than
+    ``MAX_ANCHORS``.
+    """
+    if len(ders) > MAX_ANCHORS:
+        raise EvidenceError(f"store {name}: {len(ders)} certificates, at most {MAX_ANCHORS}")
+    anchors = []
+    for number, certificate in enumerate(ders, 1):
+        try:
+            parsed = load_certificate(bytes(certificate))
+        except BadInputError as error:
+            raise EvidenceError(f"store {name}, certificate {number}: {error}") from None
+        label = parsed.common_name or parsed.subject_text
+        anchors.append(TrustAnchor(certificate=parsed, name=label, store=name))
+    return TrustStore(name, anchors)
+
+
+def store_from_pem(name: str, data: bytes) -> TrustStore:
+    """Return a store of the certificates in a PEM file or of one DER certificate.
+
+    PEM is RFC 7468; text between the blocks is ignored, other kinds of blocks too.
+    Raises ``EvidenceError`` when there is no certificate, or one is damaged.
+    """
+    if len(data) > MAX_STORE_OCTETS:
+        raise EvidenceError(f"store {name}: {len(data)} bytes, at most {MAX_STORE_OCTETS}")
+    if b"-----BEGIN " not in data:
+        if data[:1] != b"\x30":
+            raise EvidenceError(f"store {name}: neither PEM nor a DER certificate")
+        return store_from_certificates(name, [data])
+    ders = list(pem_certificates(name, data))
+    if not ders:
+        raise EvidenceError(f"store {name}: no certificate in this PEM file")
+    return store_from_certificates(name, ders)
+
+
+def pem_certificates(name: str, data: bytes) -> Iterable[bytes]:
+    """Yield the DER of each certificate block; ``EvidenceError`` for bad Base64."""
+    for match in _PEM_BLOCK.finditer(data):
+        try:
+            yield binascii.a2b_base64(match[2])
+        except binascii.Error as error:
+            raise EvidenceError(f"store {name}: damaged PEM block: {error}") from None
