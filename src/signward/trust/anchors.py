@@ -35,11 +35,10 @@ class TrustAnchor:
     """One trusted certificate and the limits its store sets.
 
     ``usages`` are the EKUs (dotted) it is trusted for, None for any;
-    ``denied_usages`` those it has lost.  From ``disabled_from`` on nothing judged at
-    that instant or later is trusted; where ``disabled_usages`` is not None the date
-    speaks of those EKUs only.  Leaves issued (notBefore) at or after
-    ``no_issue_after`` are not trusted, or only not for ``no_issue_usages``.
-    Instants are aware UTC.
+    ``denied_usages`` those it has lost, whatever the date.  Nothing judged at
+    ``disabled_from`` or later is trusted.  Leaves issued (notBefore) at or after
+    ``no_issue_after`` are not trusted, or only not for ``no_issue_usages`` where that
+    is not None.  Instants are aware UTC.
     """
 
     certificate: Certificate
@@ -48,7 +47,6 @@ class TrustAnchor:
     usages: frozenset[str] | None = None
     denied_usages: frozenset[str] = frozenset()
     disabled_from: datetime | None = None
-    disabled_usages: frozenset[str] | None = None
     no_issue_after: datetime | None = None
     no_issue_usages: frozenset[str] | None = None
 
@@ -62,7 +60,7 @@ class TrustAnchor:
         """
         found = (
             _usage_objection(self, eku),
-            _date_objection(self, eku, at),
+            _date_objection(self, at),
             _issue_objection(self, eku, issued),
         )
         return tuple(
@@ -89,9 +87,9 @@ def _usage_objection(anchor: TrustAnchor, eku: str | None) -> str:
     return ""
 
 
-def _date_objection(anchor: TrustAnchor, eku: str | None, at: datetime) -> str:
-    since, usages = anchor.disabled_from, anchor.disabled_usages
-    if since is None or at < since or (usages is not None and eku not in usages):
+def _date_objection(anchor: TrustAnchor, at: datetime) -> str:
+    since = anchor.disabled_from
+    if since is None or at < since:
         return ""
     return f"disabled from {since:%Y-%m-%d}, judged at {at:%Y-%m-%d}"
 
@@ -100,7 +98,7 @@ def _issue_objection(anchor: TrustAnchor, eku: str | None, issued: datetime) -> 
     since, usages = anchor.no_issue_after, anchor.no_issue_usages
     if since is None or issued < since or (usages is not None and eku not in usages):
         return ""
-    return f"no trust for certificates issued from {since:%Y-%m-%d}, this one is of {issued:%Y-%m-%d}"
+    return f"no trust for leaves issued from {since:%Y-%m-%d}, this one is of {issued:%Y-%m-%d}"
 
 
 class TrustStore:
@@ -172,7 +170,7 @@ class TrustStore:
 
 def _limits(anchor: TrustAnchor) -> tuple[str, ...]:
     """Return everything that makes an anchor what it is, in a form that sorts."""
-    sets = (anchor.usages, anchor.denied_usages, anchor.disabled_usages, anchor.no_issue_usages)
+    sets = (anchor.usages, anchor.denied_usages, anchor.no_issue_usages)
     dates = (anchor.disabled_from, anchor.no_issue_after)
     return (
         anchor.certificate.sha256.hex(),
