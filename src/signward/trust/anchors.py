@@ -1,8 +1,7 @@
 """Trust anchors: named stores of certificates we start from, and what limits each.
 
 An anchor is trusted because a named store says so, within the limits the store sets
-(usages, dates).  A store parses a certificate only when its name is asked for: the
-Microsoft list holds more than 500 and one verification needs three.
+(usages, dates).  ``authroot`` holds the store that Microsoft publishes.
 """
 
 from __future__ import annotations
@@ -10,14 +9,13 @@ from __future__ import annotations
 import binascii
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from signward.errors import BadInputError, EvidenceError
 from signward.findings import Code, Effect, Finding
 from signward.trust.x509 import Certificate, load_certificate, normalized_name
-from signward.wire import der
 
 MAX_STORE_OCTETS = 16 * 1024 * 1024
 """Largest anchor file read; the Microsoft list as PEM has 1.2 MB."""
@@ -102,39 +100,22 @@ def _issue_objection(anchor: TrustAnchor, eku: str | None, issued: datetime) -> 
 
 
 class TrustStore:
-    """A named set of trust anchors, indexed by subject and digest, parsed on demand.
+    """A named set of trust anchors, found by subject or by certificate.
 
     ``digest`` (SHA-256) identifies the content for caches: it changes with any
     certificate or limit.
     """
 
-    __slots__ = ("_by_digest", "_by_name", "_made", "_make", "digest", "name")
+    __slots__ = ("_by_digest", "_by_name", "digest", "name")
 
-    def __init__(self, name: str, anchors: Iterable[TrustAnchor]) -> None:
-        made = {anchor.certificate.sha256: anchor for anchor in anchors}
-        identity = hashlib.sha256(repr(sorted(_limits(a) for a in made.values())).encode())
-        self._set(name, {d: a.certificate.der for d, a in made.items()}, identity.digest())
-        self._made = made
-
-    @classmethod
-    def lazy(
-        cls,
-        name: str,
-        ders: Mapping[bytes, bytes],
-        make: Callable[[bytes, bytes], TrustAnchor],
-        digest: bytes,
-    ) -> TrustStore:
-        """Return a store over ``ders`` (by SHA-256) whose anchors ``make(sha256, der)`` builds."""
-        store = cls.__new__(cls)
-        store._set(name, dict(ders), digest)
-        store._make = make
-        return store
-
-    def _set(self, name: str, ders: dict[bytes, bytes], digest: bytes) -> None:
-        self.name, self.digest, self._by_digest = name, digest, ders
-        self._by_name: dict[bytes, list[bytes]] | None = None
-        self._made: dict[bytes, TrustAnchor] = {}
-        self._make: Callable[[bytes, bytes], TrustAnchor] | None = None
+    def __init__(self, name: str, anchors: Iterable[TrustAnchor], digest: bytes = b"") -> None:
+        self.name = name
+        self._by_digest = {anchor.certificate.sha256: anchor for anchor in anchors}
+        self._by_name: dict[bytes, list[TrustAnchor]] = {}
+        for anchor in self._by_digest.values():
+            key = normalized_name(anchor.certificate.subject)
+            self._by_name.setdefault(key, []).append(anchor)
+        self.digest = digest or _content_digest(self._by_digest.values())
 
     def __len__(self) -> int:
         return len(self._by_digest)
@@ -144,28 +125,52 @@ class TrustStore:
 
     def by_subject(self, raw_name: bytes) -> tuple[TrustAnchor, ...]:
         """Return the anchors whose subject equals ``raw_name`` (RFC 5280 7.1), if any."""
-        if self._by_name is None:
-            self._by_name = _subject_index(self._by_digest)
-        found = (self._anchor(d) for d in self._by_name.get(normalized_name(raw_name), ()))
-        return tuple(anchor for anchor in found if anchor)
+        return tuple(self._by_name.get(normalized_name(raw_name), ()))
 
     def find(self, certificate: Certificate) -> TrustAnchor | None:
         """Return the anchor that IS ``certificate`` (same SHA-256), or None."""
-        return self._anchor(certificate.sha256)
+        return self._by_digest.get(certificate.sha256)
 
     def anchors(self) -> tuple[TrustAnchor, ...]:
-        """Return every anchor that can be parsed (this parses them all)."""
-        return tuple(a for a in map(self._anchor, self._by_digest) if a)
+        """Return every anchor."""
+        return tuple(self._by_digest.values())
 
-    def _anchor(self, digest: bytes) -> TrustAnchor | None:
-        if digest not in self._by_digest:
-            return None
-        if digest not in self._made and self._make is not None:
-            try:
-                self._made[digest] = self._make(digest, self._by_digest[digest])
-            except BadInputError:
-                del self._by_digest[digest]
-        return self._made.get(digest)
+
+def joined(name: str, stores: Sequence[TrustStore]) -> TrustStore:
+    """Return one store that asks ``stores`` in turn; an anchor keeps its own store's limits."""
+    return stores[0] if len(stores) == 1 else _JoinedStore(name, stores)
+
+
+class _JoinedStore(TrustStore):
+    """Several stores seen as one; the first that knows a certificate wins."""
+
+    __slots__ = ("_stores",)
+
+    def __init__(self, name: str, stores: Sequence[TrustStore]) -> None:
+        identity = b"".join(store.digest for store in stores)
+        super().__init__(name, (), hashlib.sha256(identity).digest())
+        self._stores = tuple(stores)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._stores))
+
+    def by_subject(self, raw_name: bytes) -> tuple[TrustAnchor, ...]:
+        found: dict[bytes, TrustAnchor] = {}
+        for store in self._stores:
+            for anchor in store.by_subject(raw_name):
+                found.setdefault(anchor.certificate.sha256, anchor)
+        return tuple(found.values())
+
+    def find(self, certificate: Certificate) -> TrustAnchor | None:
+        found = (store.find(certificate) for store in self._stores)
+        return next((anchor for anchor in found if anchor), None)
+
+    def anchors(self) -> tuple[TrustAnchor, ...]:
+        return tuple(anchor for store in self._stores for anchor in store.anchors())
+
+
+def _content_digest(anchors: Iterable[TrustAnchor]) -> bytes:
+    return hashlib.sha256(repr(sorted(map(_limits, anchors))).encode()).digest()
 
 
 def _limits(anchor: TrustAnchor) -> tuple[str, ...]:
@@ -178,22 +183,6 @@ def _limits(anchor: TrustAnchor) -> tuple[str, ...]:
         *(repr(None if s is None else sorted(s)) for s in sets),
         *map(str, dates),
     )
-
-
-def _subject_index(ders: Mapping[bytes, bytes]) -> dict[bytes, list[bytes]]:
-    index: dict[bytes, list[bytes]] = {}
-    for digest, certificate in ders.items():
-        try:
-            index.setdefault(normalized_name(_subject(certificate)), []).append(digest)
-        except BadInputError:
-            continue
-    return index
-
-
-def _subject(certificate: bytes) -> bytes:
-    """Return the raw subject Name of a DER certificate, skipping all else (RFC 5280 4.1)."""
-    fields = der.parse(certificate, "certificate").fields("certificate", 3)[0].fields("TBS", 6)
-    return fields[5 if fields[0].tag == 0xA0 else 4].raw
 
 
 def store_from_certificates(name: str, ders: Sequence[bytes]) -> TrustStore:
