@@ -1,4 +1,4 @@
-"""Records: the versioned JSON form of a verdict (``docs/verdict.schema.json``).
+r"""Records: the versioned JSON form of a verdict (``docs/verdict.schema.json``).
 
 A record is data only: it can be stored, sent, cached and rendered, and it never
 turns back into a trust state.  Instants are RFC 3339 UTC, digests and serial
@@ -6,12 +6,13 @@ numbers lower-case hex, certificates are named and digested, never embedded.
 
 Within one schema version fields are added, never renamed or removed; readers
 ignore fields they do not know.  Text that came from untrusted bytes stands as it
-was found, except that octets which are no UTF-8 appear as ``\\xNN``; the exact
+was found, except that octets which are no UTF-8 appear as ``\xNN``; the exact
 name is then in ``subject_hex``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
@@ -39,17 +40,13 @@ from signward.state import (
     X509Path,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 SignatureState = Literal["trusted", "untrusted", "intact", "broken"]
 TimestampState = Literal["trusted", "intact", "broken"]
 
 
-class _Base(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What all parts of a record share: immutable, by keyword, no reference cycles."""
-
-
-class FindingRecord(_Base, frozen=True, kw_only=True, gc=False):
+class FindingRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One finding, all of its fields; ``offset`` in bytes from the artifact's start."""
 
     code: str
@@ -62,7 +59,7 @@ class FindingRecord(_Base, frozen=True, kw_only=True, gc=False):
     offset: int | None = None
 
 
-class RevocationRecord(_Base, frozen=True, kw_only=True, gc=False):
+class RevocationRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The three-valued revocation status of one certificate and where it came from."""
 
     status: Status
@@ -73,7 +70,7 @@ class RevocationRecord(_Base, frozen=True, kw_only=True, gc=False):
     why: str = ""
 
 
-class CertificateRecord(_Base, frozen=True, kw_only=True, gc=False):
+class CertificateRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A certificate by its names (RFC 4514), serial (hex), SHA-256 and validity.
 
     Names are empty and the instants null when the certificate cannot be read.
@@ -88,7 +85,7 @@ class CertificateRecord(_Base, frozen=True, kw_only=True, gc=False):
     revocation: RevocationRecord | None = None
 
 
-class PathRecord(_Base, frozen=True, kw_only=True, gc=False):
+class PathRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A certification path, leaf first; the last certificate is the anchor."""
 
     certificates: tuple[CertificateRecord, ...]
@@ -96,7 +93,7 @@ class PathRecord(_Base, frozen=True, kw_only=True, gc=False):
     store: str
 
 
-class ProvenTimeRecord(_Base, frozen=True, kw_only=True, gc=False):
+class ProvenTimeRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The instant by which the signature existed, and who says so."""
 
     instant: datetime
@@ -105,7 +102,7 @@ class ProvenTimeRecord(_Base, frozen=True, kw_only=True, gc=False):
     path: PathRecord
 
 
-class TimestampRecord(_Base, frozen=True, kw_only=True, gc=False):
+class TimestampRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One timestamp or countersignature: *trusted* is the one that proved the time."""
 
     kind: str
@@ -114,7 +111,7 @@ class TimestampRecord(_Base, frozen=True, kw_only=True, gc=False):
     authority: str = ""
 
 
-class SignatureRecord(_Base, frozen=True, kw_only=True, gc=False):
+class SignatureRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One signature of the artifact.
 
     ``digest`` is the content's digest algorithm, ``algorithm`` the signature's.
@@ -136,7 +133,7 @@ class SignatureRecord(_Base, frozen=True, kw_only=True, gc=False):
     timestamps: tuple[TimestampRecord, ...] = ()
 
 
-class PublisherRecord(_Base, frozen=True, kw_only=True, gc=False):
+class PublisherRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The trusted signer; ``identity`` outlives its certificates."""
 
     name: str
@@ -145,7 +142,7 @@ class PublisherRecord(_Base, frozen=True, kw_only=True, gc=False):
     subscriber_eku: str = ""
 
 
-class Record(_Base, frozen=True, kw_only=True, gc=False):
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A verdict as data.
 
     ``kind`` is what the content was classified as, ``format`` the signable format
@@ -190,6 +187,11 @@ class Record(_Base, frozen=True, kw_only=True, gc=False):
         return self.signatures[self.judged]
 
 
+_UNSAFE = re.compile(
+    "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
+"""Control and direction characters: legal in JSON, but a terminal or an eye obeys them."""
+
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder = msgspec.json.Decoder(Record)
 
@@ -227,8 +229,14 @@ def record(
 
 
 def to_json(record: Record) -> bytes:
-    """Return ``record`` as UTF-8 JSON on one line; equal records give equal bytes."""
-    return _encoder.encode(record)
+    r"""Return ``record`` as UTF-8 JSON on one line; equal records give equal bytes.
+
+    Control and direction characters stand as ``\uXXXX``, so that printing is safe.
+    """
+    data = _encoder.encode(record)
+    if data.isascii() and b"\x7f" not in data:
+        return data
+    return _UNSAFE.sub(lambda m: f"\\u{ord(m[0]):04x}", data.decode()).encode()
 
 
 def from_json(data: bytes | str) -> Record:
@@ -267,7 +275,7 @@ def one_line(finding: Finding | FindingRecord) -> str:
 
 
 def safe_text(text: str) -> str:
-    """Return ``text`` fit for UTF-8: octets smuggled in as lone surrogates become ``\\xNN``."""
+    r"""Return ``text`` fit for UTF-8: octets smuggled in as lone surrogates become ``\xNN``."""
     if text.isascii():
         return text
     return _octets(text).decode("utf-8", "backslashreplace")
