@@ -28,7 +28,25 @@ BROKEN = frozenset(
 )
 """The signature does not cover these bytes: they changed after signing, or it was copied here."""
 
-_NOT_A_MASK = frozenset({Code.UNSIGNED, Code.UNSUPPORTED_KIND, Code.UNREADABLE, Code.NOT_A_FILE})
+INVALID = BROKEN | {
+    Code.MALFORMED,
+    Code.AMBIGUOUS,
+    Code.ALGORITHM_INCONSISTENT,
+    Code.EXPLICIT_CURVE,
+    Code.NO_PATH,
+    Code.UNTRUSTED_ROOT,
+    Code.CERTIFICATE_MALFORMED,
+    Code.CERTIFICATE_SIGNATURE,
+    Code.BASIC_CONSTRAINTS,
+    Code.PATH_LENGTH,
+    Code.NAME_CHAINING,
+    Code.NAME_CONSTRAINTS,
+    Code.CRITICAL_EXTENSION,
+    Code.WRONG_USAGE,
+    Code.PUBLISHER_MISMATCH,
+}
+"""The signature never was a good one here.  A real one that no longer counts (expired,
+revoked, weak) is not among them: it is no mask."""
 
 POWERSHELL = (".ps1", ".psm1", ".psd1", ".ps1xml", ".psc1", ".cdxml")
 PROFILES = frozenset(
@@ -103,7 +121,6 @@ def _is_driver(record: Record) -> bool:
     return _basename(record).endswith(".sys") or record.facts.get("subsystem") in ("native", 1)
 
 
-
 def _is_signed(record: Record) -> bool:
     return bool(record.signatures)
 
@@ -120,10 +137,10 @@ TECHNIQUES = (
     Technique(
         id="T1036.001",
         name="Masquerading: Invalid Code Signature",
-        speaks="a signature is there, and it is rejected: copied from another file, broken, "
-        "self-made, expired or revoked",
+        speaks="a signature is there and never was a good one: copied from another file, "
+        "broken, self-made or without a path to a trusted root",
         concerns=_is_signed,
-        touches=lambda r: _rejected(r) and _is_signed(r) and r.cause not in _NOT_A_MASK,
+        touches=lambda r: _rejected(r) and _is_signed(r) and r.cause in INVALID,
     ),
     Technique(
         id="T1036.005",

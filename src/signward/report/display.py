@@ -68,7 +68,7 @@ def publisher_name(record: Record) -> str:
 
 
 def signed_when(record: Record) -> str:
-    """Return ``signed DATE (timestamp)``, ``claimed DATE`` or ``no timestamp``; empty if unsigned."""
+    """Return when the telling signature was made and how that is known; empty if unsigned."""
     signature = telling_signature(record)
     if signature is None:
         return ""

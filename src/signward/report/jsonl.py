@@ -10,8 +10,7 @@ from signward.policy.record import SCHEMA_VERSION, Record, to_json
 
 def write_lines(records: Iterable[Record], out: BinaryIO) -> None:
     """Write JSON Lines: each line one record, UTF-8, ended by LF."""
-    for record in records:
-        out.write(to_json(record) + b"\n")
+    out.writelines(to_json(record) + b"\n" for record in records)
 
 
 def write_document(records: Iterable[Record], out: BinaryIO) -> None:

@@ -18,7 +18,9 @@ from signward.policy.record import FindingRecord, Record, one_line
 from signward.report import attack
 from signward.report.display import visible
 
-SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
 
 _LEVELS = {Effect.REJECT: "error", Effect.UNKNOWN: "warning", Effect.WARN: "warning"}
 _RULES = {code.value: index for index, code in enumerate(Code)}
@@ -69,7 +71,7 @@ def _tags(code: Code) -> Iterator[str]:
         yield from ("external/attack/T1036.001", "external/attack/T1554")
     elif code is Code.UNSIGNED:
         yield from ("external/attack/T1059.001", "external/attack/T1543.003")
-    elif code in (Code.UNTRUSTED_ROOT, Code.NO_PATH, Code.REVOKED, Code.DISTRUSTED, Code.EXPIRED):
+    elif code in attack.INVALID:
         yield "external/attack/T1036.001"
 
 
@@ -88,7 +90,10 @@ def _result(record: Record, finding: FindingRecord, techniques: tuple[str, ...])
     physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(record)}}
     if finding.offset is not None and finding.offset >= 0:
         physical["region"] = {"byteOffset": finding.offset, "byteLength": 0}
-    properties: dict[str, Any] = {"outcome": record.outcome.value, "decided": _decided(record, finding)}
+    properties: dict[str, Any] = {
+        "outcome": record.outcome.value,
+        "decided": _decided(record, finding),
+    }
     if techniques:
         properties["tags"] = [f"external/attack/{technique}" for technique in techniques]
     return {
