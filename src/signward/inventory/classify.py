@@ -14,7 +14,7 @@ RFC 7468, RFC 4880 4.2.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from signward.formats import Peek
@@ -121,7 +121,7 @@ def extension_of(name: str) -> str:
 
 
 def _refine_mz(head: bytes, _name: str, length: int) -> str:
-    """A PE has ``PE\\0\\0`` where e_lfanew (little-endian u32 at 0x3c) points."""
+    r"""Look for ``PE\0\0`` where e_lfanew (little-endian u32 at 0x3c) points."""
     if len(head) < 64:
         return "mz"
     at = int.from_bytes(head[60:64], "little")
@@ -136,7 +136,7 @@ def _refine_elf(_head: bytes, name: str, _length: int) -> str:
 
 
 def _refine_cafebabe(head: bytes, _name: str, _length: int) -> str:
-    """0xCAFEBABE opens Java classes and universal Mach-O alike.
+    """Tell Java classes from universal Mach-O: 0xCAFEBABE opens both.
 
     Next comes a big-endian u32: for Mach-O the count of slices, for Java
     ``minor << 16 | major`` where major is at least 45 (JVMS 4.1).
@@ -146,7 +146,7 @@ def _refine_cafebabe(head: bytes, _name: str, _length: int) -> str:
 
 
 def _refine_ole(head: bytes, name: str, _length: int) -> str:
-    """The root storage's CLSID {000C108x-...} marks an installer package.
+    """Tell an installer package by its root storage's CLSID, {000C108x-...}.
 
     It stands 80 bytes into the first directory entry (MS-CFB 2.6.1), whose sector
     number is the little-endian u32 at 48; sectors start after the header.
@@ -167,7 +167,7 @@ _SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
 
 
 def _refine_der(head: bytes, name: str, _length: int) -> str:
-    """A SEQUENCE: CMS names signedData first, a certificate opens two SEQUENCEs more."""
+    """Look into a SEQUENCE: CMS names signedData, a certificate opens two SEQUENCEs more."""
     start = _der_header(head, 0)
     if start and head[start : start + 11] == _SIGNED_DATA:
         return "catalog" if _CTL_OID in head[:512] else "cms"
@@ -176,7 +176,7 @@ def _refine_der(head: bytes, name: str, _length: int) -> str:
         return _by_name(head, name)
     if head[inner : inner + 2] == b"\xa0\x03":
         return "x509"
-    if head[inner : inner + 3] == b"\x02\x01\x01" and extension_of(name) in {"crl"}:
+    if head[inner : inner + 3] == b"\x02\x01\x01" and extension_of(name) == "crl":
         return "crl"
     return _DER_NAMES.get(extension_of(name), "data")
 
@@ -245,7 +245,7 @@ def _refine_shebang(head: bytes, name: str, _length: int) -> str:
 
 
 def _refine_zip(head: bytes, name: str, _length: int) -> str:
-    """The first members' names tell the family; the extension settles the rest."""
+    """Tell the family by the first members' names, else by the extension."""
     names = _local_names(head)
     for kind, test in _ZIP_FAMILIES:
         if test(names):
@@ -279,7 +279,7 @@ def _ends(*ends: bytes) -> Callable[[tuple[bytes, ...]], bool]:
 
 _ZIP_FAMILIES: tuple[tuple[str, Callable[[tuple[bytes, ...]], bool]], ...] = (
     ("apk", _has(b"AndroidManifest.xml", b"classes.dex")),
-    ("msix", _has(b"AppxManifest.xml", b"AppxBlockMap.xml", b"AppxMetadata/AppxBundleManifest.xml")),
+    ("msix", _has(b"AppxManifest.xml", b"AppxBlockMap.xml")),
     ("vsix", _ends(b".vsixmanifest")),
     ("nupkg", lambda names: any(n.endswith(b".nuspec") and b"/" not in n for n in names)),
     ("jar", _has(b"META-INF/MANIFEST.MF", b"META-INF/")),
@@ -340,9 +340,12 @@ _MAGICS: tuple[tuple[bytes, str | Refiner], ...] = (
 )
 
 
-def _index(magics: tuple[tuple[bytes, str | Refiner], ...]) -> dict[bytes, list[tuple[bytes, str | Refiner]]]:  # fmt: skip
+_Index = dict[bytes, list[tuple[bytes, str | Refiner]]]
+
+
+def _index(magics: Sequence[tuple[bytes, str | Refiner]]) -> _Index:
     """Return the magics by their first two bytes, so that one look-up rules most out."""
-    table: dict[bytes, list[tuple[bytes, str | Refiner]]] = {}
+    table: _Index = {}
     for magic, answer in magics:
         table.setdefault(magic[:2], []).append((magic, answer))
     return table
@@ -381,9 +384,7 @@ def _by_name(head: bytes, name: str) -> str:
     extension = extension_of(name)
     if _is_text(head):
         return _EXTENSIONS.get(extension, "text")
-    if head[:2] in _UTF16:
-        return _EXTENSIONS.get(extension, "text")
-    if extension in {"tar"} and len(head) >= 512:
+    if extension == "tar" and len(head) >= 512:
         return "tar"
     return _BINARY_EXTENSIONS.get(extension, "data")
 

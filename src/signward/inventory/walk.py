@@ -31,8 +31,8 @@ TREE_DEPTH = 512
 """Directories below a root (Linux's own PATH_MAX of 4096 usually ends it sooner)."""
 
 PSEUDO_FILE_SYSTEMS = frozenset(
-    "proc sysfs debugfs tracefs securityfs cgroup cgroup2 pstore bpf configfs devpts mqueue "
-    "efivarfs fusectl binfmt_misc autofs nsfs".split()
+    {"proc", "sysfs", "debugfs", "tracefs", "securityfs", "cgroup", "cgroup2", "pstore", "bpf"}
+    | {"configfs", "devpts", "mqueue", "efivarfs", "fusectl", "binfmt_misc", "autofs", "nsfs"}
 )
 """File systems whose files are the kernel's answers, not somebody's code (proc(5))."""
 
@@ -57,7 +57,7 @@ class WalkOptions:
 
 
 def printable(name: str) -> str:
-    """Return ``name`` for output: control characters and stray bytes as ``\\xNN``.
+    r"""Return ``name`` for output: control characters and stray bytes as ``\xNN``.
 
     A file name may hold terminal escapes, line breaks and bytes that are not UTF-8.
     """
@@ -99,7 +99,7 @@ class _Walker:
     def root(self, path: str) -> Iterator[str | Trouble]:
         """Walk one root: a file, or a directory and all below it."""
         try:
-            status = os.stat(path)  # a root may be a symbolic link
+            status = Path(path).stat()  # a root may be a symbolic link
         except (OSError, ValueError) as error:
             yield unreadable(path, error)
             return
@@ -126,7 +126,7 @@ class _Walker:
     def _refusal(self, path: str, depth: int, device: int) -> tuple[Trouble, ...] | None:
         """Return None to enter ``path``, else what to say about leaving it out."""
         try:
-            status = os.stat(path, follow_symlinks=depth == 0)
+            status = Path(path).stat(follow_symlinks=depth == 0)
         except OSError as error:
             return (unreadable(path, error),)
         if not stat.S_ISDIR(status.st_mode):  # swapped since the parent was read
