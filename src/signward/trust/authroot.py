@@ -24,7 +24,6 @@ is the certificate whose SHA-256 the entry gives, never one matched by SHA-1 alo
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import re
 from datetime import UTC, datetime, timedelta
@@ -37,6 +36,7 @@ from signward.errors import BadInputError, EvidenceError, MalformedError
 from signward.state import IntactSignature, SignedArtifact, Slot
 from signward.trust.anchors import TrustAnchor, TrustStore, store_from_certificates
 from signward.trust.names import name_text
+from signward.trust.pem import decoded
 from signward.trust.x509 import Certificate, load_certificate, normalized_name
 from signward.wire import der
 from signward.wire.source import BytesSource
@@ -260,10 +260,7 @@ def _certificates(pem: bytes) -> dict[bytes, tuple[bytes, bytes]]:
 
 
 def _decoded(base64: bytes) -> bytes:
-    try:
-        return binascii.a2b_base64(base64)
-    except binascii.Error as error:
-        raise EvidenceError(f"root list: damaged PEM block: {error}") from None
+    return decoded("root list", base64)
 
 
 def _index(
