@@ -14,7 +14,6 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
-
 from tests import corpus as _corpus
 
 INTEROP_FOLDER = "tests/interop"

@@ -7,7 +7,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
 from demo import fetch
 from demo.fetch import CorpusMissingError, Sample
 
