@@ -86,7 +86,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = [
         report
         for report in terminalreporter.stats.get("skipped", [])
-        if "interop" in report.keywords or INTEROP_FOLDER in report.nodeid
+        if "interop" in getattr(report, "keywords", ()) or INTEROP_FOLDER in report.nodeid
     ]
     if skipped:
         terminalreporter.section("interop tests skipped")

@@ -221,9 +221,8 @@ def _archive(sample: Sample) -> Path:
     if archive.is_file() and _sha256(archive) == sample.sha256:
         return archive
     if is_offline():
-        raise CorpusMissingError(
-            f"{sample.package} {sample.version} is not in {corpus_root()} and SIGNWARD_OFFLINE is set"
-        )
+        where = f"{sample.package} {sample.version} is not in {corpus_root()}"
+        raise CorpusMissingError(f"{where} and SIGNWARD_OFFLINE is set")
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=archive.parent) as folder:
         print(f"fetching {sample.package} {sample.version} ...", file=sys.stderr, flush=True)

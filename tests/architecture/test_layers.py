@@ -1,6 +1,7 @@
 """The import-linter contracts of pyproject.toml hold, in process; so does the list of rooms."""
 
 import tomllib
+from pathlib import Path
 
 import pytest
 from importlinter import cli
@@ -19,6 +20,10 @@ def test_every_room_stands_in_a_layer() -> None:
         c for c in settings["tool"]["importlinter"]["contracts"] if c["type"] == "layers"
     ]
     layered = {room.strip() for layer in contract["layers"] for room in layer.split("|")}
-    rooms = {f"signward.{path.stem}" for path in SOURCE.iterdir()
-             if path.stem[0] != "_" and (path.suffix == ".py" or (path / "__init__.py").is_file())}  # fmt: skip
+    rooms = {f"signward.{path.stem}" for path in SOURCE.iterdir() if _is_room(path)}
     assert layered == rooms
+
+
+def _is_room(path: Path) -> bool:
+    is_code = path.suffix == ".py" or (path / "__init__.py").is_file()
+    return is_code and not path.stem.startswith("_")

@@ -68,12 +68,11 @@ def test_every_state_is_frozen_slotted_and_keyword_only(name: str) -> None:
     "planted",
     [
         "from signward.state import IntactSignature\nIntactSignature(claimed=c)\n",
-        "from signward.state import IntactSignature as Fine\ndef f():\n    return Fine(claimed=c)\n",
+        "from signward.state import IntactSignature as F\ndef f():\n    return F(claimed=c)\n",
         "from signward import state\nstate.Verdict(subject='x')\n",
         "import signward.state\nsignward.state.Accepted(verdict=v)\n",
         "import signward.state as s\ns.ProvenTime(instant=t)\n",
-        "from dataclasses import replace\n"
-        "from signward.state import Verdict\nreplace(v, cause=None)\n",
+        "import dataclasses as d\nfrom signward.state import Verdict\nd.replace(v, cause=None)\n",
     ],
 )
 def test_a_planted_violation_is_found(planted: str) -> None:
