@@ -150,9 +150,9 @@ class Finding:
         text = f"{self.subject}: found {self.found}{place}, required {self.required}{clause}"
         return f"{text}\nhint: {self.hint}" if self.hint else text
 
-    def with_effect(self, effect: Effect) -> Finding:
-        """Return the same fact with another effect."""
-        return replace(self, effect=effect)
+    def with_effect(self, effect: Effect, code: Code | None = None) -> Finding:
+        """Return the same fact with another effect (and code, where it now means another)."""
+        return replace(self, effect=effect, code=code or self.code)
 
 
 def worst(findings: tuple[Finding, ...] | list[Finding]) -> Effect:
