@@ -49,7 +49,7 @@ def instant(year: int, month: int = 1, day: int = 1, hour: int = 0) -> datetime:
     return datetime(year, month, day, hour, tzinfo=UTC)
 
 
-BEGIN, END = instant(2024), instant(2034)
+BEGIN, END = instant(2010), instant(2040)
 """Validity of authorities."""
 LEAF_BEGIN, LEAF_END = instant(2024), instant(2027)
 """Validity of a leaf unless a case says otherwise."""
