@@ -1,0 +1,89 @@
+"""What every report shares: hostile names made visible, instants and outcomes in words."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from datetime import datetime
+
+from signward.policy.record import Record, SignatureRecord, safe_text
+from signward.state import Outcome, Stage
+
+MARKS = {Outcome.ACCEPTED: "✓", Outcome.REJECTED: "✕", Outcome.INDETERMINATE: "?"}
+"""A shape beside each outcome's word: nothing is told by colour alone."""
+
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
+"""Unicode categories a reader cannot see, or that move what he sees (UAX #44, UAX #9)."""
+
+
+def visible(text: str) -> str:
+    r"""Return ``text`` with every character that hides or reorders written out.
+
+    Control, format (bidirectional overrides, zero-width), separator, surrogate,
+    private and unassigned characters become ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``;
+    the plain space stays.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_shown, safe_text(text)))
+
+
+def _shown(character: str) -> str:
+    if character == " " or unicodedata.category(character) not in _HIDDEN:
+        return character
+    point = ord(character)
+    if point < 0x100:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
+def day(instant: datetime | None) -> str:
+    """Return the UTC date as ``YYYY-MM-DD``; empty for None."""
+    return "" if instant is None else instant.strftime("%Y-%m-%d")
+
+
+def minute(instant: datetime | None) -> str:
+    """Return the instant as ``YYYY-MM-DD HH:MM UTC``; empty for None."""
+    return "" if instant is None else instant.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def outcome_word(record: Record) -> str:
+    """Return the outcome in capitals; a stage short of *accepted* answers by its own name.
+
+    ``--stage intact`` that was reached says INTACT, never ACCEPTED.
+    """
+    if record.outcome is Outcome.ACCEPTED and record.stage is not Stage.ACCEPTED:
+        return record.stage.value.upper()
+    return record.outcome.value.upper()
+
+
+def telling_signature(record: Record) -> SignatureRecord | None:
+    """Return the signature to speak of: the judged one, else the first."""
+    return record.judged_signature or next(iter(record.signatures), None)
+
+
+def publisher_name(record: Record) -> str:
+    """Return the publisher of a trusted signature; empty where nobody is vouched for."""
+    return record.publisher.name if record.publisher else ""
+
+
+def signed_when(record: Record) -> str:
+    """Return when the telling signature was made and how that is known; empty if unsigned."""
+    signature = telling_signature(record)
+    if signature is None:
+        return ""
+    if signature.proven_time:
+        return f"signed {day(signature.proven_time.instant)}, timestamped"
+    if signature.claimed_time:
+        return f"claims {day(signature.claimed_time)}, no proven time"
+    return "no proven time"
+
+
+def quantity(count: int, noun: str, nouns: str = "") -> str:
+    """Return ``1 file`` or ``2 files``, thousands separated."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def listing(parts: Iterable[str]) -> str:
+    """Return the non-empty parts joined by two spaces."""
+    return "  ".join(part for part in parts if part)

@@ -1,0 +1,133 @@
+"""The scan's summary and table on a terminal, drawn by rich (imported when used)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TextIO
+
+from signward.policy.record import Record
+from signward.report import attack
+from signward.report.display import (
+    MARKS,
+    day,
+    outcome_word,
+    publisher_name,
+    quantity,
+    telling_signature,
+    visible,
+)
+from signward.state import Outcome
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+TOP = 8
+"""Causes and publishers named in the summary before the rest are counted together."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counts over a scan; ``publishers`` by lasting identity."""
+
+    files: int = 0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    publishers: Counter[str] = field(default_factory=Counter)
+    names: dict[str, str] = field(default_factory=dict)
+    coverage: dict[str, attack.Coverage] = field(default_factory=lambda: attack.coverage(()))
+
+    def add(self, record: Record) -> None:
+        """Count one record."""
+        self.files += 1
+        self.outcomes[record.outcome] += 1
+        self.kinds[record.kind or "unknown"] += 1
+        if record.cause:
+            self.causes[record.cause] += 1
+        if record.publisher:
+            self.publishers[record.publisher.identity] += 1
+            self.names.setdefault(record.publisher.identity, record.publisher.name)
+        attack.count(self.coverage, record)
+
+
+def summarise(records: Iterable[Record]) -> Summary:
+    """Return the counts over ``records``."""
+    summary = Summary()
+    for record in records:
+        summary.add(record)
+    return summary
+
+
+def write_summary(summary: Summary, out: TextIO, *, colour: bool | None = None) -> None:
+    """Write the counts: outcomes, causes, publishers and techniques touched."""
+    from rich.console import Console
+
+    console = Console(file=out, no_color=colour is False, highlight=False, soft_wrap=True)
+    told = ", ".join(
+        f"{MARKS[outcome]} {summary.outcomes[outcome]:,} {outcome.value}" for outcome in Outcome
+    )
+    console.print(f"{quantity(summary.files, 'file')}: {told}", markup=False)
+    names = Counter[str]()
+    for identity, number in summary.publishers.items():
+        names[summary.names[identity]] += number
+    for title, counts in (("causes", summary.causes), ("publishers", names)):
+        if counts:
+            console.print(_counts(title, counts))
+    if any(entry.touched for entry in summary.coverage.values()):
+        console.print(_techniques(summary))
+
+
+def _counts(title: str, counts: Counter[str]) -> Table:
+    table = _table(title, "files")
+    for name, number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP]:
+        table.add_row(_plain(name), f"{number:,}")
+    if len(counts) > TOP:
+        rest = sum(sorted(counts.values(), reverse=True)[TOP:])
+        table.add_row(f"{len(counts) - TOP:,} more", f"{rest:,}")
+    return table
+
+
+def _techniques(summary: Summary) -> Table:
+    table = _table("ATT&CK", "files")
+    for technique in attack.TECHNIQUES:
+        entry = summary.coverage[technique.id]
+        if entry.touched:
+            table.add_row(f"{technique.id} {technique.name}", f"{len(entry.touched):,}")
+    return table
+
+
+def _table(*titles: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
+    for title in titles:
+        table.add_column(title, justify="right" if title in ("files", "bytes") else "left")
+    return table
+
+
+def _plain(text: str) -> str:
+    """Return ``text`` visible and free of rich's markup."""
+    from rich.markup import escape
+
+    return escape(visible(text))
+
+
+def write_table(records: Iterable[Record], out: TextIO, *, colour: bool | None = None) -> None:
+    """Write one table row per record: outcome, path, cause, publisher, when signed."""
+    from rich.console import Console
+
+    table = _table("outcome", "file", "cause", "publisher", "signed")
+    for record in records:
+        signature = telling_signature(record)
+        proven = signature.proven_time if signature else None
+        table.add_row(
+            f"{MARKS[record.outcome]} {outcome_word(record)}",
+            _plain(record.subject),
+            record.cause or "",
+            _plain(publisher_name(record)),
+            day(proven.instant if proven else None),
+        )
+    Console(file=out, no_color=colour is False, highlight=False).print(table)
