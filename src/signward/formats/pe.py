@@ -110,6 +110,7 @@ class PeFormat:
         else:
             findings += _leftover(source, layout)
         return SignedArtifact(
+            profile="uefi" if layout.is_efi else "authenticode",
             format=self.name,
             source=source,
             signatures=tuple(signatures),
@@ -417,8 +418,8 @@ def _required(layout: Layout, signature: ClaimedSignature) -> frozenset[str]:
 def _entry_findings(layout: Layout, count: int) -> Iterator[Finding]:
     if count > 1 and not layout.is_efi:
         yield Finding(
-            code=Code.AMBIGUOUS,
-            effect=Effect.WARN,
+            code=Code.SEVERAL_ENTRIES,
+            effect=Effect.REJECT,
             subject="certificate table",
             found=f"{count} entries",
             required="one: Windows reads only the first",
