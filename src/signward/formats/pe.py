@@ -82,7 +82,9 @@ class PeFormat:
 
     name = "pe"
     spec = "Windows Authenticode Portable Executable Signature Format, 2008"
-    extensions = (".exe", ".dll", ".sys", ".efi", ".ocx", ".cpl", ".scr", ".mui", ".pyd", ".node")
+    extensions: tuple[str, ...] = (
+        ".exe", ".dll", ".sys", ".efi", ".ocx", ".cpl", ".scr", ".mui", ".pyd", ".node",
+    )  # fmt: skip
 
     def recognise(self, peek: Peek) -> Match:
         """Recognise an MZ header that leads to a PE signature."""
