@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
 from signward.errors import LimitError, MalformedError
 from signward.state import Source
@@ -135,6 +136,24 @@ class Layout:
         for section in self.sections:
             last = section.end if section.end > section.start else last
         yield last, last
+
+    def cut_like(self, names: AbstractSet[str]) -> Layout:
+        """Return the layout with the page size that gives pages of these names.
+
+        signtool cuts pages of 4 KiB, osslsigncode of the section alignment (8 KiB in .NET
+        assemblies).  Either cut covers headers and sections whole.
+        """
+        size = self.section_alignment
+        if size == PAGE_SIZE or not 512 <= size <= MAX_PAGE_SIZE:
+            return self
+        aligned = replace(self, page_size=size)
+        fits = names == {page_name(start) for start, _ in aligned.pages()}
+        return aligned if fits else self
+
+
+def page_name(start: int) -> str:
+    """Return the slot name of the page that begins at ``start``."""
+    return f"page:{start}"
 
 
 def read_layout(source: Source) -> Layout:
