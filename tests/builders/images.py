@@ -1,7 +1,7 @@
 """Minimal PE images, scripts and catalogs with test signatures, for the format tests.
 
-One throw-away P-256 key signs everything; the structures are spelled out here so that the
-tests do not trust the code they test.  (`conformance/authenticode` has the full builders.)
+One published P-256 key signs everything, deterministically, so that fuzz seeds repeat; the
+structures are spelled out here so that the tests do not trust the code they test.  (`conformance/authenticode` has the full builders.)
 """
 
 from __future__ import annotations
@@ -138,12 +138,12 @@ def indirect(kind: str, data: bytes, digest: bytes) -> bytes:
 
 @cache
 def _signer() -> tuple[ec.EllipticCurvePrivateKey, bytes, bytes]:
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = ec.derive_private_key(0x5157_2026, ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "format tests")])
     builder = x509.CertificateBuilder(name, name, key.public_key(), 1)
     builder = builder.not_valid_before(datetime(2024, 1, 1, tzinfo=UTC))
     builder = builder.not_valid_after(datetime(2034, 1, 1, tzinfo=UTC))
-    certificate_ = builder.sign(key, hashes.SHA256())
+    certificate_ = builder.sign(key, hashes.SHA256(), ecdsa_deterministic=True)
     encoded = certificate_.public_bytes(serialization.Encoding.DER)
     return key, encoded, der.sequence(name.public_bytes(), der.integer(1))
 
@@ -160,7 +160,7 @@ def pkcs7(content: bytes, content_type: str = INDIRECT, *, octets: bool = False,
             der.set_of(der.octet_string(hashlib.sha256(hashed).digest())),
         ),
     )
-    value = key.sign(der.set_of(*attributes), ec.ECDSA(hashes.SHA256()))
+    value = key.sign(der.set_of(*attributes), ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
     sha256 = der.sequence(der.oid(SHA256), der.null())
     info = der.sequence(
         der.integer(1),
