@@ -1,7 +1,8 @@
 """Minimal PE images, scripts and catalogs with test signatures, for the format tests.
 
 One published P-256 key signs everything, deterministically, so that fuzz seeds repeat; the
-structures are spelled out here so that the tests do not trust the code they test.  (`conformance/authenticode` has the full builders.)
+structures are spelled out here so that the tests do not trust the code they test.
+(`conformance/authenticode` has the full builders.)
 """
 
 from __future__ import annotations
