@@ -340,4 +340,6 @@ def test_recognised_by_content() -> None:
 
 def test_facts_name_machine_and_kind() -> None:
     facts = FORMAT.facts(parse(images.image(machine=0xAA64, subsystem=10)))
-    assert (facts["machine"], facts["image"], facts["subsystem"]) == ("arm64", "pe32+", 10)
+    assert (facts["machine"], facts["image"]) == ("arm64", "pe32+")
+    assert facts["subsystem"] == "efi-application"
+    assert parse(images.image(machine=7, subsystem=99)).facts["subsystem"] == "99"

@@ -33,6 +33,17 @@ EFI_SUBSYSTEMS = frozenset({10, 11, 12, 13})
 DRIVER_FLAG = 0x2000
 """IMAGE_DLLCHARACTERISTICS_WDM_DRIVER."""
 
+MACHINES = {
+    0x014C: "i386", 0x8664: "amd64", 0xAA64: "arm64", 0x01C0: "arm", 0x01C4: "armnt",
+    0x0200: "ia64", 0x0EBC: "ebc", 0x5032: "riscv32", 0x5064: "riscv64", 0x6264: "loongarch64",
+}  # fmt: skip
+
+SUBSYSTEMS = {
+    1: "native", 2: "windows-gui", 3: "windows-console", 9: "windows-ce", 10: "efi-application",
+    11: "efi-boot-driver", 12: "efi-runtime-driver", 13: "efi-rom", 14: "xbox",
+    16: "windows-boot",
+}  # fmt: skip
+
 _DIRECTORY = {0x10B: 96, 0x20B: 112}
 """Offset of the data directories in the optional header, by magic (PE32, PE32+)."""
 
@@ -87,6 +98,15 @@ class Layout:
         """Whether the image says it runs in the kernel."""
         native = self.subsystem == NATIVE_SUBSYSTEM
         return native or bool(self.dll_characteristics & DRIVER_FLAG)
+
+    def facts(self) -> dict[str, str | int]:
+        """Return machine, kind and subsystem, as the (hashed) headers claim them."""
+        return {
+            "machine": MACHINES.get(self.machine, f"{self.machine:#06x}"),
+            "image": "pe32+" if self.magic == 0x20B else "pe32",
+            "subsystem": SUBSYSTEMS.get(self.subsystem, str(self.subsystem)),
+            "driver": int(self.is_driver),
+        }
 
     @property
     def content_end(self) -> int:

@@ -117,6 +117,7 @@ class PeFormat:
             signatures=tuple(signatures),
             required={s.label: _required(layout, s) for s in signatures},
             regions=tuple(regions),
+            facts=layout.facts(),
             findings=tuple(findings),
             layout=layout,
         )
