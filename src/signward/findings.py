@@ -21,6 +21,10 @@ class Effect(StrEnum):
     REJECT = "reject"
 
 
+GRAVITY = {effect: rank for rank, effect in enumerate(Effect)}
+"""How grave each effect is; the gravest among a verdict's findings decides."""
+
+
 class Code(StrEnum):
     """Stable cause codes.  Renaming one breaks callers: add, never rename."""
 
@@ -33,6 +37,7 @@ class Code(StrEnum):
     UNREADABLE = "unreadable"
     NOT_A_FILE = "not-a-file"
     CHANGED_WHILE_READ = "changed-while-read"
+    JUDGE_FAILED = "judge-failed"
     # Integrity
     DIGEST_MISMATCH = "digest-mismatch"
     PAGE_HASH_MISMATCH = "page-hash-mismatch"
@@ -150,12 +155,11 @@ class Finding:
         text = f"{self.subject}: found {self.found}{place}, required {self.required}{clause}"
         return f"{text}\nhint: {self.hint}" if self.hint else text
 
-    def with_effect(self, effect: Effect) -> Finding:
-        """Return the same fact with another effect."""
-        return replace(self, effect=effect)
+    def with_effect(self, effect: Effect, code: Code | None = None) -> Finding:
+        """Return the same fact with another effect (and code, where it now means another)."""
+        return replace(self, effect=effect, code=code or self.code)
 
 
 def worst(findings: tuple[Finding, ...] | list[Finding]) -> Effect:
     """Return the gravest effect among ``findings``; NOTE when there are none."""
-    gravity = list(Effect)
-    return max((f.effect for f in findings), key=gravity.index, default=Effect.NOTE)
+    return max((f.effect for f in findings), key=GRAVITY.__getitem__, default=Effect.NOTE)

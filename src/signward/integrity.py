@@ -6,6 +6,8 @@ called.  Nothing here knows who holds a key or what time it is.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,8 +15,22 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
 
-from signward.errors import SignwardError
-from signward.state import Algorithm
+from signward.errors import MalformedError, SignwardError
+from signward.findings import Code, Effect, Finding, worst
+from signward.state import (
+    Algorithm,
+    Binding,
+    BrokenSignature,
+    ClaimedSignature,
+    ClaimedTimestamp,
+    IntactSignature,
+    IntactTimestamp,
+    Manifest,
+    SignedArtifact,
+    Wanted,
+)
+from signward.wire.algorithms import COMPUTABLE
+from signward.wire.certificate import outline
 
 _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "md5": hashes.MD5,
@@ -107,3 +123,247 @@ def key_size(spki: bytes) -> tuple[str, int]:
     if isinstance(key, dsa.DSAPublicKey):
         return "dsa", key.key_size
     return type(key).__name__.removesuffix("PublicKey").lower(), 0
+
+
+def wanted_slots(artifact: SignedArtifact) -> Wanted:
+    """Return the slots and digests that the artifact's signatures speak of."""
+    return frozenset(
+        (slot.name, slot.algorithm)
+        for signature in artifact.signatures
+        for slot in signature.slots
+        if slot.algorithm in COMPUTABLE
+    )
+
+
+def check_signature(
+    artifact: SignedArtifact,
+    claimed: ClaimedSignature,
+    computed: Manifest,
+    certificates: Sequence[bytes] = (),
+) -> IntactSignature | BrokenSignature:
+    """Check one claimed signature against the digests computed from content.
+
+    ``certificates`` are further DER certificates in reach, beside the embedded ones.
+    A finding without effect (a weak spot that breaks nothing) stays on the result.
+    """
+    what = f"signature {claimed.label}"
+    findings = list(claimed.findings)
+    findings += _check_slots(what, artifact, claimed, computed)
+    certificate, value_findings = _check_claim(what, claimed, certificates)
+    findings += value_findings
+    if certificate is None or worst(findings) in (Effect.REJECT, Effect.UNKNOWN):
+        return BrokenSignature(claimed=claimed, findings=tuple(findings))
+    timestamps: list[IntactTimestamp] = []
+    for timestamp in claimed.timestamps:
+        checked = check_timestamp(timestamp, certificates)
+        if isinstance(checked, IntactTimestamp):
+            timestamps.append(checked)
+        else:
+            findings += checked
+    return IntactSignature(
+        claimed=claimed,
+        certificate=certificate,
+        timestamps=tuple(timestamps),
+        findings=tuple(findings),
+    )
+
+
+def check_timestamp(
+    timestamp: ClaimedTimestamp, certificates: Sequence[bytes] = ()
+) -> IntactTimestamp | tuple[Finding, ...]:
+    """Check a token or countersignature: its imprint, its attributes and its value.
+
+    Returns why it proves nothing where it fails; those findings warn, because a
+    failed token is ignored and the signature judged without it.
+    """
+    signature, instant = timestamp.signature, timestamp.claimed_time
+    if signature is None or timestamp.imprint is None or instant is None:
+        return tuple(_softened(f) for f in timestamp.findings)
+    findings = list(timestamp.findings) + list(signature.findings)
+    findings += _check_binding(signature.label, timestamp.imprint, Code.TIMESTAMP_MISMATCH)
+    certificate, value_findings = _check_claim(signature.label, signature, certificates)
+    findings += value_findings
+    if certificate is None or worst(findings) in (Effect.REJECT, Effect.UNKNOWN):
+        return tuple(_softened(f) for f in findings)
+    intact = IntactSignature(
+        claimed=signature, certificate=certificate, timestamps=(), findings=tuple(findings)
+    )
+    return IntactTimestamp(claimed=timestamp, signature=intact, time=instant)
+
+
+def check_regions(artifact: SignedArtifact) -> tuple[Finding, ...]:
+    """Report every byte that no slot reaches: a note if exempt, else uncovered content."""
+    return tuple(_region_findings(artifact))
+
+
+def _region_findings(artifact: SignedArtifact) -> Iterator[Finding]:
+    for region in artifact.regions:
+        if region.exempt or region.end <= region.start:
+            continue
+        yield Finding(
+            code=Code.UNCOVERED_CONTENT,
+            effect=Effect.REJECT,
+            subject=region.what,
+            found=f"{region.end - region.start} bytes that no signature covers",
+            required="none",
+            clause="CVE-2013-3900 and its kin",
+            hint="the file was changed after signing, or its signer hid data there",
+            offset=region.start,
+        )
+
+
+def _check_slots(
+    what: str, artifact: SignedArtifact, claimed: ClaimedSignature, computed: Manifest
+) -> Iterator[Finding]:
+    names = {slot.name for slot in claimed.slots}
+    for name in sorted(artifact.required.get(claimed.label, frozenset()) - names):
+        yield Finding(
+            code=Code.SLOT_MISSING,
+            effect=Effect.REJECT,
+            subject=what,
+            found=f"no digest of {name}",
+            required="one: it runs, so it must be covered",
+        )
+    for slot in claimed.slots:
+        if slot.algorithm not in COMPUTABLE:
+            yield _unsupported(what, f"digest algorithm {slot.algorithm}")
+            return
+        actual = computed.get((slot.name, slot.algorithm))
+        if actual != slot.digest:
+            page = slot.name.startswith("page:")
+            yield Finding(
+                code=Code.PAGE_HASH_MISMATCH if page else Code.DIGEST_MISMATCH,
+                effect=Effect.REJECT,
+                subject=f"{what}, {slot.name}",
+                found=f"{slot.algorithm} {actual.hex()}" if actual else "no such part",
+                required=f"{slot.algorithm} {slot.digest.hex()}, as signed",
+                hint="the content was changed after it was signed",
+            )
+            return
+
+
+def _check_binding(what: str, binding: Binding, code: Code) -> Iterator[Finding]:
+    if binding.algorithm not in COMPUTABLE:
+        yield _unsupported(what, f"digest algorithm {binding.algorithm}")
+        return
+    actual = hashlib.new(binding.algorithm, binding.data, usedforsecurity=False).digest()
+    if actual != binding.digest:
+        yield Finding(
+            code=code,
+            effect=Effect.REJECT,
+            subject=f"{what}, {binding.name}",
+            found=f"{binding.algorithm} {binding.digest.hex()}",
+            required=f"{actual.hex()}, the digest of what it speaks for",
+            clause=binding.clause,
+        )
+
+
+def _check_claim(
+    what: str, claimed: ClaimedSignature, certificates: Sequence[bytes]
+) -> tuple[bytes | None, list[Finding]]:
+    """Check bindings, find the signer's key and check the value; return its certificate."""
+    findings = [
+        f for binding in claimed.bindings
+        for f in _check_binding(what, binding, Code.DIGEST_MISMATCH)
+    ]  # fmt: skip
+    candidates = _signer_certificates(claimed, certificates)
+    if not candidates:
+        findings.append(_key_missing(what, claimed))
+        return None, findings
+    failure: Finding | None = None
+    for candidate in candidates:
+        failure = _value_failure(what, claimed, candidate)
+        if failure is None:
+            findings += _check_certificate_digests(what, claimed, candidate)
+            return candidate, findings
+    return None, [*findings, failure] if failure else findings
+
+
+def _signer_certificates(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> list[bytes]:
+    """Return the certificates that carry the name or key identifier the envelope gives."""
+    signer, found = claimed.claimed_signer, []
+    for certificate in (*claimed.claimed_certificates, *certificates):
+        try:
+            seen = outline(certificate)
+        except MalformedError:
+            continue  # an unreadable certificate can be nobody's signer
+        by_name = (seen.issuer, seen.serial) == (signer.issuer, signer.serial)
+        by_key = bool(signer.key_id) and seen.key_id == signer.key_id
+        if (by_key or by_name) and certificate not in found:
+            found.append(certificate)
+    return found
+
+
+def _value_failure(what: str, claimed: ClaimedSignature, certificate: bytes) -> Finding | None:
+    try:
+        check_value(
+            outline(certificate).spki, claimed.algorithm, claimed.to_be_verified, claimed.value
+        )
+    except UnsupportedKeyError as error:
+        return _unsupported(what, str(error))
+    except ValueMismatchError as error:
+        return Finding(
+            code=Code.SIGNATURE_MISMATCH,
+            effect=Effect.REJECT,
+            subject=what,
+            found=str(error),
+            required="a value made with the signer's key over these attributes",
+            clause="RFC 5652 5.6",
+            hint="the signature was changed, or made with another key",
+        )
+    return None
+
+
+def _check_certificate_digests(
+    what: str, claimed: ClaimedSignature, certificate: bytes
+) -> Iterator[Finding]:
+    for algorithm, digest in claimed.claimed_certificate_digests:
+        if algorithm not in COMPUTABLE:
+            yield _unsupported(what, f"digest algorithm {algorithm}")
+        elif hashlib.new(algorithm, certificate, usedforsecurity=False).digest() != digest:
+            yield Finding(
+                code=Code.SIGNATURE_MISMATCH,
+                effect=Effect.REJECT,
+                subject=f"{what}, signing certificate",
+                found=f"a certificate whose {algorithm} is not {digest.hex()}",
+                required="the certificate the signer named",
+                clause="RFC 5035 4",
+            )
+
+
+def _key_missing(what: str, claimed: ClaimedSignature) -> Finding:
+    signer = claimed.claimed_signer
+    name = signer.key_id.hex() or f"serial {signer.serial:x}"
+    return Finding(
+        code=Code.KEY_MISSING,
+        effect=Effect.UNKNOWN,
+        subject=what,
+        found=f"no certificate of the signer ({name})",
+        required="it, embedded or given",
+        clause="RFC 5652 5.3",
+        hint="give the signer's certificate with --certificate",
+    )
+
+
+def _unsupported(what: str, found: str) -> Finding:
+    return Finding(
+        code=Code.UNSUPPORTED_ALGORITHM,
+        effect=Effect.UNKNOWN,
+        subject=what,
+        found=found,
+        required="an algorithm that can be checked",
+    )
+
+
+def _softened(finding: Finding) -> Finding:
+    """Return a timestamp's failure as the warning it is to the signature that carries it."""
+    codes = {
+        Code.SIGNATURE_MISMATCH: Code.TIMESTAMP_MISMATCH,
+        Code.DIGEST_MISMATCH: Code.TIMESTAMP_MISMATCH,
+        Code.ATTRIBUTE_RULE: Code.TIMESTAMP_MALFORMED,
+        Code.ALGORITHM_INCONSISTENT: Code.TIMESTAMP_MALFORMED,
+        Code.KEY_MISSING: Code.TIMESTAMP_UNTRUSTED,
+        Code.UNSUPPORTED_ALGORITHM: Code.TIMESTAMP_UNTRUSTED,
+    }
+    grave = finding.effect in (Effect.REJECT, Effect.UNKNOWN)
+    return finding.with_effect(Effect.WARN, codes.get(finding.code)) if grave else finding

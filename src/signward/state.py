@@ -124,6 +124,8 @@ class ClaimedSignature:
 
     ``slots`` are the claimed digests of the artifact's parts, ``bindings`` those
     over bytes inside the envelope; ``to_be_verified`` and ``value`` go to the key.
+    ``claimed_certificate_digests`` are the signing-certificate attributes (RFC 5035),
+    ``raw`` the whole envelope.
     """
 
     label: str
@@ -140,6 +142,7 @@ class ClaimedSignature:
     claimed_time: datetime | None = None
     content_type: str = ""
     content: bytes = b""
+    claimed_certificate_digests: tuple[tuple[str, bytes], ...] = ()
     signed_attributes: tuple[Attribute, ...] = ()
     unsigned_attributes: tuple[Attribute, ...] = ()
     timestamps: tuple[ClaimedTimestamp, ...] = ()

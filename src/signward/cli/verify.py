@@ -1,0 +1,73 @@
+"""``signward verify FILE...``: one line per file, or JSON, and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from signward.cli.arguments import EXIT_CODES, add_judgement, options_from
+
+if TYPE_CHECKING:
+    from signward.state import Verdict
+
+EPILOG = f"""examples:
+  signward verify setup.exe library.dll
+  signward verify --explain driver.sys
+  signward verify --anchor root.pem --crl ca.crl --at 2026-01-01T00:00:00Z tool.exe
+  signward verify --publisher "Kitware, Inc." --format json cmake.exe
+  signward verify --stage intact selfsigned.exe
+
+{EXIT_CODES} (the worst of several files, in the order 1, 3, 4, 0)
+"""
+
+_GRAVITY = (1, 3, 4, 0)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``verify``."""
+    parser.add_argument("files", nargs="+", metavar="FILE")
+    add_judgement(parser)
+    output = parser.add_argument_group("output")
+    output.add_argument("--format", choices=("text", "json"), default="text")
+    output.add_argument("--json", dest="format", action="store_const", const="json",
+                        help="the same as --format json")  # fmt: skip
+    output.add_argument("--explain", action="store_true", help="every finding with its clause")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Judge every file; return the worst one's exit code."""
+    from signward.verbs.context import Context
+    from signward.verbs.verify import assess_path
+
+    context = Context(options_from(arguments))
+    codes = set()
+    for path in arguments.files:
+        verdict = assess_path(path, context)
+        _print(verdict, arguments)
+        codes.add(exit_code(verdict))
+    return next(code for code in _GRAVITY if code in codes)
+
+
+def exit_code(verdict: Verdict) -> int:
+    """Return a verdict's exit code: 0 reached, 1 rejected, 3 cannot tell, 4 not signed."""
+    from signward.findings import Code
+    from signward.state import Outcome
+
+    if verdict.outcome is Outcome.ACCEPTED:
+        return 0
+    if verdict.outcome is Outcome.INDETERMINATE:
+        return 3
+    return 4 if verdict.cause is Code.UNSIGNED else 1
+
+
+def _print(verdict: Verdict, arguments: argparse.Namespace) -> None:
+    from signward.policy.record import record, to_json
+    from signward.report import text
+
+    data = record(verdict)
+    if arguments.format == "json":
+        sys.stdout.write(to_json(data).decode() + "\n")
+        return
+    write = text.explain if arguments.explain else text.line
+    sys.stdout.write(write(data, colour=text.wants_colour(sys.stdout)) + "\n")

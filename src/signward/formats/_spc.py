@@ -1,0 +1,115 @@
+"""Authenticode's SpcIndirectDataContent: what a Windows signature says it covers.
+
+Source: "Windows Authenticode Portable Executable Signature Format", 2008.  Shared by
+every format whose signature is an embedded PKCS#7 of that kind.
+"""
+
+from __future__ import annotations
+
+from signward.envelopes.cms import SlotReader, open_signatures
+from signward.errors import LimitError, MalformedError
+from signward.state import ClaimedSignature, Slot
+from signward.wire import der
+from signward.wire.algorithms import digest_name
+
+INDIRECT_DATA = "1.3.6.1.4.1.311.2.1.4"
+PAGE_HASHES = {"1.3.6.1.4.1.311.2.3.1": "sha1", "1.3.6.1.4.1.311.2.3.2": "sha256"}
+_PAGE_HASH_CLASS = bytes.fromhex("a6b586d5b4a12466ae05a217da8e60d6")
+_DIGEST_SIZES = {"sha1": 20, "sha256": 32}
+
+MAX_PAGES = 1 << 20
+"""Pages of 4 KiB in the largest image PE can describe (4 GiB)."""
+
+_WHAT = "SpcIndirectDataContent"
+_CLAUSE = "Authenticode PE"
+
+
+def open_embedded(
+    blob: bytes, content_slot: str, *, label: str = "1"
+) -> tuple[ClaimedSignature, ...]:
+    """Return the signatures in an embedded Authenticode PKCS#7.
+
+    Their first slot is ``content_slot``; page hashes follow as ``page:<offset>``.
+    Raises ``BadInputError``.
+    """
+    return open_signatures(blob, read_slots(content_slot), label=label, uniform_digest=True)
+
+
+def read_slots(content_slot: str) -> SlotReader:
+    """Return a reader of SpcIndirectDataContent that names the content's slot."""
+
+    def read(content_type: str, content: bytes) -> tuple[Slot, ...]:
+        if content_type != INDIRECT_DATA:
+            raise MalformedError(
+                "signature", f"content type {content_type}", INDIRECT_DATA, _CLAUSE,
+                hint="the signature speaks of something other than this file",
+            )  # fmt: skip
+        fields = _indirect_data(content)
+        digest_info = fields[1].fields(_WHAT, 2)
+        own = Slot(
+            name=content_slot,
+            algorithm=digest_name(digest_info[0], _WHAT),
+            digest=digest_info[1].octets(_WHAT),
+        )
+        return (own, *_page_hashes(fields[0]))
+
+    return read
+
+
+def _indirect_data(content: bytes) -> list[der.Node]:
+    """Return the fields of SpcIndirectDataContent.
+
+    PKCS#7 1.5 signs the SEQUENCE's contents; CMS (RFC 5652 5.2, which .NET's signers
+    follow) puts the whole SEQUENCE in an OCTET STRING: then it is the one child.
+    """
+    fields = der.parse(der.encode(der.SEQUENCE, content), _WHAT).fields(_WHAT, 1)
+    return fields if len(fields) > 1 else fields[0].fields(_WHAT, 2)
+
+
+def _page_hashes(attribute: der.Node) -> tuple[Slot, ...]:
+    """Return page hashes in SpcAttributeTypeAndOptionalValue -> SpcPeImageData -> SpcLink."""
+    fields = attribute.fields(_WHAT, 1)
+    if len(fields) < 2 or fields[1].tag != der.SEQUENCE:
+        return ()
+    for part in fields[1].children():
+        if part.tag != 0xA0:
+            continue
+        link = part.children()[0] if part.end > part.start else None
+        if link is None or link.tag != 0xA1:
+            continue
+        moniker = link.children()
+        if len(moniker) == 2 and moniker[0].octets(_WHAT) == _PAGE_HASH_CLASS:
+            return _page_table(moniker[1].octets(_WHAT))
+    return ()
+
+
+def _page_table(serialized: bytes) -> tuple[Slot, ...]:
+    """Read SpcSerializedObject: a SET of one attribute whose value holds (offset, digest) pairs.
+
+    Offsets are 32-bit little-endian; the table ends with the file's size and a zero digest.
+    """
+    slots: list[Slot] = []
+    for attribute in der.parse(serialized, _WHAT).fields(_WHAT, 1, der.SET):
+        fields = attribute.fields(_WHAT, 2)
+        algorithm = PAGE_HASHES.get(fields[0].oid(_WHAT))
+        if algorithm is None:
+            continue
+        for value in fields[1].fields(_WHAT, 1, der.SET):
+            slots += _pairs(value.octets(_WHAT), algorithm)
+    return tuple(slots)
+
+
+def _pairs(table: bytes, algorithm: str) -> list[Slot]:
+    width = 4 + _DIGEST_SIZES[algorithm]
+    if len(table) % width or not table:
+        raise MalformedError("page hashes", f"{len(table)} bytes", f"pairs of {width}", _CLAUSE)
+    if len(table) // width > MAX_PAGES:
+        raise LimitError("page hashes", f"{len(table) // width} pages", f"at most {MAX_PAGES}")
+    return [
+        Slot(
+            name=f"page:{int.from_bytes(table[i : i + 4], 'little')}",
+            algorithm=algorithm,
+            digest=table[i + 4 : i + width],
+        )
+        for i in range(0, len(table), width)
+    ]

@@ -1,0 +1,283 @@
+"""A bounded walk over trees: every regular file once, everything else as a finding.
+
+Symbolic links are not followed (but a root may be one), each directory is entered
+once, FIFOs, sockets and devices are reported and never opened, kernel file systems
+are left out unless they are the root asked for.  Names are ``str`` with
+``surrogateescape`` (PEP 383): :func:`printable` makes them fit for output.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from signward.findings import Code, Effect, Finding
+from signward.inventory.classify import (
+    QUICK_HEAD,
+    QUICK_TAIL,
+    needs_tail,
+    quick_kind,
+    refine_with_tail,
+)
+from signward.wire.source import Identity
+
+DIRECTORY_ENTRIES = 1_000_000
+"""Entries read from one directory; they are sorted, so they are held at once."""
+
+TREE_DEPTH = 512
+"""Directories below a root (Linux's own PATH_MAX of 4096 usually ends it sooner)."""
+
+PSEUDO_FILE_SYSTEMS = frozenset(
+    {"proc", "sysfs", "debugfs", "tracefs", "securityfs", "cgroup", "cgroup2", "pstore", "bpf"}
+    | {"configfs", "devpts", "mqueue", "efivarfs", "fusectl", "binfmt_misc", "autofs", "nsfs"}
+)
+"""File systems whose files are the kernel's answers, not somebody's code (proc(5))."""
+
+_OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A path that is not walked or not read, and the finding that says why."""
+
+    path: str
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalkOptions:
+    """How far a walk goes."""
+
+    one_file_system: bool = False
+    stable: bool = True
+    exclude: frozenset[str] = field(default_factory=frozenset)
+
+
+def printable(name: str) -> str:
+    r"""Return ``name`` for output: control characters and stray bytes as ``\xNN``.
+
+    A file name may hold terminal escapes, line breaks and bytes that are not UTF-8.
+    """
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else _escaped(c) for c in name)
+
+
+def _escaped(character: str) -> str:
+    point = ord(character)
+    if 0xDC80 <= point <= 0xDCFF:
+        return f"\\x{point - 0xDC00:02x}"
+    if point < 0x100:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
+def walk(roots: Sequence[str], options: WalkOptions | None = None) -> Iterator[str | Trouble]:
+    """Yield the path of every regular file below ``roots``, and what was not walked.
+
+    With ``stable`` the order is the same on every run: a directory's files by name,
+    then its directories by name.
+    """
+    options = options or WalkOptions()
+    walker = _Walker(options, _pseudo_mounts())
+    for root in roots:
+        yield from walker.root(root)
+
+
+class _Walker:
+    """The state of one walk: directories already entered."""
+
+    __slots__ = ("_entered", "_options", "_pseudo")
+
+    def __init__(self, options: WalkOptions, pseudo: frozenset[str]) -> None:
+        self._options, self._pseudo = options, pseudo
+        self._entered: set[tuple[int, int]] = set()
+
+    def root(self, path: str) -> Iterator[str | Trouble]:
+        """Walk one root: a file, or a directory and all below it."""
+        try:
+            status = Path(path).stat()  # a root may be a symbolic link
+        except (OSError, ValueError) as error:
+            yield unreadable(path, error)
+            return
+        if stat.S_ISREG(status.st_mode):
+            yield str(Path(path).resolve()) if Path(path).is_symlink() else path
+        elif stat.S_ISDIR(status.st_mode):
+            yield from self._tree(path, status.st_dev)
+        else:
+            yield special(path, status.st_mode)
+
+    def _tree(self, root: str, device: int) -> Iterator[str | Trouble]:
+        stack = [(root, 0)]
+        while stack:
+            path, depth = stack.pop()
+            trouble = self._refusal(path, depth, device)
+            if trouble is not None:
+                if trouble:
+                    yield trouble[0]
+                continue
+            below: list[str] = []
+            yield from self._files(path, below)
+            stack.extend((name, depth + 1) for name in reversed(below))
+
+    def _refusal(self, path: str, depth: int, device: int) -> tuple[Trouble, ...] | None:
+        """Return None to enter ``path``, else what to say about leaving it out."""
+        try:
+            status = Path(path).stat(follow_symlinks=depth == 0)
+        except OSError as error:
+            return (unreadable(path, error),)
+        if not stat.S_ISDIR(status.st_mode):  # swapped since the parent was read
+            return (_changed(path),)
+        identity = (status.st_dev, status.st_ino)
+        if identity in self._entered:
+            return ()
+        self._entered.add(identity)
+        if depth and status.st_dev != device:
+            if path in self._pseudo:
+                return (_left_out(path, "a kernel file system"),)
+            if self._options.one_file_system:
+                return (_left_out(path, "another file system"),)
+        if depth > TREE_DEPTH:
+            return (_too_much(path, f"directories nested deeper than {TREE_DEPTH}", TREE_DEPTH),)
+        return None
+
+    def _files(self, path: str, below: list[str]) -> Iterator[str | Trouble]:
+        """Yield the files of one directory; add its directories to ``below``."""
+        try:
+            entries, whole = _entries(path, stable=self._options.stable)
+        except OSError as error:
+            yield unreadable(path, error)
+            return
+        for entry in entries:
+            try:
+                if entry.is_file(follow_symlinks=False):
+                    yield entry.path
+                elif entry.is_dir(follow_symlinks=False):
+                    if entry.name not in self._options.exclude:
+                        below.append(entry.path)
+                elif not entry.is_symlink():
+                    yield special(entry.path, entry.stat(follow_symlinks=False).st_mode)
+            except OSError as error:
+                yield unreadable(entry.path, error)
+        if not whole:
+            yield _too_much(path, f"more than {DIRECTORY_ENTRIES} entries", DIRECTORY_ENTRIES)
+
+
+def _entries(path: str, *, stable: bool) -> tuple[list[os.DirEntry[str]], bool]:
+    """Return a directory's entries (by name if ``stable``) and whether these are all."""
+    entries: list[os.DirEntry[str]] = []
+    with os.scandir(path) as iterator:
+        for entry in iterator:
+            if len(entries) >= DIRECTORY_ENTRIES:
+                return entries, False
+            entries.append(entry)
+    if stable:
+        entries.sort(key=_name)
+    return entries, True
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _pseudo_mounts() -> frozenset[str]:
+    """Return the mount points of kernel file systems (proc(5), mountinfo)."""
+    try:
+        text = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    except OSError:
+        return frozenset()
+    return frozenset(_pseudo_points(text.splitlines()))
+
+
+def _pseudo_points(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        before, separator, after = line.partition(" - ")
+        fields = before.split()
+        if separator and len(fields) > 4 and after.split()[:1][0] in PSEUDO_FILE_SYSTEMS:
+            yield fields[4].encode("latin-1", "surrogateescape").decode("unicode_escape")
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """A file seen by the quick look: its kind and the identity it had then."""
+
+    path: str
+    kind: str
+    identity: Identity
+
+
+def glance(path: str) -> Glance | Trouble:
+    """Open ``path`` without blocking, read its first 4 KiB, classify, close.
+
+    Never raises: a file that vanished, changed its type or may not be read gives a
+    ``Trouble``.
+    """
+    try:
+        fd = os.open(path, _OPEN_FLAGS)
+    except (OSError, ValueError) as error:
+        return unreadable(path, error)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return special(path, status.st_mode)
+        length = status.st_size
+        head = os.pread(fd, QUICK_HEAD, 0)
+        kind = quick_kind(path, head, length)
+        if needs_tail(kind, path, head):
+            kind = refine_with_tail(kind, os.pread(fd, QUICK_TAIL, max(0, length - QUICK_TAIL)))
+        return Glance(path, kind, Identity.of(status))
+    except OSError as error:
+        return unreadable(path, error)
+    finally:
+        os.close(fd)
+
+
+def unreadable(path: str, error: Exception) -> Trouble:
+    """Return the trouble of a path that the system would not open or read."""
+    reason = getattr(error, "strerror", None) or str(error)
+    hint = "check the path and its permissions"
+    return Trouble(path, _finding(Code.UNREADABLE, path, reason.lower(), "a readable path", hint))
+
+
+_SPECIAL = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFLNK: "a symbolic link",
+}
+
+
+def special(path: str, mode: int) -> Trouble:
+    """Return the trouble of what is no regular file: it is named and never opened."""
+    what = _SPECIAL.get(stat.S_IFMT(mode), "a special file")
+    return Trouble(path, _finding(Code.NOT_A_FILE, path, what, "a regular file"))
+
+
+def _changed(path: str) -> Trouble:
+    found = "a directory that became something else during the walk"
+    return Trouble(path, _finding(Code.CHANGED_WHILE_READ, path, found, "a tree at rest"))
+
+
+def _left_out(path: str, what: str) -> Trouble:
+    finding = _finding(Code.NOT_A_FILE, path, what, "a directory inside the walk")
+    return Trouble(path, finding.with_effect(Effect.NOTE))
+
+
+def _too_much(path: str, found: str, bound: int) -> Trouble:
+    return Trouble(path, _finding(Code.LIMIT_EXCEEDED, path, found, f"at most {bound}"))
+
+
+def _finding(code: Code, path: str, found: str, required: str, hint: str = "") -> Finding:
+    return Finding(
+        code=code,
+        effect=Effect.UNKNOWN,
+        subject=printable(path),
+        found=found,
+        required=required,
+        hint=hint,
+    )

@@ -1,0 +1,208 @@
+"""The one decision: what a set of judged signatures is worth under a policy.
+
+Everything before this module states facts; here they become an outcome.  The rule
+language has its place in this folder; until then the built-in strict policy and the
+switches of ``verify`` are the whole policy.
+
+Order (first that applies):
+
+1. a finding about the artifact itself (malformed, uncovered content) decides;
+2. no signature at all: REJECTED, ``unsigned`` - unless a trusted catalog vouches;
+3. every signature must be intact (rule ``any`` asks it of one only);
+4. the asked stage: the strongest signature (rule ``best``), every one (``all``), or
+   one of them (``any``) must be trusted;
+5. stage *accepted*: its publisher must be one of those asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from signward.findings import Code, Effect, Finding, worst
+from signward.policy.publisher import publisher_of
+from signward.state import (
+    BrokenSignature,
+    ClaimedSignature,
+    IntactSignature,
+    JudgedSignature,
+    Outcome,
+    Publisher,
+    Stage,
+    TrustedSignature,
+    Verdict,
+)
+from signward.trust.profiles import TrustPolicy
+
+
+class SignatureRule(StrEnum):
+    """Which of several signatures must be good."""
+
+    BEST = "best"
+    ALL = "all"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The built-in strict policy and its switches.  Hashable, picklable, comparable."""
+
+    stage: Stage = Stage.ACCEPTED
+    signatures: SignatureRule = SignatureRule.BEST
+    publishers: tuple[str, ...] = ()
+    trust: TrustPolicy = field(default_factory=TrustPolicy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What is to be decided: one artifact, its judged signatures, and facts about it.
+
+    ``vouched`` marks signatures of a catalog that lists an unsigned artifact.
+    """
+
+    subject: str
+    format: str
+    judged: tuple[JudgedSignature, ...]
+    findings: tuple[Finding, ...]
+    at: datetime
+    vouched: bool = False
+    digests: Mapping[str, bytes] = field(default_factory=dict)
+    facts: Mapping[str, str | int] = field(default_factory=dict)
+
+
+_STRENGTH = ("md2", "md5", "sha1", "sha224", "sha3_224", "sha256", "sha3_256",
+             "sha384", "sha3_384", "sha512", "sha3_512")  # fmt: skip
+
+
+def evaluate(case: Case, policy: Policy) -> Verdict:
+    """Decide ``case`` under ``policy``."""
+    if worst(case.findings) in (Effect.REJECT, Effect.UNKNOWN):
+        return _verdict(case, policy, "artifact", case.findings, None)
+    if not case.judged:
+        return _verdict(case, policy, "signed", (*case.findings, unsigned(case.subject)), None)
+    if policy.signatures is SignatureRule.ANY:
+        chosen = max(range(len(case.judged)), key=lambda i: _merit(case.judged[i], i))
+        return _decide(case, policy, [chosen])
+    broken = [i for i, s in enumerate(case.judged) if isinstance(s, BrokenSignature)]
+    if broken:
+        return _verdict(
+            case, policy, "every-signature-intact", _broken_findings(case, broken), broken[0]
+        )
+    if policy.signatures is SignatureRule.ALL:
+        return _decide(case, policy, range(len(case.judged)))
+    chosen = max(range(len(case.judged)), key=lambda i: _rank(case.judged[i], i))
+    return _decide(case, policy, [chosen])
+
+
+def unsigned(subject: str) -> Finding:
+    """Return the finding for an artifact without any signature."""
+    return Finding(
+        code=Code.UNSIGNED,
+        effect=Effect.REJECT,
+        subject=subject,
+        found="no signature",
+        required="one",
+        hint="an unsigned file may still be vouched for by a catalog: --catalog DIR",
+    )
+
+
+def _decide(case: Case, policy: Policy, indexes: Iterable[int]) -> Verdict:
+    """Judge the signatures at ``indexes``; the others' findings stay as notes."""
+    chosen = list(indexes)
+    findings = list(case.findings)
+    publisher: Publisher | None = None
+    for index in chosen:
+        signature = case.judged[index]
+        findings += signature.findings
+        if isinstance(signature, TrustedSignature):
+            publisher = publisher or publisher_of(signature)
+    for index, signature in enumerate(case.judged):
+        if index not in chosen:
+            findings += _as_notes(signature.findings)
+    if policy.stage is Stage.ACCEPTED and policy.publishers and publisher:
+        findings += _publisher_findings(publisher, policy.publishers)
+    rule = "by-catalog" if case.vouched else f"{policy.stage}/{policy.signatures}"
+    return _verdict(case, policy, rule, tuple(findings), chosen[0], publisher)
+
+
+def _verdict(
+    case: Case,
+    policy: Policy,
+    rule: str,
+    findings: Sequence[Finding],
+    judged: int | None,
+    publisher: Publisher | None = None,
+) -> Verdict:
+    effect = worst(list(findings))
+    deciding = [f for f in findings if f.effect is effect]
+    outcome = {Effect.REJECT: Outcome.REJECTED, Effect.UNKNOWN: Outcome.INDETERMINATE}.get(
+        effect, Outcome.ACCEPTED
+    )
+    return Verdict(
+        subject=case.subject,
+        format=case.format,
+        stage=policy.stage,
+        outcome=outcome,
+        cause=None if outcome is Outcome.ACCEPTED else deciding[0].code,
+        rule=rule,
+        at=case.at,
+        signatures=case.judged,
+        judged=judged,
+        publisher=publisher,
+        findings=tuple(findings),
+        digests=case.digests,
+        facts=case.facts,
+    )
+
+
+def _claimed(signature: JudgedSignature) -> ClaimedSignature:
+    if isinstance(signature, BrokenSignature | IntactSignature):
+        return signature.claimed
+    return signature.intact.claimed
+
+
+def strength(claimed: ClaimedSignature) -> int:
+    """Return how strong a signature's content digest is, for comparing signatures."""
+    digest = claimed.slots[0].algorithm if claimed.slots else claimed.algorithm.digest
+    return _STRENGTH.index(digest) if digest in _STRENGTH else len(_STRENGTH)
+
+
+def _rank(signature: JudgedSignature, index: int) -> tuple[int, bool, int]:
+    """Order by digest strength; among equals a trusted one, then the first."""
+    return strength(_claimed(signature)), isinstance(signature, TrustedSignature), -index
+
+
+def _merit(signature: JudgedSignature, index: int) -> tuple[bool, bool, tuple[int, bool, int]]:
+    """Order for rule ``any``: trusted before intact before broken, then by rank."""
+    broken = isinstance(signature, BrokenSignature)
+    return isinstance(signature, TrustedSignature), not broken, _rank(signature, index)
+
+
+def _broken_findings(case: Case, broken: Sequence[int]) -> tuple[Finding, ...]:
+    findings = list(case.findings)
+    for index, signature in enumerate(case.judged):
+        findings += signature.findings if index in broken else _as_notes(signature.findings)
+    return tuple(findings)
+
+
+def _as_notes(findings: Iterable[Finding]) -> Iterable[Finding]:
+    """Return findings about a signature that does not decide."""
+    return (f if f.effect is Effect.NOTE else f.with_effect(Effect.NOTE) for f in findings)
+
+
+def _publisher_findings(publisher: Publisher, wanted: Sequence[str]) -> list[Finding]:
+    names = {publisher.name.casefold(), publisher.identity.casefold(), publisher.subject.casefold()}
+    if any(name.casefold() in names for name in wanted):
+        return []
+    return [
+        Finding(
+            code=Code.PUBLISHER_MISMATCH,
+            effect=Effect.REJECT,
+            subject="publisher",
+            found=publisher.name,
+            required=" or ".join(wanted),
+            clause="policy publishers",
+        )
+    ]

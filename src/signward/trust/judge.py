@@ -1,0 +1,409 @@
+"""Judging an intact signature: proven time, path, usage, revocation - in that order.
+
+The steps are those of DESIGN.md's "Revocation and time, exactly".  Pure functions of
+evidence and an instant: no clock, no files, no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from signward.errors import BadInputError
+from signward.findings import Code, Effect, Finding, worst
+from signward.state import (
+    IntactSignature,
+    IntactTimestamp,
+    ProvenTime,
+    RevocationStatus,
+    Status,
+    TrustedSignature,
+    UntrustedSignature,
+    X509Path,
+)
+from signward.trust.anchors import TrustStore
+from signward.trust.path import PathResult, find_path
+from signward.trust.profiles import LIFETIME_SIGNING, Profile, RevocationMode, TrustPolicy
+from signward.trust.revocation import Evidence, effective_date, revocation_status
+from signward.trust.rules import (
+    AT_LEGACY,
+    DEFAULT_RULES,
+    STRICT,
+    STRICT_TIME_STAMPING,
+    TIME_STAMPING,
+    AlgorithmPolicy,
+    PathRules,
+    Usage,
+)
+from signward.trust.x509 import Certificate, load_certificate
+
+_HARMLESS_TSA_REASONS = frozenset(
+    {"unspecified", "affiliationChanged", "superseded", "cessationOfOperation"}
+)
+"""Reasons, when given, that leave a TSA's earlier tokens good (RFC 3161 4)."""
+
+_COMPROMISE = frozenset({"keyCompromise", "cACompromise", "aACompromise"})
+
+MAX_POOL = 512
+"""Certificates considered for one path; a signature embeds a handful."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grounds:
+    """What a judgement rests on: anchors, further certificates, evidence, an instant."""
+
+    store: TrustStore
+    pool: tuple[Certificate, ...]
+    evidence: Evidence
+    at: datetime
+    policy: TrustPolicy
+
+
+def judge(
+    intact: IntactSignature, profile: Profile, grounds: Grounds
+) -> TrustedSignature | UntrustedSignature:
+    """Judge ``intact`` by ``profile``; the result says which, with every finding."""
+    claimed = intact.claimed
+    grounds = _with_embedded(intact, grounds)
+    findings = list(intact.findings)
+    proven, tsa_status, notes = (
+        _prove_time(intact, grounds) if profile.timestamps else (None, (), [])
+    )
+    findings += notes
+    at = proven.instant if proven else grounds.at
+    algorithms = _algorithms(grounds.policy, proven.instant if proven else None)
+    findings += _weak_digests(intact, algorithms)
+    result = _path(intact.certificate, grounds, at, profile.usage, algorithms, profile.rules)
+    findings += result.findings
+    statuses: tuple[RevocationStatus, ...] = ()
+    if result.path and result.anchor:
+        findings += _after_expiry(result.path[0], proven, claimed.label)
+        findings += _lifetime(result.path[0], proven, grounds.at)
+        if profile.revocation:
+            statuses = _statuses(result, grounds, at)
+            findings += _revocation_findings(result, statuses, proven, grounds)
+            findings += tsa_status
+    basis = _basis(result)
+    accepted = basis is not None and worst(findings) in (Effect.NOTE, Effect.WARN)
+    if accepted and basis is not None:
+        return TrustedSignature(
+            intact=intact,
+            basis=basis,
+            judged_at=at,
+            proven_time=proven,
+            revocation=statuses,
+            findings=tuple(findings),
+        )
+    return UntrustedSignature(
+        intact=intact,
+        basis=basis,
+        judged_at=at,
+        proven_time=proven,
+        revocation=statuses,
+        findings=tuple(findings),
+    )
+
+
+def _with_embedded(intact: IntactSignature, grounds: Grounds) -> Grounds:
+    """Return ``grounds`` with what the signature itself carries added to them."""
+    embedded = list(_readable(intact.claimed.claimed_certificates))
+    crls, ocsp = list(intact.claimed.claimed_crls), list(intact.claimed.claimed_ocsp)
+    for timestamp in intact.timestamps:
+        embedded += _readable(timestamp.signature.claimed.claimed_certificates)
+        crls += timestamp.signature.claimed.claimed_crls
+        ocsp += timestamp.signature.claimed.claimed_ocsp
+    pool = tuple(dict.fromkeys((*embedded, *grounds.pool)))[:MAX_POOL]
+    evidence = grounds.evidence
+    if crls or ocsp:
+        evidence = evidence.extended(crls=crls, ocsp=ocsp)
+    return Grounds(
+        store=grounds.store, pool=pool, evidence=evidence, at=grounds.at, policy=grounds.policy
+    )
+
+
+def _readable(certificates: Sequence[bytes]) -> Iterator[Certificate]:
+    for certificate in certificates:
+        try:
+            yield load_certificate(certificate)
+        except BadInputError:
+            continue  # an unreadable extra certificate can be on nobody's path
+
+
+def _algorithms(policy: TrustPolicy, proven: datetime | None) -> AlgorithmPolicy:
+    """SHA-1 counts only under a time proven before the cut-off."""
+    return AT_LEGACY if proven is not None and proven < policy.sha1_cutoff else STRICT
+
+
+def _weak_digests(intact: IntactSignature, algorithms: AlgorithmPolicy) -> Iterator[Finding]:
+    claimed = intact.claimed
+    used = {claimed.algorithm.digest, *(slot.algorithm for slot in claimed.slots[:1])}
+    for digest in sorted(used - {""} - algorithms.digests):
+        yield Finding(
+            code=Code.WEAK_DIGEST,
+            effect=Effect.REJECT,
+            subject=f"signature {claimed.label}",
+            found=f"digest {digest}",
+            required="SHA-2 or SHA-3, or SHA-1 under a time proven before the cut-off",
+            clause="policy sha1-cutoff",
+            hint="--sha1-until DATE moves the cut-off",
+        )
+
+
+def _path(
+    certificate: bytes,
+    grounds: Grounds,
+    at: datetime,
+    usage: Usage,
+    algorithms: AlgorithmPolicy,
+    rules: PathRules = DEFAULT_RULES,
+) -> PathResult:
+    try:
+        leaf = load_certificate(certificate)
+    except BadInputError as error:
+        return PathResult(path=(), anchor=None, findings=(error.finding,))
+    return find_path(leaf, grounds.pool, grounds.store, at, usage, algorithms, rules)
+
+
+def _basis(result: PathResult) -> X509Path | None:
+    if not result.path:
+        return None
+    anchor = result.anchor
+    return X509Path(
+        certificates=tuple(certificate.der for certificate in result.path),
+        anchor=anchor.name if anchor else "",
+        store=anchor.store if anchor else "",
+    )
+
+
+# --- proven time -----------------------------------------------------------------
+
+
+def _prove_time(
+    intact: IntactSignature, grounds: Grounds
+) -> tuple[ProvenTime | None, tuple[Finding, ...], list[Finding]]:
+    """Return the earliest trusted time, its TSA's revocation findings, and all notes.
+
+    Each token is judged alone; one that fails is ignored with its findings as warnings.
+    """
+    best: tuple[ProvenTime, tuple[Finding, ...]] | None = None
+    notes: list[Finding] = []
+    for timestamp in intact.timestamps:
+        proven, findings = _judge_timestamp(timestamp, grounds)
+        if proven is None:
+            notes += (_as_warning(f) for f in findings)
+        elif best is None or proven.instant < best[0].instant:
+            best = (proven, findings)
+    if best is None:
+        if intact.claimed.timestamps:
+            notes.append(_no_proven_time(intact))
+        return None, (), notes
+    return best[0], best[1], notes
+
+
+def _judge_timestamp(
+    timestamp: IntactTimestamp, grounds: Grounds
+) -> tuple[ProvenTime | None, tuple[Finding, ...]]:
+    what = timestamp.signature.claimed.label
+    if timestamp.time > grounds.at:
+        return None, (_in_future(what, timestamp.time, grounds.at),)
+    algorithms = _algorithms(grounds.policy, timestamp.time)
+    usage = STRICT_TIME_STAMPING if grounds.policy.strict_tsa else TIME_STAMPING
+    result = _path(timestamp.signature.certificate, grounds, timestamp.time, usage, algorithms)
+    findings = [*result.findings, *_weak_token(what, timestamp, algorithms)]
+    basis = _basis(result)
+    if result.anchor:
+        statuses = _statuses(result, grounds, timestamp.time)
+        findings += _tsa_revocation(what, result, statuses, timestamp.time, grounds)
+    if basis is None or any(map(_disproves, findings)):
+        return None, tuple(findings)
+    leaf = load_certificate(timestamp.signature.certificate)
+    proven = ProvenTime(
+        instant=timestamp.time,
+        kind=timestamp.claimed.kind,
+        authority=leaf.common_name or leaf.subject_text,
+        path=basis,
+    )
+    return proven, tuple(findings)
+
+
+def _tsa_revocation(
+    what: str,
+    result: PathResult,
+    statuses: tuple[RevocationStatus, ...],
+    time: datetime,
+    grounds: Grounds,
+) -> Iterator[Finding]:
+    for certificate, status in zip(result.path, statuses, strict=False):
+        subject = f"{what}, {certificate.label}"
+        if status.status is Status.UNKNOWN:
+            yield from _unknown(subject, status, grounds.policy)
+        since = effective_date(status)
+        if status.status is not Status.REVOKED or since is None:
+            continue
+        harmless = status.reason in _HARMLESS_TSA_REASONS and since > time
+        yield Finding(
+            code=Code.SIGNED_BEFORE_REVOCATION if harmless else Code.TIMESTAMP_REVOKED,
+            effect=Effect.NOTE if harmless else Effect.REJECT,
+            subject=subject,
+            found=f"revoked {since:%Y-%m-%dT%H:%M:%SZ}, reason {status.reason or 'not given'}",
+            required="none, or a reason that leaves earlier tokens good",
+            clause="RFC 3161 4",
+        )
+
+
+def _disproves(finding: Finding) -> bool:
+    """Say whether a token's finding makes it prove nothing; unknown revocation does not."""
+    unsettled = finding.effect is Effect.UNKNOWN and finding.code is not Code.REVOCATION_UNKNOWN
+    return finding.effect is Effect.REJECT or unsettled
+
+
+def _weak_token(
+    what: str, timestamp: IntactTimestamp, algorithms: AlgorithmPolicy
+) -> Iterator[Finding]:
+    imprint = timestamp.claimed.imprint
+    used = {timestamp.signature.claimed.algorithm.digest, imprint.algorithm if imprint else ""}
+    for digest in sorted(used - {""} - algorithms.digests):
+        yield Finding(
+            code=Code.WEAK_DIGEST,
+            effect=Effect.REJECT,
+            subject=what,
+            found=f"digest {digest}",
+            required="SHA-2, or SHA-1 for times before the cut-off",
+            clause="policy sha1-cutoff",
+        )
+
+
+def _in_future(what: str, time: datetime, at: datetime) -> Finding:
+    return Finding(
+        code=Code.TIMESTAMP_IN_FUTURE,
+        effect=Effect.REJECT,
+        subject=what,
+        found=f"{time:%Y-%m-%dT%H:%M:%SZ}",
+        required=f"a time not after the validation time {at:%Y-%m-%dT%H:%M:%SZ}",
+    )
+
+
+def _no_proven_time(intact: IntactSignature) -> Finding:
+    return Finding(
+        code=Code.NO_PROVEN_TIME,
+        effect=Effect.WARN,
+        subject=f"signature {intact.claimed.label}",
+        found="no timestamp that can be trusted",
+        required="one, to judge at its time",
+        hint="judged at the validation time instead",
+    )
+
+
+def _as_warning(finding: Finding) -> Finding:
+    """Return why a token proves nothing, as a warning to the signature it belongs to."""
+    code = {
+        Code.WRONG_USAGE: Code.TIMESTAMP_USAGE,
+        Code.TIMESTAMP_REVOKED: Code.TIMESTAMP_REVOKED,
+        Code.TIMESTAMP_IN_FUTURE: Code.TIMESTAMP_IN_FUTURE,
+    }.get(finding.code, Code.TIMESTAMP_UNTRUSTED)
+    grave = finding.effect in (Effect.REJECT, Effect.UNKNOWN)
+    return finding.with_effect(Effect.WARN, code) if grave else finding
+
+
+# --- the signer's validity and revocation ----------------------------------------
+
+
+def _after_expiry(leaf: Certificate, proven: ProvenTime | None, label: str) -> Iterator[Finding]:
+    if proven and proven.instant > leaf.not_after:
+        yield Finding(
+            code=Code.TIMESTAMP_AFTER_EXPIRY,
+            effect=Effect.WARN,
+            subject=f"signature {label}",
+            found=f"timestamped {proven.instant:%Y-%m-%d}",
+            required=f"before the certificate's end, {leaf.not_after:%Y-%m-%d}",
+            hint="sign again: a timestamp cannot revive an expired certificate",
+        )
+
+
+def _lifetime(leaf: Certificate, proven: ProvenTime | None, at: datetime) -> Iterator[Finding]:
+    if proven and LIFETIME_SIGNING in (leaf.ekus or ()) and at > leaf.not_after:
+        yield Finding(
+            code=Code.LIFETIME_SIGNING,
+            effect=Effect.REJECT,
+            subject=leaf.label,
+            found=f"lifetime signing, expired {leaf.not_after:%Y-%m-%d}",
+            required="a certificate that has not ended: its timestamps do not extend it",
+            clause="EKU 1.3.6.1.4.1.311.10.3.13",
+        )
+
+
+def _statuses(
+    result: PathResult, grounds: Grounds, judged_at: datetime
+) -> tuple[RevocationStatus, ...]:
+    """Return the revocation status along the path, leaf first, without the anchor."""
+    if grounds.policy.revocation is RevocationMode.IGNORE and not grounds.evidence:
+        return ()
+    return tuple(
+        revocation_status(
+            certificate, issuer, grounds.evidence, grounds.at, signed_at=judged_at,
+            pool=grounds.pool, anchor=result.path[-1],
+        )
+        for certificate, issuer in zip(result.path, result.path[1:], strict=False)
+    )  # fmt: skip
+
+
+def _revocation_findings(
+    result: PathResult,
+    statuses: tuple[RevocationStatus, ...],
+    proven: ProvenTime | None,
+    grounds: Grounds,
+) -> Iterator[Finding]:
+    for certificate, status in zip(result.path, statuses, strict=False):
+        if status.status is Status.UNKNOWN:
+            yield from _unknown(certificate.label, status, grounds.policy)
+        elif status.status is Status.REVOKED:
+            yield _revoked(certificate, status, proven, grounds.policy)
+
+
+def _revoked(
+    certificate: Certificate,
+    status: RevocationStatus,
+    proven: ProvenTime | None,
+    policy: TrustPolicy,
+) -> Finding:
+    """Apply the authenticode table: by date, whatever the reason."""
+    since = effective_date(status)
+    compromised = policy.distrust_compromised and status.reason in _COMPROMISE
+    before = proven is not None and since is not None and since > proven.instant
+    when = f"{since:%Y-%m-%dT%H:%M:%SZ}" if since else "at a date unknown"
+    if before and not compromised and proven:
+        return Finding(
+            code=Code.SIGNED_BEFORE_REVOCATION,
+            effect=Effect.WARN,
+            subject=certificate.label,
+            found=f"revoked {when}, reason {status.reason or 'not given'}",
+            required=f"revocation after the proven time {proven.instant:%Y-%m-%dT%H:%M:%SZ}",
+            clause="DESIGN: revoked certificate, authenticode",
+            hint="--distrust-compromised rejects compromised keys whatever the date",
+        )
+    return Finding(
+        code=Code.REVOKED,
+        effect=Effect.REJECT,
+        subject=certificate.label,
+        found=f"revoked {when}, reason {status.reason or 'not given'}",
+        required="not revoked"
+        + (f" at the proven time {proven.instant:%Y-%m-%dT%H:%M:%SZ}" if proven else ""),
+        clause="RFC 5280 6.3",
+        hint="" if proven else "no trusted timestamp says the signature is older",
+    )
+
+
+def _unknown(subject: str, status: RevocationStatus, policy: TrustPolicy) -> Iterator[Finding]:
+    if policy.revocation is RevocationMode.IGNORE:
+        return
+    required = policy.revocation is RevocationMode.REQUIRE
+    yield Finding(
+        code=Code.REVOCATION_UNKNOWN,
+        effect=Effect.UNKNOWN if required else Effect.NOTE,
+        subject=subject,
+        found=status.why or "no evidence",
+        required="a CRL or OCSP answer that covers it",
+        clause="RFC 5280 6.3",
+        hint="give --crl or --ocsp files, or allow --online",
+    )

@@ -1,0 +1,159 @@
+"""Catalogs in reach: signed lists that vouch for files without a signature of their own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from signward.errors import BadInputError, EvidenceError
+from signward.findings import Code, Effect, Finding
+from signward.formats import Format, ParseOptions, peek_at, recognise
+from signward.integrity import check_regions, wanted_slots
+from signward.state import JudgedSignature, SignedArtifact, Source, TrustedSignature
+from signward.verbs.context import Context
+from signward.verbs.stages import judge_signatures
+from signward.wire.source import open_source
+
+MAX_CATALOGS = 20_000
+"""Catalogs read in one run; a Windows machine holds about 5,000."""
+
+IMAGE_SLOT = "image"
+"""The slot by which catalogs list programs; everything else is listed by its flat digest."""
+
+_PREFERENCE = ("sha512", "sha384", "sha256", "sha1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """A judged catalog: its path, its signatures and what spoils it as a whole."""
+
+    path: str
+    signatures: tuple[JudgedSignature, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vouched:
+    """A catalog's word for one artifact, with the digests it was looked up by."""
+
+    signatures: tuple[JudgedSignature, ...]
+    findings: tuple[Finding, ...]
+
+
+CatalogIndex = dict[tuple[str, bytes], list[Catalog]]
+"""Catalogs by ``(digest algorithm, digest)`` of what they list."""
+
+
+def vouched_by(
+    signable: Format | None, artifact: SignedArtifact | None, source: Source, context: Context
+) -> Vouched | None:
+    """Return the best catalog's word for an unsigned artifact, or None."""
+    index = catalog_index(context)
+    if not index:
+        return None
+    algorithms = {algorithm for algorithm, _ in index}
+    found: list[tuple[Catalog, str]] = []
+    for algorithm, digest in _digests(signable, artifact, source, algorithms):
+        found += ((catalog, algorithm) for catalog in index.get((algorithm, digest), ()))
+    if not found:
+        return None
+    catalog, algorithm = min(found, key=lambda pair: _demerit(*pair))
+    findings = (*catalog.findings, _by_catalog(source, catalog, algorithm))
+    return Vouched(
+        signatures=catalog.signatures,
+        findings=(*findings, *_weak_member(source, catalog, algorithm, context)),
+    )
+
+
+def catalog_index(context: Context) -> CatalogIndex:
+    """Return the run's catalogs, read and judged once."""
+    if context.catalogs is None:
+        context.catalogs = {}
+        for path in _catalog_files(context.options.catalogs):
+            _add(path, context.catalogs, context)
+    return context.catalogs
+
+
+def _catalog_files(places: tuple[str, ...]) -> Iterator[str]:
+    count = 0
+    for place in places:
+        path = Path(place)
+        if not path.exists():
+            raise EvidenceError(f"catalog {place}: found nothing there, required a file or folder")
+        files = sorted(path.rglob("*.cat")) if path.is_dir() else [path]
+        for file in files:
+            count += 1
+            if count > MAX_CATALOGS:
+                raise EvidenceError(f"catalogs: more than {MAX_CATALOGS} files")
+            yield str(file)
+
+
+def _add(path: str, index: CatalogIndex, context: Context) -> None:
+    """Judge one catalog and index its members; what is no catalog is passed over."""
+    with open_source(path) as source:
+        signable = recognise(peek_at(source))
+        if signable is None:
+            return
+        try:
+            artifact = signable.parse(source, ParseOptions())
+            computed = signable.digests(artifact, wanted_slots(artifact))
+        except BadInputError:
+            return
+        catalog = Catalog(
+            path=path,
+            signatures=judge_signatures(artifact, computed, context),
+            findings=(*artifact.findings, *check_regions(artifact)),
+        )
+    if catalog.signatures:
+        for member in artifact.endorsements:
+            index.setdefault((member.algorithm, member.digest), []).append(catalog)
+
+
+def _digests(
+    signable: Format | None, artifact: SignedArtifact | None, source: Source, algorithms: set[str]
+) -> Iterator[tuple[str, bytes]]:
+    usable = [a for a in _PREFERENCE if a in algorithms]
+    if signable and artifact:
+        wanted = frozenset((IMAGE_SLOT, algorithm) for algorithm in usable)
+        for (_, algorithm), digest in signable.digests(artifact, wanted).items():
+            yield algorithm, digest
+    hashers = [hashlib.new(a, usedforsecurity=False) for a in usable]
+    source.feed([(0, source.length)], hashers)
+    for algorithm, hasher in zip(usable, hashers, strict=True):
+        yield algorithm, hasher.digest()
+
+
+def _demerit(catalog: Catalog, algorithm: str) -> tuple[bool, bool, int]:
+    trusted = any(isinstance(s, TrustedSignature) for s in catalog.signatures)
+    return bool(catalog.findings), not trusted, _PREFERENCE.index(algorithm)
+
+
+def _by_catalog(source: Source, catalog: Catalog, algorithm: str) -> Finding:
+    return Finding(
+        code=Code.BY_CATALOG,
+        effect=Effect.NOTE,
+        subject=source.name,
+        found=f"its {algorithm} digest in {catalog.path}",
+        required="a signature of its own or a catalog's word",
+    )
+
+
+def _weak_member(
+    source: Source, catalog: Catalog, algorithm: str, context: Context
+) -> Iterator[Finding]:
+    """Refuse a SHA-1 member unless its catalog's proven time lies before the cut-off."""
+    cutoff = context.policy.trust.sha1_cutoff
+    times = [s.proven_time for s in catalog.signatures if isinstance(s, TrustedSignature)]
+    if algorithm != "sha1" or any(t and t.instant < cutoff for t in times):
+        return
+    yield Finding(
+        code=Code.WEAK_DIGEST,
+        effect=Effect.REJECT,
+        subject=source.name,
+        found=f"only a SHA-1 digest in {catalog.path}",
+        required="SHA-256, or a catalog timestamped before the cut-off",
+        clause="policy sha1-cutoff",
+        hint="--sha1-until DATE moves the cut-off",
+    )

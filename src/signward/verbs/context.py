@@ -1,0 +1,95 @@
+"""Contexts: everything a run judges with, built once from picklable options.
+
+Time is fixed here, once.  Stores and evidence are loaded when first asked for, so that
+an unsigned file costs no trust list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from signward import __version__
+from signward.trust.anchors import TrustStore, joined, store_from_pem
+from signward.trust.judge import Grounds
+from signward.trust.pem import CERTIFICATES, CRLS, OCSP_RESPONSES, blocks
+from signward.trust.profiles import AUTHENTICODE, PROFILES, UEFI, Profile
+from signward.trust.revocation import Evidence
+from signward.trust.x509 import Certificate, load_certificate
+from signward.verbs.options import Options, read_option
+from signward.verbs.stores import load_store
+
+
+class Context:
+    """Anchors, evidence, policy and the instant of one run."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.policy = options.policy
+        self.at = options.at or datetime.now(UTC)
+        self.catalogs: dict[tuple[str, bytes], list[Any]] | None = None
+        self._grounds: dict[str, Grounds] = {}
+
+    def profile_for(self, facts: Mapping[str, str | int]) -> Profile:
+        """Return the profile an artifact is judged by: the one asked for, or its format's."""
+        if self.options.profile:
+            return PROFILES[self.options.profile]
+        return UEFI if str(facts.get("subsystem", "")).startswith("efi") else AUTHENTICODE
+
+    def grounds(self, profile: Profile) -> Grounds:
+        """Return what signatures of ``profile`` are judged on."""
+        if profile.name not in self._grounds:
+            self._grounds[profile.name] = Grounds(
+                store=self._store(profile),
+                pool=self._pool,
+                evidence=self.evidence,
+                at=self.at,
+                policy=self.policy.trust,
+            )
+        return self._grounds[profile.name]
+
+    @property
+    def certificates(self) -> tuple[bytes, ...]:
+        """The caller's certificates (DER), for envelopes that bring none of their own."""
+        return tuple(certificate.der for certificate in self._pool)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """The caller's CRLs and OCSP answers."""
+        return Evidence(
+            crls=_read_all(self.options.crls, CRLS),
+            ocsp=_read_all(self.options.ocsp, OCSP_RESPONSES),
+        )
+
+    @cached_property
+    def epoch(self) -> str:
+        """Return a SHA-256 over everything but the clock that a verdict depends on."""
+        stores = [self._store(profile).digest for profile in PROFILES.values()]
+        digest = hashlib.sha256(b"".join(stores))
+        options = self.options
+        paths = options.certificates + options.crls + options.ocsp
+        for path in paths:
+            digest.update(hashlib.sha256(read_option(path)).digest())
+        fixed = (__version__, self.policy, options.profile, options.at, options.online)
+        digest.update(repr(fixed).encode())
+        return digest.hexdigest()
+
+    def _store(self, profile: Profile) -> TrustStore:
+        options = self.options
+        names = options.stores or (() if options.anchors else (profile.name,))
+        stores = [load_store(name) for name in names]
+        stores += [store_from_pem(path, read_option(path)) for path in options.anchors]
+        return joined("+".join(names) or "anchors", stores)
+
+    @cached_property
+    def _pool(self) -> tuple[Certificate, ...]:
+        ders = _read_all(self.options.certificates, CERTIFICATES)
+        return tuple(load_certificate(der) for der in ders)
+
+
+def _read_all(paths: tuple[str, ...], label: str) -> list[bytes]:
+    """Return the DER of every block with ``label`` in the files the caller named."""
+    return [block for path in paths for block in blocks(path, read_option(path), label)]

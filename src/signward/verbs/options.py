@@ -1,0 +1,43 @@
+"""Options of a run: what the caller asks for, as plain picklable data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from signward.errors import EvidenceError, UnreadableError
+from signward.policy.evaluate import Policy
+from signward.wire.source import open_source
+
+MAX_OPTION_FILE = 256 * 1024 * 1024
+"""Largest anchor, CRL, OCSP or certificate file read; a CRL of a million entries has 40 MB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the caller asks for.  Paths are strings, ``at`` is aware UTC.
+
+    With neither ``stores`` nor ``anchors`` each profile uses the store of its name.
+    """
+
+    stores: tuple[str, ...] = ()
+    anchors: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
+    crls: tuple[str, ...] = ()
+    ocsp: tuple[str, ...] = ()
+    catalogs: tuple[str, ...] = ()
+    profile: str = ""
+    at: datetime | None = None
+    online: bool = False
+    policy: Policy = field(default_factory=Policy)
+
+
+def read_option(path: str) -> bytes:
+    """Return the bytes of a file the caller named.  Raises ``EvidenceError``."""
+    try:
+        with open_source(path) as source:
+            if source.length > MAX_OPTION_FILE:
+                raise EvidenceError(f"{path}: {source.length} bytes, at most {MAX_OPTION_FILE}")
+            return source.read(0, source.length)
+    except UnreadableError as error:
+        raise EvidenceError(str(error)) from None

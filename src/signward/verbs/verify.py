@@ -1,0 +1,146 @@
+"""Verify: bytes to verdict.  `assess` explains, `verify` raises.
+
+The stages in order: recognise, parse, compute slots, check integrity, judge trust,
+evaluate policy.  Nothing here knows a format or an envelope by name.
+"""
+
+from __future__ import annotations
+
+import os
+
+from signward.errors import (
+    BadInputError,
+    IndeterminateError,
+    RejectedError,
+    UnreadableError,
+)
+from signward.findings import Code, Effect, Finding
+from signward.formats import Format, ParseOptions, Peek, peek_at, recognise
+from signward.integrity import check_regions, wanted_slots
+from signward.inventory.classify import KINDS, classify
+from signward.policy.evaluate import Case, evaluate
+from signward.state import (
+    Accepted,
+    Outcome,
+    SignedArtifact,
+    Source,
+    Verdict,
+)
+from signward.verbs.catalogs import vouched_by
+from signward.verbs.context import Context
+from signward.verbs.stages import judge_signatures
+from signward.wire.source import open_source
+
+
+def verify(path: str | os.PathLike[str], context: Context) -> Accepted:
+    """Return ``path``'s verdict if the asked stage was reached.
+
+    Raises ``RejectedError`` or ``IndeterminateError``, each carrying the verdict.
+    """
+    return require(assess_path(path, context))
+
+
+def require(verdict: Verdict) -> Accepted:
+    """Return the verdict as accepted, or raise what it is instead."""
+    if verdict.outcome is Outcome.ACCEPTED:
+        return Accepted(verdict=verdict)
+    message = f"{verdict.subject}: {verdict.outcome}, {verdict.cause}"
+    error = RejectedError if verdict.outcome is Outcome.REJECTED else IndeterminateError
+    raise error(verdict, message)
+
+
+def assess_path(path: str | os.PathLike[str], context: Context) -> Verdict:
+    """Return the verdict on a file; never raises for what the file is or holds."""
+    try:
+        with open_source(path) as source:
+            verdict = assess(source, context)
+            source.check_unchanged()
+            return verdict
+    except UnreadableError as error:
+        return _failed(os.fspath(path), "", error.finding, context)
+
+
+def assess(source: Source, context: Context) -> Verdict:
+    """Return the verdict on a source; never raises for bad bytes or a bad signature.
+
+    Raises ``UnreadableError`` when the source changes while it is read.
+    """
+    peek = peek_at(source)
+    signable = recognise(peek)
+    if signable is None:
+        return _unrecognised(source, peek, context)
+    try:
+        artifact = signable.parse(source, ParseOptions(extension=peek.extension))
+        return _assess_artifact(signable, artifact, context)
+    except BadInputError as error:
+        return _failed(source.name, signable.name, error.finding, context)
+    except RecursionError:
+        return _failed(source.name, signable.name, _too_deep(source.name), context)
+
+
+def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Context) -> Verdict:
+    source = artifact.source
+    computed = signable.digests(artifact, wanted_slots(artifact)) if artifact.signatures else {}
+    judged = judge_signatures(artifact, computed, context)
+    findings = (*artifact.findings, *check_regions(artifact))
+    if not judged:
+        vouched = vouched_by(signable, artifact, source, context)
+        if vouched:
+            judged, findings = vouched.signatures, (*findings, *vouched.findings)
+    case = Case(
+        subject=source.name,
+        format=signable.name,
+        judged=judged,
+        findings=findings,
+        at=context.at,
+        vouched=bool(judged) and not artifact.signatures,
+        digests={f"{slot}-{name}": value for (slot, name), value in computed.items()
+                 if not slot.startswith("page:")},
+        facts=artifact.facts,
+    )  # fmt: skip
+    return evaluate(case, context.policy)
+
+
+def _unrecognised(source: Source, peek: Peek, context: Context) -> Verdict:
+    """Answer for bytes of no known format: unsigned, or of a kind not judged yet."""
+    vouched = vouched_by(None, None, source, context)
+    if vouched:
+        case = Case(
+            subject=source.name,
+            format="",
+            judged=vouched.signatures,
+            findings=vouched.findings,
+            at=context.at,
+            vouched=True,
+        )
+        return evaluate(case, context.policy)
+    kind = classify(peek)
+    if not KINDS[kind].signable:
+        return evaluate(
+            Case(subject=source.name, format="", judged=(), findings=(), at=context.at),
+            context.policy,
+        )
+    finding = Finding(
+        code=Code.UNSUPPORTED_KIND,
+        effect=Effect.UNKNOWN,
+        subject=source.name,
+        found=KINDS[kind].text,
+        required="a format this version can judge",
+        hint="it may be signed; this version cannot tell",
+    )
+    return _failed(source.name, "", finding, context)
+
+
+def _failed(name: str, signable: str, finding: Finding, context: Context) -> Verdict:
+    case = Case(subject=name, format=signable, judged=(), findings=(finding,), at=context.at)
+    return evaluate(case, context.policy)
+
+
+def _too_deep(name: str) -> Finding:
+    return Finding(
+        code=Code.LIMIT_EXCEEDED,
+        effect=Effect.REJECT,
+        subject=name,
+        found="structures nested too deeply",
+        required="less",
+    )

@@ -1,0 +1,48 @@
+"""The outline of a certificate: what an envelope needs to find its signer's key.
+
+Judging certificates is the business of ``trust``; this reads four fields and stops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from signward.wire import der
+
+_SUBJECT_KEY_IDENTIFIER = der.oid("2.5.29.14")
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """Issuer (raw DER Name), serial number, SubjectPublicKeyInfo (DER), key identifier."""
+
+    issuer: bytes
+    serial: int
+    spki: bytes
+    key_id: bytes
+
+
+@lru_cache(maxsize=4096)
+def outline(certificate: bytes) -> Outline:
+    """Return the outline of a DER certificate (RFC 5280 4.1).
+
+    Raises ``MalformedError``.  A certificate that is BER is read as it stands.
+    """
+    what = "certificate"
+    fields = der.parse(certificate, what).fields(what, 3)[0].fields(what, 6)
+    if fields[0].tag == 0xA0:
+        fields = fields[1:]
+    serial, issuer, spki = fields[0], fields[2], fields[5]
+    return Outline(issuer.raw, serial.integer(what), spki.raw, _key_id(fields[6:]))
+
+
+def _key_id(fields: list[der.Node]) -> bytes:
+    for field in fields:
+        if field.tag != 0xA3:
+            continue
+        for extension in field.children()[0].children():
+            if extension.content.startswith(_SUBJECT_KEY_IDENTIFIER):
+                value = extension.children()[-1].octets()
+                return der.parse(value, "subject key identifier").octets()
+    return b""

@@ -1,0 +1,160 @@
+"""tar archives (POSIX pax, ustar, GNU long names) as a stream of bounded pieces.
+
+The standard library's reader takes an extended header of any size into memory; this
+one bounds it, and never seeks, so a compressed archive is read in one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from signward.errors import LimitError, MalformedError
+
+BLOCK = 512
+EXTENDED_HEADER = 1024 * 1024
+"""Bytes of one pax or GNU long-name header (paths are at most 4096 bytes on Linux)."""
+
+_CLAUSE = "POSIX pax, ustar interchange format"
+_REGULAR = frozenset(b"0\x007")
+_NAMED = {ord("L"): "path"}
+_EXTENDED = frozenset(b"LKxg")
+
+
+class PieceReader:
+    """Reads exact sizes from an iterator of byte strings."""
+
+    __slots__ = ("_left", "_pieces")
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._left = pieces, b""
+
+    def some(self, most: int) -> bytes:
+        """Return at least one byte and at most ``most``; nothing at the end."""
+        while not self._left:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._left = piece
+        data, self._left = self._left[:most], self._left[most:]
+        return data
+
+    def exactly(self, size: int) -> bytes:
+        """Return ``size`` bytes, fewer only at the end.  The caller bounds ``size``."""
+        parts = []
+        while size:
+            data = self.some(size)
+            if not data:
+                break
+            parts.append(data)
+            size -= len(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+@dataclass(slots=True, kw_only=True)
+class TarMember:
+    """A regular file in the archive; ``pieces`` must be used before the next member."""
+
+    name: str
+    size: int
+    pieces: Iterator[bytes]
+
+
+def tar_members(pieces: Iterator[bytes]) -> Iterator[TarMember]:
+    """Yield every regular file.  Raises ``MalformedError`` or ``LimitError``."""
+    reader = PieceReader(pieces)
+    known: dict[str, str] = {}
+    while True:
+        header = reader.exactly(BLOCK)
+        if len(header) < BLOCK or not any(header):
+            return
+        _check(header)
+        size, flag = _number(header[124:136]), header[156]
+        if flag in _EXTENDED:
+            known |= _extended(reader, size, flag)
+            continue
+        size = _pax_size(known.get("size"), size)
+        body = _body(reader, size)
+        if "GNU.sparse.major" in known or flag == ord("S"):
+            raise MalformedError("archive", "a sparse member", "whole members", _CLAUSE)
+        if flag in _REGULAR:
+            yield TarMember(name=known.get("path") or _name(header), size=size, pieces=body)
+        for _ in body:  # what the caller left unread
+            pass
+        known = {}
+
+
+def _body(reader: PieceReader, size: int) -> Iterator[bytes]:
+    """Yield a member's data, then skip the padding to the next block."""
+    left, padding = size, -size % BLOCK
+    while left:
+        data = reader.some(left)
+        if not data:
+            raise MalformedError("archive", "an end inside a member", f"{left} bytes more", _CLAUSE)
+        left -= len(data)
+        yield data
+    reader.exactly(padding)
+
+
+def _check(header: bytes) -> None:
+    """Compare the header checksum: the sum of its octets with its own field as spaces."""
+    field = header[148:156]
+    total = sum(header) - sum(field) + 8 * 0x20
+    if _number(field) != total:
+        raise MalformedError("archive", "a header with another checksum", str(total), _CLAUSE)
+
+
+def _number(field: bytes) -> int:
+    """Read an octal number, or GNU's base 256 when the first bit is set."""
+    if field[0] & 0x80:
+        if field[0] & 0x40:
+            raise MalformedError("archive", "a negative size", "a size", _CLAUSE)
+        return int.from_bytes(bytes([field[0] & 0x3F]) + field[1:], "big")
+    digits = field.strip(b" \0")
+    try:
+        return int(digits, 8) if digits else 0
+    except ValueError:
+        raise MalformedError("archive", "a number not in octal", "octal digits", _CLAUSE) from None
+
+
+def _name(header: bytes) -> str:
+    name = header[:100].partition(b"\0")[0]
+    if header[257:263] == b"ustar\0":
+        prefix = header[345:500].partition(b"\0")[0]
+        name = prefix + b"/" + name if prefix else name
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _extended(reader: PieceReader, size: int, flag: int) -> dict[str, str]:
+    """Read a GNU long name or a pax header; a global one speaks of no single member."""
+    if size > EXTENDED_HEADER:
+        found = f"an extended header of {size} bytes"
+        raise LimitError("archive", found, f"at most {EXTENDED_HEADER}", _CLAUSE)
+    data = reader.exactly(size)
+    reader.exactly(-size % BLOCK)
+    if flag in _NAMED:
+        return {"path": data.partition(b"\0")[0].decode("utf-8", "surrogateescape")}
+    return _pax(data) if flag == ord("x") else {}
+
+
+def _pax(data: bytes) -> dict[str, str]:
+    r"""Read ``length key=value\n`` records."""
+    values: dict[str, str] = {}
+    at = 0
+    while at < len(data):
+        number, space, _ = data[at : at + 12].partition(b" ")
+        length = int(number) if space and number.isdigit() else 0
+        if length < 5 or at + length > len(data):
+            raise MalformedError("archive", "a broken pax record", "length key=value", _CLAUSE)
+        key, _, value = data[at + len(number) + 1 : at + length - 1].partition(b"=")
+        values[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+        at += length
+    return values
+
+
+def _pax_size(text: str | None, size: int) -> int:
+    if text is None:
+        return size
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise MalformedError("archive", "a pax size that is no number", "digits", _CLAUSE)
+    return int(text)

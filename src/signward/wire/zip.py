@@ -1,0 +1,363 @@
+"""ZIP archives (PKWARE APPNOTE 6.3), read as strictly as they are easily read in two ways.
+
+The central directory rules; whatever another reader could see differently (a local
+header that says otherwise, two members of one name, bytes before, between or after)
+comes back as a finding.  Nothing is unpacked before it is asked for, and then in
+pieces, so memory is bounded by the directory's own bound.
+"""
+
+from __future__ import annotations
+
+import bz2
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from signward.errors import LimitError, MalformedError
+from signward.findings import Code, Effect, Finding
+from signward.state import Source
+
+MEMBERS = 200_000
+"""Members in one archive."""
+
+DIRECTORY_BYTES = 64 * 1024 * 1024
+"""Bytes of central directory, read at once."""
+
+FINDINGS = 16
+"""Findings about one archive; the rest would say the same again."""
+
+PIECE = 128 * 1024
+"""Bytes of member data handed on at a time."""
+
+_APPNOTE = "APPNOTE"
+_END = struct.Struct("<4sHHHHIIH")
+_END64 = struct.Struct("<4sQHHIIQQQQ")
+_CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
+_LOCAL = struct.Struct("<4sHHHHHIIIHH")
+_ENCRYPTED, _DESCRIPTOR, _UTF8 = 1, 8, 0x800
+_NONE32, _NONE16 = 0xFFFFFFFF, 0xFFFF
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZipMember:
+    """One entry of the central directory; offsets and sizes in bytes."""
+
+    raw_name: bytes
+    name: str
+    flags: int
+    method: int
+    crc: int
+    packed: int
+    size: int
+    local: int
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the data needs a password."""
+        return bool(self.flags & _ENCRYPTED)
+
+    @property
+    def directory(self) -> bool:
+        """Whether this entry is a directory (its name ends in a slash)."""
+        return self.raw_name.endswith(b"/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZipDirectory:
+    """The members in directory order, and what a second reader might see otherwise."""
+
+    members: tuple[ZipMember, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The end records: where the central directory lies (4.3.14 to 4.3.16)."""
+
+    at: int
+    count: int
+    size: int
+    offset: int
+    after: int
+    several: bool
+
+
+def read_directory(source: Source) -> ZipDirectory:
+    """Return the archive's directory.  Raises ``MalformedError`` or ``LimitError``."""
+    end = _find_end(source)
+    if end.count > MEMBERS:
+        raise LimitError("archive", f"{end.count} members", f"at most {MEMBERS}", _APPNOTE)
+    if end.size > DIRECTORY_BYTES:
+        found = f"a directory of {end.size} bytes"
+        raise LimitError("archive", found, f"at most {DIRECTORY_BYTES}", _APPNOTE)
+    start = end.at - end.size
+    prefix = start - end.offset
+    if start < 0 or prefix < 0:
+        found = "a central directory outside the file"
+        raise MalformedError("archive", found, "one before its end record", f"{_APPNOTE} 4.3.12")
+    members = _parse_directory(source.read(start, end.size), end.count, prefix)
+    findings = [*_around(end, prefix), *_names(members), *_locals(source, members, start)]
+    return ZipDirectory(members=members, findings=tuple(findings[:FINDINGS]))
+
+
+def _find_end(source: Source) -> _End:
+    """Find the end of central directory record in the last 64 KiB (4.3.16)."""
+    size = min(source.length, _END.size + 0xFFFF)
+    base = source.length - size
+    tail = source.read(base, size)
+    places = list(_end_places(tail))
+    if not places:
+        required = "an end of central directory record"
+        raise MalformedError("archive", "no end record", required, f"{_APPNOTE} 4.3.16")
+    fitting = [at for at in places if at + _END.size + _comment(tail, at) == size]
+    at = (fitting or places)[-1]
+    _, disk, start_disk, here, count, length, offset, comment = _END.unpack_from(tail, at)
+    if disk not in (0, _NONE16) or start_disk not in (0, _NONE16) or here != count:
+        raise MalformedError("archive", "one part of several", "a whole archive", _APPNOTE)
+    after = size - (at + _END.size + comment)
+    end = _End(base + at, count, length, offset, after, len(fitting) > 1)
+    needs64 = count == _NONE16 or length == _NONE32 or offset == _NONE32
+    return _find_end64(source, end) if needs64 else end
+
+
+def _end_places(tail: bytes) -> Iterator[int]:
+    at = tail.find(b"PK\5\6")
+    while 0 <= at <= len(tail) - _END.size:
+        yield at
+        at = tail.find(b"PK\5\6", at + 1)
+
+
+def _comment(tail: bytes, at: int) -> int:
+    return int.from_bytes(tail[at + 20 : at + 22], "little")
+
+
+def _find_end64(source: Source, end: _End) -> _End:
+    """Follow the ZIP64 locator 20 bytes before the end record (4.3.15), if there is one."""
+    if end.at < 20:
+        return end
+    locator = source.read(end.at - 20, 20)
+    if locator[:4] != b"PK\6\7":
+        return end
+    at = int.from_bytes(locator[8:16], "little")
+    record = source.read(at, _END64.size)
+    if record[:4] != b"PK\6\6" or at + _END64.size > end.at - 20:
+        required = "a ZIP64 end record before its locator"
+        raise MalformedError("archive", "none", required, f"{_APPNOTE} 4.3.14", offset=at)
+    *_, here, count, length, offset = _END64.unpack(record)
+    if here != count:
+        raise MalformedError("archive", "one part of several", "a whole archive", _APPNOTE)
+    return _End(at, count, length, offset, end.after, end.several)
+
+
+def _parse_directory(data: bytes, count: int, prefix: int) -> tuple[ZipMember, ...]:
+    """Read ``count`` central headers that fill ``data`` exactly (4.3.12)."""
+    members: list[ZipMember] = []
+    at = 0
+    while len(members) < count and at + _CENTRAL.size <= len(data):
+        header = _CENTRAL.unpack_from(data, at)
+        named, extra, comment = header[10:13]
+        stop = at + _CENTRAL.size + named + extra + comment
+        if header[0] != b"PK\1\2" or stop > len(data):
+            break
+        name = data[at + _CENTRAL.size : at + _CENTRAL.size + named]
+        fields = data[at + _CENTRAL.size + named : at + _CENTRAL.size + named + extra]
+        members.append(_member(header, name, fields, prefix))
+        at = stop
+    if len(members) != count or at != len(data):
+        found = f"{len(members)} headers in {at} of {len(data)} bytes"
+        raise MalformedError("archive", found, f"{count} headers", f"{_APPNOTE} 4.3.12")
+    return tuple(members)
+
+
+def _member(header: tuple[int, ...], name: bytes, extra: bytes, prefix: int) -> ZipMember:
+    flags, method = header[3], header[4]
+    crc, packed, size, local = header[7], header[8], header[9], header[16]
+    if _NONE32 in (packed, size, local):
+        size, packed, local = _zip64(extra, size, packed, local)
+    return ZipMember(
+        raw_name=name,
+        name=_text(name, flags),
+        flags=flags,
+        method=method,
+        crc=crc,
+        packed=packed,
+        size=size,
+        local=local + prefix,
+    )
+
+
+def _zip64(extra: bytes, *values: int) -> tuple[int, ...]:
+    """Replace each 0xFFFFFFFF by the next 8 octets of extra field 0x0001 (4.5.3)."""
+    field, at = b"", 0
+    while at + 4 <= len(extra):
+        tag, length = struct.unpack_from("<HH", extra, at)
+        if tag == 1:
+            field = extra[at + 4 : at + 4 + length]
+            break
+        at += 4 + length
+    result = []
+    for value in values:
+        if value == _NONE32:
+            if len(field) < 8:
+                required = "the size in a ZIP64 field"
+                raise MalformedError("archive", "none", required, f"{_APPNOTE} 4.5.3")
+            value, field = int.from_bytes(field[:8], "little"), field[8:]
+        result.append(value)
+    return tuple(result)
+
+
+def _text(name: bytes, flags: int) -> str:
+    """Decode a name: UTF-8 when it says so or is so, else code page 437 (appendix D)."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return name.decode("utf-8", "surrogateescape") if flags & _UTF8 else name.decode("cp437")
+
+
+def _around(end: _End, prefix: int) -> Iterator[Finding]:
+    if end.several:
+        yield _ambiguous("several end records that fit", "one")
+    if prefix:
+        yield _ambiguous(f"{prefix} bytes before the first member", "none")
+    if end.after:
+        where = f"{end.after} bytes after the end record" if end.after > 0 else "a comment cut off"
+        yield _ambiguous(where, "an archive that ends with its comment")
+
+
+def _names(members: Sequence[ZipMember]) -> Iterator[Finding]:
+    seen: set[bytes] = set()
+    for member in members:
+        if member.raw_name in seen:
+            yield _ambiguous(f"two members named {member.name}", "each name once")
+        seen.add(member.raw_name)
+        if any(c in member.raw_name for c in b"\0\r\n"):
+            yield _ambiguous("a member name with NUL, CR or LF", "names in one line")
+
+
+def _locals(source: Source, members: Sequence[ZipMember], stop: int) -> Iterator[Finding]:
+    """Compare every local header with the directory, and look between the members."""
+    found, end = 0, 0
+    for member in sorted(members, key=_by_place):
+        problem, after = _compare(source, member, stop)
+        if member.local < end:
+            problem = f"{member.name} overlapping the member before it"
+        if problem:
+            yield _ambiguous(problem, "one member, one place, one description", member.local)
+            found += 1
+        elif member.local > end and not _descriptor(source, end, member.local):
+            yield _gap(end, member.local)
+            found += 1
+        end = max(end, after)
+        if found >= FINDINGS:
+            return
+
+
+def _by_place(member: ZipMember) -> int:
+    return member.local
+
+
+def _compare(source: Source, member: ZipMember, stop: int) -> tuple[str, int]:
+    """Return what the local header says otherwise (or nothing) and where the data ends."""
+    if member.local + _LOCAL.size > stop:
+        return f"{member.name} outside the archive", member.local
+    header = _LOCAL.unpack(source.read(member.local, _LOCAL.size))
+    flags, method, crc, packed, size, named, extra = (*header[2:4], *header[6:])
+    end = member.local + _LOCAL.size + named + extra + member.packed
+    if header[0] != b"PK\3\4" or end > stop:
+        return f"{member.name} outside the archive", member.local
+    if source.read(member.local + _LOCAL.size, named) != member.raw_name:
+        return f"{member.name} under another name in its local header", end
+    if method != member.method or (flags ^ member.flags) & (_ENCRYPTED | _DESCRIPTOR):
+        return f"{member.name} packed otherwise in its local header", end
+    known = not flags & _DESCRIPTOR and _NONE32 not in (packed, size)
+    if known and (crc, packed, size) != (member.crc, member.packed, member.size):
+        return f"{member.name} of another size or CRC in its local header", end
+    return "", end
+
+
+def _descriptor(source: Source, start: int, end: int) -> bool:
+    """Whether a data descriptor (4.3.9), 12 to 24 bytes, is all that fills a gap."""
+    return end - start in (12, 20) or (
+        end - start in (16, 24) and source.read(start, 4) == b"PK\7\x08"
+    )
+
+
+def _gap(start: int, end: int) -> Finding:
+    finding = _ambiguous(f"{end - start} bytes between members", "none", start)
+    return finding.with_effect(Effect.WARN)
+
+
+def _ambiguous(found: str, required: str, offset: int | None = None) -> Finding:
+    return Finding(
+        code=Code.AMBIGUOUS,
+        effect=Effect.REJECT,
+        subject="archive",
+        found=found,
+        required=required,
+        clause=_APPNOTE,
+        hint="two readers could see different members",
+        offset=offset,
+    )
+
+
+def member_pieces(source: Source, member: ZipMember) -> Iterator[bytes]:
+    """Yield a member's data in pieces of at most :data:`PIECE` bytes.
+
+    Raises ``MalformedError`` when it is encrypted, packed by a method we do not read,
+    or not what the directory says (size, CRC-32).
+    """
+    if member.encrypted:
+        raise MalformedError(member.name, "an encrypted member", "one that can be read")
+    header = _LOCAL.unpack(source.read(member.local, _LOCAL.size))
+    start = member.local + _LOCAL.size + header[9] + header[10]
+    crc, size = 0, 0
+    for piece in _unpacked(source, member, start):
+        crc, size = zlib.crc32(piece, crc), size + len(piece)
+        if size > member.size:
+            break
+        yield piece
+    if (size, crc) != (member.size, member.crc):
+        raise MalformedError(member.name, "other data", "the size and CRC-32 of the directory")
+
+
+def _unpacked(source: Source, member: ZipMember, start: int) -> Iterator[bytes]:
+    packed = _packed(source, start, member.packed)
+    if member.method == 0:
+        return packed
+    if member.method == 8:
+        return inflate(packed, member.name)
+    if member.method == 12:
+        return _bunzip(packed, member.name)
+    raise MalformedError(member.name, f"compression method {member.method}", "0, 8 or 12",
+                         f"{_APPNOTE} 4.4.5")  # fmt: skip
+
+
+def _packed(source: Source, start: int, size: int) -> Iterator[bytes]:
+    for at in range(start, start + size, PIECE):
+        yield source.read(at, min(PIECE, start + size - at))
+
+
+def inflate(packed: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """Yield raw deflate data (RFC 1951) unpacked, in pieces of at most :data:`PIECE`."""
+    unpacker = zlib.decompressobj(-15)
+    try:
+        for data in packed:
+            while data and not unpacker.eof:
+                yield unpacker.decompress(data, PIECE)
+                data = unpacker.unconsumed_tail
+        while not unpacker.eof and (rest := unpacker.decompress(b"", PIECE)):
+            yield rest
+    except zlib.error as error:
+        raise MalformedError(name, f"data that does not unpack ({error})", "deflate") from None
+
+
+def _bunzip(packed: Iterator[bytes], name: str) -> Iterator[bytes]:
+    unpacker = bz2.BZ2Decompressor()
+    try:
+        for data in packed:
+            yield unpacker.decompress(data, PIECE)
+            while not unpacker.needs_input and not unpacker.eof:
+                yield unpacker.decompress(b"", PIECE)
+    except (OSError, EOFError) as error:
+        raise MalformedError(name, f"data that does not unpack ({error})", "bzip2") from None
