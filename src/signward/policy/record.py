@@ -229,11 +229,16 @@ def record(
 
 
 def to_json(record: Record) -> bytes:
-    r"""Return ``record`` as UTF-8 JSON on one line; equal records give equal bytes.
+    """Return ``record`` as one line of :func:`printable_json`."""
+    return printable_json(record)
+
+
+def printable_json(value: object) -> bytes:
+    r"""Return ``value`` as UTF-8 JSON on one line; equal values give equal bytes.
 
     Control and direction characters stand as ``\uXXXX``, so that printing is safe.
     """
-    data = _encoder.encode(record)
+    data = _encoder.encode(value)
     if data.isascii() and b"\x7f" not in data:
         return data
     return _UNSAFE.sub(lambda m: f"\\u{ord(m[0]):04x}", data.decode()).encode()
