@@ -252,7 +252,7 @@ def from_json(data: bytes | str) -> Record:
     """
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise MalformedError(
             "record", str(error), f"a verdict of schema version {SCHEMA_VERSION}",
             "docs/verdict.schema.json",
@@ -262,12 +262,14 @@ def from_json(data: bytes | str) -> Record:
 def schema() -> dict[str, object]:
     """Return the JSON Schema (2020-12) of a record, as ``docs/verdict.schema.json`` holds it."""
     (reference,), definitions = msgspec.json.schema_components([Record])
-    return {
+    whole: dict[str, object] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Signward verdict, schema version {SCHEMA_VERSION}",
         **reference,
         "$defs": dict(sorted(definitions.items())),
     }
+    plain: dict[str, object] = msgspec.json.decode(msgspec.json.encode(whole))
+    return plain
 
 
 def one_line(finding: Finding | FindingRecord) -> str:

@@ -287,9 +287,25 @@ def _entry(name: str, value: Any) -> Iterator[Entry]:
 
 
 def _mapping(name: str, value: Mapping[str, Any]) -> Entry:
+    if not name and _is_certificate(value):
+        return _certificate_line(value), []
     title, used = _title(value)
     rest = [(k, v) for k, v in value.items() if k not in used]
     return (f"{name}: {title}" if name and title else name or title), _entries(rest)
+
+
+def _is_certificate(value: Mapping[str, Any]) -> bool:
+    return "sha256" in value and set(value) <= CERTIFICATE_FIELDS
+
+
+def _certificate_line(value: Mapping[str, Any]) -> str:
+    """Return a certificate of a list in one line; its serial and issuer are in the JSON."""
+    parts = [f"sha256 {value['sha256']}"]
+    if value["not_before"] and value["not_after"]:
+        parts.append(f"{value['not_before'][:10]} to {value['not_after'][:10]}")
+    if value["revocation"]:
+        parts.append(f"revocation {value['revocation']['status']}")
+    return f"{visible(value['subject']) or 'unreadable certificate'} ({', '.join(parts)})"
 
 
 def _item(name: str, item: Any) -> Iterator[Entry]:
@@ -314,7 +330,7 @@ def _title(value: Mapping[str, Any]) -> tuple[str, frozenset[str]]:
         return title, frozenset({"oid", "name"})
     if "code" in value:
         return f"{get['effect']} {get['code']}", frozenset({"effect", "code"})
-    if "sha256" in value and set(value) <= CERTIFICATE_FIELDS:
+    if _is_certificate(value):
         return get["subject"] or "unreadable certificate", frozenset({"subject"})
     if "kind" in value and "state" in value:
         return f"{get['kind']}: {get['state']}", frozenset({"kind", "state"})
