@@ -56,7 +56,7 @@ def evidence() -> object:
         "signward.trust.revocation", reason="signward.trust.revocation is absent"
     )
     crls = [path.read_bytes() for path in sorted((data_folder() / "crls").glob("*.crl"))]
-    return revocation.Evidence(crls=crls, certificates=[c.der for c in everything()[0]])
+    return revocation.Evidence().extended(crls=crls, certificates=everything()[0])
 
 
 def revoked_or_unknown(path: tuple[Certificate, ...]) -> list[str]:
