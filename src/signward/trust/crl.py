@@ -164,6 +164,9 @@ def load_crl(data: bytes) -> Crl:
     unusable = frame.unusable
     if frame.algorithm.raw != algorithm.raw:
         unusable = "two different signature algorithms (RFC 5280 5.1.1.2)"
+    bits = value.expect(der.BIT_STRING, "CRL signature").content
+    if bits[:1] != b"\0":
+        unusable = "a signature value that is not whole octets"
     return Crl(
         sha256=hashlib.sha256(data).digest(),
         data=data,
@@ -172,7 +175,7 @@ def load_crl(data: bytes) -> Crl:
         next_update=frame.next_update,
         tbs=tbs.raw,
         algorithm=signature_algorithm(algorithm, what="CRL"),
-        value=value.bits("CRL signature"),
+        value=bits[1:],
         entries=frame.entries,
         unusable=unusable,
         **frame.extension_fields(),
