@@ -22,16 +22,20 @@ from signward.state import (
     UntrustedSignature,
     X509Path,
 )
-from signward.trust.anchors import TrustAnchor, TrustStore
-from signward.trust.path import AlgorithmPolicy, PathResult, Usage, find_path
-from signward.trust.profiles import (
-    LIFETIME_SIGNING,
-    TIME_STAMPING,
-    Profile,
-    RevocationMode,
-    TrustPolicy,
-)
+from signward.trust.anchors import TrustStore
+from signward.trust.path import PathResult, find_path
+from signward.trust.profiles import LIFETIME_SIGNING, Profile, RevocationMode, TrustPolicy
 from signward.trust.revocation import Evidence, revocation_status
+from signward.trust.rules import (
+    AT_LEGACY,
+    DEFAULT_RULES,
+    STRICT,
+    STRICT_TIME_STAMPING,
+    TIME_STAMPING,
+    AlgorithmPolicy,
+    PathRules,
+    Usage,
+)
 from signward.trust.x509 import Certificate, load_certificate
 
 _HARMLESS_TSA_REASONS = frozenset(
@@ -68,7 +72,7 @@ def judge(
     at = proven.instant if proven else grounds.at
     algorithms = _algorithms(grounds.policy, proven.instant if proven else None)
     findings += _weak_digests(intact, algorithms)
-    result = _path(intact.certificate, grounds, at, Usage(eku=profile.eku), algorithms, profile)
+    result = _path(intact.certificate, grounds, at, profile.usage, algorithms, profile.rules)
     findings += result.findings
     statuses: tuple[RevocationStatus, ...] = ()
     if result.path and result.anchor:
@@ -125,15 +129,15 @@ def _readable(certificates: Sequence[bytes]) -> Iterator[Certificate]:
 
 
 def _algorithms(policy: TrustPolicy, proven: datetime | None) -> AlgorithmPolicy:
-    sha1 = proven is not None and proven < policy.sha1_cutoff
-    return AlgorithmPolicy(sha1_allowed=sha1, min_rsa_bits=policy.min_rsa_bits)
+    """SHA-1 counts only under a time proven before the cut-off."""
+    return AT_LEGACY if proven is not None and proven < policy.sha1_cutoff else STRICT
 
 
 def _weak_digests(intact: IntactSignature, algorithms: AlgorithmPolicy) -> Iterator[Finding]:
     claimed = intact.claimed
     used = {claimed.algorithm.digest, *(slot.algorithm for slot in claimed.slots[:1])}
     for digest in sorted(used - {""}):
-        if not algorithms.allows_digest(digest):
+        if digest not in algorithms.digests:
             yield Finding(
                 code=Code.WEAK_DIGEST,
                 effect=Effect.REJECT,
@@ -151,16 +155,13 @@ def _path(
     at: datetime,
     usage: Usage,
     algorithms: AlgorithmPolicy,
-    profile: Profile | None = None,
+    rules: PathRules = DEFAULT_RULES,
 ) -> PathResult:
     try:
         leaf = load_certificate(certificate)
     except BadInputError as error:
-        return PathResult(path=None, anchor=None, findings=(error.finding,))
-    validity = profile.validity if profile else True
-    return find_path(
-        leaf, grounds.pool, grounds.store, at, usage, algorithms, check_validity=validity
-    )
+        return PathResult(path=(), anchor=None, findings=(error.finding,))
+    return find_path(leaf, grounds.pool, grounds.store, at, usage, algorithms, rules)
 
 
 def _basis(result: PathResult) -> X509Path | None:
@@ -206,12 +207,12 @@ def _judge_timestamp(
     if timestamp.time > grounds.at:
         return None, (_in_future(what, timestamp.time, grounds.at),)
     algorithms = _algorithms(grounds.policy, timestamp.time)
-    usage = Usage(eku=TIME_STAMPING, sole=True, critical=grounds.policy.strict_tsa)
+    usage = STRICT_TIME_STAMPING if grounds.policy.strict_tsa else TIME_STAMPING
     result = _path(timestamp.signature.certificate, grounds, timestamp.time, usage, algorithms)
     findings = list(result.findings)
     imprint = timestamp.claimed.imprint
     for digest in {timestamp.signature.claimed.algorithm.digest, imprint.algorithm if imprint else ""}:
-        if digest and not algorithms.allows_digest(digest):
+        if digest and digest not in algorithms.digests:
             findings.append(_weak_timestamp(what, digest))
     basis = _basis(result)
     if result.path and result.anchor:
@@ -239,7 +240,7 @@ def _tsa_revocation(
     time: datetime,
     grounds: Grounds,
 ) -> Iterator[Finding]:
-    for certificate, status in zip(result.path or (), statuses, strict=False):
+    for certificate, status in zip(result.path, statuses, strict=False):
         subject = f"{what}, {certificate.label}"
         if status.status is Status.UNKNOWN:
             yield from _unknown(subject, status, grounds.policy)
@@ -348,7 +349,7 @@ def _revocation_findings(
     proven: ProvenTime | None,
     grounds: Grounds,
 ) -> Iterator[Finding]:
-    for certificate, status in zip(result.path or (), statuses, strict=False):
+    for certificate, status in zip(result.path, statuses, strict=False):
         if status.status is Status.UNKNOWN:
             yield from _unknown(certificate.label, status, grounds.policy)
         elif status.status is Status.REVOKED:
