@@ -302,8 +302,13 @@ def _read_crl(
         entry = None
     stale = doubt or _staleness(question, newest.label, newest.this_update, newest.next_update)
     if entry is None:
-        stale = stale or _beyond_end(certificate, newest, crl)
+        stale = stale or _impropriety(newest, crl) or _beyond_end(certificate, newest, crl)
     return _Answer(newest.this_update, newest.label, entry, stale, reasons)
+
+
+def _impropriety(newest: Crl, base: Crl) -> str:
+    improper = newest.improper or base.improper
+    return f"{newest.label} has {improper}, so its silence proves nothing" if improper else ""
 
 
 def _beyond_end(certificate: Certificate, newest: Crl, base: Crl) -> str:
