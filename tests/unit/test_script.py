@@ -134,7 +134,7 @@ def test_wsf_cannot_ask_for_the_rule_that_leaves_its_end_out() -> None:
     digest = hashlib.sha256("<job>".encode("utf-16-le")).digest()
     block = images.script_block(images.sip_content(digest), "** SIG ** ",
                                 begin="<signature>", end="</signature>")  # fmt: skip
-    assert rejected(f"<job>{block}<evil/></job>".encode(), "a.wsf") == {Code.DIGEST_MISMATCH}
+    assert rejected(f"<job>{block}</job><evil/>".encode(), "a.wsf") == {Code.DIGEST_MISMATCH}
 
 
 def test_js_by_powershells_rule_as_osslsigncode_signs_it() -> None:

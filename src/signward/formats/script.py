@@ -70,7 +70,7 @@ _WSH_SIPS = frozenset(
 )
 """SpcSipInfo's identifiers of WSH's three subject interface packages (js, vbs, wsf)."""
 
-_LAST_JOB_END = re.compile(r"\s*</job>(?:(?!</job>).)*", re.DOTALL)
+_JOB_END = "</job>"
 
 _CLAUSE = "PowerShell and WSH script signatures"
 
@@ -299,7 +299,8 @@ def _find_block(reading: _Reading, style: Style) -> _Block | None:
                          "markers alone, lines broken by CR LF")  # fmt: skip
     if style.inside:
         end += 2 if text[end : end + 2] == "\r\n" else 0
-        if not _LAST_JOB_END.fullmatch(text, end):
+        last = text.rfind(_JOB_END)
+        if last < end or text[end:last].strip():
             # The digest does not bind the block's place, so there is only this one.
             raise _malformed(reading, start, "a block elsewhere", "in front of the last </job>")
     return _Block(start=start - 2, end=end, lines=tuple(lines[1:-1]))
