@@ -332,6 +332,10 @@ def _open_block(block: _Block, style: Style) -> tuple[ClaimedSignature, ...]:
         blob = binascii.a2b_base64("".join(encoded), strict_mode=True)
     except binascii.Error as error:
         raise MalformedError("signature block", str(error), "base64", "RFC 4648 4") from None
+    if binascii.b2a_base64(blob, newline=False).decode() != "".join(encoded):
+        raise MalformedError(
+            "signature block", "bits behind the last octet", "zeros", "RFC 4648 3.5"
+        )
     signatures = open_signatures(blob, _slot_reader(style), label="1", uniform_digest=True)
     if not signatures:
         raise MalformedError("signature block", "a PKCS#7 without signers", "one", "RFC 5652 5.1")
