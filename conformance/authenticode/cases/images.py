@@ -84,6 +84,15 @@ def _table() -> Iterator[Case]:
                stripped, UNSIGNED, "unsigned", findings=("leftover-signature",))  # fmt: skip
     yield case("directory-absent", 4, "an image with too few data directories",
                pe.image(security_directory=False), UNSIGNED, "unsigned")  # fmt: skip
+    efi = pe.image(subsystem=pe.EFI)
+    twin = pe.win_certificate(sign_image(efi))
+    yield case("two-win-certificates-efi", 5, "two entries, as shim has them", pe.embed(efi, twin, twin),
+               ACCEPTED, file="image.efi", clause="UEFI 2.10, 32.5.3")  # fmt: skip
+    yield case("two-win-certificates", 5, "two entries in an application", pe.embed(whole, entry, entry),
+               REJECTED, "ambiguous", clause="THREATS.md row 5: Windows reads one")  # fmt: skip
+    yield case("two-win-certificates-second-of-another-image", 5, "two entries, one of another image",
+               pe.embed(efi, twin, entry), REJECTED, "digest-mismatch", file="image.efi",
+               clause="every signature intact")  # fmt: skip
     defects = {
         "directory-outside-file": pe.with_security_directory(good, start, size + 4096),
         "directory-behind-file": pe.with_security_directory(good, len(good) + 8, size),
@@ -92,7 +101,6 @@ def _table() -> Iterator[Case]:
         "directory-without-size": pe.with_security_directory(good, start, 0),
         "directory-without-offset": pe.with_security_directory(good, 0, size),
         "directory-smaller-than-header": pe.with_security_directory(good, start, 4),
-        "two-win-certificates": pe.embed(whole, entry, entry),
         "bad-revision": pe.embed(whole, pe.win_certificate(blob, revision=0x0300)),
         "certificate-type-x509": pe.embed(whole, pe.win_certificate(blob, kind=1)),
         "entry-longer-than-table": pe.embed(whole, pe.win_certificate(blob, length=0x7FFFFFFF)),

@@ -76,7 +76,7 @@ def _by_time() -> Iterator[Case]:
     past = make_pki(leaf={"not_before": instant(2022), "not_after": instant(2025)})
     for id_, stamp, answer, cause in (
         ("peer-expired-timestamp-inside", instant(2024), ACCEPTED, ""),
-        ("peer-timestamp-after-expiry", instant(2025, 6), REJECTED, "timestamp-after-expiry"),
+        ("peer-timestamp-after-expiry", instant(2025, 6), REJECTED, "expired"),
     ):
         data = sign(past, image, "image.exe", stamped=stamp)
         yield case(id_, 16, id_.replace("-", " "), data, answer, cause, pki=past, clause=_TABLE,

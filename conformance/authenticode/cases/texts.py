@@ -83,7 +83,7 @@ def _bad_script(extension: str) -> Iterator[Case]:
     two = _script(extension, before=script.block(extension, blob))
     yield _one("two-blocks", extension, two, REJECTED, "ambiguous")
     crlf = good.replace(b"\r\n", b"\n")
-    yield _one("line-endings-converted", extension, crlf, REJECTED, "digest-mismatch")
+    yield _one("line-endings-converted", extension, crlf, REJECTED, "malformed")
     if not script.FAMILIES[extension].host:
         yield _one("byte-order-mark-added", extension, b"\xef\xbb\xbf" + good, REJECTED,
                    "digest-mismatch")  # fmt: skip
@@ -102,7 +102,7 @@ def _powershell() -> Iterator[Case]:
     marker = script.FAMILIES["ps1"]
     fake = f'$text = @"\r\n{marker.begin}\r\n# AAAA\r\n{marker.end}\r\n"@\r\nWrite-Output $text\r\n'
     yield _one("fake-marker-in-here-string", "ps1", _script("ps1", fake), REJECTED, "ambiguous")
-    yield _one("fake-marker-unsigned", "ps1", script.encode(fake), REJECTED, "uncovered-content")
+    yield _one("fake-marker-unsigned", "ps1", script.encode(fake), REJECTED, "malformed")
     recoded = _script("ps1", 'Write-Output "\u00e4"\r\n').decode().encode("utf-16-le")
     yield _one("encoding-changed", "ps1", b"\xff\xfe" + recoded, REJECTED, "digest-mismatch")
     plain = _script("ps1", 'Write-Output "\u00e4"\r\n')
@@ -125,20 +125,20 @@ def _catalogs() -> Iterator[Case]:
         yield case(id_, 26, "an unsigned file that a trusted catalog lists", data, ACCEPTED, file=file,
                    catalogs=(good,), findings=("by-catalog",), clause=clause)  # fmt: skip
     old = made(catalog.member(image, "sha1"), version=1)
-    yield case("catalog-member-sha1", 26, "a member by SHA-1 without proven time", image, UNSIGNED,
-               "unsigned", catalogs=(old,), clause=clause)  # fmt: skip
+    yield case("catalog-member-sha1", 26, "a member by SHA-1 without proven time", image, REJECTED,
+               "weak-digest", catalogs=(old,), clause=clause)  # fmt: skip
     absent = made(catalog.member(pe.image(code=b"\xcc")))
+    yield case("catalog-lists-another-file", 26, "a catalog in reach, the file not in it", image,
+               UNSIGNED, "unsigned", catalogs=(absent,), clause=clause)  # fmt: skip
     refused = {
-        "catalog-lists-another-file": absent,
-        "catalog-signature-wrong": made(catalog.member(image), signer={"break_value": True}),
-        "catalog-untrusted": catalog.signed(
+        "catalog-signature-wrong": ("signature-mismatch", made(catalog.member(image), signer={"break_value": True})),
+        "catalog-untrusted": ("no-path", catalog.signed(
             [catalog.member(image)], cms.Signer(identity=(stranger := stranger_pki()).leaf),
-            certificates=stranger.chain),
+            certificates=stranger.chain)),
     }  # fmt: skip
-    for id_, given in refused.items():
-        anchors = (pki.root.pem,)
-        yield case(id_, 26, id_.replace("-", " "), image, UNSIGNED, "unsigned", catalogs=(given,),
-                   clause=clause, anchors=anchors)  # fmt: skip
+    for id_, (cause, given) in refused.items():
+        yield case(id_, 26, id_.replace("-", " "), image, REJECTED, cause, catalogs=(given,),
+                   clause=clause)  # fmt: skip
     changed = image.replace(b"\x31\xc0\xc3", b"\x31\xc0\x90")
     yield case("catalog-member-changed", 26, "a member changed since", changed, UNSIGNED, "unsigned",
                catalogs=(good,), clause=clause)  # fmt: skip

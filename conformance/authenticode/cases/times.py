@@ -75,11 +75,12 @@ def _outside() -> Iterator[Case]:
     pki = expired_pki()
     after = tsa.token(pki.tsa, at=_AFTER)
     yield case("timestamp-after-certificate-end", 16, "a timestamp made after the leaf had expired",
-               _stamped(pki, after), REJECTED, "timestamp-after-expiry", pki=pki,
+               _stamped(pki, after), REJECTED, "expired", pki=pki, findings=("timestamp-after-expiry",),
                clause="DESIGN.md, authenticode profile")  # fmt: skip
     data = _stamped(pki, tsa.countersignature(pki.tsa, at=_AFTER), more=(pki.tsa.certificate,))
     yield case("countersignature-after-certificate-end", 16, "the same by PKCS#9", data, REJECTED,
-               "timestamp-after-expiry", pki=pki, clause="DESIGN.md, authenticode profile")  # fmt: skip
+               "expired", pki=pki, findings=("timestamp-after-expiry",),
+               clause="DESIGN.md, authenticode profile")  # fmt: skip
     before = tsa.token(pki.tsa, at=instant(2021))
     yield case("timestamp-before-certificate-begin", 16, "a timestamp older than the certificate",
                _stamped(pki, before), REJECTED, "not-yet-valid", pki=pki,
@@ -125,7 +126,7 @@ def _authority_defects() -> Iterator[Case]:
     soft = expired_pki(tsa={"eku_critical": False})
     yield case("tsa-eku-not-critical", 20, "the majority in the wild: only a finding",
                _stamped(soft, tsa.token(soft.tsa, at=_INSIDE)), ACCEPTED,
-               findings=("timestamp-usage",), pki=soft, clause="RFC 3161 2.3")  # fmt: skip
+               findings=("wrong-usage",), pki=soft, clause="RFC 3161 2.3")  # fmt: skip
     old = expired_pki(tsa={"not_before": instant(2020), "not_after": instant(2024, 6)})
     yield case("tsa-expired-since", 20, "a TSA certificate that ended after genTime",
                _stamped(old, tsa.token(old.tsa, at=_INSIDE)), ACCEPTED, pki=old,
