@@ -2,7 +2,8 @@
 
 Kinds: ``rsa1024``, ``rsa2048``, ``rsa3072``, ``rsa4096``, ``p256``, ``p384``, ``p521``,
 ``ed25519``, ``ml-dsa-44``, ``ml-dsa-65``, ``ml-dsa-87``, ``dsa1024``,
-``dsa2048``.  Keys are fresh in every process and never leave it, but for the PEM files that a peer's signer needs.
+``dsa2048``.  Keys are fresh in every process and never leave it, but for the
+PEM files that a peer's signer needs.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def _table() -> Iterator[Case]:
         "two entries in an application",
         pe.embed(whole, entry, entry),
         REJECTED,
-        "ambiguous",
+        "several-entries",
         clause="THREATS.md row 5: Windows reads one",
     )
     yield case(

@@ -207,7 +207,7 @@ def _authority_defects() -> Iterator[Case]:
         "the majority in the wild: only a finding",
         _stamped(soft, tsa.token(soft.tsa, at=_INSIDE)),
         ACCEPTED,
-        findings=("wrong-usage",),
+        findings=("timestamp-usage",),
         pki=soft,
         clause="RFC 3161 2.3",
     )
