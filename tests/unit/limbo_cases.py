@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-VECTORS = Path(
-    os.environ.get("SIGNWARD_VECTORS", Path(__file__).parents[3] / "shared" / "vectors")
-)
+VECTORS = Path(os.environ.get("SIGNWARD_VECTORS", Path(__file__).parents[3] / "shared" / "vectors"))
 LIMBO = VECTORS / "x509-limbo" / "limbo.json"
 
 CASES = 138
