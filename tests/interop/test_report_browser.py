@@ -40,7 +40,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def records() -> list[Record]:
-    return [*scan(COUNT), refused('<img src=x onerror="document.title=1">.exe')]
+    return [*scan(COUNT), refused('/srv/tree/<img src=x onerror="document.title=1">.exe')]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def opened(request: pytest.FixtureRequest, browser: Any, report: Path) -> Iterat
 
 
 def test_only_the_rows_in_sight_exist(opened: Opened) -> None:
-    assert opened.count() == f"{COUNT + 1:,} files"
+    assert opened.count() == f"{COUNT + 1:,} files in /srv/tree/"
     assert 5 < opened.page.locator("#rows .row").count() < 80
 
 
@@ -95,7 +95,7 @@ def test_rejected_files_come_first(opened: Opened) -> None:
 
 def test_filters_count_what_the_records_hold(opened: Opened, records: list[Record]) -> None:
     opened.page.select_option("#f-outcome", label=f"? indeterminate ({_indeterminate(records)})")
-    assert opened.count() == f"{_indeterminate(records)} of {COUNT + 1:,} files"
+    assert opened.count() == f"{_indeterminate(records)} of {COUNT + 1:,} files in /srv/tree/"
     assert all("indeterminate" in word for word in opened.column("outcome"))
 
 

@@ -214,3 +214,18 @@ def test_data_cannot_end_its_script_element() -> None:
     payload = Payload()
     payload.add(refused("</script><!--&\u2028"))
     assert not set("<>&\u2028") & set(payload.json())
+
+
+@pytest.mark.parametrize(
+    ("paths", "root"),
+    [
+        ([], ""),
+        (["/a/b/c"], "/a/b/"),
+        (["/a/b/c", "/a/bd"], "/a/"),
+        (["/a/b", "/a/b/c"], "/a/"),
+        (["x", "y"], ""),
+    ],
+)
+def test_the_common_folder_is_told_once(paths: list[str], root: str) -> None:
+    data = data_of(page([refused(path) for path in paths]))
+    assert data["root"] == root
