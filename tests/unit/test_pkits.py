@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib.util
 from datetime import UTC, datetime
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -19,8 +22,8 @@ from tests.unit.pkits_cases import EXCLUDED, Case, cases
 AT = datetime(2020, 6, 1, tzinfo=UTC)
 ALGORITHMS = AlgorithmPolicy(name="PKITS", digests=AT_LEGACY.digests, min_dsa_bits=1024)
 ALL = tuple(cases())
-JUDGED = [pytest.param(case, id=case.number) for case in ALL if case.number not in EXCLUDED]
-PATH_ALONE = [p for p in JUDGED if not (p.values[0].crl and not p.values[0].valid)]
+JUDGED = tuple(case for case in ALL if case.number not in EXCLUDED)
+PATH_ALONE = tuple(case for case in JUDGED if case.valid or not case.crl)
 
 
 @cache
@@ -51,21 +54,20 @@ def judge(case: Case) -> PathResult:
 
 
 @cache
-def evidence() -> object:
+def evidence() -> tuple[ModuleType, Any]:
+    """Return the module and all 173 CRLs as a signature would carry them."""
     revocation = pytest.importorskip(
         "signward.trust.revocation", reason="signward.trust.revocation is absent"
     )
     crls = [path.read_bytes() for path in sorted((data_folder() / "crls").glob("*.crl"))]
-    return revocation.Evidence().extended(crls=crls, certificates=everything()[0])
+    return revocation, revocation.Evidence().extended(crls=crls, certificates=everything()[0])
 
 
 def revoked_or_unknown(path: tuple[Certificate, ...]) -> list[str]:
     """Return what revocation says against the path; PKITS takes unknown for invalid."""
-    from signward.trust import revocation
-
-    found = evidence()
+    revocation, found = evidence()
     against = []
-    for child, issuer in zip(path, path[1:], strict=False):
+    for child, issuer in pairwise(path):
         status = revocation.revocation_status(
             child, issuer, found, AT, pool=everything()[0], anchor=path[-1]
         )
@@ -79,7 +81,7 @@ def test_every_test_of_the_document_is_in_the_table() -> None:
     counts |= {"4.9": 8, "4.10": 14, "4.11": 11, "4.12": 10, "4.13": 38, "4.14": 35, "4.15": 10}
     counts["4.16"] = 2
     tests = {case.number.partition("/")[0] for case in ALL}
-    found = {section: 0 for section in counts}
+    found = dict.fromkeys(counts, 0)
     for number in tests:
         found[number.rpartition(".")[0]] += 1
     assert found == counts
@@ -87,14 +89,14 @@ def test_every_test_of_the_document_is_in_the_table() -> None:
     assert set(EXCLUDED) <= tests
 
 
-@pytest.mark.parametrize("case", PATH_ALONE)
+@pytest.mark.parametrize("case", PATH_ALONE, ids=lambda case: case.number)
 def test_the_path_alone(case: Case) -> None:
     """All but the invalid ones that only a CRL gives away."""
     result = judge(case)
     assert result.trusted is case.valid, [str(f) for f in result.findings]
 
 
-@pytest.mark.parametrize("case", JUDGED)
+@pytest.mark.parametrize("case", JUDGED, ids=lambda case: case.number)
 def test_the_path_and_its_revocation(case: Case) -> None:
     evidence()
     result = judge(case)

@@ -414,8 +414,9 @@ class _Reader:
         if usage is not None and "keyCertSign" in usage and not known["is_ca"]:
             effect = Effect.REJECT if known["is_ca"] is False else Effect.NOTE
             self._problem(
-                effect, "keyCertSign without the cA flag", "both or neither", "RFC 5280 4.2.1.9"
-            )
+                effect, "keyCertSign without the cA flag", "both or neither", "RFC 5280 4.2.1.9",
+                Code.BASIC_CONSTRAINTS,
+            )  # fmt: skip
 
 
 def _minimal(nodes: list[der.Node]) -> bool:
