@@ -173,7 +173,7 @@ class ScriptFormat:
 
     name = "script"
     spec = "PowerShell and Windows Script Host signature blocks (no published specification)"
-    extensions = tuple(STYLES)
+    extensions: tuple[str, ...] = tuple(STYLES)
 
     def recognise(self, peek: Peek) -> Match:
         """Recognise by extension, or by a shebang that names PowerShell."""
