@@ -185,6 +185,7 @@ class SignedArtifact:
     regions: tuple[Region, ...] = ()
     endorsements: tuple[Endorsement, ...] = ()
     profile: str = "authenticode"
+    facts: Mapping[str, str | int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     layout: Any = None
 

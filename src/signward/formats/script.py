@@ -11,7 +11,7 @@ language; the line break before the begin line belongs to the block.
 **What is hashed.**  The text in front of the block as UTF-16LE.  PowerShell's families
 hash a byte order mark as U+FEFF.  WSH's (js, vbs, wsf) leave the mark out, hash what
 follows the block too (wsf only: the block stands inside the last ``<job>``), and add the
-block's position in UTF-16 units as 32 bits, little-endian.  osslsigncode signs js by
+length of that text in UTF-16 units as 32 bits, little-endian.  osslsigncode signs js by
 PowerShell's rule and says so in SpcSipInfo: the rule a signature names is the one used.
 
 **Text without a byte order mark.**  A signer read it as UTF-8 or in the machine's ANSI code
@@ -54,8 +54,8 @@ MAX_BLOCK_LINES = 1 << 18
 TEXT = "text"
 """The slot of PowerShell's rule: the text in front of the block."""
 
-POSITIONED_TEXT = "text:positioned"
-"""The slot of WSH's rule: the text without block and byte order mark, and the block's position."""
+MEASURED_TEXT = "text:measured"
+"""The slot of WSH's rule: the text without block and byte order mark, and its length."""
 
 WHOLE_FILE = "file"
 """The slot of all bytes, as catalogs hold it."""
@@ -69,6 +69,8 @@ _WSH_SIPS = frozenset(
     )
 )
 """SpcSipInfo's identifiers of WSH's three subject interface packages (js, vbs, wsf)."""
+
+_JOB_END = "</job>"
 
 _CLAUSE = "PowerShell and WSH script signatures"
 
@@ -218,7 +220,7 @@ class ScriptFormat:
         for name, algorithm in wanted:
             if name == WHOLE_FILE:
                 digests = [hashlib.new(algorithm, data, usedforsecurity=False).digest()]
-            elif name in (TEXT, POSITIONED_TEXT):
+            elif name in (TEXT, MEASURED_TEXT):
                 digests = _digests(data, artifact.layout, name, algorithm)
             else:
                 continue
@@ -295,8 +297,12 @@ def _find_block(reading: _Reading, style: Style) -> _Block | None:
     if lines[0] != style.begin or lines[-1]:
         raise _malformed(reading, start, "a begin or end marker that is not alone on its line",
                          "markers alone, lines broken by CR LF")  # fmt: skip
-    if style.inside and text[end : end + 2] == "\r\n":
-        end += 2
+    if style.inside:
+        end += 2 if text[end : end + 2] == "\r\n" else 0
+        last = text.rfind(_JOB_END)
+        if last < end or text[end:last].strip():
+            # The digest does not bind the block's place, so there is only this one.
+            raise _malformed(reading, start, "a block elsewhere", "in front of the last </job>")
     return _Block(start=start - 2, end=end, lines=tuple(lines[1:-1]))
 
 
@@ -339,10 +345,10 @@ def _slot_reader(style: Style) -> SlotReader:
     """
 
     def read(content_type: str, content: bytes) -> tuple[Slot, ...]:
-        positioned = style.inside or (
+        measured = style.inside or (
             not style.mark_is_text and any(sip in content for sip in _WSH_SIPS)
         )
-        return read_slots(POSITIONED_TEXT if positioned else TEXT)(content_type, content)
+        return read_slots(MEASURED_TEXT if measured else TEXT)(content_type, content)
 
     return read
 
@@ -352,18 +358,16 @@ def _digests(data: bytes, style: Style, name: str, algorithm: str) -> list[bytes
     digests = []
     for reading in _readings(data, style):
         block = _find_block(reading, style) if _mentions_block(data, style) else None
-        text, position = reading.text, len(reading.text)
+        text = reading.text
         if block is not None:
-            position = block.start
-            behind = text[block.end :] if style.inside else ""
-            text = text[:position] + behind
+            text = text[: block.start] + (text[block.end :] if style.inside else "")
         hasher = hashlib.new(algorithm, usedforsecurity=False)
         if reading.mark and name == TEXT:
             hasher.update(b"\xff\xfe")
-        hasher.update(text.encode("utf-16-le", "surrogatepass"))
-        if name == POSITIONED_TEXT:
-            units = len(text[:position].encode("utf-16-le", "surrogatepass")) // 2
-            hasher.update(units.to_bytes(4, "little"))
+        units = text.encode("utf-16-le", "surrogatepass")
+        hasher.update(units)
+        if name == MEASURED_TEXT:
+            hasher.update((len(units) // 2).to_bytes(4, "little"))
         digests.append(hasher.digest())
     return digests
 

@@ -70,6 +70,7 @@ class Case:
     at: datetime
     vouched: bool = False
     digests: Mapping[str, bytes] = field(default_factory=dict)
+    facts: Mapping[str, str | int] = field(default_factory=dict)
 
 
 _STRENGTH = ("md2", "md5", "sha1", "sha224", "sha3_224", "sha256", "sha3_256",
@@ -160,6 +161,7 @@ def _verdict(
         publisher=publisher,
         findings=tuple(findings),
         digests=case.digests,
+        facts=case.facts,
     )
 
 

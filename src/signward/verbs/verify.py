@@ -96,6 +96,7 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
         findings=findings,
         at=context.at,
         vouched=bool(judged) and not artifact.signatures,
+        facts=artifact.facts,
         digests={f"{slot}-{name}": value for (slot, name), value in computed.items()
                  if not slot.startswith("page:")},
     )  # fmt: skip
