@@ -110,7 +110,7 @@ def test_joined_stores_answer_in_turn() -> None:
     both = joined("both", [limited, other])
     found = both.find(ONE.certificate)
     assert found is not None
-    assert found.usages == {SERVER}
+    assert found.usages == frozenset({SERVER})
     assert [a.store for a in both.by_subject(ONE.raw_name)] == ["test"]
     assert [a.store for a in both.by_subject(TWO.raw_name)] == ["other"]
     assert len(both.anchors()) == len(both) == 3

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_der_x509_certificate
 
 from signward.errors import EvidenceError
+from signward.formats._ctl import CTL_CONTENT
 from signward.trust import authroot
 from signward.trust.anchors import TrustStore
 from signward.trust.authroot import ROOT_LIST_SIGNER, load
@@ -234,7 +235,7 @@ def trust_list(
     )
     digest = hashlib.sha256(der.parse(content, "list").content).digest()
     attributes = [
-        der.sequence(der.oid("1.2.840.113549.1.9.3"), der.set_of(der.oid(authroot.CTL_CONTENT))),
+        der.sequence(der.oid("1.2.840.113549.1.9.3"), der.set_of(der.oid(CTL_CONTENT))),
         der.sequence(der.oid("1.2.840.113549.1.9.4"), der.set_of(der.octet_string(digest))),
     ]
     value = by.sign(der.set_of(*attributes))
@@ -249,7 +250,7 @@ def trust_list(
     signed = der.sequence(
         der.integer(1),
         der.set_of(sha256),
-        der.sequence(der.oid(authroot.CTL_CONTENT), der.context(0, content)),
+        der.sequence(der.oid(CTL_CONTENT), der.context(0, content)),
         der.context(0, by.certificate.der),
         der.set_of(*[info] * signers),
     )
@@ -291,10 +292,10 @@ def test_properties_become_limits(marks: bool) -> None:
     (anchor,) = store.by_subject(ONE.raw_name)
     assert anchor == store.find(ONE.certificate)
     assert anchor.name == "Friendly"
-    assert anchor.usages == {CODE_SIGNING, SERVER}
+    assert anchor.usages == frozenset({CODE_SIGNING, SERVER})
     assert anchor.denied_usages == {OCSP}
     assert (anchor.disabled_from, anchor.no_issue_after) == (T0, T0 - DAY)
-    assert anchor.no_issue_usages == {CODE_SIGNING}
+    assert anchor.no_issue_usages == frozenset({CODE_SIGNING})
     assert store.find(TWO.certificate) is None
 
 
@@ -303,7 +304,9 @@ def test_empty_values_are_no_limits() -> None:
         ONE.raw_name
     )
     assert anchor.name == "Anchor One"
-    assert anchor.usages is anchor.disabled_from is anchor.no_issue_after is None
+    assert anchor.usages is None
+    assert anchor.no_issue_usages is None
+    assert (anchor.disabled_from, anchor.no_issue_after) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +354,7 @@ def test_the_signer_is_judged_at_the_lists_own_instant() -> None:
 )
 def test_lists_that_are_refused(options: dict[str, object], why: str) -> None:
     with pytest.raises(EvidenceError, match=why):
-        opened(**options)
+        opened(**options)  # type: ignore[arg-type]
 
 
 def test_the_pinned_root_must_be_at_hand() -> None:

@@ -72,7 +72,7 @@ def test_the_request_is_what_cryptography_would_ask() -> None:
     assert ours.serial_number == other.serial_number == 0x77
     assert ours.issuer_name_hash == other.issuer_name_hash
     assert ours.issuer_key_hash == other.issuer_key_hash
-    assert ours.extensions[0].value.nonce == b"n" * 16  # type: ignore[attr-defined]
+    assert ours.extensions[0].value.nonce == b"n" * 16
     bare = ocsp.request(LEAF, CA.certificate)
     assert bare == other.public_bytes(Encoding.DER)
 

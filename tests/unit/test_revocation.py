@@ -212,7 +212,7 @@ class TestScope:
 
     def leaf(self, *points: bytes, **options: object) -> Certificate:
         value = der.sequence(*(der.sequence(point) for point in points))
-        return CA.leaf(extensions=[("2.5.29.31", value)], **options)
+        return CA.leaf(extensions=[("2.5.29.31", value)], **options)  # type: ignore[arg-type]
 
     def test_a_partition_covers_the_certificates_that_name_it(self) -> None:
         name = build.point_name(build.uri(self.URL))
