@@ -5,6 +5,7 @@
     SignwardError
     ├── BadInputError            the bytes are at fault; carries a Finding
     │   ├── MalformedError       they break their format
+    │   ├── AmbiguousError       two readers could take them for different things
     │   └── LimitError           they exceed a named bound
     ├── UnreadableError          the path is at fault: absent, no file, changing
     ├── EvidenceError            a store, CRL, OCSP answer or option file is at fault
@@ -52,6 +53,12 @@ class BadInputError(SignwardError):
 
 class MalformedError(BadInputError):
     """The bytes break the rules of their own format."""
+
+
+class AmbiguousError(BadInputError):
+    """Two readers could take the bytes for different things."""
+
+    code = Code.AMBIGUOUS
 
 
 class LimitError(BadInputError):

@@ -22,7 +22,10 @@ MAX_SECTIONS = 4096
 """Sections read; the loader stops at 96 (XP) or 65535 (Vista), real images hold a few dozen."""
 
 PAGE_SIZE = 4096
-"""Page hashes speak of 4 KiB pages, whatever the section alignment (Authenticode PE)."""
+"""Page hashes speak of 4 KiB pages (Authenticode PE); some signers cut by section alignment."""
+
+MAX_PAGE_SIZE = 4 * 1024 * 1024
+"""Largest section alignment taken as a page size: the largest page of any machine."""
 
 NATIVE_SUBSYSTEM = 1
 EFI_SUBSYSTEMS = frozenset({10, 11, 12, 13})
@@ -67,9 +70,11 @@ class Layout:
     checksum_offset: int
     directory_offset: int | None
     headers_end: int
+    section_alignment: int
     table: tuple[int, int]
     resources: tuple[int, int]
     sections: tuple[Section, ...]
+    page_size: int = PAGE_SIZE
 
     @property
     def is_efi(self) -> bool:
@@ -112,14 +117,22 @@ class Layout:
     def pages(self) -> Iterator[tuple[int, int]]:
         """Return the ``(start, end)`` of every page: the headers', then each section's.
 
+        Raises ``LimitError`` where sections share so many bytes that hashing them would
+        take longer than the file's size explains.
+
         A last entry ``(end, end)`` closes the table (Authenticode PE, "Page Hashes").
         """
-        last = self.headers_end
-        for start in range(0, self.headers_end, PAGE_SIZE):
-            yield start, min(start + PAGE_SIZE, self.headers_end)
+        last, size = self.headers_end, self.page_size
+        parts = [(0, self.headers_end), *((s.start, s.end) for s in self.sections)]
+        if sum(end - start for start, end in parts) > 2 * self.length:
+            raise LimitError(
+                "page hashes", "sections that overlap, or reach beyond the file",
+                "at most twice the file's bytes", "Authenticode PE",
+            )  # fmt: skip
+        for start, end in parts:
+            for first in range(start, end, size):
+                yield first, min(first + size, end)
         for section in self.sections:
-            for start in range(section.start, section.end, PAGE_SIZE):
-                yield start, min(start + PAGE_SIZE, section.end)
             last = section.end if section.end > section.start else last
         yield last, last
 
@@ -139,7 +152,8 @@ def read_layout(source: Source) -> Layout:
     machine, count, optional_size, characteristics = struct.unpack_from("<HH12xHH", coff, 4)
     optional = pe + 24
     fixed = _slice(source, head, optional, 72)
-    magic, headers_size, checksum, subsystem, flags = struct.unpack_from("<H58xIIHH", fixed)
+    fields = struct.unpack_from("<H30xI24xIIHH", fixed)
+    magic, alignment, headers_size, checksum, subsystem, flags = fields
     if magic not in _DIRECTORY:
         raise MalformedError(
             _WHAT, f"optional header magic {magic:#x}", "0x10b or 0x20b", _CLAUSE, offset=optional
@@ -157,6 +171,7 @@ def read_layout(source: Source) -> Layout:
         checksum_offset=optional + 64,
         directory_offset=directories.get(_SECURITY, (None, 0, 0))[0],
         headers_end=min(max(headers_size, table_start + 40 * count), source.length),
+        section_alignment=alignment,
         table=directories.get(_SECURITY, (0, 0, 0))[1:],
         resources=directories.get(_RESOURCES, (0, 0, 0))[1:],
         sections=_sections(source, head, table_start, count),

@@ -19,14 +19,14 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from signward.errors import LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Match, ParseOptions, Peek
-from signward.formats._pe_layout import PAGE_SIZE, Layout, read_layout
+from signward.formats._pe_layout import MAX_PAGE_SIZE, PAGE_SIZE, Layout, read_layout
 from signward.formats._spc import open_embedded
 from signward.state import (
     ClaimedSignature,
@@ -106,6 +106,7 @@ class PeFormat:
             for number, entry in enumerate(entries, 1):
                 signatures += _open_entry(entry, number)
             findings += _entry_findings(layout, len(entries))
+            layout = _with_page_size(layout, signatures)
         else:
             findings += _leftover(source, layout)
         return SignedArtifact(
@@ -193,7 +194,7 @@ class _Page:
     def __init__(self, layout: Layout, start: int, end: int) -> None:
         self.name = f"page:{start}"
         self.taken = _without_exclusions(layout, start, end)
-        self.zeros = PAGE_SIZE - (end - start)
+        self.zeros = layout.page_size - (end - start)
         self.hashers: dict[str, _Hash] = {}
 
     def update(self, data: memoryview, /) -> None:
@@ -201,7 +202,7 @@ class _Page:
             hasher.update(data)
 
     def digests(self) -> Iterator[tuple[tuple[str, str], bytes]]:
-        """Return digests over the page padded with zeros to 4 KiB; zeros for the last entry."""
+        """Return digests over the page, zero-padded to its full size; zeros for the last entry."""
         for algorithm, hasher in self.hashers.items():
             hasher.update(bytes(self.zeros))
             digest = hasher.digest() if self.taken else bytes(hasher.digest_size)
@@ -217,7 +218,8 @@ class _PageFeeder:
         self._next()
 
     def _next(self) -> None:
-        self._start, self._end, self._page = next(self._plan, (1 << 62, 1 << 62, None))
+        ahead: tuple[int, int, _Page | None] = next(self._plan, (1 << 62, 1 << 62, None))
+        self._start, self._end, self._page = ahead
 
     def update(self, data: memoryview, /) -> None:
         """Hand each page its share of ``data``."""
@@ -284,7 +286,8 @@ def _read_table(source: Source, layout: Layout, regions: list[Region]) -> list[_
     end = start + size
     _check_table(layout, start, size)
     table = source.read(start, size)
-    entries, position = [], 0
+    entries: list[_Entry] = []
+    position = 0
     while position < size:
         entry = _read_entry(table, position, start, first=not entries)
         if entry is None:
@@ -384,6 +387,24 @@ def _open_entry(entry: _Entry, number: int) -> tuple[ClaimedSignature, ...]:
             offset=entry.start,
         )  # fmt: skip
     return signatures
+
+
+def _with_page_size(layout: Layout, signatures: Sequence[ClaimedSignature]) -> Layout:
+    """Return the layout with the page size that the first table of page hashes was cut by.
+
+    signtool cuts pages of 4 KiB, osslsigncode of the section alignment (8 KiB in .NET
+    assemblies).  Either cut covers headers and sections whole.
+    """
+    alignment = layout.section_alignment
+    if alignment == PAGE_SIZE or not 512 <= alignment <= MAX_PAGE_SIZE:
+        return layout
+    for signature in signatures:
+        names = {slot.name for slot in signature.slots if slot.name.startswith("page:")}
+        if names:
+            aligned = replace(layout, page_size=alignment)
+            fits = names == {f"page:{start}" for start, _ in aligned.pages()}
+            return aligned if fits else layout
+    return layout
 
 
 def _required(layout: Layout, signature: ClaimedSignature) -> frozenset[str]:
