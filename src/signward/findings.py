@@ -33,6 +33,7 @@ class Code(StrEnum):
     UNREADABLE = "unreadable"
     NOT_A_FILE = "not-a-file"
     CHANGED_WHILE_READ = "changed-while-read"
+    JUDGE_FAILED = "judge-failed"
     # Integrity
     DIGEST_MISMATCH = "digest-mismatch"
     PAGE_HASH_MISMATCH = "page-hash-mismatch"

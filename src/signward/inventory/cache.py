@@ -1,0 +1,275 @@
+"""The scan cache: which verdict a file had, for as long as nothing about it changed.
+
+One SQLite file (WAL).  A row is good for the same path with the same identity
+(device, inode, size, mtime, ctime) under the same *trust epoch*, a digest of all that
+a verdict depends on besides the file.  ``ctime`` cannot be set back by ``utime``, so a
+same-size edit with a restored mtime is noticed.
+
+What this does not see: a file system without a change time of its own (some FUSE and
+network file systems copy mtime), a system clock that was set back, writes that go past
+the file system to the block device.  There, scan with ``--no-cache``.
+
+The cache is trusted as much as the scanner: it is used only when nobody else may write
+to it, and a row that was damaged does not pass its check.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from signward.errors import EvidenceError
+from signward.policy.record import Record
+from signward.wire.source import Identity
+
+APPLICATION_ID = 0x53474E57
+"""``SGNW`` in the database header: a file without it is not ours to write to."""
+
+SCHEMA = 1
+EPOCHS = 8
+"""Trust epochs kept; rows of older ones are deleted."""
+
+BATCH = 256
+"""Rows written per transaction (a durable commit costs about 2 ms)."""
+
+MAX_AGE_SECONDS = 24 * 3600
+"""A verdict at "now" is judged again after this, whatever certificates say."""
+
+SETTLED_NS = 100_000_000
+COARSE_NS = 2_000_000_000
+"""A file changed so shortly before it was read may change again within one tick of its
+time stamps (a kernel tick; 2 s where whole seconds suggest a coarse file system)."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS epoch (digest BLOB PRIMARY KEY, used INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS verdict (
+    path BLOB NOT NULL, epoch BLOB NOT NULL,
+    device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
+    mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,
+    judged INTEGER NOT NULL, good_until INTEGER NOT NULL,
+    entry BLOB NOT NULL, proof BLOB NOT NULL,
+    PRIMARY KEY (path, epoch)) WITHOUT ROWID;
+"""
+_FIND = "SELECT device, inode, size, mtime, ctime, judged, good_until, entry, proof FROM verdict WHERE path = ? AND epoch = ?"  # noqa: E501
+_KEEP = "INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+_INTEGER = 1 << 63
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """What a file came to: its records, and how many members of each kind it held."""
+
+    records: tuple[Record, ...] = ()
+    members: dict[str, int] = {}
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Entry)
+
+
+def default_path() -> Path:
+    """Return ``$XDG_CACHE_HOME/signward/scan.sqlite`` (XDG base directories)."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(home) if home.startswith("/") else Path.home() / ".cache"
+    return base / "signward" / "scan.sqlite"
+
+
+def settled(identity: Identity, now_ns: int) -> bool:
+    """Say whether a later change of the file must show in its time stamps."""
+    newest = max(identity.mtime_ns, identity.ctime_ns)
+    coarse = identity.ctime_ns % 1_000_000_000 == 0
+    return newest + (COARSE_NS if coarse else SETTLED_NS) <= now_ns
+
+
+class Cache:
+    """An open cache for one trust epoch.  Never raises for a broken file.
+
+    ``warnings`` collects what went wrong; a cache that cannot be used finds nothing and
+    keeps nothing.  Times are seconds since 1970, UTC, given by the caller.
+    """
+
+    def __init__(self, path: Path, epoch: bytes, now: int) -> None:
+        """Open or make the cache at ``path``.
+
+        Raises ``EvidenceError`` if ``path`` is a SQLite file of somebody else's.
+        """
+        self.path, self._epoch = path, epoch
+        self.warnings: list[str] = []
+        self._waiting: list[tuple[object, ...]] = []
+        self._connection = self._connect(now)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def find(self, path: str, identity: Identity, now: int) -> Entry | None:
+        """Return what the file came to, if nothing says that it may have changed."""
+        if self._connection is None:
+            return None
+        key = os.fsencode(path)
+        try:
+            row = self._connection.execute(_FIND, (key, self._epoch)).fetchone()
+        except sqlite3.Error as error:
+            self._failed(error, now)
+            return None
+        if row is None or row[:5] != _signed(identity) or not row[5] <= now < row[6]:
+            return None
+        if row[8] != _proof(key, self._epoch, row[:7], row[7]):
+            return None
+        try:
+            return _decoder.decode(row[7])
+        except msgspec.DecodeError:
+            return None
+
+    def keep(
+        self, path: str, identity: Identity, entry: Entry, *, judged: int, good_until: int
+    ) -> None:
+        """Remember ``entry``; it is written with the next batch."""
+        key, packed = os.fsencode(path), _encoder.encode(entry)
+        fields = (*_signed(identity), judged, good_until)
+        proof = _proof(key, self._epoch, fields, packed)
+        self._waiting.append((key, self._epoch, *fields, packed, proof))
+        if len(self._waiting) >= BATCH:
+            self.commit(judged)
+
+    def commit(self, now: int) -> None:
+        """Write what waits, in one transaction."""
+        waiting, self._waiting = self._waiting, []
+        if self._connection is None or not waiting:
+            return
+        try:
+            with self._connection:
+                self._connection.executemany(_KEEP, waiting)
+        except sqlite3.Error as error:
+            self._failed(error, now)
+
+    def close(self) -> None:
+        """Write what waits and let go of the file."""
+        self.commit(0)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connect(self, now: int) -> sqlite3.Connection | None:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if reason := _unsafe(self.path):
+                self.warnings.append(f"cache {self.path} is not used: {reason}")
+                return None
+            return self._open(now)
+        except sqlite3.Error as error:
+            return self._rebuilt(error, now)
+        except OSError as error:
+            self.warnings.append(f"cache {self.path} is not used: {error.strerror}")
+            return None
+
+    def _open(self, now: int) -> sqlite3.Connection:
+        old_mask = os.umask(0o077)
+        connection = None
+        try:
+            connection = sqlite3.connect(self.path, timeout=10.0)
+            _prepare(connection, self.path)
+            _enter_epoch(connection, self._epoch, now)
+        except BaseException:
+            if connection is not None:
+                connection.close()
+            raise
+        finally:
+            os.umask(old_mask)
+        return connection
+
+    def _rebuilt(self, error: sqlite3.Error, now: int) -> sqlite3.Connection | None:
+        """Set a corrupt file aside and begin anew; leave a busy or full disk alone."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _BROKEN:
+            self.warnings.append(f"cache {self.path} is not used: {error}")
+            return None
+        aside = _set_aside(self.path)
+        self.warnings.append(f"cache {self.path} was damaged ({error}); set aside as {aside}")
+        try:
+            return self._open(now)
+        except (sqlite3.Error, OSError) as again:
+            self.warnings.append(f"cache {self.path} is not used: {again}")
+            return None
+
+    def _failed(self, error: sqlite3.Error, now: int) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = self._rebuilt(error, now)
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID and tables:
+        raise EvidenceError(f"{path} is a database of another program: choose another --cache")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if tables and version != SCHEMA:
+        connection.executescript("DROP TABLE IF EXISTS verdict; DROP TABLE IF EXISTS epoch;")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.executescript(_SCHEMA)
+    if application != APPLICATION_ID or version != SCHEMA:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def _enter_epoch(connection: sqlite3.Connection, epoch: bytes, now: int) -> None:
+    """Note that the epoch is in use, and delete what the oldest ones left."""
+    with connection:
+        connection.execute("INSERT OR REPLACE INTO epoch VALUES (?, ?)", (epoch, now))
+        old = "SELECT digest FROM epoch ORDER BY used DESC, digest LIMIT -1 OFFSET ?"
+        gone = connection.execute(old, (EPOCHS,)).fetchall()
+        for digest in gone:
+            connection.execute("DELETE FROM verdict WHERE epoch = ?", digest)
+            connection.execute("DELETE FROM epoch WHERE digest = ?", digest)
+
+
+def _signed(identity: Identity) -> tuple[int, ...]:
+    """SQLite integers have a sign: fold the unsigned 64 bits of inode and device."""
+    return tuple(value - 2 * _INTEGER if value >= _INTEGER else value for value in identity)
+
+
+def _proof(key: bytes, epoch: bytes, fields: tuple[int, ...], entry: bytes) -> bytes:
+    """Return a check of the whole row, against damage (not against an attacker)."""
+    text = repr((key, epoch, fields)).encode()
+    return hashlib.blake2b(text + entry, digest_size=16).digest()
+
+
+def _unsafe(path: Path) -> str:
+    """Say why somebody else might write to the cache; nothing if nobody can."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return ""
+    if not stat.S_ISREG(status.st_mode):
+        return "it is no regular file"
+    if status.st_uid != os.geteuid():
+        return "it belongs to another user"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "others may write to it"
+    return ""
+
+
+def _set_aside(path: Path) -> Path:
+    aside = path.with_name(f"{path.name}.damaged-{os.getpid()}")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:  # a concurrent scan was faster
+        return aside
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return aside

