@@ -290,6 +290,12 @@ def default_pki() -> Pki:
     return make_pki()
 
 
+def stranger_pki() -> Pki:
+    """Return a PKI that shares neither a name nor a key with ``default_pki``."""
+    roles = {"root": "Root", "intermediate": "Code Signing CA", "leaf": "Publisher", "tsa": "TSA"}
+    return make_pki(**{role: {"common_name": f"Stranger {name}"} for role, name in roles.items()})
+
+
 def authority(common_name: str, issuer: Identity | None = None, **changes: Any) -> Identity:
     """Issue a CA certificate with the usual extensions."""
     return _issue(common_name, issuer, _CA, changes)
@@ -304,8 +310,9 @@ def _issue(
     role: str, issuer: Identity | None, usual: dict[str, Any], changes: dict[str, Any] | None
 ) -> Identity:
     arguments = {**usual, **(changes or {})}
+    common_name = arguments.pop("common_name", role)
     kind = arguments.pop("kind", None)
     if kind is not None:
-        arguments["subject_key"] = key(kind, role)
+        arguments["subject_key"] = key(kind, common_name)
     arguments.setdefault("issuer", issuer)
-    return issue(arguments.pop("common_name", role), **arguments)
+    return issue(common_name, **arguments)

@@ -20,8 +20,9 @@ from conformance.authenticode.pki import (
 )
 from signward.wire import der
 
-ISSUED, NEXT = instant(2025, 12, 31), instant(2026, 2)
-"""thisUpdate and nextUpdate of evidence that is fresh at ``pki.NOW``."""
+ISSUED, NEXT = instant(2025, 12, 31), instant(2036)
+"""thisUpdate and nextUpdate of evidence that is fresh at ``pki.NOW`` and, for tools that ask the
+wall clock about lists whatever instant they are given, for years after."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

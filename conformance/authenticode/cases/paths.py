@@ -30,6 +30,7 @@ from conformance.authenticode.pki import (
     make_pki,
     name,
     name_constraints,
+    stranger_pki,
 )
 from signward.wire import der
 
@@ -237,7 +238,6 @@ def _path_length() -> Iterator[Case]:
 
 def _chaining() -> Iterator[Case]:
     pki = default_pki()
-    stranger = make_pki()
     twin_key = key("rsa2048", "name collision root")
     root = authority("Conformance Root", subject_key=twin_key)
     below = issue("Impostor", issuer=authority("Impostor CA", issuer=root))
@@ -245,7 +245,7 @@ def _chaining() -> Iterator[Case]:
                              certificates=[one.certificate for one in below.path])  # fmt: skip
     yield case("name-collision-with-anchor", 13, "another root with the anchor's name", collision,
                REJECTED, "untrusted-root", pki=pki, clause="RFC 5280 6.1")  # fmt: skip
-    foreign = make_pki(root={"common_name": "Stranger Root", "kind": "p256"})
+    foreign = stranger_pki()
     listed = [one.certificate for one in foreign.leaf.path]
     yield case("unknown-root", 13, "a root nobody trusts",
                _by(foreign, certificates=listed), REJECTED, "untrusted-root", pki=pki,
@@ -256,9 +256,9 @@ def _chaining() -> Iterator[Case]:
                "untrusted-root", clause="RFC 5280 6.1")  # fmt: skip
     yield case("self-signed-leaf-stage-intact", "design", "intact is all that is asked", data,
                ACCEPTED, stage="intact")  # fmt: skip
-    data = signed_image(certificates=(stranger.leaf.certificate,), signer={"identity": stranger.leaf})
+    data = signed_image(certificates=(pki.leaf.certificate,))
     yield case("intermediate-missing", 13, "no certificate of the issuer", data, REJECTED,
-               "no-path", pki=stranger, clause="RFC 5280 6.1")  # fmt: skip
+               "no-path", clause="RFC 5280 6.1")  # fmt: skip
     broken = make_pki(leaf={"break_signature": True})
     yield case("leaf-signature-wrong", 13, "a leaf its issuer did not sign", _by(broken), REJECTED,
                "certificate-signature", pki=broken, clause="RFC 5280 6.1.3 (a)(1)")  # fmt: skip

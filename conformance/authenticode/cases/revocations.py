@@ -15,6 +15,7 @@ from conformance.authenticode.cases.base import (
     case,
     signed_image,
 )
+from conformance.authenticode.keys import key
 from conformance.authenticode.pki import (
     EKU_CODE_SIGNING,
     EKU_OCSP_SIGNING,
@@ -40,8 +41,10 @@ def cases() -> Iterator[Case]:
     yield from _expired_and_silent()
 
 
-def _leaf_list(pki: Pki, at: datetime, **entry: Any) -> bytes:
-    return crl(pki.intermediate, [Revoked(serial=pki.leaf.serial, at=at, **entry)])
+def _lists(pki: Pki, at: datetime, **entry: Any) -> tuple[bytes, bytes]:
+    """The issuer's list with the leaf on it, and the root's: all that a strict peer asks for."""
+    revoked = [Revoked(serial=pki.leaf.serial, at=at, **entry)]
+    return crl(pki.intermediate, revoked), crl(pki.root)
 
 
 def _stamped(pki: Pki, at: datetime = _STAMP) -> bytes:
@@ -52,20 +55,20 @@ def _revoked() -> Iterator[Case]:
     pki = make_pki()
     plain = signed_image(pki=pki)
     for reason in ("", "keyCompromise", "superseded", "certificateHold"):
-        lists = (_leaf_list(pki, _LATER, reason=reason),)
+        lists = _lists(pki, _LATER, reason=reason)
         id_ = f"revoked-{reason or 'without-reason'}-no-timestamp"
         yield case(id_, 17, "a revoked leaf without proven time", plain, REJECTED, "revoked",
                    pki=pki, crls=lists, clause=_TABLE)  # fmt: skip
     middle = crl(pki.root, [Revoked(serial=pki.intermediate.serial, at=_BEFORE)])
     yield case("revoked-intermediate", 17, "a revoked authority", plain, REJECTED, "revoked", pki=pki,
-               crls=(middle,), clause=_TABLE)  # fmt: skip
-    future = (_leaf_list(pki, instant(2026, 6)),)
+               crls=(crl(pki.intermediate), middle), clause=_TABLE)  # fmt: skip
+    future = _lists(pki, instant(2026, 6))
     yield case("revocation-dated-after-instant", 17, "an entry dated after the validation instant",
                plain, ACCEPTED, pki=pki, crls=future, clause=_TABLE)  # fmt: skip
     late = crl(pki.intermediate, [Revoked(serial=pki.leaf.serial, at=_LATER)],
                this_update=instant(2026, 3), next_update=instant(2026, 5))  # fmt: skip
     yield case("revoked-in-crl-issued-after-instant", 17, "evidence issued later counts", plain,
-               REJECTED, "revoked", pki=pki, crls=(late,), clause=_TABLE)  # fmt: skip
+               REJECTED, "revoked", pki=pki, crls=(late, crl(pki.root)), clause=_TABLE)  # fmt: skip
 
 
 def _by_date() -> Iterator[Case]:
@@ -79,28 +82,28 @@ def _by_date() -> Iterator[Case]:
          {"reason": "keyCompromise", "invalid_from": _BEFORE}),
     ):  # fmt: skip
         yield case(id_, 17, id_.replace("-", " "), data, REJECTED, "revoked", pki=pki,
-                   crls=(_leaf_list(pki, at, **entry),), clause=_TABLE)  # type: ignore[arg-type] # fmt: skip
+                   crls=_lists(pki, at, **entry), clause=_TABLE)  # type: ignore[arg-type] # fmt: skip
     for reason in ("", "keyCompromise", "superseded"):
         id_ = f"signed-before-revocation{'-' + reason if reason else ''}"
         yield case(id_, 18, "a timestamp older than the revocation", data, ACCEPTED, pki=pki,
-                   crls=(_leaf_list(pki, _LATER, reason=reason),), clause=_TABLE,
+                   crls=_lists(pki, _LATER, reason=reason), clause=_TABLE,
                    findings=("signed-before-revocation",))  # fmt: skip
-    compromised = (_leaf_list(pki, _LATER, reason="keyCompromise"),)
+    compromised = _lists(pki, _LATER, reason="keyCompromise")
     yield case("signed-before-revocation-distrust-compromised", 18, "the same under a harder policy",
                data, REJECTED, "revoked", pki=pki, crls=compromised, clause=_TABLE,
                options=("distrust-compromised",))  # fmt: skip
-    invalid = (_leaf_list(pki, instant(2025, 9), invalid_from=_LATER),)
+    invalid = _lists(pki, instant(2025, 9), invalid_from=_LATER)
     yield case("invalidity-date-after-timestamp", 18, "an invalidity date after the timestamp", data,
                ACCEPTED, pki=pki, crls=invalid, findings=("signed-before-revocation",),
                clause=_TABLE)  # fmt: skip
     middle = crl(pki.root, [Revoked(serial=pki.intermediate.serial, at=_LATER)])
     yield case("intermediate-revoked-after-timestamp", 18, "an authority revoked later", data,
-               ACCEPTED, pki=pki, crls=(middle,), findings=("signed-before-revocation",),
+               ACCEPTED, pki=pki, crls=(crl(pki.intermediate), middle), findings=("signed-before-revocation",),
                clause=_TABLE)  # fmt: skip
     two = signed_image(pki=pki, signer={"unsigned": (
         tsa.token(pki.tsa, at=instant(2025, 9)), tsa.token(pki.tsa, at=_STAMP))})  # fmt: skip
     yield case("two-tokens-around-revocation", 21, "the earliest trusted token counts", two, ACCEPTED,
-               pki=pki, crls=(_leaf_list(pki, _LATER),), findings=("signed-before-revocation",),
+               pki=pki, crls=_lists(pki, _LATER), findings=("signed-before-revocation",),
                clause="THREATS.md row 21")  # fmt: skip
 
 
@@ -167,7 +170,7 @@ def _both_policies(id_: str, data: bytes, pki: Pki, **evidence: Any) -> Iterator
 def _unknown() -> Iterator[Case]:
     pki = make_pki()
     plain = signed_image(pki=pki)
-    foreign = authority("Conformance Code Signing CA")
+    foreign = authority("Conformance Code Signing CA", subject_key=key("rsa2048", "foreign"))
     entry = [Revoked(serial=pki.leaf.serial, at=_LATER)]
     stale = {"this_update": _BEFORE, "next_update": instant(2024, 7)}
     lists = {

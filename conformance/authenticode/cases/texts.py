@@ -15,7 +15,7 @@ from conformance.authenticode.cases.base import (
     case,
     signed_image,
 )
-from conformance.authenticode.pki import default_pki, make_pki
+from conformance.authenticode.pki import default_pki, make_pki, stranger_pki
 
 _BLOCK = "the signature block is last, and there is exactly one"
 _TRICKY = ("ps1", "psm1", "psd1", "ps1xml", "psc1", "cdxml", "mof", "js", "vbs", "wsf")
@@ -132,7 +132,7 @@ def _catalogs() -> Iterator[Case]:
         "catalog-lists-another-file": absent,
         "catalog-signature-wrong": made(catalog.member(image), signer={"break_value": True}),
         "catalog-untrusted": catalog.signed(
-            [catalog.member(image)], cms.Signer(identity=(stranger := make_pki()).leaf),
+            [catalog.member(image)], cms.Signer(identity=(stranger := stranger_pki()).leaf),
             certificates=stranger.chain),
     }  # fmt: skip
     for id_, given in refused.items():

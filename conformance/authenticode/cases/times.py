@@ -185,7 +185,7 @@ def _revoked_authority() -> Iterator[Case]:
         data = _stamped(pki, tsa.token(pki.tsa, at=_INSIDE))
         id_ = f"tsa-revoked-later-{reason or 'without-reason'}"
         what = f"a TSA revoked after genTime, {reason or 'no reason given'}"
-        lists = (crl(pki.root, [entry]),)
+        lists = (crl(pki.intermediate), crl(pki.root, [entry]))
         if good:
             yield case(id_, 20, what, data, ACCEPTED, pki=pki, crls=lists, clause=clause)
         else:
@@ -195,7 +195,7 @@ def _revoked_authority() -> Iterator[Case]:
     early = crl(pki.root, [Revoked(serial=pki.tsa.serial, at=instant(2023), reason="superseded")])
     yield case("tsa-revoked-before-gen-time", 20, "a token of a TSA already revoked",
                _stamped(pki, tsa.token(pki.tsa, at=_INSIDE)), REJECTED, "expired",
-               findings=("timestamp-revoked",), pki=pki, crls=(early,), clause=clause)  # fmt: skip
+               findings=("timestamp-revoked",), pki=pki, crls=(crl(pki.intermediate), early), clause=clause)  # fmt: skip
 
 
 def _several() -> Iterator[Case]:

@@ -163,12 +163,15 @@ def _claimed(signature: JudgedSignature) -> ClaimedSignature:
     return signature.intact.claimed
 
 
+def strength(claimed: ClaimedSignature) -> int:
+    """Return how strong a signature's content digest is, for comparing signatures."""
+    digest = claimed.slots[0].algorithm if claimed.slots else claimed.algorithm.digest
+    return _STRENGTH.index(digest) if digest in _STRENGTH else len(_STRENGTH)
+
+
 def _rank(signature: JudgedSignature, index: int) -> tuple[int, bool, int]:
     """Order by digest strength; among equals a trusted one, then the first."""
-    claimed = _claimed(signature)
-    digest = claimed.slots[0].algorithm if claimed.slots else claimed.algorithm.digest
-    strength = _STRENGTH.index(digest) if digest in _STRENGTH else len(_STRENGTH)
-    return strength, isinstance(signature, TrustedSignature), -index
+    return strength(_claimed(signature)), isinstance(signature, TrustedSignature), -index
 
 
 def _merit(signature: JudgedSignature, index: int) -> tuple[bool, bool, tuple[int, bool, int]]:

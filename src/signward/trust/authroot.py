@@ -36,6 +36,7 @@ from signward.errors import BadInputError, EvidenceError, MalformedError
 from signward.state import IntactSignature, SignedArtifact, Slot
 from signward.trust.anchors import TrustAnchor, TrustStore, store_from_certificates
 from signward.trust.names import name_text
+from signward.trust.path import STRICT, Usage, find_path
 from signward.trust.pem import decoded
 from signward.trust.x509 import Certificate, load_certificate, normalized_name
 from signward.wire import der
@@ -139,18 +140,16 @@ def _no_slots(content_type: str, content: bytes) -> tuple[Slot, ...]:  # noqa: A
 
 
 def _check_signer(intact: IntactSignature, store: _RootList, root: bytes) -> None:
-    from signward.trust.path import STRICT, Usage, find_path
-
     anchor = store.pinned(root)
     result = find_path(
         load_certificate(intact.certificate),
         [load_certificate(c) for c in intact.claimed.claimed_certificates],
         store_from_certificates("microsoft", [anchor.der]),
         store.this_update,
-        Usage(eku=ROOT_LIST_SIGNER, eku_required=True),
+        Usage(name="root list signing", eku=ROOT_LIST_SIGNER, eku_required=True),
         STRICT,
     )
-    if result.anchor is None or result.findings:
+    if not result.trusted:
         why = "; ".join(map(str, result.findings)) or "no path to the pinned root"
         raise EvidenceError(f"root list: its signer is not trusted: {why}")
 

@@ -13,8 +13,9 @@ from functools import cached_property
 from typing import Any
 
 from signward import __version__
-from signward.trust.anchors import TrustStore, joined, pem_certificates, store_from_pem
+from signward.trust.anchors import TrustStore, joined, store_from_pem
 from signward.trust.judge import Grounds
+from signward.trust.pem import CERTIFICATES, CRLS, OCSP_RESPONSES, blocks
 from signward.trust.profiles import AUTHENTICODE, PROFILES, UEFI, Profile
 from signward.trust.revocation import Evidence
 from signward.trust.x509 import Certificate, load_certificate
@@ -59,8 +60,8 @@ class Context:
     def evidence(self) -> Evidence:
         """The caller's CRLs and OCSP answers."""
         return Evidence(
-            crls=[read_option(path) for path in self.options.crls],
-            ocsp=[read_option(path) for path in self.options.ocsp],
+            crls=_read_all(self.options.crls, CRLS),
+            ocsp=_read_all(self.options.ocsp, OCSP_RESPONSES),
         )
 
     @cached_property
@@ -85,12 +86,10 @@ class Context:
 
     @cached_property
     def _pool(self) -> tuple[Certificate, ...]:
-        return tuple(
-            load_certificate(der)
-            for path in self.options.certificates
-            for der in _certificates(path, read_option(path))
-        )
+        ders = _read_all(self.options.certificates, CERTIFICATES)
+        return tuple(load_certificate(der) for der in ders)
 
 
-def _certificates(path: str, data: bytes) -> list[bytes]:
-    return list(pem_certificates(path, data)) if b"-----BEGIN" in data else [data]
+def _read_all(paths: tuple[str, ...], label: str) -> list[bytes]:
+    """Return the DER of every block with ``label`` in the files the caller named."""
+    return [block for path in paths for block in blocks(path, read_option(path), label)]

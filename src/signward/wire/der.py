@@ -95,8 +95,17 @@ class Node:
                 "ASN.1", f"primitive tag {self.tag:#04x}", "a constructed element",
                 _CLAUSE, offset=self.offset,
             )  # fmt: skip
-        nodes, position, data, end, depth = [], self.start, self.data, self.end, self.depth + 1
+        nodes: list[Node] = []
+        data, position, end, depth = self.data, self.start, self.end, self.depth + 1
         while position < end:
+            # A low tag and a short length, inlined: most elements, most of the time spent.
+            if position + 2 <= end and depth <= MAX_DEPTH:
+                tag, length = data[position], data[position + 1]
+                stop = position + 2 + length
+                if length < 0x80 and tag & 0x1F != 0x1F and stop <= end:
+                    nodes.append(Node(data, tag, position, position + 2, stop, stop, depth))
+                    position = stop
+                    continue
             node = _read(data, position, end, depth)
             nodes.append(node)
             position = node.next
@@ -257,8 +266,11 @@ def _read_indefinite(
 
 
 def _has_indefinite(node: Node) -> bool:
+    """Say whether a length in here is indefinite: such contents end in two zero octets."""
     if node.indefinite:
         return True
+    if node.data.find(b"\0\0", node.start, node.end) < 0:
+        return False
     return any(child.tag & _CONSTRUCTED and _has_indefinite(child) for child in node.children())
 
 
