@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
 
-from signward.errors import MalformedError, SignwardError
+from signward.errors import BadInputError, SignwardError
 from signward.findings import Code, Effect, Finding, worst
 from signward.state import (
     Algorithm,
@@ -285,7 +285,7 @@ def _signer_certificates(claimed: ClaimedSignature, certificates: Sequence[bytes
     for certificate in (*claimed.claimed_certificates, *certificates):
         try:
             seen = outline(certificate)
-        except MalformedError:
+        except BadInputError:
             continue  # an unreadable certificate can be nobody's signer
         by_name = (seen.issuer, seen.serial) == (signer.issuer, signer.serial)
         by_key = bool(signer.key_id) and seen.key_id == signer.key_id

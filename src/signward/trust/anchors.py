@@ -207,4 +207,9 @@ def store_from_pem(name: str, data: bytes) -> TrustStore:
     """
     if len(data) > MAX_STORE_OCTETS:
         raise EvidenceError(f"store {name}: {len(data)} bytes, at most {MAX_STORE_OCTETS}")
-    return store_from_certificates(name, pem.blocks(f"store {name}", data, pem.CERTIFICATES))
+    return store_from_certificates(name, pem_certificates(f"store {name}", data))
+
+
+def pem_certificates(name: str, data: bytes) -> list[bytes]:
+    """Return the DER of each certificate in a PEM or DER file; ``EvidenceError`` if none."""
+    return pem.blocks(name, data, pem.CERTIFICATES)

@@ -25,7 +25,7 @@ from signward.state import (
 from signward.trust.anchors import TrustStore
 from signward.trust.path import PathResult, find_path
 from signward.trust.profiles import LIFETIME_SIGNING, Profile, RevocationMode, TrustPolicy
-from signward.trust.revocation import Evidence, revocation_status
+from signward.trust.revocation import Evidence, effective_date, revocation_status
 from signward.trust.rules import (
     AT_LEGACY,
     DEFAULT_RULES,
@@ -67,7 +67,9 @@ def judge(
     claimed = intact.claimed
     grounds = _with_embedded(intact, grounds)
     findings = list(intact.findings)
-    proven, tsa_status, notes = _prove_time(intact, grounds) if profile.timestamps else (None, (), [])
+    proven, tsa_status, notes = (
+        _prove_time(intact, grounds) if profile.timestamps else (None, (), [])
+    )
     findings += notes
     at = proven.instant if proven else grounds.at
     algorithms = _algorithms(grounds.policy, proven.instant if proven else None)
@@ -136,17 +138,16 @@ def _algorithms(policy: TrustPolicy, proven: datetime | None) -> AlgorithmPolicy
 def _weak_digests(intact: IntactSignature, algorithms: AlgorithmPolicy) -> Iterator[Finding]:
     claimed = intact.claimed
     used = {claimed.algorithm.digest, *(slot.algorithm for slot in claimed.slots[:1])}
-    for digest in sorted(used - {""}):
-        if digest not in algorithms.digests:
-            yield Finding(
-                code=Code.WEAK_DIGEST,
-                effect=Effect.REJECT,
-                subject=f"signature {claimed.label}",
-                found=f"digest {digest}",
-                required="SHA-2 or SHA-3, or SHA-1 under a time proven before the cut-off",
-                clause="policy sha1-cutoff",
-                hint="--sha1-until DATE moves the cut-off",
-            )
+    for digest in sorted(used - {""} - algorithms.digests):
+        yield Finding(
+            code=Code.WEAK_DIGEST,
+            effect=Effect.REJECT,
+            subject=f"signature {claimed.label}",
+            found=f"digest {digest}",
+            required="SHA-2 or SHA-3, or SHA-1 under a time proven before the cut-off",
+            clause="policy sha1-cutoff",
+            hint="--sha1-until DATE moves the cut-off",
+        )
 
 
 def _path(
@@ -209,19 +210,12 @@ def _judge_timestamp(
     algorithms = _algorithms(grounds.policy, timestamp.time)
     usage = STRICT_TIME_STAMPING if grounds.policy.strict_tsa else TIME_STAMPING
     result = _path(timestamp.signature.certificate, grounds, timestamp.time, usage, algorithms)
-    findings = list(result.findings)
-    imprint = timestamp.claimed.imprint
-    for digest in {timestamp.signature.claimed.algorithm.digest, imprint.algorithm if imprint else ""}:
-        if digest and digest not in algorithms.digests:
-            findings.append(_weak_timestamp(what, digest))
+    findings = [*map(_of_timestamp, result.findings), *_weak_token(what, timestamp, algorithms)]
     basis = _basis(result)
-    if result.path and result.anchor:
+    if result.anchor:
         statuses = _statuses(result, grounds, timestamp.time)
         findings += _tsa_revocation(what, result, statuses, timestamp.time, grounds)
-    if basis is None or any(
-        f.effect is Effect.REJECT or (f.effect is Effect.UNKNOWN and f.code is not Code.REVOCATION_UNKNOWN)
-        for f in findings
-    ):
+    if basis is None or any(map(_disproves, findings)):
         return None, tuple(findings)
     leaf = load_certificate(timestamp.signature.certificate)
     proven = ProvenTime(
@@ -244,9 +238,9 @@ def _tsa_revocation(
         subject = f"{what}, {certificate.label}"
         if status.status is Status.UNKNOWN:
             yield from _unknown(subject, status, grounds.policy)
-        if status.status is not Status.REVOKED or status.revoked_at is None:
+        since = effective_date(status)
+        if status.status is not Status.REVOKED or since is None:
             continue
-        since = min(filter(None, (status.revoked_at, status.invalid_from)))
         harmless = status.reason in _HARMLESS_TSA_REASONS and since > time
         yield Finding(
             code=Code.SIGNED_BEFORE_REVOCATION if harmless else Code.TIMESTAMP_REVOKED,
@@ -258,15 +252,26 @@ def _tsa_revocation(
         )
 
 
-def _weak_timestamp(what: str, digest: str) -> Finding:
-    return Finding(
-        code=Code.WEAK_DIGEST,
-        effect=Effect.REJECT,
-        subject=what,
-        found=f"digest {digest}",
-        required="SHA-2, or SHA-1 for times before the cut-off",
-        clause="policy sha1-cutoff",
-    )
+def _disproves(finding: Finding) -> bool:
+    """Say whether a token's finding makes it prove nothing; unknown revocation does not."""
+    unsettled = finding.effect is Effect.UNKNOWN and finding.code is not Code.REVOCATION_UNKNOWN
+    return finding.effect is Effect.REJECT or unsettled
+
+
+def _weak_token(
+    what: str, timestamp: IntactTimestamp, algorithms: AlgorithmPolicy
+) -> Iterator[Finding]:
+    imprint = timestamp.claimed.imprint
+    used = {timestamp.signature.claimed.algorithm.digest, imprint.algorithm if imprint else ""}
+    for digest in sorted(used - {""} - algorithms.digests):
+        yield Finding(
+            code=Code.WEAK_DIGEST,
+            effect=Effect.REJECT,
+            subject=what,
+            found=f"digest {digest}",
+            required="SHA-2, or SHA-1 for times before the cut-off",
+            clause="policy sha1-cutoff",
+        )
 
 
 def _in_future(what: str, time: datetime, at: datetime) -> Finding:
@@ -292,13 +297,17 @@ def _no_proven_time(intact: IntactSignature) -> Finding:
 
 def _as_warning(finding: Finding) -> Finding:
     """Return why a token proves nothing, as a warning to the signature it belongs to."""
-    code = {
-        Code.WRONG_USAGE: Code.TIMESTAMP_USAGE,
-        Code.TIMESTAMP_REVOKED: Code.TIMESTAMP_REVOKED,
-        Code.TIMESTAMP_IN_FUTURE: Code.TIMESTAMP_IN_FUTURE,
-    }.get(finding.code, Code.TIMESTAMP_UNTRUSTED)
     grave = finding.effect in (Effect.REJECT, Effect.UNKNOWN)
-    return finding.with_effect(Effect.WARN, code) if grave else finding
+    if not grave or finding.code in (Code.TIMESTAMP_REVOKED, Code.TIMESTAMP_IN_FUTURE):
+        return finding.with_effect(Effect.WARN) if grave else finding
+    usage = finding.code is Code.TIMESTAMP_USAGE
+    return finding.with_effect(Effect.WARN, None if usage else Code.TIMESTAMP_UNTRUSTED)
+
+
+def _of_timestamp(finding: Finding) -> Finding:
+    """Return a TSA certificate's usage finding under the code that names timestamps."""
+    usage = finding.code is Code.WRONG_USAGE
+    return finding.with_effect(finding.effect, Code.TIMESTAMP_USAGE) if usage else finding
 
 
 # --- the signer's validity and revocation ----------------------------------------
@@ -332,7 +341,7 @@ def _statuses(
     result: PathResult, grounds: Grounds, judged_at: datetime
 ) -> tuple[RevocationStatus, ...]:
     """Return the revocation status along the path, leaf first, without the anchor."""
-    if not result.path or grounds.policy.revocation is RevocationMode.IGNORE and not grounds.evidence:
+    if grounds.policy.revocation is RevocationMode.IGNORE and not grounds.evidence:
         return ()
     return tuple(
         revocation_status(
@@ -363,8 +372,7 @@ def _revoked(
     policy: TrustPolicy,
 ) -> Finding:
     """Apply the authenticode table: by date, whatever the reason."""
-    dates = [d for d in (status.revoked_at, status.invalid_from) if d]
-    since = min(dates) if dates else None
+    since = effective_date(status)
     compromised = policy.distrust_compromised and status.reason in _COMPROMISE
     before = proven is not None and since is not None and since > proven.instant
     when = f"{since:%Y-%m-%dT%H:%M:%SZ}" if since else "at a date unknown"
@@ -403,5 +411,3 @@ def _unknown(subject: str, status: RevocationStatus, policy: TrustPolicy) -> Ite
         clause="RFC 5280 6.3",
         hint="give --crl or --ocsp files, or allow --online",
     )
-
-

@@ -143,7 +143,7 @@ def _by_catalog(source: Source, catalog: Catalog, algorithm: str) -> Finding:
 def _weak_member(
     source: Source, catalog: Catalog, algorithm: str, context: Context
 ) -> Iterator[Finding]:
-    """A SHA-1 member counts only in a catalog whose proven time lies before the cut-off."""
+    """Refuse a SHA-1 member unless its catalog's proven time lies before the cut-off."""
     cutoff = context.policy.trust.sha1_cutoff
     times = [s.proven_time for s in catalog.signatures if isinstance(s, TrustedSignature)]
     if algorithm != "sha1" or any(t and t.instant < cutoff for t in times):

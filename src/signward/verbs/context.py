@@ -7,15 +7,16 @@ an unsigned file costs no trust list.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from signward import __version__
-from signward.trust.anchors import TrustStore, joined, pem_certificates, store_from_pem
+from signward.state import SignedArtifact
+from signward.trust.anchors import TrustStore, joined, store_from_pem
 from signward.trust.judge import Grounds
-from signward.trust.profiles import AUTHENTICODE, PROFILES, UEFI, Profile
+from signward.trust.pem import CERTIFICATES, CRLS, OCSP_RESPONSES, blocks
+from signward.trust.profiles import PROFILES, Profile
 from signward.trust.revocation import Evidence
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.options import Options, read_option
@@ -32,11 +33,9 @@ class Context:
         self.catalogs: dict[tuple[str, bytes], list[Any]] | None = None
         self._grounds: dict[str, Grounds] = {}
 
-    def profile_for(self, facts: Mapping[str, str | int]) -> Profile:
+    def profile_for(self, artifact: SignedArtifact) -> Profile:
         """Return the profile an artifact is judged by: the one asked for, or its format's."""
-        if self.options.profile:
-            return PROFILES[self.options.profile]
-        return UEFI if str(facts.get("subsystem", "")).startswith("efi") else AUTHENTICODE
+        return PROFILES[self.options.profile or artifact.profile]
 
     def grounds(self, profile: Profile) -> Grounds:
         """Return what signatures of ``profile`` are judged on."""
@@ -59,8 +58,8 @@ class Context:
     def evidence(self) -> Evidence:
         """The caller's CRLs and OCSP answers."""
         return Evidence(
-            crls=[read_option(path) for path in self.options.crls],
-            ocsp=[read_option(path) for path in self.options.ocsp],
+            crls=_read_all(self.options.crls, CRLS),
+            ocsp=_read_all(self.options.ocsp, OCSP_RESPONSES),
         )
 
     @cached_property
@@ -85,12 +84,10 @@ class Context:
 
     @cached_property
     def _pool(self) -> tuple[Certificate, ...]:
-        return tuple(
-            load_certificate(der)
-            for path in self.options.certificates
-            for der in _certificates(path, read_option(path))
-        )
+        ders = _read_all(self.options.certificates, CERTIFICATES)
+        return tuple(load_certificate(der) for der in ders)
 
 
-def _certificates(path: str, data: bytes) -> list[bytes]:
-    return list(pem_certificates(path, data)) if b"-----BEGIN" in data else [data]
+def _read_all(paths: tuple[str, ...], label: str) -> list[bytes]:
+    """Return the DER of every block with ``label`` in the files the caller named."""
+    return [block for path in paths for block in blocks(path, read_option(path), label)]

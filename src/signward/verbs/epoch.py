@@ -49,7 +49,9 @@ def _software() -> Iterator[str]:
         except metadata.PackageNotFoundError:
             yield f"{name} absent"
     root = Path(signward.__file__).parent
-    for file in sorted(root.rglob("*.py")):
+    for file in sorted(root.rglob("*.*")):
+        if file.suffix == ".pyc":
+            continue
         status = file.stat()
         yield f"{file.relative_to(root)} {status.st_size} {status.st_mtime_ns}"
 

@@ -197,18 +197,6 @@ def _undecided(task: Task, job: Job, finding: Finding) -> Result:
     return Result(entry=Entry(records=(record,)))
 
 
-def unsupported(source: Source, kind: str, at: datetime, container: str = "") -> Record:
-    """Return the record of a kind that can be signed but that no format judges yet."""
-    finding = Finding(
-        code=Code.UNSUPPORTED_KIND,
-        effect=Effect.UNKNOWN,
-        subject=safe_text(source.name),
-        found=f"{KINDS[kind].text} ({kind})",
-        required="a kind that can be judged",
-    )
-    return undecided(source.name, kind, (finding,), at, container=container, size=source.length)
-
-
 def changed(path: str) -> Finding:
     """Return the finding about a file that another one replaced during the scan."""
     return Finding(

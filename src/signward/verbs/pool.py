@@ -9,9 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from multiprocessing import forkserver
 
 from signward.inventory.cache import Entry
 from signward.verbs.judging import (
@@ -96,7 +98,8 @@ class WorkerPool:
     def _start(self, jobs: int) -> ProcessPoolExecutor:
         """Start workers from a server process: forking beside threads is not safe."""
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["signward.verbs.scan"])
+        context.set_forkserver_preload(["signward.verbs.verify", "signward.verbs.scan"])
+        _start_server()
         return ProcessPoolExecutor(
             jobs, mp_context=context, initializer=start_worker, initargs=(self._job,)
         )
@@ -125,3 +128,14 @@ class WorkerPool:
                 with suppress(ProcessLookupError):
                     os.kill(child.pid, signal.SIGTERM)
                 child.join()
+
+
+def _start_server() -> None:
+    """Start the server with Ctrl-C ignored: its children inherit that from the first moment."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, previous)

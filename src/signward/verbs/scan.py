@@ -25,7 +25,7 @@ from signward.inventory.walk import Glance, Trouble, WalkOptions, glance, walk
 from signward.policy.record import Record
 from signward.state import Outcome, Source
 from signward.verbs.epoch import good_until, trust_epoch
-from signward.verbs.judging import Job, Judge, JudgeFactory, Result, Task, undecided, unsupported
+from signward.verbs.judging import Job, Judge, JudgeFactory, Result, Task, undecided
 from signward.verbs.pool import WorkerPool
 
 BATCH_TASKS = 32
@@ -46,7 +46,6 @@ COMMIT_SECONDS = 1.0
 
 def default_judge(options: Any) -> Judge:
     """Return the judge that `signward verify` uses, for ``verbs.context.Options``."""
-    from signward.formats import peek_at, recognise
     from signward.policy.record import record
     from signward.verbs.context import Context
     from signward.verbs.verify import assess
@@ -54,8 +53,6 @@ def default_judge(options: Any) -> Judge:
     context = Context(options)
 
     def judge(source: Source, kind: str, container: str) -> Record:
-        if recognise(peek_at(source)) is None:
-            return unsupported(source, kind, context.at, container)
         verdict = assess(source, context)
         return record(verdict, kind=kind, size=source.length, container=container)
 
@@ -90,6 +87,8 @@ class Tally:
     left_out: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    done: int = 0
+    """Files whose records were handed out (or that have none): what progress counts."""
 
 
 @dataclass(slots=True)
@@ -182,6 +181,7 @@ class Scan:
         results = pool.collect(ticket)
         self._remember(batch.tasks, results)
         fresh = iter(results)
+        self.tally.done += batch.seen
         for item in batch.items:
             yield next(fresh) if isinstance(item, Task) else item
 
@@ -218,7 +218,7 @@ class Scan:
             if batch.full:
                 yield batch
                 batch = _Batch()
-        if batch.items:
+        if batch.seen:
             yield batch
 
     def _trouble(self, trouble: Trouble, batch: _Batch) -> None:

@@ -1,0 +1,330 @@
+"""``signward scan PATH...``: walk trees, judge what can be signed, write reports."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from signward.cli.arguments import add_judgement, options_from
+
+if TYPE_CHECKING:
+    from signward.policy.record import Record
+    from signward.report.table import Summary
+    from signward.verbs.scan import Scan, ScanOptions
+
+EPILOG = """examples:
+  signward scan /srv/share
+  signward scan /srv/share --html report.html
+  signward scan --format jsonl --output verdicts.jsonl C:/mounted/image
+  signward scan --only pe --only powershell --skip-unsigned --format csv .
+  signward scan --crl ca.crl --at 2026-01-01T00:00:00Z --fail-on rejected dist/
+
+A scan that is interrupted resumes: run the same command again.
+
+exit codes: 0 the scan completed (whatever it found, unless --fail-on asks),
+1 with --fail-on: something was rejected, 2 command line, 3 a PATH cannot be read or,
+with --fail-on, something cannot be told, 4 with --fail-on: something is not signed
+(the worst of all, in the order 1, 3, 4, 0), 130 interrupted
+"""
+
+FORMATS = ("table", "json", "jsonl", "csv", "sarif", "html")
+
+SHOWN = 40
+"""Rows printed to a terminal before the rest is only counted (``--all`` prints them)."""
+
+EXIT_INDETERMINATE = 3
+EXIT_INTERRUPTED = 130
+_FAILURES = {"rejected": 1, "indeterminate": 3, "unsigned": 4}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``scan``."""
+    parser.add_argument("paths", nargs="+", metavar="PATH")
+    output = parser.add_argument_group("output")
+    output.add_argument("--format", choices=FORMATS, default="table")
+    output.add_argument("--output", metavar="FILE", help="write there instead of to the terminal")
+    output.add_argument("--html", metavar="FILE", help="write the HTML report too")
+    output.add_argument("--all", action="store_true", help="print every row of the table")
+    output.add_argument("--skip-unsigned", action="store_true",
+                        help="count files without a signature, but do not list them")  # fmt: skip
+    output.add_argument("--fail-on", choices=tuple(_FAILURES), action="append", default=[],
+                        help="exit 1, 3 or 4 when such a file was found")  # fmt: skip
+    output.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    add_walk(parser)
+    add_judgement(parser)
+
+
+def add_walk(parser: argparse.ArgumentParser) -> None:
+    """Add what to walk, how far, and how."""
+    walking = parser.add_argument_group("walking")
+    walking.add_argument("--only", metavar="KIND", action="append", default=[],
+                         help="judge only files of this kind (pe, powershell, jar, ...)")  # fmt: skip
+    walking.add_argument("--one-file-system", action="store_true", help="stay on PATH's own")
+    walking.add_argument("--exclude", metavar="NAME", action="append", default=[],
+                         help="do not enter directories of this name")  # fmt: skip
+    walking.add_argument("--no-containers", action="store_true",
+                         help="do not look inside zip, wheel, nupkg, jar and tar")  # fmt: skip
+    walking.add_argument("--jobs", type=_jobs, default=0, metavar="N",
+                         help="worker processes (default: one per CPU)")  # fmt: skip
+    cache = walking.add_mutually_exclusive_group()
+    cache.add_argument("--cache", metavar="FILE",
+                       help="remember verdicts there (default: in ~/.cache/signward)")  # fmt: skip
+    cache.add_argument("--no-cache", action="store_true", help="judge everything anew")
+
+
+def _jobs(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"found {text!r}, required a number from 1 to 256")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Scan, report, and return the exit code."""
+    from signward.report.table import Summary
+    from signward.verbs.scan import Scan
+
+    options = _scan_options(arguments)
+    scan = Scan(options)
+    summary = Summary()
+    with tempfile.TemporaryFile(prefix="signward-") as spool:
+        try:
+            for record in _watched(scan, options, arguments):
+                summary.add(record)
+                _spool(spool, record, arguments)
+        except KeyboardInterrupt:
+            _say_interrupted(scan, arguments)
+            return EXIT_INTERRUPTED
+        _write_reports(spool, arguments)
+    _finish(scan, summary, arguments)
+    return _exit_code(summary, arguments)
+
+
+def _scan_options(arguments: argparse.Namespace) -> ScanOptions:
+    from signward.errors import EvidenceError
+    from signward.inventory.cache import default_path
+    from signward.inventory.classify import KINDS
+    from signward.inventory.walk import WalkOptions
+    from signward.verbs.scan import ScanOptions
+
+    for kind in arguments.only:
+        if kind not in KINDS:
+            raise EvidenceError(f"--only {kind}: required one of {', '.join(KINDS)}")
+    cache = Path(arguments.cache) if arguments.cache else default_path()
+    return ScanOptions(
+        paths=tuple(arguments.paths),
+        trust=options_from(arguments),
+        jobs=arguments.jobs,
+        cache=None if arguments.no_cache else cache,
+        walk=WalkOptions(
+            one_file_system=arguments.one_file_system, exclude=frozenset(arguments.exclude)
+        ),
+        containers=not arguments.no_containers,
+        only=frozenset(arguments.only),
+    )
+
+
+def _watched(scan: Scan, options: ScanOptions, arguments: argparse.Namespace) -> Iterator[Record]:
+    """Pass the records on; on a terminal, draw how far the scan is."""
+    records = scan.run()
+    try:
+        if arguments.quiet or not sys.stderr.isatty():
+            yield from records
+        else:
+            yield from _drawn(scan, options, records)
+    finally:
+        close = getattr(records, "close", None)
+        if close:
+            close()
+
+
+def _drawn(scan: Scan, options: ScanOptions, records: Iterator[Record]) -> Iterator[Record]:
+    from rich import progress
+    from rich.console import Console
+
+    from signward.verbs.scan import count_files
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rate]:>9} files/s"),
+        progress.TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with progress.Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("counting", total=None, rate="")
+        total = count_files(options)
+        bar.reset(task, total=total, description="scanning", rate="")
+        for record in records:
+            done = scan.tally.done
+            elapsed = bar.tasks[0].elapsed or 0.0
+            rate = f"{done / elapsed:,.0f}" if elapsed > 0 else ""
+            bar.update(task, completed=min(done, total), rate=rate)
+            yield record
+
+
+def _spool(spool: BinaryIO, record: Record, arguments: argparse.Namespace) -> None:
+    """Keep the record on disk until the scan is complete: reports are whole or absent."""
+    from signward.policy.record import to_json
+
+    if arguments.skip_unsigned and record.cause == "unsigned":
+        return
+    spool.write(to_json(record) + b"\n")
+
+
+def _spooled(spool: BinaryIO) -> Iterator[Record]:
+    from signward.policy.record import from_json
+
+    spool.seek(0)
+    for line in spool:
+        yield from_json(line)
+
+
+def _write_reports(spool: BinaryIO, arguments: argparse.Namespace) -> None:
+    if arguments.html:
+        with written_whole(arguments.html) as out:
+            write_report("html", _spooled(spool), out)
+    if arguments.output:
+        with written_whole(arguments.output) as out:
+            write_report(arguments.format, _spooled(spool), out)
+    elif arguments.format != "table":
+        write_report(arguments.format, _spooled(spool), sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    elif not (arguments.quiet and not arguments.all):
+        _print_table(spool, arguments)
+
+
+def _print_table(spool: BinaryIO, arguments: argparse.Namespace) -> None:
+    """Print what was not accepted, or with ``--all`` everything."""
+    from signward.report.table import write_table
+    from signward.state import Outcome
+
+    rows: list[Record] = []
+    more = 0
+    for record in _spooled(spool):
+        if not arguments.all and record.outcome is Outcome.ACCEPTED:
+            continue
+        if arguments.all or len(rows) < SHOWN:
+            rows.append(record)
+        else:
+            more += 1
+    if rows:
+        write_table(rows, sys.stdout)
+    if more:
+        print(f"... and {more:,} more that were not accepted (--all prints them)")
+
+
+def write_report(form: str, records: Iterator[Record], out: BinaryIO) -> None:
+    """Write ``records`` to ``out`` in one of :data:`FORMATS`."""
+    import io
+
+    from signward.report import jsonl, sarif, spreadsheet, table
+
+    if form == "html":
+        from signward.report import webpage
+
+        webpage.write(records, out)
+    elif form == "table":
+        text = io.TextIOWrapper(out, encoding="utf-8", write_through=True)
+        table.write_table(records, text, colour=False)
+        text.detach()
+    else:
+        writers = {
+            "json": jsonl.write_document,
+            "jsonl": jsonl.write_lines,
+            "csv": spreadsheet.write,
+            "sarif": sarif.write,
+        }
+        writers[form](records, out)
+
+
+@contextmanager
+def written_whole(path: str) -> Iterator[BinaryIO]:
+    """Write a file that appears whole under its name, or not at all.
+
+    Raises ``EvidenceError`` when it cannot be written.
+    """
+    from signward.errors import EvidenceError
+
+    target = Path(path)
+    try:
+        number, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        raise EvidenceError(f"{path}: {error.strerror}") from None
+    try:
+        with os.fdopen(number, "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(target)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise EvidenceError(f"{path}: {error.strerror}") from None
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _say_interrupted(scan: Scan, arguments: argparse.Namespace) -> None:
+    tally = scan.tally
+    kept = "run the same command again to resume" if not arguments.no_cache else "nothing was kept"
+    sys.stderr.write(
+        f"signward: interrupted after {tally.files:,} files, {tally.judged:,} judged; {kept}\n"
+    )
+
+
+def _finish(scan: Scan, summary: Summary, arguments: argparse.Namespace) -> None:
+    """Print warnings, then the summary: to stdout under a table, else to stderr."""
+    from signward.inventory.walk import printable
+
+    for warning in scan.tally.warnings:
+        sys.stderr.write(f"signward: warning: {printable(warning)}\n")
+    if arguments.quiet:
+        return
+    from signward.report.table import write_summary
+
+    plain = arguments.format == "table" and not arguments.output
+    out = sys.stdout if plain else sys.stderr
+    out.write(scan_line(scan) + "\n")
+    write_summary(summary, out)
+
+
+def scan_line(scan: Scan) -> str:
+    """Return what the scan looked at, in one line."""
+    tally = scan.tally
+    members = sum(tally.members.values())
+    told = ", ".join(f"{number:,} {kind}" for kind, number in tally.kinds.most_common(6))
+    inside = f" and {members:,} members of containers" if members else ""
+    rate = f" ({tally.files / tally.seconds:,.0f}/s)" if tally.seconds else ""
+    return (
+        f"{tally.files:,} files{inside} in {tally.seconds:.1f} s{rate}: {told}; "
+        f"{tally.judged:,} judged, {tally.cached:,} from the cache"
+    )
+
+
+def _exit_code(summary: Summary, arguments: argparse.Namespace) -> int:
+    from signward.state import Outcome
+
+    unsigned = summary.causes["unsigned"]
+    found = {
+        "rejected": summary.outcomes[Outcome.REJECTED] - unsigned,
+        "indeterminate": summary.outcomes[Outcome.INDETERMINATE],
+        "unsigned": unsigned,
+    }
+    for name, code in _FAILURES.items():
+        if name in arguments.fail_on and found[name]:
+            return code
+    return EXIT_INDETERMINATE if _unreadable_roots(arguments.paths) else 0
+
+
+def _unreadable_roots(paths: Sequence[str]) -> bool:
+    return not all(os.access(path, os.R_OK) for path in paths)
