@@ -212,7 +212,7 @@ class TestScope:
 
     def leaf(self, *points: bytes, **options: object) -> Certificate:
         value = der.sequence(*(der.sequence(point) for point in points))
-        return CA.leaf(extensions=[("2.5.29.31", value)], **options)
+        return CA.leaf(extensions=[("2.5.29.31", value)], **options)  # type: ignore[arg-type]
 
     def test_a_partition_covers_the_certificates_that_name_it(self) -> None:
         name = build.point_name(build.uri(self.URL))
@@ -384,7 +384,10 @@ class TestOcsp:
         assert status(ocsp=(answer,), pool=(delegate.certificate,)).status is Status.GOOD
 
     def test_a_delegate_without_nocheck_must_itself_be_good(self) -> None:
-        answer = CA.ocsp(0x77, GOOD, signer=CA.responder(no_check=False))
+        point = der.sequence(der.sequence(build.point_name(build.uri("http://a.example/c.crl"))))
+        answer = CA.ocsp(
+            0x77, GOOD, signer=CA.responder(no_check=False, extensions=[("2.5.29.31", point)])
+        )
         alone = status(ocsp=(answer,))
         assert alone.status is Status.UNKNOWN
         assert "the status of its signer" in alone.why
@@ -392,6 +395,13 @@ class TestOcsp:
         assert status(CA.crl(scope=scope), ocsp=(answer,)).status is Status.UNKNOWN
         gone = status(CA.crl(entry(0x0C5B), next_update=T0 - DAY / 2), ocsp=(answer,))
         assert gone.status is Status.UNKNOWN
+        assert "its signer is revoked" in gone.why
+
+    def test_a_delegate_nobody_can_check_is_heard_unless_known_to_be_revoked(self) -> None:
+        """RFC 6960 4.2.2.2.1: where the CA names no way, it is local policy."""
+        answer = CA.ocsp(0x77, GOOD, signer=CA.responder(no_check=False))
+        assert status(ocsp=(answer,)).status is Status.GOOD
+        gone = status(CA.crl(entry(0x0C5B), next_update=T0 - DAY / 2), ocsp=(answer,))
         assert "its signer is revoked" in gone.why
 
     def test_a_nocheck_delegate_needs_no_evidence_of_its_own(self) -> None:

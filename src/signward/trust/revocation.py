@@ -212,6 +212,8 @@ def _ocsp_answer(
         doubt = _signer_doubt(question, evidence, signer.certificate, question.issuer, instant)
         if doubt.startswith(_REVOKED):
             return f"{what}: {doubt}"
+        if not signer.certificate.crl_urls and not signer.certificate.ocsp_urls:
+            doubt = ""  # its CA named no way to check it (RFC 6960 4.2.2.2.1)
     if single.status is Status.UNKNOWN:
         return f"{what} does not know the certificate"
     stale = doubt or _staleness(question, what, single.this_update, single.next_update)
