@@ -203,11 +203,26 @@ def test_two_entries_are_two_signatures(subsystem: int, warned: bool) -> None:
 
 
 def test_second_entry_over_another_image_is_not_intact() -> None:
-    unsigned, other = images.image(), images.image(body=b"\xcc" * 0x300)
+    unsigned = images.image(subsystem=10)
+    other = images.image(subsystem=10, body=b"\xcc" * 0x300)
     table = images.certificate(blob(unsigned)) + images.certificate(blob(other))
     first, second = checked(images.with_table(unsigned, table))
     assert isinstance(first, IntactSignature)
     assert isinstance(second, BrokenSignature)
+
+
+def test_two_entries_that_differ_are_malformed_outside_efi() -> None:
+    unsigned = images.image()
+    first, second = (
+        images.certificate(images.pkcs7(
+            images.pe_content(images.image_digest(unsigned)), unsigned=extra
+        ))
+        for extra in (b"", der.sequence(der.oid("1.2.3"), der.set_of(der.null())))
+    )  # fmt: skip
+    assert codes(images.with_table(unsigned, first)) == set()
+    assert codes(images.with_table(unsigned, second)) == set()
+    with pytest.raises(MalformedError, match="differ"):
+        parse(images.with_table(unsigned, first + second))
 
 
 def test_second_entry_that_is_no_pkcs7_is_uncovered() -> None:

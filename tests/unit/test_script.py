@@ -200,12 +200,11 @@ def test_begin_marker_alone_is_malformed() -> None:
         lambda b: b.replace("\r\n# M", "\r\n# M=", 1),
         lambda b: b.replace("\n# M", "\n# M;", 1),
         lambda b: b.replace(BEGIN, BEGIN + " "),
-        lambda b: b.replace("\r\n# ", "\n# "),
-        lambda b: b.replace("\r\n", "\n"),
+        lambda b: b.replace("\r\n# M", "\n# M", 1),
         lambda b: b.replace("# M", "# "),
     ],
     ids=["code", "empty", "alphabet", "no-space", "early-padding", "semicolon", "marker-space",
-         "lf-some", "lf-all", "not-base64"],
+         "lf-some", "not-base64"],
 )  # fmt: skip
 def test_lines_that_are_no_signature_lines(change: Callable[[str], str]) -> None:
     data = images.powershell("x", block=change)
@@ -235,6 +234,26 @@ def test_changing_line_ends_is_never_intact() -> None:
     data = images.powershell(TEXT_LINES)
     assert rejected(data.replace(b"\r\n", b"\n"))
     assert rejected(data.replace(b"two'\n", b"two'\r\n")) == {Code.DIGEST_MISMATCH}
+
+
+def test_converted_block_around_text_without_line_breaks() -> None:
+    """The digest still fits, but Windows would not see the block."""
+    assert rejected(images.powershell("x").replace(b"\r\n", b"\n")) == {Code.DIGEST_MISMATCH}
+
+
+def test_fake_block_in_an_unsigned_script() -> None:
+    data = f"$x = @'\r\n{BEGIN}\r\n# AAAA\r\n{END}\r\n'@\r\nevil\r\n".encode()
+    assert rejected(data) == {Code.UNCOVERED_CONTENT}
+
+
+def test_wsf_with_the_length_for_a_position() -> None:
+    """Signers differ on what they add for a block inside the text; its place is fixed."""
+    text = "<job>1</job>\r\n".encode("utf-16-le")
+    digest = hashlib.sha256(text + (len(text) // 2).to_bytes(4, "little")).digest()
+    block = images.script_block(images.sip_content(digest), "** SIG ** ",
+                                begin="<signature>", end="</signature>")  # fmt: skip
+    assert judge(f"<job>1{block}</job>\r\n".encode(), "a.wsf") == (True, [])
+    assert rejected(f"<job>{block}1</job>\r\n".encode(), "a.wsf") == {Code.MALFORMED}
 
 
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])

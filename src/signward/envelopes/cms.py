@@ -54,6 +54,9 @@ _ONCE = {
 }
 _UNDERSTOOD = TIMESTAMP_TOKENS | {COUNTERSIGNATURE, NESTED_SIGNATURE}
 
+_VERSIONS = frozenset({1, 3, 4, 5})
+"""SignedData versions (RFC 5652 5.1); Authenticode keeps PKCS#7's 1 whatever its content."""
+
 SlotReader = Callable[[str, bytes], tuple[Slot, ...]]
 """Turns ``(content type, content octets)`` into the slots that content claims."""
 
@@ -134,7 +137,8 @@ def read_signed_data(blob: bytes, what: str) -> _SignedData:
     if len(inner) != 1 or len(outer) != 2:
         raise MalformedError(what, "several contents", "one SignedData", "RFC 5652 3")
     fields = inner[0].fields(what, 4)
-    fields[0].integer(what)
+    if fields[0].integer(what) not in _VERSIONS:
+        raise MalformedError(what, f"version {fields[0].integer()}", "1, 3, 4, 5", "RFC 5652 5.1")
     content_type, content = _content(fields[2], what)
     certificates: list[bytes] = []
     crls: list[bytes] = []
@@ -175,7 +179,7 @@ def _content(node: der.Node, what: str) -> tuple[str, bytes]:
         raise MalformedError(what, "several contents", "one eContent", "RFC 5652 5.2")
     if inner[0].tag in (der.OCTET_STRING, der.OCTET_STRING | 0x20):
         return content_type, inner[0].octets(what)
-    return content_type, inner[0].content
+    return content_type, inner[0].expect(der.SEQUENCE, what).content
 
 
 def _revocation(field: der.Node, crls: list[bytes], ocsp: list[bytes], what: str) -> None:
@@ -192,7 +196,10 @@ def _revocation(field: der.Node, crls: list[bytes], ocsp: list[bytes], what: str
 def _signer_info(node: der.Node, what: str) -> _SignerInfo:
     """Read one SignerInfo (RFC 5652 5.3)."""
     fields = node.fields(what, 5)
-    fields[0].integer(what)
+    version = 3 if fields[1].tag == 0x80 else 1
+    if fields[0].integer(what) != version:
+        found = f"version {fields[0].integer()}"
+        raise MalformedError(what, found, f"version {version}", "RFC 5652 5.3")
     digest = digest_name(fields[2], what)
     rest = fields[3:]
     signed: tuple[Attribute, ...] = ()
