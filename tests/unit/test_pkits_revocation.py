@@ -15,10 +15,11 @@ from signward.trust.revocation import Evidence, revocation_status
 from tests.unit.pkits_cases import EXCLUDED, Case
 from tests.unit.test_pkits import ALL, AT, data_folder, everything, judge
 
-COMPROMISED = """
-    4.4.2 4.4.3 4.4.15 4.4.18 4.4.20 4.5.2 4.5.5 4.5.7 4.14.2 4.14.6 4.14.15 4.14.20 4.14.23
-    4.14.31 4.14.32 4.14.34 4.15.3 4.15.4 4.15.6 4.15.9
-""".split()
+COMPROMISED = [
+    *["4.4.2", "4.4.3", "4.4.15", "4.4.18", "4.4.20", "4.5.2", "4.5.5", "4.5.7"],
+    *["4.14.2", "4.14.6", "4.14.15", "4.14.20", "4.14.23", "4.14.31", "4.14.32", "4.14.34"],
+    *["4.15.3", "4.15.4", "4.15.6", "4.15.9"],
+]
 REVOKED = dict.fromkeys(COMPROMISED, "keyCompromise")
 REVOKED |= {"4.14.16": "certificateHold", "4.14.21": "affiliationChanged"}
 
