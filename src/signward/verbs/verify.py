@@ -18,7 +18,8 @@ from signward.findings import Code, Effect, Finding
 from signward.formats import Format, ParseOptions, Peek, peek_at, recognise
 from signward.integrity import check_regions, wanted_slots
 from signward.inventory.classify import KINDS, classify
-from signward.policy.evaluate import Case, evaluate
+from signward.policy.case import Case
+from signward.policy.evaluate import evaluate
 from signward.state import (
     Accepted,
     Outcome,
