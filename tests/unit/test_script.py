@@ -12,7 +12,7 @@ from signward.errors import AmbiguousError, BadInputError, LimitError, Malformed
 from signward.findings import Code, Effect, Finding
 from signward.formats import Match, ParseOptions, Peek, recognise
 from signward.formats import script as script_module
-from signward.formats.script import FORMAT, POSITIONED_TEXT, STYLES, TEXT, WHOLE_FILE
+from signward.formats.script import FORMAT, MEASURED_TEXT, STYLES, TEXT, WHOLE_FILE
 from signward.integrity import check_regions, check_signature, wanted_slots
 from signward.state import BrokenSignature, IntactSignature, SignedArtifact
 from signward.wire.source import BytesSource
@@ -97,8 +97,8 @@ def wsh(text: str, sip: bytes = images.JSCRIPT_SIP, *, behind: str = "", mark: b
         extension: str = ".js") -> bytes:  # fmt: skip
     """A file signed by WSH's rule."""
     hashed = (text + behind).encode("utf-16-le")
-    position = len(text.encode("utf-16-le")) // 2
-    digest = hashlib.sha256(hashed + position.to_bytes(4, "little")).digest()
+    length = len(hashed) // 2
+    digest = hashlib.sha256(hashed + length.to_bytes(4, "little")).digest()
     opening = {".js": "// SIG // ", ".vbs": "'' SIG '' ", ".wsf": "** SIG ** "}[extension]
     begin, end = f"{opening}Begin signature block", f"{opening}End signature block"
     if extension == ".wsf":
@@ -110,26 +110,31 @@ def wsh(text: str, sip: bytes = images.JSCRIPT_SIP, *, behind: str = "", mark: b
 
 @pytest.mark.parametrize("extension", [".js", ".vbs"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf", b"\xff\xfe"])
-def test_wsh_leaves_the_mark_out_and_adds_the_position(extension: str, mark: bytes) -> None:
+def test_wsh_leaves_the_mark_out_and_adds_the_length(extension: str, mark: bytes) -> None:
     data = wsh("var a = 1;\r\n", mark=mark, extension=extension)
     assert judge(data, f"a{extension}") == (True, [])
     slots = parse(data, f"a{extension}").signatures[0].slots
-    assert [s.name for s in slots] == [POSITIONED_TEXT]
+    assert [s.name for s in slots] == [MEASURED_TEXT]
 
 
 def test_wsf_hashes_what_follows_the_block() -> None:
     data = wsh("<job>\r\n<script>1</script>", behind="</job>\r\n", extension=".wsf")
     assert judge(data, "a.wsf") == (True, [])
     assert rejected(data + b"<job/>", "a.wsf") == {Code.DIGEST_MISMATCH}
+
+
+def test_wsf_block_has_one_place() -> None:
+    """Its digest does not bind where the block stands: in front of the last </job>, or nowhere."""
+    data = wsh("<job>\r\n<script>1</script>", behind="</job>\r\n", extension=".wsf")
     moved = data.replace(b"<script>1</script>", b"").replace(b"</job>", b"<script>1</script></job>")
-    assert rejected(moved, "a.wsf") == {Code.DIGEST_MISMATCH}
+    assert rejected(moved, "a.wsf") == {Code.MALFORMED}
 
 
 def test_wsf_cannot_ask_for_the_rule_that_leaves_its_end_out() -> None:
     digest = hashlib.sha256("<job>".encode("utf-16-le")).digest()
     block = images.script_block(images.sip_content(digest), "** SIG ** ",
                                 begin="<signature>", end="</signature>")  # fmt: skip
-    assert rejected(f"<job>{block}<evil/></job>".encode(), "a.wsf") == {Code.DIGEST_MISMATCH}
+    assert rejected(f"<job>{block}</job><evil/>".encode(), "a.wsf") == {Code.DIGEST_MISMATCH}
 
 
 def test_js_by_powershells_rule_as_osslsigncode_signs_it() -> None:
@@ -242,13 +247,13 @@ def test_fake_block_in_an_unsigned_script() -> None:
 
 
 def test_wsf_with_the_length_for_a_position() -> None:
-    """jsign before 5.1 added the text's length."""
+    """Signers differ on what they add for a block inside the text; its place is fixed."""
     text = "<job>1</job>\r\n".encode("utf-16-le")
     digest = hashlib.sha256(text + (len(text) // 2).to_bytes(4, "little")).digest()
     block = images.script_block(images.sip_content(digest), "** SIG ** ",
                                 begin="<signature>", end="</signature>")  # fmt: skip
     assert judge(f"<job>1{block}</job>\r\n".encode(), "a.wsf") == (True, [])
-    assert rejected(f"<job>{block}1</job>\r\n".encode(), "a.wsf") == {Code.DIGEST_MISMATCH}
+    assert rejected(f"<job>{block}1</job>\r\n".encode(), "a.wsf") == {Code.MALFORMED}
 
 
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])

@@ -11,7 +11,7 @@ language; the line break before the begin line belongs to the block.
 **What is hashed.**  The text in front of the block as UTF-16LE.  PowerShell's families
 hash a byte order mark as U+FEFF.  WSH's (js, vbs, wsf) leave the mark out, hash what
 follows the block too (wsf only: the block stands inside the last ``<job>``), and add the
-block's position in UTF-16 units as 32 bits, little-endian.  osslsigncode signs js by
+length of that text in UTF-16 units as 32 bits, little-endian.  osslsigncode signs js by
 PowerShell's rule and says so in SpcSipInfo: the rule a signature names is the one used.
 
 **Text without a byte order mark.**  A signer read it as UTF-8 or in the machine's ANSI code
@@ -60,8 +60,8 @@ MAX_BLOCK_LINES = 1 << 18
 TEXT = "text"
 """The slot of PowerShell's rule: the text in front of the block."""
 
-POSITIONED_TEXT = "text:positioned"
-"""The slot of WSH's rule: the text without block and byte order mark, and the block's position."""
+MEASURED_TEXT = "text:measured"
+"""The slot of WSH's rule: the text without block and byte order mark, and its length."""
 
 WHOLE_FILE = "file"
 """The slot of all bytes, as catalogs hold it."""
@@ -75,6 +75,8 @@ _WSH_SIPS = frozenset(
     )
 )
 """SpcSipInfo's identifiers of WSH's three subject interface packages (js, vbs, wsf)."""
+
+_JOB_END = "</job>"
 
 _CLAUSE = "PowerShell and WSH script signatures"
 
@@ -240,7 +242,7 @@ class ScriptFormat:
         for name, algorithm in wanted:
             if name == WHOLE_FILE:
                 digests = [hashlib.new(algorithm, data, usedforsecurity=False).digest()]
-            elif name in (TEXT, POSITIONED_TEXT):
+            elif name in (TEXT, MEASURED_TEXT):
                 digests = _digests(data, artifact.layout, name, algorithm)
             else:
                 continue
@@ -318,8 +320,12 @@ def _find_block(reading: _Reading, style: Style) -> _Block | None:
     if lines[0] != style.begin or lines[-1]:
         raise _malformed(reading, start, "a begin or end marker that is not alone on its line",
                          "markers alone, lines broken by CR LF")  # fmt: skip
-    if style.inside and text.startswith(line_end, end):
-        end += len(line_end)
+    if style.inside:
+        end += len(line_end) if text.startswith(line_end, end) else 0
+        last = text.rfind(_JOB_END)
+        if last < end or text[end:last].strip():
+            # A length does not bind the block's place, so there is only this one.
+            raise _malformed(reading, start, "a block elsewhere", "in front of the last </job>")
     return _Block(start=start - len(line_end), end=end, lines=tuple(lines[1:-1]), line_end=line_end)
 
 
@@ -362,10 +368,10 @@ def _slot_reader(style: Style) -> SlotReader:
     """
 
     def read(content_type: str, content: bytes) -> tuple[Slot, ...]:
-        positioned = style.inside or (
+        measured = style.inside or (
             not style.mark_is_text and any(sip in content for sip in _WSH_SIPS)
         )
-        return read_slots(POSITIONED_TEXT if positioned else TEXT)(content_type, content)
+        return read_slots(MEASURED_TEXT if measured else TEXT)(content_type, content)
 
     return read
 
@@ -381,7 +387,7 @@ def _digests(data: bytes, style: Style, name: str, algorithm: str) -> list[bytes
             text = text[:position] + (text[block.end :] if style.inside else "")
         encoded = text.encode("utf-16-le", "surrogatepass")
         mark = b"\xff\xfe" if reading.mark and name == TEXT else b""
-        tails = _positions(text, position, style) if name == POSITIONED_TEXT else [b""]
+        tails = _measures(text, position) if name == MEASURED_TEXT else [b""]
         digests += [
             hashlib.new(algorithm, mark + encoded + tail, usedforsecurity=False).digest()
             for tail in tails
@@ -389,17 +395,15 @@ def _digests(data: bytes, style: Style, name: str, algorithm: str) -> list[bytes
     return digests
 
 
-def _positions(text: str, position: int, style: Style) -> list[bytes]:
-    """Return the 32-bit positions a WSH signer may have added to the digest.
+def _measures(text: str, position: int) -> list[bytes]:
+    """Return the 32-bit counts of UTF-16 units a WSH signer may have added to the digest.
 
-    It is the block's, in UTF-16 units; jsign before 5.1 added the text's length, which is
-    the same but for wsf: taken there only for a block at its one place, the last job's end.
+    The text's length, or the block's position, as later versions of jsign have it: the same
+    but for wsf, whose block is taken at one place only.
     """
-    ends = [position]
-    if style.inside and text.rfind("</job>") == position:
-        ends.append(len(text))
-    units = [len(text[:end].encode("utf-16-le", "surrogatepass")) // 2 for end in ends]
-    return [unit.to_bytes(4, "little") for unit in units]
+    counts = [len(text[:end].encode("utf-16-le", "surrogatepass")) // 2
+              for end in dict.fromkeys((len(text), position))]  # fmt: skip
+    return [count.to_bytes(4, "little") for count in counts]
 
 
 def _regions(reading: _Reading, block: _Block, style: Style, length: int) -> Iterator[Region]:

@@ -6,7 +6,8 @@ switches of ``verify`` are the whole policy.
 
 Order (first that applies):
 
-1. a finding about the artifact itself (malformed, uncovered content) decides;
+1. a finding about the artifact itself (malformed, uncovered content) decides; only at
+   stage *intact* several signature entries do not, each being judged for itself;
 2. no signature at all: REJECTED, ``unsigned`` - unless a trusted catalog vouches;
 3. every signature must be intact (rule ``any`` asks it of one only);
 4. the asked stage: the strongest signature (rule ``best``), every one (``all``), or
@@ -17,7 +18,7 @@ Order (first that applies):
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -78,6 +79,8 @@ _STRENGTH = ("md2", "md5", "sha1", "sha224", "sha3_224", "sha256", "sha3_256",
 
 def evaluate(case: Case, policy: Policy) -> Verdict:
     """Decide ``case`` under ``policy``."""
+    if policy.stage is Stage.INTACT:
+        case = replace(case, findings=tuple(map(_when_intact, case.findings)))
     if worst(case.findings) in (Effect.REJECT, Effect.UNKNOWN):
         return _verdict(case, policy, "artifact", case.findings, None)
     if not case.judged:
@@ -94,6 +97,11 @@ def evaluate(case: Case, policy: Policy) -> Verdict:
         return _decide(case, policy, range(len(case.judged)))
     chosen = max(range(len(case.judged)), key=lambda i: _rank(case.judged[i], i))
     return _decide(case, policy, [chosen])
+
+
+def _when_intact(finding: Finding) -> Finding:
+    """Return the finding as stage *intact* sees it: which entry counts is a later question."""
+    return finding.with_effect(Effect.WARN) if finding.code is Code.SEVERAL_ENTRIES else finding
 
 
 def unsigned(subject: str) -> Finding:

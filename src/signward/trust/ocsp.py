@@ -206,7 +206,8 @@ def _tagged_extensions(
             inner = field.children()
             if len(inner) != 1:
                 raise MalformedError("OCSP response", "odd extensions", "one SEQUENCE")
-            values, unknown = read_extensions(inner[0], known)
+            values, critical = read_extensions(inner[0])
+            unknown = min(critical - known, default="")
             return values, f"unknown critical extension {unknown}" if unknown else ""
     return {}, ""
 

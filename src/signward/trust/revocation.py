@@ -302,8 +302,13 @@ def _read_crl(
         entry = None
     stale = doubt or _staleness(question, newest.label, newest.this_update, newest.next_update)
     if entry is None:
-        stale = stale or _beyond_end(certificate, newest, crl)
+        stale = stale or _impropriety(newest, crl) or _beyond_end(certificate, newest, crl)
     return _Answer(newest.this_update, newest.label, entry, stale, reasons)
+
+
+def _impropriety(newest: Crl, base: Crl) -> str:
+    improper = newest.improper or base.improper
+    return f"{newest.label} has {improper}, so its silence proves nothing" if improper else ""
 
 
 def _beyond_end(certificate: Certificate, newest: Crl, base: Crl) -> str:
@@ -411,10 +416,11 @@ _DOUBT = "the status of its signer"
 
 
 def _signer_candidates(question: _Question, evidence: Evidence, crl: Crl) -> Iterator[Certificate]:
+    """Yield the certificates whose key signed ``crl``; nobody's word on itself is taken."""
     tried = 0
     anchor = (question.anchor,) if question.anchor else ()
     for candidate in dict.fromkeys((*evidence.certificates, *question.pool, *anchor)):
-        if not same_name(candidate.subject, crl.issuer) or candidate == question.certificate:
+        if not same_name(candidate.subject, crl.issuer) or candidate == question.asked[0]:
             continue
         tried += 1
         if tried > MAX_CRL_SIGNERS:
@@ -447,9 +453,15 @@ def _signer_doubt(
     issuer: Certificate,
     instant: datetime,
 ) -> str:
-    """Return why a signer's own certificate is not known to be good; empty if it is."""
-    if certificate in question.asked or len(question.asked) > MAX_SIGNER_DEPTH:
-        return f"{_DOUBT} hangs on itself"
+    """Return why a signer's own certificate is not known to be good; empty if it is.
+
+    A CRL may speak of its own signer (PKITS 4.14.30): that it does not list it is then
+    all there is to know.
+    """
+    if certificate in question.asked:
+        return ""
+    if len(question.asked) > MAX_SIGNER_DEPTH:
+        return f"{_DOUBT} hangs on more than {MAX_SIGNER_DEPTH} others"
     inner = question._replace(
         certificate=certificate,
         issuer=issuer,

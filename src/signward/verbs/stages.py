@@ -43,5 +43,5 @@ def _judged(
 ) -> JudgedSignature:
     if isinstance(signature, BrokenSignature) or strength(signature.claimed) < floor:
         return signature
-    profile = context.profile_for(artifact.facts)
+    profile = context.profile_for(artifact)
     return judge(signature, profile, context.grounds(profile))
