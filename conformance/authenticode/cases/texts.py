@@ -103,7 +103,7 @@ def _bad_script(extension: str) -> Iterator[Case]:
     two = _script(extension, before=script.block(extension, blob))
     yield _one("two-blocks", extension, two, REJECTED, "ambiguous")
     crlf = good.replace(b"\r\n", b"\n")
-    yield _one("line-endings-converted", extension, crlf, REJECTED, "malformed")
+    yield _one("line-endings-converted", extension, crlf, REJECTED, "digest-mismatch")
     if not script.FAMILIES[extension].host:
         yield _one(
             "byte-order-mark-added", extension, b"\xef\xbb\xbf" + good, REJECTED, "digest-mismatch"
@@ -123,7 +123,7 @@ def _powershell() -> Iterator[Case]:
     marker = script.FAMILIES["ps1"]
     fake = f'$text = @"\r\n{marker.begin}\r\n# AAAA\r\n{marker.end}\r\n"@\r\nWrite-Output $text\r\n'
     yield _one("fake-marker-in-here-string", "ps1", _script("ps1", fake), REJECTED, "ambiguous")
-    yield _one("fake-marker-unsigned", "ps1", script.encode(fake), REJECTED, "malformed")
+    yield _one("fake-marker-unsigned", "ps1", script.encode(fake), REJECTED, "uncovered-content")
     recoded = _script("ps1", 'Write-Output "\u00e4"\r\n').decode().encode("utf-16-le")
     yield _one("encoding-changed", "ps1", b"\xff\xfe" + recoded, REJECTED, "digest-mismatch")
     plain = _script("ps1", 'Write-Output "\u00e4"\r\n')
