@@ -70,6 +70,12 @@ def test_a_crl_that_another_key_signed_is_no_evidence() -> None:
     assert "no certificate at hand for the key of CN=issuer" in found.why
 
 
+def test_only_the_first_few_pieces_are_explained() -> None:
+    found = status(*(CA.crl(scope=build.flag(5), number=n) for n in range(9)))
+    assert found.why.count("covers other certificates") == 4
+    assert found.why.endswith("and 5 more")
+
+
 def test_a_ca_without_crl_sign_cannot_speak() -> None:
     mute = Ca("mute", key_usage=("keyCertSign",))
     evidence = Evidence([mute.crl()])
@@ -189,7 +195,9 @@ class TestDelta:
         assert status(stale, self.delta()).status is Status.GOOD
 
     def test_a_delta_alone_is_nothing(self) -> None:
-        assert status(self.delta()).status is Status.UNKNOWN
+        found = status(self.delta())
+        assert found.status is Status.UNKNOWN
+        assert "without its base" in found.why
 
     @pytest.mark.parametrize(
         "options",
@@ -218,7 +226,9 @@ class TestScope:
         name = build.point_name(build.uri(self.URL))
         assert status(CA.crl(scope=name), leaf=self.leaf(name)).status is Status.GOOD
         other = build.point_name(build.uri("http://crl.example/2.crl"))
-        assert status(CA.crl(scope=other), leaf=self.leaf(name)).status is Status.UNKNOWN
+        elsewhere = status(CA.crl(scope=other), leaf=self.leaf(name))
+        assert elsewhere.status is Status.UNKNOWN
+        assert "covers other certificates" in elsewhere.why
         assert status(CA.crl(entry(0x77), scope=other), leaf=self.leaf(name)).status is (
             Status.UNKNOWN
         )
