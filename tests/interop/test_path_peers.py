@@ -230,14 +230,14 @@ KNOWN_PYHANKO: dict[str, Callable[[World], bool]] = {
 """Accepted by pyhanko-certvalidator, rejected by us."""
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(WORLDS)
 def test_cryptography_agrees(world: World) -> None:
     ders = certificates(world)
     assert by_cryptography(ders) is ours(ders)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(WORLDS)
 def test_pyhanko_certvalidator_agrees(world: World) -> None:
     ders = certificates(world)
