@@ -113,7 +113,7 @@ def _bad_script(extension: str) -> Iterator[Case]:
     family = script.FAMILIES[extension]
     junk = good.replace(family.prefix.encode() + b"MII", family.prefix.encode() + b"M!!", 1)
     yield _one("base64-is-garbage", extension, junk, REJECTED, "malformed")
-    foreign = _script(extension, "\r\n" + sample)
+    foreign = _script(extension, "\r\n" + sample)  # wsf keeps its end behind the block
     begin = family.begin.encode()
     swapped = good[: good.index(begin)] + foreign[foreign.index(begin) :]
     yield _one("block-of-another-script", extension, swapped, REJECTED, "digest-mismatch")
