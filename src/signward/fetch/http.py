@@ -121,7 +121,7 @@ def _read(
             raise FetchError(f"{target.url}: more than {bounds.max_octets} bytes")
         _left(deadline)
     if response.length:
-        raise FetchError(f"{target.url}: ends {response.length} bytes early")
+        raise NoAnswerError(f"{target.url}: ends {response.length} bytes early")
     return Answer(response.status, headers, bytes(body))
 
 

@@ -48,11 +48,7 @@ _EXTENSIONS = {"crl": "crl", "catalog": "cat", "signature": "p7s", "verdict": "j
 _NAME = re.compile(r"[a-z]+/[0-9a-f]{64}\.[a-z0-9]{2,5}")
 
 
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of a manifest: every field is known."""
-
-
-class Member(_Strict):
+class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One file of the bundle: its path in the folder, its digest (hex) and length."""
 
     path: str
@@ -61,7 +57,7 @@ class Member(_Strict):
     size: int
 
 
-class AnchorEntry(_Strict):
+class AnchorEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A trust anchor that was consulted, with the limits its store sets."""
 
     sha256: str
@@ -74,7 +70,7 @@ class AnchorEntry(_Strict):
     no_issue_usages: tuple[str, ...] | None = None
 
 
-class StoreEntry(_Strict):
+class StoreEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one profile's store answered: anchors by subject (raw Name, hex), in order."""
 
     name: str
@@ -82,7 +78,7 @@ class StoreEntry(_Strict):
     found: tuple[AnchorEntry, ...]
 
 
-class GivenEntry(_Strict):
+class GivenEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Evidence by SHA-256, in order: what the caller gave or what was fetched."""
 
     certificates: tuple[str, ...] = ()
@@ -90,7 +86,7 @@ class GivenEntry(_Strict):
     ocsp: tuple[str, ...] = ()
 
 
-class FailureEntry(_Strict):
+class FailureEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A fetch in vain: for which certificate, from where, and what is said about it."""
 
     url: str
@@ -98,7 +94,7 @@ class FailureEntry(_Strict):
     finding: FindingRecord
 
 
-class CatalogEntry(_Strict):
+class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A catalog that lists a judged file, under the path it had."""
 
     name: str
@@ -106,7 +102,7 @@ class CatalogEntry(_Strict):
     sha256: str
 
 
-class FileEntry(_Strict):
+class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A judged file: the name it had, its digest and length, and its verdict."""
 
     name: str
@@ -117,7 +113,7 @@ class FileEntry(_Strict):
     evidence: tuple[str, ...] = ()
 
 
-class Manifest(_Strict):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything about a bundle that is not a certificate, CRL, answer, token or catalog."""
 
     format: Literal["signward-evidence"] = FORMAT

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 from signward import __version__
 from signward.errors import BadInputError, EvidenceError, UnreadableError
@@ -27,8 +27,6 @@ from signward.verbs.online import Online
 from signward.verbs.options import Options
 from signward.verbs.verify import assess
 from signward.wire.source import BytesSource, open_source
-
-_T = TypeVar("_T")
 
 
 def replay(folder: str, path: str) -> Verdict:
@@ -88,19 +86,35 @@ class ReplayContext(Context):
         manifest = bundle.manifest
         super().__init__(Options(profile=manifest.profile, at=manifest.at, policy=manifest.policy))
         self._bundle = bundle
-        given = manifest.given
-        self.__dict__["_pool"] = self._certificates(given.certificates)
-        self.__dict__["evidence"] = _readable(
-            lambda: Evidence(
-                crls=[bundle.blob(sha256) for sha256 in given.crls],
-                ocsp=[bundle.blob(sha256) for sha256 in given.ocsp],
-            )
-        )
-        self.__dict__["online"] = self._known() if manifest.online else None
         self.catalogs = {}
         for entry in manifest.catalogs:
             name = original_name(entry.name, entry.name_hex)
             add_catalog(BytesSource(name, bundle.blob(entry.sha256)), self.catalogs, self)
+
+    @cached_property
+    def _pool(self) -> tuple[Certificate, ...]:
+        return self._certificates(self._bundle.manifest.given.certificates)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """The CRLs and OCSP answers the caller had given."""
+        given, blob = self._bundle.manifest.given, self._bundle.blob
+        return Evidence(crls=map(blob, given.crls), ocsp=map(blob, given.ocsp))
+
+    @cached_property
+    def online(self) -> Online | None:
+        """What was fetched and tried in vain; it can fetch no more."""
+        manifest, blob = self._bundle.manifest, self._bundle.blob
+        if not manifest.online:
+            return None
+        online = Online()
+        online.certificates = dict.fromkeys(self._certificates(manifest.fetched.certificates))
+        online.crls = dict.fromkeys(map(blob, manifest.fetched.crls))
+        online.ocsp = dict.fromkeys(map(blob, manifest.fetched.ocsp))
+        for failure in manifest.failures:
+            attempt = failure.url, _digest(failure.certificate)
+            online.failures[attempt] = _finding(failure.finding)
+        return online
 
     def store(self, profile: Profile) -> TrustStore:
         """Return the anchors that were consulted, with what was answered then."""
@@ -123,18 +137,10 @@ class ReplayContext(Context):
         )
 
     def _certificates(self, digests: tuple[str, ...]) -> tuple[Certificate, ...]:
-        return _readable(lambda: tuple(load_certificate(self._bundle.blob(d)) for d in digests))
-
-    def _known(self) -> Online:
-        """Return what was fetched and tried in vain, and can fetch no more."""
-        fetched, online = self._bundle.manifest.fetched, Online()
-        online.certificates = dict.fromkeys(self._certificates(fetched.certificates))
-        online.crls = {self._bundle.blob(sha256): None for sha256 in fetched.crls}
-        online.ocsp = {self._bundle.blob(sha256): None for sha256 in fetched.ocsp}
-        for failure in self._bundle.manifest.failures:
-            attempt = failure.url, _digest(failure.certificate)
-            online.failures[attempt] = _finding(failure.finding)
-        return online
+        try:
+            return tuple(load_certificate(self._bundle.blob(digest)) for digest in digests)
+        except BadInputError as error:
+            raise EvidenceError(f"evidence: {error}") from None
 
 
 class _ReplayStore(TrustStore):
@@ -184,10 +190,3 @@ def _finding(found: FindingRecord) -> Finding:
         hint=found.hint,
         offset=found.offset,
     )
-
-
-def _readable(load: Callable[[], _T]) -> _T:
-    try:
-        return load()
-    except BadInputError as error:
-        raise EvidenceError(f"evidence: {error}") from None
