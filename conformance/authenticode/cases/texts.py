@@ -74,7 +74,7 @@ def _bad_script(extension: str) -> Iterator[Case]:
     good = _script(extension)
     blob = _blob(extension, sample)
     if extension == "wsf":
-        after, code = "<script>WScript.Echo 2</script>\r\n", "malformed"
+        after, code = "<script>WScript.Echo 2</script>\r\n", "digest-mismatch"
     else:
         after, code = "something that runs\r\n", "uncovered-content"
     yield _one("text-after-end-marker", extension, _script(extension, after=after), REJECTED, code)
