@@ -49,17 +49,20 @@ def _openssl(*words: str | Path) -> str:
 
 
 _IMAGES = {
-    "pe32plus": {}, "pe32": {"plus": False}, "efi": {"subsystem": pe.EFI},
-    "driver": {"driver": True}, "overlay": {"overlay": b"overlay" * 99},
+    "pe32plus": {},
+    "pe32": {"plus": False},
+    "efi": {"subsystem": pe.EFI},
+    "driver": {"driver": True},
+    "overlay": {"overlay": b"overlay" * 99},
     "large": {"data": bytes(range(256)) * 100},
-}  # fmt: skip
+}
 
 
 @pytest.mark.interop
 @pytest.mark.parametrize("tool", ["osslsigncode", "lief", "signify"])
 @pytest.mark.parametrize("name", _IMAGES)
 @pytest.mark.parametrize("pages", [False, True], ids=["plain", "page-hashes"])
-def test_image_is_accepted_by(tool: str, name: str, pages: bool, tmp_path: Path) -> None:  # noqa: FBT001
+def test_image_is_accepted_by(tool: str, name: str, pages: bool, tmp_path: Path) -> None:
     whole = pe.image(**_IMAGES[name])  # type: ignore[arg-type]
     blob = sign_image(whole, content={"pages": pages})
     assert _ask(tool, tmp_path, "image.exe", pe.signed(whole, blob)).answer is Answer.ACCEPTED
@@ -78,15 +81,17 @@ def test_timestamped_image_is_accepted_by(tool: str, digest: str, tmp_path: Path
 @pytest.mark.interop
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le"])
 @pytest.mark.parametrize("extension", ["ps1", "psm1", "psd1", "ps1xml", "psc1", "cdxml", "mof"])
-def test_script_is_accepted_by_osslsigncode(
-    extension: str, encoding: str, tmp_path: Path
-) -> None:
-    blob = cms.sign(script.content(extension, encoding=encoding), cms.Signer(identity=_PKI.leaf),
-                    certificates=_PKI.chain)  # fmt: skip
+def test_script_is_accepted_by_osslsigncode(extension: str, encoding: str, tmp_path: Path) -> None:
+    blob = cms.sign(
+        script.content(extension, encoding=encoding),
+        cms.Signer(identity=_PKI.leaf),
+        certificates=_PKI.chain,
+    )
     data = script.signed(extension, blob, encoding=encoding)
     assert _ask("osslsigncode", tmp_path, f"x.{extension}", data).answer is Answer.ACCEPTED
-    turned = data.replace("i".encode(encoding.replace("-sig", "")), "j".encode(
-        encoding.replace("-sig", "")), 1)  # fmt: skip
+    turned = data.replace(
+        "i".encode(encoding.replace("-sig", "")), "j".encode(encoding.replace("-sig", "")), 1
+    )
     assert _ask("osslsigncode", tmp_path, f"y.{extension}", turned).answer is Answer.REJECTED
 
 
@@ -94,8 +99,12 @@ def test_script_is_accepted_by_osslsigncode(
 @pytest.mark.parametrize(("version", "digest"), [(1, "sha1"), (2, "sha256")])
 def test_catalog_vouches_for_osslsigncode(version: int, digest: str, tmp_path: Path) -> None:
     whole = pe.image()
-    data = catalog.signed([catalog.member(whole, digest, "image.exe")], cms.Signer(identity=_PKI.leaf),
-                          certificates=_PKI.chain, version=version)  # fmt: skip
+    data = catalog.signed(
+        [catalog.member(whole, digest, "image.exe")],
+        cms.Signer(identity=_PKI.leaf),
+        certificates=_PKI.chain,
+        version=version,
+    )
     (tmp_path / "c.cat").write_bytes(data)
     reply = _ask("osslsigncode", tmp_path, "image.exe", whole, catalogs=tmp_path)
     assert reply.answer is Answer.ACCEPTED
@@ -108,20 +117,38 @@ def test_openssl_verifies_a_path_and_reads_every_kind_of_certificate(tmp_path: P
     (tmp_path / "root.pem").write_bytes(_PKI.root.pem)
     (tmp_path / "ca.pem").write_bytes(_PKI.intermediate.pem)
     (tmp_path / "leaf.pem").write_bytes(_PKI.leaf.pem)
-    said = _openssl("verify", "-x509_strict", "-attime", str(int(_AT.timestamp())), "-CAfile",
-                    tmp_path / "root.pem", "-untrusted", tmp_path / "ca.pem",
-                    tmp_path / "leaf.pem")  # fmt: skip
+    said = _openssl(
+        "verify",
+        "-x509_strict",
+        "-attime",
+        str(int(_AT.timestamp())),
+        "-CAfile",
+        tmp_path / "root.pem",
+        "-untrusted",
+        tmp_path / "ca.pem",
+        tmp_path / "leaf.pem",
+    )
     assert said.strip().endswith("OK")
     for kind in ("p256", "p384", "p521", "ed25519", "dsa2048", "rsa1024"):
         leaf = make_pki(leaf={"kind": kind}).leaf
         (tmp_path / "x.pem").write_bytes(leaf.pem)
-        said = _openssl("verify", "-CAfile", tmp_path / "root.pem", "-untrusted",
-                        tmp_path / "ca.pem", "-auth_level", "0", tmp_path / "x.pem")  # fmt: skip
+        said = _openssl(
+            "verify",
+            "-CAfile",
+            tmp_path / "root.pem",
+            "-untrusted",
+            tmp_path / "ca.pem",
+            "-auth_level",
+            "0",
+            tmp_path / "x.pem",
+        )
         assert said.strip().endswith("OK"), kind
     odd = key("p256", "explicit test")
     leaf = make_pki(leaf={"subject_key": odd, "spki": explicit_curve_spki(odd)}).leaf
     (tmp_path / "x.pem").write_bytes(leaf.pem)
-    assert "Field Type: prime-field" in _openssl("x509", "-in", tmp_path / "x.pem", "-noout", "-text")
+    assert "Field Type: prime-field" in _openssl(
+        "x509", "-in", tmp_path / "x.pem", "-noout", "-text"
+    )
 
 
 @pytest.mark.interop
@@ -133,15 +160,28 @@ def test_openssl_verifies_a_token(tmp_path: Path) -> None:
         token = tsa.token_der(value, _PKI.tsa, at=instant(2025), **arguments)  # type: ignore[arg-type]
         path = tmp_path / f"{number}.tst"
         path.write_bytes(token)
-        said = _openssl("ts", "-verify", "-in", path, "-token_in", "-data", tmp_path / "value",
-                        "-CAfile", tmp_path / "root.pem")  # fmt: skip
+        said = _openssl(
+            "ts",
+            "-verify",
+            "-in",
+            path,
+            "-token_in",
+            "-data",
+            tmp_path / "value",
+            "-CAfile",
+            tmp_path / "root.pem",
+        )
         assert "Verification: OK" in said
 
 
 @pytest.mark.interop
 def test_openssl_reads_lists_and_answers(tmp_path: Path) -> None:
-    entry = revocation.Revoked(serial=_PKI.leaf.serial, at=instant(2025), reason="superseded",
-                               invalid_from=instant(2024, 6))  # fmt: skip
+    entry = revocation.Revoked(
+        serial=_PKI.leaf.serial,
+        at=instant(2025),
+        reason="superseded",
+        invalid_from=instant(2024, 6),
+    )
     (tmp_path / "x.crl").write_bytes(revocation.crl(_PKI.intermediate, [entry], delta_base=3))
     (tmp_path / "ca.pem").write_bytes(_PKI.intermediate.pem)
     said = _openssl("crl", "-inform", "DER", "-in", tmp_path / "x.crl", "-noout", "-text")
@@ -149,7 +189,8 @@ def test_openssl_reads_lists_and_answers(tmp_path: Path) -> None:
     assert "Jun  1 00:00:00 2024" in said
     assert "Delta CRL Indicator: critical" in said
     (tmp_path / "x.ocsp").write_bytes(
-        revocation.ocsp(_PKI.leaf, revoked_at=instant(2025), archive_cutoff=instant(2020)))  # fmt: skip
+        revocation.ocsp(_PKI.leaf, revoked_at=instant(2025), archive_cutoff=instant(2020))
+    )
     said = _openssl("ocsp", "-respin", tmp_path / "x.ocsp", "-resp_text", "-noverify")
     assert "Cert Status: revoked" in said
     assert "OCSP Archive Cutoff" in said

@@ -207,14 +207,19 @@ class Ca:
         return der.sequence(tbs, ECDSA_SHA256, der.bit_string((signer or self).sign(tbs)))
 
     def responder(
-        self, *, no_check: bool = True, ocsp_signing: bool = True, **options: object
+        self,
+        *,
+        no_check: bool = True,
+        ocsp_signing: bool = True,
+        extensions: Sequence[tuple[str, bytes]] = (),
+        **options: object,
     ) -> Ca:
         """Return a delegated OCSP responder of this CA."""
         other = Ca(f"{self.name} responder", parent=self)
         other.__dict__["certificate"] = self.certify(
             other.subject, other.key.public_key(), serial=0x0C5B,
             ekus=[ExtendedKeyUsageOID.OCSP_SIGNING] if ocsp_signing else [],
-            extensions=[("1.3.6.1.5.5.7.48.1.5", der.null())] if no_check else [],
+            extensions=[*extensions, *([("1.3.6.1.5.5.7.48.1.5", der.null())] if no_check else [])],
             **options,  # type: ignore[arg-type]
         )  # fmt: skip
         return other

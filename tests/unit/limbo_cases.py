@@ -63,12 +63,6 @@ NEEDS_CRL = frozenset(
 )
 """Expected FAILURE that only the CRL gives away."""
 
-GOOD_CRL_HERE = {
-    "crl::crlnumber-missing": "RFC 5280 5.2.3 binds the issuer; 6.3.3 asks for no number",
-    "crl::crlnumber-critical": "a critical extension that is understood stops nobody (5.2)",
-}
-"""Expected FAILURE for the CRL's form alone; its answer counts here, and why."""
-
 _EKUS = {"serverAuth": "1.3.6.1.5.5.7.3.1", "clientAuth": "1.3.6.1.5.5.7.3.2"}
 
 

@@ -17,7 +17,6 @@ from tests.corpus import CorpusMissingError, vectors_root
 from tests.unit.limbo_cases import (
     ACCEPTED_HERE,
     CASES,
-    GOOD_CRL_HERE,
     NEEDS_CRL,
     Case,
     read_cases,
@@ -131,4 +130,4 @@ def test_the_path_and_its_crls(name: str) -> None:
         for child, issuer in pairs
     }
     assert result.trusted
-    assert (statuses == {Status.GOOD}) is (case.valid or name in GOOD_CRL_HERE)
+    assert (statuses == {Status.GOOD}) is case.valid

@@ -143,6 +143,12 @@ def test_hostile_names_in_the_table_are_shown_not_obeyed(name: str) -> None:
     assert "".join(visible(name).split())[:8] in "".join(flat.split())
 
 
+def test_a_table_in_a_file_cuts_no_path() -> None:
+    out, name = io.StringIO(), "/srv/" + "long/" * 60 + "end.dll"
+    table.write_table([refused(name)], out)
+    assert name in out.getvalue()
+
+
 def test_the_summary_counts() -> None:
     records = [accepted("a"), accepted("b"), refused("c"), refused("d", Code.DIGEST_MISMATCH),
                refused("e", Code.UNSUPPORTED_KIND, Outcome.INDETERMINATE)]  # fmt: skip

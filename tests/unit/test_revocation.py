@@ -70,6 +70,12 @@ def test_a_crl_that_another_key_signed_is_no_evidence() -> None:
     assert "no certificate at hand for the key of CN=issuer" in found.why
 
 
+def test_only_the_first_few_pieces_are_explained() -> None:
+    found = status(*(CA.crl(scope=build.flag(5), number=n) for n in range(9)))
+    assert found.why.count("covers other certificates") == 4
+    assert found.why.endswith("and 5 more")
+
+
 def test_a_ca_without_crl_sign_cannot_speak() -> None:
     mute = Ca("mute", key_usage=("keyCertSign",))
     evidence = Evidence([mute.crl()])
@@ -189,7 +195,9 @@ class TestDelta:
         assert status(stale, self.delta()).status is Status.GOOD
 
     def test_a_delta_alone_is_nothing(self) -> None:
-        assert status(self.delta()).status is Status.UNKNOWN
+        found = status(self.delta())
+        assert found.status is Status.UNKNOWN
+        assert "without its base" in found.why
 
     @pytest.mark.parametrize(
         "options",
@@ -212,13 +220,15 @@ class TestScope:
 
     def leaf(self, *points: bytes, **options: object) -> Certificate:
         value = der.sequence(*(der.sequence(point) for point in points))
-        return CA.leaf(extensions=[("2.5.29.31", value)], **options)
+        return CA.leaf(extensions=[("2.5.29.31", value)], **options)  # type: ignore[arg-type]
 
     def test_a_partition_covers_the_certificates_that_name_it(self) -> None:
         name = build.point_name(build.uri(self.URL))
         assert status(CA.crl(scope=name), leaf=self.leaf(name)).status is Status.GOOD
         other = build.point_name(build.uri("http://crl.example/2.crl"))
-        assert status(CA.crl(scope=other), leaf=self.leaf(name)).status is Status.UNKNOWN
+        elsewhere = status(CA.crl(scope=other), leaf=self.leaf(name))
+        assert elsewhere.status is Status.UNKNOWN
+        assert "covers other certificates" in elsewhere.why
         assert status(CA.crl(entry(0x77), scope=other), leaf=self.leaf(name)).status is (
             Status.UNKNOWN
         )
@@ -384,7 +394,10 @@ class TestOcsp:
         assert status(ocsp=(answer,), pool=(delegate.certificate,)).status is Status.GOOD
 
     def test_a_delegate_without_nocheck_must_itself_be_good(self) -> None:
-        answer = CA.ocsp(0x77, GOOD, signer=CA.responder(no_check=False))
+        point = der.sequence(der.sequence(build.point_name(build.uri("http://a.example/c.crl"))))
+        answer = CA.ocsp(
+            0x77, GOOD, signer=CA.responder(no_check=False, extensions=[("2.5.29.31", point)])
+        )
         alone = status(ocsp=(answer,))
         assert alone.status is Status.UNKNOWN
         assert "the status of its signer" in alone.why
@@ -392,6 +405,13 @@ class TestOcsp:
         assert status(CA.crl(scope=scope), ocsp=(answer,)).status is Status.UNKNOWN
         gone = status(CA.crl(entry(0x0C5B), next_update=T0 - DAY / 2), ocsp=(answer,))
         assert gone.status is Status.UNKNOWN
+        assert "its signer is revoked" in gone.why
+
+    def test_a_delegate_nobody_can_check_is_heard_unless_known_to_be_revoked(self) -> None:
+        """RFC 6960 4.2.2.2.1: where the CA names no way, it is local policy."""
+        answer = CA.ocsp(0x77, GOOD, signer=CA.responder(no_check=False))
+        assert status(ocsp=(answer,)).status is Status.GOOD
+        gone = status(CA.crl(entry(0x0C5B), next_update=T0 - DAY / 2), ocsp=(answer,))
         assert "its signer is revoked" in gone.why
 
     def test_a_nocheck_delegate_needs_no_evidence_of_its_own(self) -> None:

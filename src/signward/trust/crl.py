@@ -398,5 +398,5 @@ def _read_entry(data: bytes, position: int) -> CrlEntry:
 
 def read_reason(value: bytes) -> str:
     """Read a CRLReason ENUMERATED; a number nobody defined keeps its number."""
-    code = der.parse(value, "reasonCode").expect(der.ENUMERATED, "reasonCode").integer()
+    code = der.parse(value, "reasonCode").integer("reasonCode", der.ENUMERATED)
     return REASON_NAMES.get(code, f"reason {code}")

@@ -47,6 +47,9 @@ MAX_SIGNER_DEPTH = 4
 MAX_CRL_SIGNERS = 16
 """Certificates tried for one CRL whose issuer's key does not fit."""
 
+MAX_TOLD = 4
+"""Pieces of evidence that an unknown status explains one by one."""
+
 CRL_SIGNING = Usage(name="CRL signing", key_usage=frozenset({"cRLSign"}))
 
 
@@ -147,7 +150,9 @@ def _settle(question: _Question, answers: list[_Answer], missing: list[str]) -> 
     if covered:
         left = ", ".join(sorted(ALL_REASONS - covered))
         missing.append(f"no CRL covers the reasons {left}")
-    why = "; ".join(dict.fromkeys(missing)) or "no CRL and no OCSP answer at hand"
+    told = list(dict.fromkeys(missing)) or ["no CRL and no OCSP answer at hand"]
+    more = [f"and {len(told) - MAX_TOLD} more"] if len(told) > MAX_TOLD else []
+    why = "; ".join(told[:MAX_TOLD] + more)
     return RevocationStatus(status=Status.UNKNOWN, why=why)
 
 
@@ -212,6 +217,8 @@ def _ocsp_answer(
         doubt = _signer_doubt(question, evidence, signer.certificate, question.issuer, instant)
         if doubt.startswith(_REVOKED):
             return f"{what}: {doubt}"
+        if not signer.certificate.crl_urls and not signer.certificate.ocsp_urls:
+            doubt = ""  # its CA named no way to check it (RFC 6960 4.2.2.2.1)
     if single.status is Status.UNKNOWN:
         return f"{what} does not know the certificate"
     stale = doubt or _staleness(question, what, single.this_update, single.next_update)
@@ -242,13 +249,15 @@ def _crl_answers(question: _Question, evidence: Evidence, missing: list[str]) ->
     issuers = {normalized_name(certificate.issuer)}
     issuers.update(name for point in points for name in point.crl_issuers)
     for name in sorted(issuers):
-        for crl in evidence.crls_of(name):
-            if crl.delta_base is not None:
-                continue
+        at_hand = evidence.crls_of(name)
+        bases = [crl for crl in at_hand if crl.delta_base is None]
+        if at_hand and not bases:
+            missing.append(f"{at_hand[0].label} without its base (RFC 5280 5.2.4)")
+        for crl in bases:
             answer = _crl_answer(question, evidence, crl, points)
             if isinstance(answer, str):
                 missing.append(answer)
-            elif answer is not None:
+            else:
                 yield answer
 
 
@@ -265,13 +274,13 @@ def _points(certificate: Certificate, extension: str) -> tuple[DistributionPoint
 
 def _crl_answer(
     question: _Question, evidence: Evidence, crl: Crl, points: Sequence[DistributionPoint]
-) -> _Answer | str | None:
-    """Return what one complete CRL says, why it says nothing, or None when out of scope."""
+) -> _Answer | str:
+    """Return what one complete CRL says, or why it says nothing."""
     if crl.unusable:
         return f"{crl.label}: {crl.unusable}"
     reasons = _reasons_in_scope(crl, points, question.certificate)
     if not reasons:
-        return None
+        return f"{crl.label} covers other certificates (RFC 5280 6.3.3 b)"
     signer, doubt = _crl_signer(question, evidence, crl)
     if signer is None:
         return f"{crl.label}: {doubt}"

@@ -89,6 +89,7 @@
     });
     $("count").textContent = view.length === count ? `${count.toLocaleString("en")} files`
       : `${view.length.toLocaleString("en")} of ${count.toLocaleString("en")} files`;
+    if (data.root) $("count").append(" in ", el("bdi", { class: "mono" }, data.root));
     active = view.length ? 0 : -1;
     scroll.scrollTop = 0;
     layout();
@@ -121,7 +122,7 @@
   function pathCell(path) {
     const cut = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1;
     return el("span", { class: "c-path", title: path },
-      el("bdi", { class: "dir" }, path.slice(0, cut)), el("bdi", { class: "base" }, path.slice(cut)));
+      el("bdi", { class: "dir" }, path.slice(data.root.length, cut)), el("bdi", { class: "base" }, path.slice(cut)));
   }
 
   function row(k) {
