@@ -74,7 +74,7 @@ def _bad_script(extension: str) -> Iterator[Case]:
     good = _script(extension)
     blob = _blob(extension, sample)
     if extension == "wsf":
-        after, code = "<script>WScript.Echo 2</script>\r\n", "digest-mismatch"
+        after, code = "<script>WScript.Echo 2</script>\r\n", "malformed"
     else:
         after, code = "something that runs\r\n", "uncovered-content"
     yield _one("text-after-end-marker", extension, _script(extension, after=after), REJECTED, code)
@@ -113,7 +113,7 @@ def _bad_script(extension: str) -> Iterator[Case]:
     family = script.FAMILIES[extension]
     junk = good.replace(family.prefix.encode() + b"MII", family.prefix.encode() + b"M!!", 1)
     yield _one("base64-is-garbage", extension, junk, REJECTED, "malformed")
-    foreign = _script(extension, "\r\n" + sample)  # wsf keeps its end behind the block
+    foreign = _script(extension, "\r\n" + sample)
     begin = family.begin.encode()
     swapped = good[: good.index(begin)] + foreign[foreign.index(begin) :]
     yield _one("block-of-another-script", extension, swapped, REJECTED, "digest-mismatch")
