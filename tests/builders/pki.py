@@ -46,8 +46,8 @@ def key(name: str, kind: str = "p256") -> Key:
         return ec.generate_private_key(ec.SECP192R1())
     if kind == "ed25519":
         return ed25519.Ed25519PrivateKey.generate()
-    if kind == "dsa":
-        return dsa.generate_private_key(2048)
+    if kind.startswith("dsa"):
+        return dsa.generate_private_key(int(kind.removeprefix("dsa") or 2048))
     return rsa.generate_private_key(65537, int(kind.removeprefix("rsa")))
 
 

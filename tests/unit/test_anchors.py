@@ -81,6 +81,7 @@ def test_pem_with_text_between_and_der() -> None:
         ONE.certificate.der[:-1],
         ONE.certificate.der + b"\0",
     ],
+    ids=["empty", "text", "Base64", "octets", "key", "truncated", "trailing"],
 )
 def test_junk_is_refused(junk: bytes) -> None:
     with pytest.raises(EvidenceError, match="store mine"):

@@ -171,10 +171,10 @@ FULL = CA.crl(
 )
 
 
-@pytest.mark.parametrize("size", range(len(FULL)))
-def test_truncation_anywhere_is_malformed(size: int) -> None:
-    with pytest.raises(BadInputError):
-        load_crl(FULL[:size])
+def test_truncation_anywhere_is_malformed() -> None:
+    for size in range(len(FULL)):
+        with pytest.raises(BadInputError):
+            load_crl(FULL[:size])
 
 
 def test_flipped_octets_never_crash_and_never_fit_the_key() -> None:

@@ -88,10 +88,10 @@ def test_nonces() -> None:
 WHOLE = CA.ocsp(0x77, revoked(), signer=CA.responder(), nonce=b"n", cutoff=T0)
 
 
-@pytest.mark.parametrize("size", range(len(WHOLE)))
-def test_truncation_anywhere_is_malformed(size: int) -> None:
-    with pytest.raises(BadInputError):
-        load_response(WHOLE[:size])
+def test_truncation_anywhere_is_malformed() -> None:
+    for size in range(len(WHOLE)):
+        with pytest.raises(BadInputError):
+            load_response(WHOLE[:size])
 
 
 def test_flipped_octets_never_crash_and_are_never_believed() -> None:

@@ -9,6 +9,7 @@ from cryptography import x509
 
 from signward.errors import EvidenceError
 from signward.state import RevocationStatus, Status
+from signward.trust import revocation
 from signward.trust.revocation import Evidence, effective_date, needed, revocation_status
 from signward.trust.x509 import Certificate
 from signward.wire import der
@@ -68,6 +69,12 @@ def test_a_crl_that_another_key_signed_is_no_evidence() -> None:
     found = status(CA.crl(entry(0x77), signer=OTHER))
     assert found.status is Status.UNKNOWN
     assert "no certificate at hand for the key of CN=issuer" in found.why
+
+
+def test_only_the_first_few_pieces_are_explained() -> None:
+    found = status(*(CA.crl(scope=build.flag(5), number=n) for n in range(9)))
+    assert found.why.count("covers other certificates") == 4
+    assert found.why.endswith("and 5 more")
 
 
 def test_a_ca_without_crl_sign_cannot_speak() -> None:
@@ -189,7 +196,9 @@ class TestDelta:
         assert status(stale, self.delta()).status is Status.GOOD
 
     def test_a_delta_alone_is_nothing(self) -> None:
-        assert status(self.delta()).status is Status.UNKNOWN
+        found = status(self.delta())
+        assert found.status is Status.UNKNOWN
+        assert "without its base" in found.why
 
     @pytest.mark.parametrize(
         "options",
@@ -218,7 +227,9 @@ class TestScope:
         name = build.point_name(build.uri(self.URL))
         assert status(CA.crl(scope=name), leaf=self.leaf(name)).status is Status.GOOD
         other = build.point_name(build.uri("http://crl.example/2.crl"))
-        assert status(CA.crl(scope=other), leaf=self.leaf(name)).status is Status.UNKNOWN
+        elsewhere = status(CA.crl(scope=other), leaf=self.leaf(name))
+        assert elsewhere.status is Status.UNKNOWN
+        assert "covers other certificates" in elsewhere.why
         assert status(CA.crl(entry(0x77), scope=other), leaf=self.leaf(name)).status is (
             Status.UNKNOWN
         )
@@ -304,6 +315,24 @@ class TestIndirect:
         assert "the status of its signer" in found.why
         entries = entry(0x77, issuer=self.CA.raw_name)
         assert self.ask(entries, root_crl=stale).status is Status.REVOKED
+
+    def test_many_crls_do_not_multiply_the_work(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        checks: list[list[Certificate]] = []
+        plain = revocation._status
+
+        def counted(question: revocation._Question, evidence: Evidence) -> RevocationStatus:
+            checks.append(question.checks)
+            return plain(question, evidence)
+
+        monkeypatch.setattr(revocation, "_status", counted)
+        signers = [self.SIGNER.crl(scope=self.SCOPE, number=n) for n in range(150)]
+        evidence = Evidence([*signers, self.ROOT.crl()], certificates=[self.SIGNER.certificate.der])
+        found = revocation_status(
+            self.LEAF, self.CA.certificate, evidence, T0, anchor=self.ROOT.certificate
+        )
+        assert found.status is Status.GOOD
+        assert len(checks) == revocation.MAX_SIGNER_CHECKS + 1
+        assert all(shared is checks[0] for shared in checks)
 
     def test_without_an_anchor_another_signer_is_not_heard(self) -> None:
         evidence = Evidence(

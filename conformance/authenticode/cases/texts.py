@@ -75,7 +75,7 @@ def _bad_script(extension: str) -> Iterator[Case]:
     good = _script(extension)
     blob = _blob(extension, sample)
     if extension == "wsf":
-        after, code = "<script>WScript.Echo 2</script>\r\n", "malformed"
+        after, code = "<script>WScript.Echo 2</script>\r\n", "digest-mismatch"
     else:
         after, code = "something that runs\r\n", "uncovered-content"
     yield _one("text-after-end-marker", extension, _script(extension, after=after), REJECTED, code)
@@ -104,7 +104,7 @@ def _bad_script(extension: str) -> Iterator[Case]:
     two = _script(extension, before=script.block(extension, blob))
     yield _one("two-blocks", extension, two, REJECTED, "ambiguous")
     crlf = good.replace(b"\r\n", b"\n")
-    yield _one("line-endings-converted", extension, crlf, REJECTED, "malformed")
+    yield _one("line-endings-converted", extension, crlf, REJECTED, "digest-mismatch")
     if not script.FAMILIES[extension].host:
         yield _one(
             "byte-order-mark-added", extension, b"\xef\xbb\xbf" + good, REJECTED, "digest-mismatch"
@@ -114,7 +114,7 @@ def _bad_script(extension: str) -> Iterator[Case]:
     family = script.FAMILIES[extension]
     junk = good.replace(family.prefix.encode() + b"MII", family.prefix.encode() + b"M!!", 1)
     yield _one("base64-is-garbage", extension, junk, REJECTED, "malformed")
-    foreign = _script(extension, "\r\n" + sample)
+    foreign = _script(extension, "\r\n" + sample)  # wsf keeps its end behind the block
     begin = family.begin.encode()
     swapped = good[: good.index(begin)] + foreign[foreign.index(begin) :]
     yield _one("block-of-another-script", extension, swapped, REJECTED, "digest-mismatch")
@@ -124,7 +124,7 @@ def _powershell() -> Iterator[Case]:
     marker = script.FAMILIES["ps1"]
     fake = f'$text = @"\r\n{marker.begin}\r\n# AAAA\r\n{marker.end}\r\n"@\r\nWrite-Output $text\r\n'
     yield _one("fake-marker-in-here-string", "ps1", _script("ps1", fake), REJECTED, "ambiguous")
-    yield _one("fake-marker-unsigned", "ps1", script.encode(fake), REJECTED, "malformed")
+    yield _one("fake-marker-unsigned", "ps1", script.encode(fake), REJECTED, "uncovered-content")
     recoded = _script("ps1", 'Write-Output "\u00e4"\r\n').decode().encode("utf-16-le")
     yield _one("encoding-changed", "ps1", b"\xff\xfe" + recoded, REJECTED, "digest-mismatch")
     plain = _script("ps1", 'Write-Output "\u00e4"\r\n')

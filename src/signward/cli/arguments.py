@@ -38,6 +38,7 @@ def add_judgement(parser: argparse.ArgumentParser) -> None:
     _many(evidence, "--crl", "FILE", "CRLs, DER or PEM")
     _many(evidence, "--ocsp", "FILE", "OCSP responses, DER or PEM")
     _flag(evidence, "--online", "fetch missing certificates, CRLs and OCSP answers")
+    _flag(evidence, "--online-private", "the same, private and loopback servers too")
     modes = ("prefer", "require", "ignore")
     _choice(evidence, "--revocation", modes, "unknown status: a finding, INDETERMINATE, nothing")
     policy = parser.add_argument_group("policy")
@@ -94,6 +95,7 @@ def options_from(arguments: argparse.Namespace) -> Options:
         catalogs=tuple(arguments.catalog),
         profile=arguments.profile,
         at=arguments.at,
-        online=arguments.online,
+        online=arguments.online or arguments.online_private,
+        online_private=arguments.online_private,
         policy=policy,
     )

@@ -322,10 +322,6 @@ def _find_block(reading: _Reading, style: Style) -> _Block | None:
                          "markers alone, lines broken by CR LF")  # fmt: skip
     if style.inside:
         end += len(line_end) if text.startswith(line_end, end) else 0
-        last = text.rfind(_JOB_END)
-        if last < end or text[end:last].strip():
-            # A length does not bind the block's place, so there is only this one.
-            raise _malformed(reading, start, "a block elsewhere", "in front of the last </job>")
     return _Block(start=start - len(line_end), end=end, lines=tuple(lines[1:-1]), line_end=line_end)
 
 
@@ -402,11 +398,14 @@ def _digests(data: bytes, style: Style, name: str, algorithm: str) -> list[bytes
 def _measures(text: str, position: int) -> list[bytes]:
     """Return the 32-bit counts of UTF-16 units a WSH signer may have added to the digest.
 
-    The text's length, or the block's position, as later versions of jsign have it: the same
-    but for wsf, whose block is taken at one place only.
+    The block's position, or the text's length: the same but for wsf.  A length does not
+    bind the block's place, so it counts only for a block in front of the last ``</job>``.
     """
+    last = text.rfind(_JOB_END)
+    elsewhere = position < len(text) and (last < position or text[position:last].strip())
+    ends = (position,) if elsewhere else (len(text), position)
     counts = [len(text[:end].encode("utf-16-le", "surrogatepass")) // 2
-              for end in dict.fromkeys((len(text), position))]  # fmt: skip
+              for end in dict.fromkeys(ends)]  # fmt: skip
     return [count.to_bytes(4, "little") for count in counts]
 
 

@@ -17,12 +17,12 @@ Order (first that applies):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from signward.findings import Code, Effect, Finding, worst
+from signward.policy.case import Case
 from signward.policy.publisher import publisher_of
 from signward.state import (
     BrokenSignature,
@@ -56,31 +56,13 @@ class Policy:
     trust: TrustPolicy = field(default_factory=TrustPolicy)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """What is to be decided: one artifact, its judged signatures, and facts about it.
-
-    ``vouched`` marks signatures of a catalog that lists an unsigned artifact.
-    """
-
-    subject: str
-    format: str
-    judged: tuple[JudgedSignature, ...]
-    findings: tuple[Finding, ...]
-    at: datetime
-    vouched: bool = False
-    digests: Mapping[str, bytes] = field(default_factory=dict)
-    facts: Mapping[str, str | int] = field(default_factory=dict)
-
-
 _STRENGTH = ("md2", "md5", "sha1", "sha224", "sha3_224", "sha256", "sha3_256",
              "sha384", "sha3_384", "sha512", "sha3_512")  # fmt: skip
 
 
 def evaluate(case: Case, policy: Policy) -> Verdict:
     """Decide ``case`` under ``policy``."""
-    if policy.stage is Stage.INTACT:
-        case = replace(case, findings=tuple(map(_when_intact, case.findings)))
+    case = case.at_stage(policy.stage)
     if worst(case.findings) in (Effect.REJECT, Effect.UNKNOWN):
         return _verdict(case, policy, "artifact", case.findings, None)
     if not case.judged:
@@ -97,11 +79,6 @@ def evaluate(case: Case, policy: Policy) -> Verdict:
         return _decide(case, policy, range(len(case.judged)))
     chosen = max(range(len(case.judged)), key=lambda i: _rank(case.judged[i], i))
     return _decide(case, policy, [chosen])
-
-
-def _when_intact(finding: Finding) -> Finding:
-    """Return the finding as stage *intact* sees it: which entry counts is a later question."""
-    return finding.with_effect(Effect.WARN) if finding.code is Code.SEVERAL_ENTRIES else finding
 
 
 def unsigned(subject: str) -> Finding:

@@ -141,7 +141,7 @@ def load_response(data: bytes) -> OcspResponse:
 
 
 def _basic(fields: list[der.Node]) -> bytes:
-    code = fields[0].integer("responseStatus")
+    code = fields[0].integer("responseStatus", der.ENUMERATED)
     if code != 0 or len(fields) < 2:
         name = _RESPONSE_STATUS.get(code, str(code))
         raise MalformedError("OCSP response", f"status {name}", "an answer", "RFC 6960 4.2.1")

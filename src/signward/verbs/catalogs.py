@@ -59,6 +59,7 @@ def vouched_by(
         found += ((catalog, algorithm) for catalog in index.get((algorithm, digest), ()))
     if not found:
         return None
+    context.consulted(tuple(dict.fromkeys(catalog.path for catalog, _ in found)))
     catalog, algorithm = min(found, key=lambda pair: _demerit(*pair))
     findings = (*catalog.findings, _by_catalog(source, catalog, algorithm))
     return Vouched(
@@ -72,7 +73,8 @@ def catalog_index(context: Context) -> CatalogIndex:
     if context.catalogs is None:
         context.catalogs = {}
         for path in _catalog_files(context.options.catalogs):
-            _add(path, context.catalogs, context)
+            with open_source(path) as source:
+                add_catalog(source, context.catalogs, context)
     return context.catalogs
 
 
@@ -90,22 +92,21 @@ def _catalog_files(places: tuple[str, ...]) -> Iterator[str]:
             yield str(file)
 
 
-def _add(path: str, index: CatalogIndex, context: Context) -> None:
+def add_catalog(source: Source, index: CatalogIndex, context: Context) -> None:
     """Judge one catalog and index its members; what is no catalog is passed over."""
-    with open_source(path) as source:
-        signable = recognise(peek_at(source))
-        if signable is None:
-            return
-        try:
-            artifact = signable.parse(source, ParseOptions())
-            computed = signable.digests(artifact, wanted_slots(artifact))
-        except BadInputError:
-            return
-        catalog = Catalog(
-            path=path,
-            signatures=judge_signatures(artifact, computed, context),
-            findings=(*artifact.findings, *check_regions(artifact)),
-        )
+    signable = recognise(peek_at(source))
+    if signable is None:
+        return
+    try:
+        artifact = signable.parse(source, ParseOptions())
+        computed = signable.digests(artifact, wanted_slots(artifact))
+    except BadInputError:
+        return
+    catalog = Catalog(
+        path=source.name,
+        signatures=judge_signatures(artifact, computed, context),
+        findings=(*artifact.findings, *check_regions(artifact)),
+    )
     if catalog.signatures:
         for member in artifact.endorsements:
             index.setdefault((member.algorithm, member.digest), []).append(catalog)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from signward import __version__
 from signward.state import SignedArtifact
@@ -21,6 +21,9 @@ from signward.trust.revocation import Evidence
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.options import Options, read_option
 from signward.verbs.stores import load_store
+
+if TYPE_CHECKING:
+    from signward.verbs.online import Online
 
 
 class Context:
@@ -41,7 +44,7 @@ class Context:
         """Return what signatures of ``profile`` are judged on."""
         if profile.name not in self._grounds:
             self._grounds[profile.name] = Grounds(
-                store=self._store(profile),
+                store=self.store(profile),
                 pool=self._pool,
                 evidence=self.evidence,
                 at=self.at,
@@ -63,9 +66,21 @@ class Context:
         )
 
     @cached_property
+    def online(self) -> Online | None:
+        """What fetches missing evidence; None in a run that stays offline."""
+        if not self.options.online:
+            return None
+        from signward.verbs.online import make_online
+
+        return make_online(private=self.options.online_private)
+
+    def consulted(self, catalogs: tuple[str, ...]) -> None:
+        """Take note that these catalogs list the artifact being judged."""
+
+    @cached_property
     def epoch(self) -> str:
         """Return a SHA-256 over everything but the clock that a verdict depends on."""
-        stores = [self._store(profile).digest for profile in PROFILES.values()]
+        stores = [self.store(profile).digest for profile in PROFILES.values()]
         digest = hashlib.sha256(b"".join(stores))
         options = self.options
         paths = options.certificates + options.crls + options.ocsp
@@ -75,7 +90,8 @@ class Context:
         digest.update(repr(fixed).encode())
         return digest.hexdigest()
 
-    def _store(self, profile: Profile) -> TrustStore:
+    def store(self, profile: Profile) -> TrustStore:
+        """Return the anchors of ``profile``: those asked for, or the store of its name."""
         options = self.options
         names = options.stores or (() if options.anchors else (profile.name,))
         stores = [load_store(name) for name in names]
