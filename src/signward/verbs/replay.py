@@ -61,6 +61,8 @@ def entry_for(bundle: Bundle, source: Source, path: str) -> FileEntry:
     entries = [entry for entry in bundle.manifest.files if entry.sha256 == digest]
     if not entries:
         raise EvidenceError(f"{path}: found SHA-256 {digest}, which this evidence does not know")
+    for member in entries[0].evidence:
+        bundle.blob(member)
     return next((e for e in entries if original_name(e.name, e.name_hex) == path), entries[0])
 
 
