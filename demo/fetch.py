@@ -130,6 +130,15 @@ SAMPLES: tuple[Sample, ...] = (
         sha256="6ac247e6441e194a0277b46f6f9abc02d7995de5ed8dc495b67eddd214364a88",
     ),
     Sample(
+        name="certvalidator",
+        group="test",
+        client="sdist",
+        package="pyhanko-certvalidator",
+        version="0.33.0",
+        archive="pyhanko_certvalidator-0.33.0.tar.gz",
+        sha256="a4c3309f99c77cdcad24532f75340bd8cc8b108aa8992b8102d44f250ebd449c",
+    ),
+    Sample(
         name="vigem-x64",
         group="test",
         client="msi",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
 
 from conformance.authenticode.cases import all_cases
-from conformance.authenticode.runner import markdown, run
+from conformance.authenticode.runner import markdown, run, wrong_answers
 from conformance.authenticode.runners import KNOWN, Runner, find
 from conformance.authenticode.suite import build
 
@@ -20,10 +21,15 @@ def main() -> int:
     builder = commands.add_parser("build", help="write files and cases.json")
     builder.add_argument("folder", type=Path)
     asker = commands.add_parser("run", help="ask runners and compare")
-    asker.add_argument("--runner", default="signward,osslsigncode,lief", metavar="NAMES",
-                       help=f"of {', '.join(KNOWN)}, or a command line; separated by commas")  # fmt: skip
+    asker.add_argument(
+        "--runner",
+        default="signward,osslsigncode,lief",
+        metavar="NAMES",
+        help=f"of {', '.join(KNOWN)}, or a command line; separated by commas",
+    )
     asker.add_argument("--suite", type=Path, help="a built suite (default: build one)")
     asker.add_argument("--markdown", type=Path, metavar="FILE", help="write the comparison here")
+    asker.add_argument("--record", type=Path, metavar="FILE", help="write the peers' wrong answers")
     given = parser.parse_args()
     if given.command == "build":
         entries = build(given.folder, all_cases())
@@ -33,13 +39,13 @@ def main() -> int:
         folder = given.suite or Path(scratch)
         if not given.suite:
             build(folder, all_cases())
-        return _run(folder, given.runner.split(","), given.markdown)
+        return _run(folder, given)
 
 
-def _run(folder: Path, names: list[str], target: Path | None) -> int:
+def _run(folder: Path, given: argparse.Namespace) -> int:
     runners: list[tuple[str, Runner]] = []
     versions: dict[str, str] = {}
-    for name in names:
+    for name in given.runner.split(","):
         try:
             runner, version = find(name)
         except LookupError as error:
@@ -54,8 +60,12 @@ def _run(folder: Path, names: list[str], target: Path | None) -> int:
             for complaint in result.complaints:
                 complaints += 1
                 sys.stdout.write(f"{result.entry['id']}: {complaint}\n")
-    if target:
-        target.write_text(markdown(results, versions), "utf-8")
+    if given.markdown:
+        given.markdown.write_text(markdown(results, versions), "utf-8")
+    if given.record:
+        given.record.write_text(
+            json.dumps(wrong_answers(results, versions), indent=1) + "\n", "utf-8"
+        )
     for name in versions:
         own = [result for result in results if result.runner == name]
         right = sum(result.right for result in own)

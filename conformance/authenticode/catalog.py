@@ -88,6 +88,9 @@ def signed(
 ) -> bytes:
     """Return a signed catalog; the content stands bare in the PKCS#7, as Windows writes it."""
     return cms.sign(
-        content(members, version=version), *signers,
-        content_type=cms.CTL, certificates=certificates, trailing=trailing,
-    )  # fmt: skip
+        content(members, version=version),
+        *signers,
+        content_type=cms.CTL,
+        certificates=certificates,
+        trailing=trailing,
+    )

@@ -155,7 +155,9 @@ def signer_info(hashed: bytes, signer: Signer, content_type: str) -> bytes:
     claimed = signer.claim or signer.identity
     whole = signer.pss or signer.whole_algorithm or signer.identity.key.family != "rsa"
     key = signer.identity.key
-    named = signature_algorithm(key, signer.digest, pss=signer.pss) if whole else bare_algorithm(key)
+    named = (
+        signature_algorithm(key, signer.digest, pss=signer.pss) if whole else bare_algorithm(key)
+    )
     return der.sequence(
         der.integer(3 if signer.key_identifier else 1),
         _signer_id(claimed, by_key=signer.key_identifier),
@@ -179,9 +181,7 @@ def signed_attributes(hashed: bytes, signer: Signer, content_type: str) -> bytes
     if digest is None:
         digest = hashlib.new(signer.attribute_digest or signer.digest, hashed).digest()
     values = [der.octet_string(digest)] * signer.message_digest_values
-    message_digest = der.sequence(
-        der.oid(MESSAGE_DIGEST), der.encode(der.SET, b"".join(values))
-    )
+    message_digest = der.sequence(der.oid(MESSAGE_DIGEST), der.encode(der.SET, b"".join(values)))
     kind = attribute(CONTENT_TYPE, der.oid(signer.content_type or content_type))
     listed = [kind] * signer.content_type_copies
     listed += [message_digest] * signer.message_digest_copies
@@ -225,7 +225,7 @@ def with_unsigned(signer: Signer, *more: Unsigned) -> Signer:
 
 
 def attribute_certificate() -> bytes:
-    """Return a v2 attribute certificate as Microsoft's tokens carry them: ``[2]`` (RFC 5652 10.2.2).
+    """Return a v2 attribute certificate as Microsoft's tokens carry them (RFC 5652 10.2.2).
 
     Its contents are the fewest that RFC 5755 4.1 allows; nobody's signature is in it.
     """

@@ -1,14 +1,15 @@
 """Test keys by kind and role, made once per process, and signatures with them.
 
-Kinds: ``rsa1024``, ``rsa2048``, ``rsa3072``, ``rsa4096``, ``p256``, ``p384``, ``p521``, ``ed25519``,
-``ml-dsa-44``, ``ml-dsa-65``, ``ml-dsa-87``, ``dsa1024``, ``dsa2048``.  Keys are fresh in every
-process and never leave it, but for the PEM files that a peer's signer needs.
+Kinds: ``rsa1024``, ``rsa2048``, ``rsa3072``, ``rsa4096``, ``p256``, ``p384``, ``p521``,
+``ed25519``, ``ml-dsa-44``, ``ml-dsa-65``, ``ml-dsa-87``, ``dsa1024``,
+``dsa2048``.  Keys are fresh in every process and never leave it, but for the
+PEM files that a peer's signer needs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -116,7 +117,7 @@ class Key:
         return bytes(self.private.sign(data, algorithm))
 
 
-@lru_cache(maxsize=None)
+@cache
 def key(kind: str = "rsa2048", role: str = "leaf") -> Key:
     """Return the key of this kind for this role; made at the first call, then reused."""
     return Key(kind=kind, role=role, private=_generate(kind))

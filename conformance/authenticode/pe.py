@@ -70,7 +70,7 @@ def image(
     headers = _dos_header() + _coff_header(
         len(sections), optional_size, characteristics or (0x22 if plus else 0x102), plus=plus
     )
-    headers += _optional_header(plus, subsystem, address, headers_size, directories)
+    headers += _optional_header(subsystem, address, headers_size, directories, plus=plus)
     whole = (headers + table).ljust(headers_size, b"\0") + body + overlay
     return with_checksum(whole.ljust(_aligned(len(whole), 8), b"\0"))
 
@@ -89,7 +89,7 @@ def _coff_header(sections: int, optional_size: int, flags: int, *, plus: bool) -
 
 
 def _optional_header(
-    plus: bool, subsystem: int, size: int, headers_size: int, directories: int  # noqa: FBT001
+    subsystem: int, size: int, headers_size: int, directories: int, *, plus: bool
 ) -> bytes:
     """PE/COFF "Optional Header": magic 0x20B (PE32+) or 0x10B (PE32)."""
     magic, base = (0x20B, 0x140000000) if plus else (0x10B, 0x400000)
@@ -138,7 +138,7 @@ def checksum(whole: bytes) -> int:
     total = sum(struct.unpack(f"<{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return total + len(whole)
+    return int(total + len(whole))
 
 
 def with_checksum(whole: bytes, value: int | None = None) -> bytes:

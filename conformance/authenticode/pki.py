@@ -31,14 +31,29 @@ EKU_SUBSCRIBER_ARC = "1.3.6.1.4.1.311.97"
 EKU_DOCUMENT_SIGNING = "1.3.6.1.4.1.311.10.3.12"
 
 _KEY_USAGE_BITS = (
-    "digitalSignature", "nonRepudiation", "keyEncipherment", "dataEncipherment",
-    "keyAgreement", "keyCertSign", "cRLSign", "encipherOnly", "decipherOnly",
-)  # fmt: skip
+    "digitalSignature",
+    "nonRepudiation",
+    "keyEncipherment",
+    "dataEncipherment",
+    "keyAgreement",
+    "keyCertSign",
+    "cRLSign",
+    "encipherOnly",
+    "decipherOnly",
+)
 REASONS = (
-    "unspecified", "keyCompromise", "cACompromise", "affiliationChanged", "superseded",
-    "cessationOfOperation", "certificateHold", "", "removeFromCRL", "privilegeWithdrawn",
+    "unspecified",
+    "keyCompromise",
+    "cACompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+    "certificateHold",
+    "",
+    "removeFromCRL",
+    "privilegeWithdrawn",
     "aACompromise",
-)  # fmt: skip
+)
 
 Extension = tuple[str, bool, bytes]
 """Dotted OID, critical, and the DER value that goes into the OCTET STRING."""
@@ -51,8 +66,8 @@ def instant(year: int, month: int = 1, day: int = 1, hour: int = 0) -> datetime:
 
 BEGIN, END = instant(2010), instant(2040)
 """Validity of authorities."""
-LEAF_BEGIN, LEAF_END = instant(2024), instant(2027)
-"""Validity of a leaf unless a case says otherwise."""
+LEAF_BEGIN, LEAF_END = instant(2024), instant(2035)
+"""Validity of a leaf unless a case says otherwise; long, because some tools ask the wall clock."""
 NOW = instant(2026)
 """The instant at which cases are judged unless they say otherwise."""
 
@@ -85,7 +100,7 @@ class Identity:
 
     @property
     def path(self) -> tuple[Identity, ...]:
-        """This certificate and its issuers, leaf first."""
+        """The certificate and its issuers, leaf first."""
         return (self, *self.issuer.path) if self.issuer else (self,)
 
 
@@ -228,9 +243,13 @@ def issue(
         value = broken(value)
     certificate = der.sequence(tbs, algorithm, der.bit_string(value)) + trailing
     return Identity(
-        name=common_name, certificate=certificate, subject=subject, serial=serial,
-        key=subject_key, issuer=issuer,
-    )  # fmt: skip
+        name=common_name,
+        certificate=certificate,
+        subject=subject,
+        serial=serial,
+        key=subject_key,
+        issuer=issuer,
+    )
 
 
 def extension(parts: Extension) -> bytes:
@@ -246,12 +265,18 @@ def broken(value: bytes) -> bytes:
 
 
 _CA: dict[str, Any] = {
-    "ca": True, "usage": ("keyCertSign", "cRLSign", "digitalSignature"), "ekus": None,
-    "not_before": BEGIN, "not_after": END,
-}  # fmt: skip
+    "ca": True,
+    "usage": ("keyCertSign", "cRLSign", "digitalSignature"),
+    "ekus": None,
+    "not_before": BEGIN,
+    "not_after": END,
+}
 _TSA: dict[str, Any] = {
-    "ekus": (EKU_TIME_STAMPING,), "eku_critical": True, "not_before": BEGIN, "not_after": END,
-}  # fmt: skip
+    "ekus": (EKU_TIME_STAMPING,),
+    "eku_critical": True,
+    "not_before": BEGIN,
+    "not_after": END,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

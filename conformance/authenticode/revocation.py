@@ -56,8 +56,9 @@ def crl(
     """
     key_id = der.sequence(der.context(0, issuer.key_identifier, constructed=False))
     listed: list[Extension] = [
-        ("2.5.29.35", False, key_id), ("2.5.29.20", False, der.integer(number)),
-    ]  # fmt: skip
+        ("2.5.29.35", False, key_id),
+        ("2.5.29.20", False, der.integer(number)),
+    ]
     if delta_base is not None:
         listed.append(("2.5.29.27", True, der.integer(delta_base)))
     if expired_certs_from is not None:

@@ -34,11 +34,21 @@ class Result:
     def complaints(self) -> tuple[str, ...]:
         """What else differs for Signward: cause, findings that must or must not be there."""
         wanted, found = self.entry["signward"], self.reply
-        said = [f"answer {found.answer}, expected {self.entry['expected']}"] if not self.right else []
+        said = (
+            [f"answer {found.answer}, expected {self.entry['expected']}"] if not self.right else []
+        )
         if self.right and found.why != wanted["cause"]:
             said.append(f"cause {found.why!r}, expected {wanted['cause']!r}")
-        said += [f"finding {code} is missing" for code in wanted["findings"] if code not in found.findings]
-        said += [f"finding {code} should be absent" for code in wanted["absent"] if code in found.findings]
+        said += [
+            f"finding {code} is missing"
+            for code in wanted["findings"]
+            if code not in found.findings
+        ]
+        said += [
+            f"finding {code} should be absent"
+            for code in wanted["absent"]
+            if code in found.findings
+        ]
         return tuple(said)
 
 
@@ -48,6 +58,22 @@ def run(folder: Path, runners: Sequence[tuple[str, Runner]]) -> Iterable[Result]
         asked = request(folder, entry)
         for name, ask in runners:
             yield Result(entry=entry, runner=name, reply=ask(asked))
+
+
+def wrong_answers(results: Sequence[Result], versions: dict[str, str]) -> dict[str, Any]:
+    """Return each peer's version and its answers that differ from the expected ones, by case."""
+    return {
+        name: {
+            "version": version,
+            "wrong": {
+                result.entry["id"]: result.reply.answer.value
+                for result in results
+                if result.runner == name and not result.right
+            },
+        }
+        for name, version in versions.items()
+        if name != "signward"
+    }
 
 
 def markdown(results: Sequence[Result], versions: dict[str, str]) -> str:
@@ -73,15 +99,16 @@ Written by `python -m conformance.authenticode run --markdown docs/comparison.md
 The files, their expectations and the protocol are in `conformance/authenticode/`; `row` is
 the row of the threat table that the case belongs to, `design` a row of the profile tables.
 """
-_LEGEND = """**bold**: accepted a file that must not be accepted. *italic*: another answer than the expected
-one. What a tool cannot be given (LIEF: anchors, evidence, an instant; osslsigncode: OCSP, policies, \
-stages)
-is not held against the tool's authors: the table says what a caller gets."""
+_LEGEND = """**bold**: accepted a file that must not be accepted. *italic*: another answer than the
+expected one. What a tool cannot be given (LIEF: anchors, evidence, an instant; osslsigncode:
+OCSP, policies, stages) is not held against its authors: the table says what a caller gets."""
 
 
 def _summary(results: Sequence[Result], versions: dict[str, str]) -> list[str]:
-    lines = ["| verifier | version | as expected | accepted wrongly | refused wrongly | cannot tell |",
-             "|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| verifier | version | as expected | accepted wrongly | refused wrongly | cannot tell |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, version in versions.items():
         own = [result for result in results if result.runner == name]
         wrong = [result for result in own if not result.right]

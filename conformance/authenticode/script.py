@@ -25,8 +25,10 @@ _VBSCRIPT = bytes.fromhex("4ef029169927b54d8fe5ace10f17ebab")
 _WSF = bytes.fromhex("7005611ace38d411a2a300104bd35090")
 
 _MARKS = {
-    "utf-8-sig": codecs.BOM_UTF8, "utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE
-}  # fmt: skip
+    "utf-8-sig": codecs.BOM_UTF8,
+    "utf-16-le": codecs.BOM_UTF16_LE,
+    "utf-16-be": codecs.BOM_UTF16_BE,
+}
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16-le", "utf-16-be")
 """``utf-8`` has no byte order mark, the others do."""
 
@@ -48,15 +50,24 @@ def _powershell(begin: str, end: str, sample: str) -> Family:
     return Family(
         begin=f"{begin}SIG # Begin signature block{end}",
         end=f"{begin}SIG # End signature block{end}",
-        prefix=begin, suffix=end, identifier=_POWERSHELL, host=False, sample=sample,
-    )  # fmt: skip
+        prefix=begin,
+        suffix=end,
+        identifier=_POWERSHELL,
+        host=False,
+        sample=sample,
+    )
 
 
 def _host(comment: str, identifier: bytes, sample: str) -> Family:
     return Family(
-        begin=f"{comment}Begin signature block", end=f"{comment}End signature block",
-        prefix=comment, suffix="", identifier=identifier, host=True, sample=sample,
-    )  # fmt: skip
+        begin=f"{comment}Begin signature block",
+        end=f"{comment}End signature block",
+        prefix=comment,
+        suffix="",
+        identifier=identifier,
+        host=True,
+        sample=sample,
+    )
 
 
 _HASH = _powershell("# ", "", 'Write-Output "conformance"\r\n')
@@ -72,11 +83,15 @@ FAMILIES = {
     "js": _host("// SIG // ", _JSCRIPT, 'WScript.Echo("conformance");\r\n'),
     "vbs": _host("'' SIG '' ", _VBSCRIPT, 'WScript.Echo "conformance"\r\n'),
     "wsf": Family(
-        begin="<signature>", end="</signature>", prefix="** SIG ** ", suffix="",
-        identifier=_WSF, host=True,
+        begin="<signature>",
+        end="</signature>",
+        prefix="** SIG ** ",
+        suffix="",
+        identifier=_WSF,
+        host=True,
         sample='<job>\r\n<script language="VBScript">\r\nWScript.Echo 1\r\n</script>\r\n</job>\r\n',
     ),
-}  # fmt: skip
+}
 
 
 def text_digest(extension: str, text: str, digest: str, *, marked: bool) -> bytes:

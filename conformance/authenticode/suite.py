@@ -36,7 +36,11 @@ class Request:
         """Return the request as the words of a runner's command line."""
         words = [str(self.file), "--at", self.at.strftime("%Y-%m-%dT%H:%M:%SZ")]
         words += ["--stage", self.stage]
-        for flag, paths in (("--anchor", self.anchors), ("--crl", self.crls), ("--ocsp", self.ocsp)):
+        for flag, paths in (
+            ("--anchor", self.anchors),
+            ("--crl", self.crls),
+            ("--ocsp", self.ocsp),
+        ):
             for path in paths:
                 words += [flag, str(path)]
         if self.catalogs:
@@ -65,18 +69,26 @@ def write_case(folder: Path, one: Case) -> dict[str, Any]:
         catalogs.mkdir(exist_ok=True)
         _write_all(folder, catalogs, "catalog", "cat", one.catalogs)
     entry: dict[str, Any] = {
-        "id": one.id, "row": one.row, "what": one.what, "clause": one.clause, "maker": one.maker,
+        "id": one.id,
+        "row": one.row,
+        "what": one.what,
+        "clause": one.clause,
+        "maker": one.maker,
         "file": f"{one.id}/{one.file}",
         "anchors": _write_all(folder, home, "anchor", "pem", one.anchors),
         "crls": _write_all(folder, home, "list", "crl", one.crls),
         "ocsp": _write_all(folder, home, "answer", "ocsp", one.ocsp),
         "catalogs": f"{one.id}/catalogs" if catalogs else None,
-        "at": one.at.strftime("%Y-%m-%dT%H:%M:%SZ"), "stage": one.stage, "options": list(one.options),
+        "at": one.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "stage": one.stage,
+        "options": list(one.options),
         "expected": one.expected.value,
         "signward": {
-            "cause": one.cause, "findings": list(one.findings), "absent": list(one.absent)
+            "cause": one.cause,
+            "findings": list(one.findings),
+            "absent": list(one.absent),
         },
-    }  # fmt: skip
+    }
     if one.crls:
         bundle = b"".join(pem(crl, "X509 CRL") for crl in one.crls)
         (home / "lists.pem").write_bytes(bundle)
@@ -111,7 +123,9 @@ def request(folder: Path, entry: dict[str, Any]) -> Request:
         file=folder / entry["file"],
         at=datetime.fromisoformat(entry["at"]).astimezone(UTC),
         stage=entry["stage"],
-        anchors=paths("anchors"), crls=paths("crls"), ocsp=paths("ocsp"),
+        anchors=paths("anchors"),
+        crls=paths("crls"),
+        ocsp=paths("ocsp"),
         catalogs=folder / entry["catalogs"] if entry["catalogs"] else None,
         options=tuple(entry["options"]),
-    )  # fmt: skip
+    )

@@ -62,14 +62,24 @@ def token_der(
     )
     extra = _ess(ess, ess_certificate or tsa.certificate)
     signer = cms.Signer(
-        identity=tsa, digest=digest, signing_time=at, extra=extra, break_value=break_value,
-        content_type=signed_attribute_type, message_digest=message_digest,
-    )  # fmt: skip
+        identity=tsa,
+        digest=digest,
+        signing_time=at,
+        extra=extra,
+        break_value=break_value,
+        content_type=signed_attribute_type,
+        message_digest=message_digest,
+    )
     embedded = [one.certificate for one in tsa.path[:-1]] if certificates is None else certificates
     return cms.sign(
-        info, signer, content_type=content_type, octets=True, version=3,
-        certificates=[*embedded, *attribute_certificates], indefinite=indefinite,
-    )  # fmt: skip
+        info,
+        signer,
+        content_type=content_type,
+        octets=True,
+        version=3,
+        certificates=[*embedded, *attribute_certificates],
+        indefinite=indefinite,
+    )
 
 
 def token(tsa: Identity, **arguments: object) -> cms.Unsigned:
@@ -115,9 +125,12 @@ def countersignature(
 
     def make(value: bytes) -> bytes:
         signer = cms.Signer(
-            identity=tsa, digest=digest, signing_time=at if signing_time else None,
-            message_digest=message_digest, break_value=break_value,
-        )  # fmt: skip
+            identity=tsa,
+            digest=digest,
+            signing_time=at if signing_time else None,
+            message_digest=message_digest,
+            break_value=break_value,
+        )
         return cms.attribute(COUNTERSIGNATURE, cms.signer_info(value, signer, cms.DATA))
 
     return make

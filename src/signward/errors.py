@@ -6,6 +6,7 @@
     ├── BadInputError            the bytes are at fault; carries a Finding
     │   ├── MalformedError       they break their format
     │   ├── AmbiguousError       two readers could take them for different things
+    │   ├── UncoveredError       some stand where no signature could cover them
     │   └── LimitError           they exceed a named bound
     ├── UnreadableError          the path is at fault: absent, no file, changing
     ├── EvidenceError            a store, CRL, OCSP answer or option file is at fault
@@ -60,6 +61,12 @@ class AmbiguousError(BadInputError):
     """Two readers could take the bytes for different things."""
 
     code = Code.AMBIGUOUS
+
+
+class UncoveredError(BadInputError):
+    """Content stands where no signature of this format could cover it."""
+
+    code = Code.UNCOVERED_CONTENT
 
 
 class LimitError(BadInputError):

@@ -34,6 +34,7 @@ class Code(StrEnum):
     MALFORMED = "malformed"
     LIMIT_EXCEEDED = "limit-exceeded"
     AMBIGUOUS = "ambiguous"
+    SEVERAL_ENTRIES = "several-entries"
     UNREADABLE = "unreadable"
     NOT_A_FILE = "not-a-file"
     CHANGED_WHILE_READ = "changed-while-read"

@@ -38,11 +38,11 @@ class Module:
             return f"{owner}.{node.attr}" if owner else ""
         return ""
 
-    def calls(self) -> Iterator[tuple[int, str]]:
-        """Yield the line and the dotted name of every call."""
+    def calls(self) -> Iterator[tuple[ast.Call, str]]:
+        """Yield every call and the dotted name of what it calls."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call):
-                yield node.lineno, self.resolve(node.func)
+                yield node, self.resolve(node.func)
 
 
 def parse_module(name: str, text: str) -> Module:

@@ -66,7 +66,9 @@ def violations(module: Module, rule: Rule) -> list[str]:
     found = [f"{module.name} imports {name}" for name in sorted(module.imports())
              if _covered(name, rule.imports)]  # fmt: skip
     return found + [
-        f"{module.name}:{line} calls {name}" for line, name in module.calls() if name in rule.calls
+        f"{module.name}:{call.lineno} calls {name}"
+        for call, name in module.calls()
+        if name in rule.calls
     ]
 
 

@@ -95,9 +95,16 @@ def case(
     """Return a case whose anchor is the PKI's root."""
     fields.setdefault("anchors", ((pki or default_pki()).root.pem,))
     return Case(
-        id=id_, row=str(row), what=what, clause=clause, file=file, data=data, expected=answer,
-        cause=cause, **fields,
-    )  # fmt: skip
+        id=id_,
+        row=str(row),
+        what=what,
+        clause=clause,
+        file=file,
+        data=data,
+        expected=answer,
+        cause=cause,
+        **fields,
+    )
 
 
 ACCEPTED, REJECTED = Answer.ACCEPTED, Answer.REJECTED

@@ -46,8 +46,15 @@ def _script(extension: str, text: str = "", *, encoding: str = "utf-8", **argume
 
 def _one(id_: str, extension: str, data: bytes, *answer: Any, **fields: Any) -> Case:
     fields.setdefault("clause", _BLOCK)
-    return case(f"{id_}-{extension}", 28, f"{id_.replace('-', ' ')} ({extension})", data, *answer,
-                file=f"script.{extension}", **fields)  # fmt: skip
+    return case(
+        f"{id_}-{extension}",
+        28,
+        f"{id_.replace('-', ' ')} ({extension})",
+        data,
+        *answer,
+        file=f"script.{extension}",
+        **fields,
+    )
 
 
 def _good_script(extension: str) -> Iterator[Case]:
@@ -71,28 +78,42 @@ def _bad_script(extension: str) -> Iterator[Case]:
     else:
         after, code = "something that runs\r\n", "uncovered-content"
     yield _one("text-after-end-marker", extension, _script(extension, after=after), REJECTED, code)
-    if extension != "wsf":
-        yield _one("blank-lines-after-end-marker", extension, good + b"\r\n\r\n", REJECTED,
-                   "uncovered-content")  # fmt: skip
+    if extension == "wsf":
+        more = good + b"<!-- more -->\r\n"
+        yield _one("text-behind-job", extension, more, REJECTED, "digest-mismatch")
+    else:
+        yield _one(
+            "blank-lines-after-end-marker",
+            extension,
+            good + b"\r\n\r\n",
+            REJECTED,
+            "uncovered-content",
+        )
         yield _one("nul-after-end-marker", extension, good + b"\0", REJECTED, "uncovered-content")
     changed = good.replace(sample[:9].encode(), sample[:9].upper().encode() + b" ", 1)
     yield _one("text-changed", extension, changed, REJECTED, "digest-mismatch")
     yield _one("text-before", extension, b"extra line\r\n" + good, REJECTED, "digest-mismatch")
-    yield _one("text-before-block", extension, _script(extension, before="extra line\r\n"), REJECTED,
-               "digest-mismatch")  # fmt: skip
+    yield _one(
+        "text-before-block",
+        extension,
+        _script(extension, before="extra line\r\n"),
+        REJECTED,
+        "digest-mismatch",
+    )
     two = _script(extension, before=script.block(extension, blob))
     yield _one("two-blocks", extension, two, REJECTED, "ambiguous")
     crlf = good.replace(b"\r\n", b"\n")
     yield _one("line-endings-converted", extension, crlf, REJECTED, "digest-mismatch")
     if not script.FAMILIES[extension].host:
-        yield _one("byte-order-mark-added", extension, b"\xef\xbb\xbf" + good, REJECTED,
-                   "digest-mismatch")  # fmt: skip
+        yield _one(
+            "byte-order-mark-added", extension, b"\xef\xbb\xbf" + good, REJECTED, "digest-mismatch"
+        )
     cut = good[: len(good) * 2 // 3]
     yield _one("end-marker-missing", extension, cut, REJECTED, "malformed")
     family = script.FAMILIES[extension]
     junk = good.replace(family.prefix.encode() + b"MII", family.prefix.encode() + b"M!!", 1)
     yield _one("base64-is-garbage", extension, junk, REJECTED, "malformed")
-    foreign = _script(extension, sample + "\r\n")
+    foreign = _script(extension, "\r\n" + sample)  # wsf keeps its end behind the block
     begin = family.begin.encode()
     swapped = good[: good.index(begin)] + foreign[foreign.index(begin) :]
     yield _one("block-of-another-script", extension, swapped, REJECTED, "digest-mismatch")
@@ -122,26 +143,68 @@ def _catalogs() -> Iterator[Case]:
     good = made(catalog.member(image), catalog.member(text), catalog.member(command))
     for file, data in (("image.exe", image), ("script.ps1", command), ("readme.txt", text)):
         id_ = f"catalog-member-{file.rpartition('.')[2]}"
-        yield case(id_, 26, "an unsigned file that a trusted catalog lists", data, ACCEPTED, file=file,
-                   catalogs=(good,), findings=("by-catalog",), clause=clause)  # fmt: skip
+        yield case(
+            id_,
+            26,
+            "an unsigned file that a trusted catalog lists",
+            data,
+            ACCEPTED,
+            file=file,
+            catalogs=(good,),
+            findings=("by-catalog",),
+            clause=clause,
+        )
     old = made(catalog.member(image, "sha1"), version=1)
-    yield case("catalog-member-sha1", 26, "a member by SHA-1 without proven time", image, UNSIGNED,
-               "unsigned", catalogs=(old,), clause=clause)  # fmt: skip
+    yield case(
+        "catalog-member-sha1",
+        26,
+        "a member by SHA-1 without proven time",
+        image,
+        REJECTED,
+        "weak-digest",
+        catalogs=(old,),
+        clause=clause,
+    )
     absent = made(catalog.member(pe.image(code=b"\xcc")))
+    yield case(
+        "catalog-lists-another-file",
+        26,
+        "a catalog in reach, the file not in it",
+        image,
+        UNSIGNED,
+        "unsigned",
+        catalogs=(absent,),
+        clause=clause,
+    )
     refused = {
-        "catalog-lists-another-file": absent,
-        "catalog-signature-wrong": made(catalog.member(image), signer={"break_value": True}),
-        "catalog-untrusted": catalog.signed(
-            [catalog.member(image)], cms.Signer(identity=(stranger := stranger_pki()).leaf),
-            certificates=stranger.chain),
-    }  # fmt: skip
-    for id_, given in refused.items():
-        anchors = (pki.root.pem,)
-        yield case(id_, 26, id_.replace("-", " "), image, UNSIGNED, "unsigned", catalogs=(given,),
-                   clause=clause, anchors=anchors)  # fmt: skip
+        "catalog-signature-wrong": (
+            "signature-mismatch",
+            made(catalog.member(image), signer={"break_value": True}),
+        ),
+        "catalog-untrusted": (
+            "no-path",
+            catalog.signed(
+                [catalog.member(image)],
+                cms.Signer(identity=(stranger := stranger_pki()).leaf),
+                certificates=stranger.chain,
+            ),
+        ),
+    }
+    for id_, (cause, given) in refused.items():
+        yield case(
+            id_, 26, id_.replace("-", " "), image, REJECTED, cause, catalogs=(given,), clause=clause
+        )
     changed = image.replace(b"\x31\xc0\xc3", b"\x31\xc0\x90")
-    yield case("catalog-member-changed", 26, "a member changed since", changed, UNSIGNED, "unsigned",
-               catalogs=(good,), clause=clause)  # fmt: skip
+    yield case(
+        "catalog-member-changed",
+        26,
+        "a member changed since",
+        changed,
+        UNSIGNED,
+        "unsigned",
+        catalogs=(good,),
+        clause=clause,
+    )
     tampered = good.replace(catalog.member(text).octets, bytes(32), 1)
     whole = {
         "catalog-good": (good, ACCEPTED, ""),
@@ -151,27 +214,88 @@ def _catalogs() -> Iterator[Case]:
         "catalog-cut-short": (good[:-100], REJECTED, "malformed"),
     }
     for id_, (data, answer, cause) in whole.items():
-        yield case(id_, 26, id_.replace("-", " "), data, answer, cause, file="members.cat",
-                   clause="a catalog is one ContentInfo and nothing else")  # fmt: skip
+        yield case(
+            id_,
+            26,
+            id_.replace("-", " "),
+            data,
+            answer,
+            cause,
+            file="members.cat",
+            clause="a catalog is one ContentInfo and nothing else",
+        )
 
 
 def _unsigned() -> Iterator[Case]:
     clause = "distinct states; unsigned never succeeds"
-    yield case("unsigned-image", 56, "an image without signature", pe.image(), UNSIGNED, "unsigned",
-               clause=clause)  # fmt: skip
-    yield case("unsigned-image-with-overlay", 56, "an image with an overlay",
-               pe.image(overlay=b"overlay" * 50), UNSIGNED, "unsigned", clause=clause)  # fmt: skip
+    yield case(
+        "unsigned-image",
+        56,
+        "an image without signature",
+        pe.image(),
+        UNSIGNED,
+        "unsigned",
+        clause=clause,
+    )
+    yield case(
+        "unsigned-image-with-overlay",
+        56,
+        "an image with an overlay",
+        pe.image(overlay=b"overlay" * 50),
+        UNSIGNED,
+        "unsigned",
+        clause=clause,
+    )
     elf = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\0\x3e\0\1\0\0\0" + bytes(100)
-    yield case("kind-not-judged-yet", 56, "an ELF program", elf, CANNOT_TELL, "unsupported-kind",
-               file="program", clause=clause)  # fmt: skip
-    yield case("plain-text", 56, "a file of no signable kind", b"hello\n", UNSIGNED, "unsigned",
-               file="notes.txt", clause=clause)  # fmt: skip
-    yield case("empty-file", 56, "a file without any octet", b"", UNSIGNED, "unsigned",
-               file="empty.txt", clause=clause)  # fmt: skip
+    yield case(
+        "kind-not-judged-yet",
+        56,
+        "an ELF program",
+        elf,
+        CANNOT_TELL,
+        "unsupported-kind",
+        file="program",
+        clause=clause,
+    )
+    yield case(
+        "plain-text",
+        56,
+        "a file of no signable kind",
+        b"hello\n",
+        UNSIGNED,
+        "unsigned",
+        file="notes.txt",
+        clause=clause,
+    )
+    yield case(
+        "empty-file",
+        56,
+        "a file without any octet",
+        b"",
+        REJECTED,
+        "malformed",
+        file="empty.txt",
+        clause=clause,
+    )
     expired = make_pki(leaf={"break_signature": True})
-    yield case("stage-intact-ignores-trust", 56, "intact, whoever holds the key",
-               signed_image(pki=expired), ACCEPTED, pki=expired, stage="intact",
-               clause=clause)  # fmt: skip
+    yield case(
+        "stage-intact-ignores-trust",
+        56,
+        "intact, whoever holds the key",
+        signed_image(pki=expired),
+        ACCEPTED,
+        pki=expired,
+        stage="intact",
+        clause=clause,
+    )
     turned = signed_image().replace(b"\x31\xc0\xc3", b"\x31\xc0\x90", 1)
-    yield case("stage-intact-tampered", 56, "tampered stays rejected at every stage", turned, REJECTED,
-               "digest-mismatch", stage="intact", clause=clause)  # fmt: skip
+    yield case(
+        "stage-intact-tampered",
+        56,
+        "tampered stays rejected at every stage",
+        turned,
+        REJECTED,
+        "digest-mismatch",
+        stage="intact",
+        clause=clause,
+    )

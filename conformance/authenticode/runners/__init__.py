@@ -58,9 +58,12 @@ def command_runner(command: list[str]) -> Runner:
     def ask(request: Request) -> Reply:
         try:
             done = subprocess.run(
-                [*command, *request.words()], capture_output=True, text=True, timeout=TIMEOUT,
+                [*command, *request.words()],
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT,
                 check=False,
-            )  # fmt: skip
+            )
         except subprocess.TimeoutExpired:
             return Reply(answer=Answer.CANNOT_TELL, why=f"no answer in {TIMEOUT} s")
         lines = [*done.stdout.splitlines(), "", ""]
@@ -85,10 +88,15 @@ def main(answer: Runner) -> int:
     given = parser.parse_args()
     reply = answer(
         Request(
-            file=given.file, at=datetime.fromisoformat(given.at).astimezone(UTC),
-            stage=given.stage, anchors=tuple(given.anchor), crls=tuple(given.crl),
-            ocsp=tuple(given.ocsp), catalogs=given.catalog, options=tuple(given.option),
-        )  # fmt: skip
+            file=given.file,
+            at=datetime.fromisoformat(given.at).astimezone(UTC),
+            stage=given.stage,
+            anchors=tuple(given.anchor),
+            crls=tuple(given.crl),
+            ocsp=tuple(given.ocsp),
+            catalogs=given.catalog,
+            options=tuple(given.option),
+        )
     )
     sys.stdout.write(f"{reply.answer}\n{reply.why}\n")
     return 0

@@ -6,6 +6,7 @@ with one digit per part); the pattern is widened while it is imported, nothing e
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import re
 from typing import Any
@@ -32,9 +33,9 @@ def _load() -> Any:
     def widened(pattern: Any, *arguments: Any, **named: Any) -> Any:
         return genuine(_WIDE if pattern == _NARROW else pattern, *arguments, **named)
 
-    re.search = widened  # type: ignore[assignment]
+    re.search = widened
     try:
-        import oscrypto.asymmetric  # noqa: F401
+        importlib.import_module("oscrypto.asymmetric")
     except Exception as error:
         raise ImportError(str(error)) from error
     finally:
@@ -66,8 +67,8 @@ def answer(request: Request) -> Reply:
             status, error = signed.explain_verify(
                 trusted_certificate_store=anchors, verification_context_kwargs=context
             )
-        except Exception as error:  # noqa: BLE001 - whatever a peer raises is its answer
-            return Reply(answer=Answer.CANNOT_TELL, why=f"{type(error).__name__}: {error}"[:100])
+        except Exception as raised:  # noqa: BLE001 - whatever a peer raises is its answer
+            return Reply(answer=Answer.CANNOT_TELL, why=f"{type(raised).__name__}: {raised}"[:100])
     if status.name == "OK":
         return Reply(answer=Answer.ACCEPTED)
     if status.name == "NOT_SIGNED":

@@ -13,9 +13,11 @@ from conformance.authenticode.suite import Request
 
 _EXITS = {0: Answer.ACCEPTED, 1: Answer.REJECTED, 3: Answer.CANNOT_TELL, 4: Answer.UNSIGNED}
 _OUTCOMES = {
-    Answer.ACCEPTED: "accepted", Answer.REJECTED: "rejected", Answer.UNSIGNED: "rejected",
+    Answer.ACCEPTED: "accepted",
+    Answer.REJECTED: "rejected",
+    Answer.UNSIGNED: "rejected",
     Answer.CANNOT_TELL: "indeterminate",
-}  # fmt: skip
+}
 
 
 def version() -> str:
@@ -28,8 +30,10 @@ def arguments(request: Request) -> list[str]:
     words = ["verify", str(request.file), "--at", request.at.strftime("%Y-%m-%dT%H:%M:%SZ")]
     words += ["--stage", request.stage, "--format", "json"]
     for flag, paths in (
-        ("--anchor", request.anchors), ("--crl", request.crls), ("--ocsp", request.ocsp),
-    ):  # fmt: skip
+        ("--anchor", request.anchors),
+        ("--crl", request.crls),
+        ("--ocsp", request.ocsp),
+    ):
         for path in paths:
             words += [flag, str(path)]
     if request.catalogs:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
 from signward.errors import LimitError, MalformedError
 from signward.state import Source
@@ -31,6 +32,17 @@ NATIVE_SUBSYSTEM = 1
 EFI_SUBSYSTEMS = frozenset({10, 11, 12, 13})
 DRIVER_FLAG = 0x2000
 """IMAGE_DLLCHARACTERISTICS_WDM_DRIVER."""
+
+MACHINES = {
+    0x014C: "i386", 0x8664: "amd64", 0xAA64: "arm64", 0x01C0: "arm", 0x01C4: "armnt",
+    0x0200: "ia64", 0x0EBC: "ebc", 0x5032: "riscv32", 0x5064: "riscv64", 0x6264: "loongarch64",
+}  # fmt: skip
+
+SUBSYSTEMS = {
+    1: "native", 2: "windows-gui", 3: "windows-console", 9: "windows-ce", 10: "efi-application",
+    11: "efi-boot-driver", 12: "efi-runtime-driver", 13: "efi-rom", 14: "xbox",
+    16: "windows-boot",
+}  # fmt: skip
 
 _DIRECTORY = {0x10B: 96, 0x20B: 112}
 """Offset of the data directories in the optional header, by magic (PE32, PE32+)."""
@@ -87,6 +99,15 @@ class Layout:
         native = self.subsystem == NATIVE_SUBSYSTEM
         return native or bool(self.dll_characteristics & DRIVER_FLAG)
 
+    def facts(self) -> dict[str, str | int]:
+        """Return machine, kind and subsystem, as the (hashed) headers claim them."""
+        return {
+            "machine": MACHINES.get(self.machine, f"{self.machine:#06x}"),
+            "image": "pe32+" if self.magic == 0x20B else "pe32",
+            "subsystem": SUBSYSTEMS.get(self.subsystem, str(self.subsystem)),
+            "driver": int(self.is_driver),
+        }
+
     @property
     def content_end(self) -> int:
         """Where the image hash ends: at the certificate table, or at the end of the file."""
@@ -135,6 +156,24 @@ class Layout:
         for section in self.sections:
             last = section.end if section.end > section.start else last
         yield last, last
+
+    def cut_like(self, names: AbstractSet[str]) -> Layout:
+        """Return the layout with the page size that gives pages of these names.
+
+        signtool cuts pages of 4 KiB, osslsigncode of the section alignment (8 KiB in .NET
+        assemblies).  Either cut covers headers and sections whole.
+        """
+        size = self.section_alignment
+        if size == PAGE_SIZE or not 512 <= size <= MAX_PAGE_SIZE:
+            return self
+        aligned = replace(self, page_size=size)
+        fits = names == {page_name(start) for start, _ in aligned.pages()}
+        return aligned if fits else self
+
+
+def page_name(start: int) -> str:
+    """Return the slot name of the page that begins at ``start``."""
+    return f"page:{start}"
 
 
 def read_layout(source: Source) -> Layout:

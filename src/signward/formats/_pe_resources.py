@@ -31,19 +31,11 @@ _FACTS = {
     "FileDescription": "description",
 }
 
-_MACHINES = {
-    0x014C: "i386", 0x8664: "amd64", 0xAA64: "arm64", 0x01C0: "arm", 0x01C4: "armnt",
-    0x0200: "ia64", 0x0EBC: "ebc", 0x5032: "riscv32", 0x5064: "riscv64", 0x6264: "loongarch64",
-}  # fmt: skip
-
 
 def image_facts(source: Source, layout: Layout) -> dict[str, str | int]:
     """Return machine, kind, subsystem, checksum, size and version strings, as claimed."""
     return {
-        "machine": _MACHINES.get(layout.machine, f"{layout.machine:#06x}"),
-        "image": "pe32+" if layout.magic == 0x20B else "pe32",
-        "subsystem": layout.subsystem,
-        "driver": int(layout.is_driver),
+        **layout.facts(),
         "checksum": layout.claimed_checksum,
         "size": layout.length,
         **version_facts(source, layout),

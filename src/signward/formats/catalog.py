@@ -65,7 +65,7 @@ class CatalogFormat:
 
     name = "catalog"
     spec = "Certificate trust list used as a catalog, [MS-CAESO] 4.4.5.3.1"
-    extensions = (".cat",)
+    extensions: tuple[str, ...] = (".cat",)
 
     def recognise(self, peek: Peek) -> Match:
         """Recognise a SignedData whose content is a CTL used as a catalog list."""

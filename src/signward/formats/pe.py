@@ -9,9 +9,9 @@ a WIN_CERTIFICATE header, the PKCS#7 it holds, and fewer than eight zeros behind
 
 **Several entries.**  PE allows them and EFI images use them (shim carries one signature
 by each of two Microsoft keys).  Windows reads only the first entry of other images, so
-there the further ones could hide anything; they are accepted only where each is itself
-a signature over the same image, which the default policy wants intact, and a warning
-says so.  A further entry that is no PKCS#7 is uncovered content.
+there a further one says what nobody checks: refused, and a warning where only integrity
+is asked for (``--stage intact``), since each entry must be intact anyway.  A further entry
+that is no PKCS#7 is uncovered content.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from signward.errors import LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Match, ParseOptions, Peek
-from signward.formats._pe_layout import MAX_PAGE_SIZE, PAGE_SIZE, Layout, read_layout
+from signward.formats._pe_layout import Layout, page_name, read_layout
 from signward.formats._spc import open_embedded
 from signward.state import (
     ClaimedSignature,
@@ -82,7 +82,9 @@ class PeFormat:
 
     name = "pe"
     spec = "Windows Authenticode Portable Executable Signature Format, 2008"
-    extensions = (".exe", ".dll", ".sys", ".efi", ".ocx", ".cpl", ".scr", ".mui", ".pyd", ".node")
+    extensions: tuple[str, ...] = (
+        ".exe", ".dll", ".sys", ".efi", ".ocx", ".cpl", ".scr", ".mui", ".pyd", ".node",
+    )  # fmt: skip
 
     def recognise(self, peek: Peek) -> Match:
         """Recognise an MZ header that leads to a PE signature."""
@@ -110,11 +112,13 @@ class PeFormat:
         else:
             findings += _leftover(source, layout)
         return SignedArtifact(
+            profile="uefi" if layout.is_efi else "authenticode",
             format=self.name,
             source=source,
             signatures=tuple(signatures),
             required={s.label: _required(layout, s) for s in signatures},
             regions=tuple(regions),
+            facts=layout.facts(),
             findings=tuple(findings),
             layout=layout,
         )
@@ -192,7 +196,7 @@ class _Page:
     __slots__ = ("hashers", "name", "taken", "zeros")
 
     def __init__(self, layout: Layout, start: int, end: int) -> None:
-        self.name = f"page:{start}"
+        self.name = page_name(start)
         self.taken = _without_exclusions(layout, start, end)
         self.zeros = layout.page_size - (end - start)
         self.hashers: dict[str, _Hash] = {}
@@ -246,7 +250,7 @@ def _pages_wanted(layout: Layout, wanted: Wanted) -> list[_Page]:
             names.setdefault(name, []).append(algorithm)
     if not names:
         return []
-    pages = {f"page:{start}": (start, end) for start, end in layout.pages()}
+    pages = {page_name(start): (start, end) for start, end in layout.pages()}
     found = []
     for name in names.keys() & pages.keys():
         page = _Page(layout, *pages[name])
@@ -390,20 +394,11 @@ def _open_entry(entry: _Entry, number: int) -> tuple[ClaimedSignature, ...]:
 
 
 def _with_page_size(layout: Layout, signatures: Sequence[ClaimedSignature]) -> Layout:
-    """Return the layout with the page size that the first table of page hashes was cut by.
-
-    signtool cuts pages of 4 KiB, osslsigncode of the section alignment (8 KiB in .NET
-    assemblies).  Either cut covers headers and sections whole.
-    """
-    alignment = layout.section_alignment
-    if alignment == PAGE_SIZE or not 512 <= alignment <= MAX_PAGE_SIZE:
-        return layout
+    """Return the layout with the page size that the first table of page hashes was cut by."""
     for signature in signatures:
         names = {slot.name for slot in signature.slots if slot.name.startswith("page:")}
         if names:
-            aligned = replace(layout, page_size=alignment)
-            fits = names == {f"page:{start}" for start, _ in aligned.pages()}
-            return aligned if fits else layout
+            return layout.cut_like(names)
     return layout
 
 
@@ -411,14 +406,14 @@ def _required(layout: Layout, signature: ClaimedSignature) -> frozenset[str]:
     """Return the slots a signature must carry: all pages, if it speaks of any."""
     if not any(slot.name.startswith("page:") for slot in signature.slots):
         return frozenset((IMAGE,))
-    return frozenset((IMAGE, *(f"page:{start}" for start, _ in layout.pages())))
+    return frozenset((IMAGE, *(page_name(start) for start, _ in layout.pages())))
 
 
 def _entry_findings(layout: Layout, count: int) -> Iterator[Finding]:
     if count > 1 and not layout.is_efi:
         yield Finding(
-            code=Code.AMBIGUOUS,
-            effect=Effect.WARN,
+            code=Code.SEVERAL_ENTRIES,
+            effect=Effect.REJECT,
             subject="certificate table",
             found=f"{count} entries",
             required="one: Windows reads only the first",

@@ -11,7 +11,7 @@ language; the line break before the begin line belongs to the block.
 **What is hashed.**  The text in front of the block as UTF-16LE.  PowerShell's families
 hash a byte order mark as U+FEFF.  WSH's (js, vbs, wsf) leave the mark out, hash what
 follows the block too (wsf only: the block stands inside the last ``<job>``), and add the
-block's position in UTF-16 units as 32 bits, little-endian.  osslsigncode signs js by
+length of that text in UTF-16 units as 32 bits, little-endian.  osslsigncode signs js by
 PowerShell's rule and says so in SpcSipInfo: the rule a signature names is the one used.
 
 **Text without a byte order mark.**  A signer read it as UTF-8 or in the machine's ANSI code
@@ -31,7 +31,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from signward.envelopes.cms import SlotReader, open_signatures
-from signward.errors import AmbiguousError, LimitError, MalformedError
+from signward.errors import (
+    AmbiguousError,
+    BadInputError,
+    LimitError,
+    MalformedError,
+    UncoveredError,
+)
 from signward.findings import Code, Effect, Finding
 from signward.formats import Match, ParseOptions, Peek
 from signward.formats._spc import read_slots
@@ -54,8 +60,8 @@ MAX_BLOCK_LINES = 1 << 18
 TEXT = "text"
 """The slot of PowerShell's rule: the text in front of the block."""
 
-POSITIONED_TEXT = "text:positioned"
-"""The slot of WSH's rule: the text without block and byte order mark, and the block's position."""
+MEASURED_TEXT = "text:measured"
+"""The slot of WSH's rule: the text without block and byte order mark, and its length."""
 
 WHOLE_FILE = "file"
 """The slot of all bytes, as catalogs hold it."""
@@ -69,6 +75,8 @@ _WSH_SIPS = frozenset(
     )
 )
 """SpcSipInfo's identifiers of WSH's three subject interface packages (js, vbs, wsf)."""
+
+_JOB_END = "</job>"
 
 _CLAUSE = "PowerShell and WSH script signatures"
 
@@ -134,6 +142,9 @@ STYLES = {
 }
 """Families by extension."""
 
+_LINE_ENDS = ("", "\r\n", "\n", "\r")
+"""What may stand behind the end marker."""
+
 _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _SHEBANG = re.compile(rb"#![^\n]*\b(?:pwsh|powershell)\b")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}\Z")
@@ -161,11 +172,15 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Block:
-    """A signature block in a text: from the line break before its begin line to ``end``."""
+    """A signature block in a text: from the line break before its begin line to ``end``.
+
+    ``line_end`` breaks its lines: CR LF as signers write it, or LF where a tool converted it.
+    """
 
     start: int
     end: int
     lines: tuple[str, ...]
+    line_end: str
 
 
 class ScriptFormat:
@@ -173,7 +188,7 @@ class ScriptFormat:
 
     name = "script"
     spec = "PowerShell and Windows Script Host signature blocks (no published specification)"
-    extensions = tuple(STYLES)
+    extensions: tuple[str, ...] = tuple(STYLES)
 
     def recognise(self, peek: Peek) -> Match:
         """Recognise by extension, or by a shebang that names PowerShell."""
@@ -194,14 +209,23 @@ class ScriptFormat:
         block = _find_block(readings[0], style)
         if block is None:
             return SignedArtifact(format=self.name, source=source, signatures=(), layout=style)
-        signatures = _open_block(block, style)
+        behind = "" if style.inside else readings[0].text[block.end :]
+        try:
+            signatures = _open_block(block, style)
+        except BadInputError:
+            if behind in _LINE_ENDS:
+                raise
+            raise UncoveredError(
+                "script", "text behind the end marker of a block that holds no signature",
+                "at most one line ending", _CLAUSE, offset=readings[0].offset(block.end),
+            ) from None  # fmt: skip
         return SignedArtifact(
             format=self.name,
             source=source,
             signatures=signatures,
             required={s.label: frozenset((s.slots[0].name,)) for s in signatures},
             regions=tuple(_regions(readings[0], block, style, len(data))),
-            findings=tuple(_encoding_findings(readings, style)),
+            findings=(*_encoding_findings(readings, style), *_line_findings(readings[0], block)),
             layout=style,
         )
 
@@ -218,7 +242,7 @@ class ScriptFormat:
         for name, algorithm in wanted:
             if name == WHOLE_FILE:
                 digests = [hashlib.new(algorithm, data, usedforsecurity=False).digest()]
-            elif name in (TEXT, POSITIONED_TEXT):
+            elif name in (TEXT, MEASURED_TEXT):
                 digests = _digests(data, artifact.layout, name, algorithm)
             else:
                 continue
@@ -286,18 +310,19 @@ def _find_block(reading: _Reading, style: Style) -> _Block | None:
     start = begins[0]
     if not ends or ends[0] < start:
         raise _malformed(reading, start, "a begin marker without an end marker", "both")
-    if text[start - 2 : start] != "\r\n" or start < 2:
-        raise _malformed(reading, start, "a block not behind CR LF", "CR LF before the begin line")
+    line_end = "\r\n" if text.endswith("\r\n", 0, start) else "\n"
+    if not text.endswith(line_end, 0, start):
+        raise _malformed(reading, start, "a block without a line break in front", "CR LF")
     end = ends[0] + len(style.end)
-    lines = text[start : ends[0]].split("\r\n")
+    lines = text[start : ends[0]].split(line_end)
     if len(lines) > MAX_BLOCK_LINES:
         raise LimitError("script", f"{len(lines)} lines", f"at most {MAX_BLOCK_LINES} in a block")
     if lines[0] != style.begin or lines[-1]:
         raise _malformed(reading, start, "a begin or end marker that is not alone on its line",
                          "markers alone, lines broken by CR LF")  # fmt: skip
-    if style.inside and text[end : end + 2] == "\r\n":
-        end += 2
-    return _Block(start=start - 2, end=end, lines=tuple(lines[1:-1]))
+    if style.inside:
+        end += len(line_end) if text.startswith(line_end, end) else 0
+    return _Block(start=start - len(line_end), end=end, lines=tuple(lines[1:-1]), line_end=line_end)
 
 
 def _marker_lines(text: str, marker: str) -> list[int]:
@@ -326,6 +351,10 @@ def _open_block(block: _Block, style: Style) -> tuple[ClaimedSignature, ...]:
         blob = binascii.a2b_base64("".join(encoded), strict_mode=True)
     except binascii.Error as error:
         raise MalformedError("signature block", str(error), "base64", "RFC 4648 4") from None
+    if binascii.b2a_base64(blob, newline=False).decode() != "".join(encoded):
+        raise MalformedError(
+            "signature block", "bits behind the last octet", "zeros", "RFC 4648 3.5"
+        )
     signatures = open_signatures(blob, _slot_reader(style), label="1", uniform_digest=True)
     if not signatures:
         raise MalformedError("signature block", "a PKCS#7 without signers", "one", "RFC 5652 5.1")
@@ -339,33 +368,45 @@ def _slot_reader(style: Style) -> SlotReader:
     """
 
     def read(content_type: str, content: bytes) -> tuple[Slot, ...]:
-        positioned = style.inside or (
+        measured = style.inside or (
             not style.mark_is_text and any(sip in content for sip in _WSH_SIPS)
         )
-        return read_slots(POSITIONED_TEXT if positioned else TEXT)(content_type, content)
+        return read_slots(MEASURED_TEXT if measured else TEXT)(content_type, content)
 
     return read
 
 
 def _digests(data: bytes, style: Style, name: str, algorithm: str) -> list[bytes]:
-    """Return the digest under each reading of the bytes."""
+    """Return the digest under each reading of the bytes, and each rule for the position."""
     digests = []
     for reading in _readings(data, style):
         block = _find_block(reading, style) if _mentions_block(data, style) else None
         text, position = reading.text, len(reading.text)
         if block is not None:
             position = block.start
-            behind = text[block.end :] if style.inside else ""
-            text = text[:position] + behind
-        hasher = hashlib.new(algorithm, usedforsecurity=False)
-        if reading.mark and name == TEXT:
-            hasher.update(b"\xff\xfe")
-        hasher.update(text.encode("utf-16-le", "surrogatepass"))
-        if name == POSITIONED_TEXT:
-            units = len(text[:position].encode("utf-16-le", "surrogatepass")) // 2
-            hasher.update(units.to_bytes(4, "little"))
-        digests.append(hasher.digest())
+            text = text[:position] + (text[block.end :] if style.inside else "")
+        encoded = text.encode("utf-16-le", "surrogatepass")
+        mark = b"\xff\xfe" if reading.mark and name == TEXT else b""
+        tails = _measures(text, position) if name == MEASURED_TEXT else [b""]
+        digests += [
+            hashlib.new(algorithm, mark + encoded + tail, usedforsecurity=False).digest()
+            for tail in tails
+        ]
     return digests
+
+
+def _measures(text: str, position: int) -> list[bytes]:
+    """Return the 32-bit counts of UTF-16 units a WSH signer may have added to the digest.
+
+    The block's position, or the text's length: the same but for wsf.  A length does not
+    bind the block's place, so it counts only for a block in front of the last ``</job>``.
+    """
+    last = text.rfind(_JOB_END)
+    elsewhere = position < len(text) and (last < position or text[position:last].strip())
+    ends = (position,) if elsewhere else (len(text), position)
+    counts = [len(text[:end].encode("utf-16-le", "surrogatepass")) // 2
+              for end in dict.fromkeys(ends)]  # fmt: skip
+    return [count.to_bytes(4, "little") for count in counts]
 
 
 def _regions(reading: _Reading, block: _Block, style: Style, length: int) -> Iterator[Region]:
@@ -375,7 +416,7 @@ def _regions(reading: _Reading, block: _Block, style: Style, length: int) -> Ite
         yield Region(start=0, end=len(reading.mark), what="byte order mark", exempt=_CLAUSE)
     behind = reading.text[block.end :]
     if not style.inside and behind:
-        exempt = _CLAUSE if behind in ("\r\n", "\n", "\r") else ""
+        exempt = _CLAUSE if behind in _LINE_ENDS else ""
         yield Region(start=end, end=length, what="text behind the end marker", exempt=exempt)
 
 
@@ -390,6 +431,25 @@ def _encoding_findings(readings: list[_Reading], style: Style) -> Iterator[Findi
             required="UTF-8, or a byte order mark",
             clause=_CLAUSE,
             hint="Windows PowerShell reads it in the machine's code page, PowerShell 7 as UTF-8",
+        )
+
+
+def _line_findings(reading: _Reading, block: _Block) -> Iterator[Finding]:
+    """Report a block whose lines do not end as signers write them: Windows would not see it.
+
+    The text in front was converted with it, so that its digest does not fit either; a text
+    without line breaks keeps its digest and must not slip through.
+    """
+    if block.line_end != "\r\n":
+        yield Finding(
+            code=Code.DIGEST_MISMATCH,
+            effect=Effect.REJECT,
+            subject="signature block",
+            found="lines that end in LF",
+            required="CR LF, as every signer writes them",
+            clause=_CLAUSE,
+            hint="line endings were converted after signing (by git or an editor, say)",
+            offset=reading.offset(block.start),
         )
 
 

@@ -9,6 +9,7 @@ are left out unless they are the root asked for.  Names are ``str`` with
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,9 @@ PSEUDO_FILE_SYSTEMS = frozenset(
     | {"configfs", "devpts", "mqueue", "efivarfs", "fusectl", "binfmt_misc", "autofs", "nsfs"}
 )
 """File systems whose files are the kernel's answers, not somebody's code (proc(5))."""
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+"""How mountinfo writes white space and backslashes."""
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
 
@@ -197,7 +201,7 @@ def _pseudo_points(lines: Iterable[str]) -> Iterator[str]:
         before, separator, after = line.partition(" - ")
         fields = before.split()
         if separator and len(fields) > 4 and after.split()[:1][0] in PSEUDO_FILE_SYSTEMS:
-            yield fields[4].encode("latin-1", "surrogateescape").decode("unicode_escape")
+            yield _OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4])
 
 
 @dataclass(frozen=True, slots=True)

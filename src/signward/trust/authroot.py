@@ -31,16 +31,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from signward import integrity
-from signward.envelopes import cms
 from signward.errors import BadInputError, EvidenceError, MalformedError
-from signward.state import IntactSignature, SignedArtifact, Slot
+from signward.formats._ctl import CTL_CONTENT, read_trust_list
+from signward.state import IntactSignature
 from signward.trust.anchors import TrustAnchor, TrustStore, store_from_certificates
 from signward.trust.names import name_text
 from signward.trust.path import STRICT, Usage, find_path
 from signward.trust.pem import decoded
 from signward.trust.x509 import Certificate, load_certificate, normalized_name
 from signward.wire import der
-from signward.wire.source import BytesSource
 
 STORE = "authenticode"
 
@@ -52,9 +51,6 @@ MICROSOFT_ROOT_2010 = bytes.fromhex(
 As given in Microsoft's PKI repository (microsoft.com/pkiops/docs/repository.htm) and
 pinned alike by other verifiers.
 """
-
-CTL_CONTENT = "1.3.6.1.4.1.311.10.1"
-"""szOID_CTL."""
 
 ROOT_LIST_SIGNER = "1.3.6.1.4.1.311.10.3.9"
 """szOID_ROOT_LIST_SIGNER: the signer's EKU and the list's subjectUsage."""
@@ -122,21 +118,13 @@ def _load(stl: bytes, pem: bytes, root: bytes) -> TrustStore:
 
 
 def _intact(stl: bytes) -> IntactSignature:
-    claimed = cms.open_signatures(stl, _no_slots)
-    if len(claimed) != 1:
-        raise EvidenceError(f"root list: {len(claimed)} signatures, required 1")
-    artifact = SignedArtifact(
-        format="ctl", source=BytesSource("root list", stl), signatures=claimed
-    )
-    checked = integrity.check_signature(artifact, claimed[0], {})
+    artifact = read_trust_list(stl)
+    if len(artifact.signatures) != 1:
+        raise EvidenceError(f"root list: {len(artifact.signatures)} signatures, required 1")
+    checked = integrity.check_signature(artifact, artifact.signatures[0], {})
     if not isinstance(checked, IntactSignature):
         raise EvidenceError(f"root list: not intact: {checked.findings[-1]}")
     return checked
-
-
-def _no_slots(content_type: str, content: bytes) -> tuple[Slot, ...]:  # noqa: ARG001
-    """Return nothing: a trust list speaks of certificates, not of parts of an artifact."""
-    return ()
 
 
 def _check_signer(intact: IntactSignature, store: _RootList, root: bytes) -> None:
@@ -259,7 +247,11 @@ def _certificates(pem: bytes) -> dict[bytes, tuple[bytes, bytes]]:
 
 
 def _decoded(base64: bytes) -> bytes:
-    return decoded("root list", base64)
+    """Return what a block stands for; a damaged one holds no certificate."""
+    try:
+        return decoded("root list", base64)
+    except EvidenceError:
+        return b""
 
 
 def _index(

@@ -81,8 +81,9 @@ class CrlEntry:
 class Crl:
     """One CRL; equal when its DER is.  Not slotted: the index is built when asked for.
 
-    ``issuer`` is the raw Name, ``delta_base`` the BaseCRLNumber of a delta CRL,
-    ``unusable`` why the CRL must not be used whatever it says (empty: it may be).
+    ``issuer`` is the raw Name, ``delta_base`` the BaseCRLNumber of a delta CRL.
+    ``unusable`` is why the CRL must not be used whatever it says, ``improper`` which
+    rule for its issuer it breaks, so that silence proves nothing (empty: none).
     """
 
     sha256: bytes
@@ -102,6 +103,7 @@ class Crl:
     expired_since: datetime | None
     freshest_urls: tuple[str, ...]
     unusable: str
+    improper: str
     entries: tuple[int, int]
 
     def __eq__(self, other: object) -> bool:
@@ -164,6 +166,9 @@ def load_crl(data: bytes) -> Crl:
     unusable = frame.unusable
     if frame.algorithm.raw != algorithm.raw:
         unusable = "two different signature algorithms (RFC 5280 5.1.1.2)"
+    bits = value.expect(der.BIT_STRING, "CRL signature").content
+    if bits[:1] != b"\0":
+        unusable = "a signature value that is not whole octets"
     return Crl(
         sha256=hashlib.sha256(data).digest(),
         data=data,
@@ -172,9 +177,10 @@ def load_crl(data: bytes) -> Crl:
         next_update=frame.next_update,
         tbs=tbs.raw,
         algorithm=signature_algorithm(algorithm, what="CRL"),
-        value=value.bits("CRL signature"),
+        value=bits[1:],
         entries=frame.entries,
         unusable=unusable,
+        improper=frame.improper,
         **frame.extension_fields(),
     )
 
@@ -196,7 +202,7 @@ class _Frame:
 
     def __init__(self, tbs: der.Node) -> None:
         fields = tbs.fields("CRL", 3)
-        self.unusable = ""
+        self.unusable = self.improper = ""
         version = fields.pop(0).integer("CRL version") if fields[0].tag == der.INTEGER else 0
         if version not in (0, 1) or len(fields) < 3:
             raise MalformedError("CRL", f"version {version + 1}", "1 or 2", "RFC 5280 5.1.2.1")
@@ -215,6 +221,8 @@ class _Frame:
             self._read_extensions(rest.pop(0))
         if rest:
             raise MalformedError("CRL", f"field {rest[0].tag:#04x}", "none", "RFC 5280 5.1.2")
+        if version == 1 and CRL_NUMBER not in self.extensions:
+            self.improper = "no CRL number (RFC 5280 5.2.3)"
         if self.extensions and version != 1:
             self.unusable = "version 1 with extensions (RFC 5280 5.1.2.1)"
 
@@ -222,7 +230,10 @@ class _Frame:
         inner = field.children()
         if len(inner) != 1:
             raise MalformedError("CRL", "odd extensions", "one SEQUENCE", "RFC 5280 5.1.2.7")
-        self.extensions, unknown = read_extensions(inner[0], _KNOWN)
+        self.extensions, critical = read_extensions(inner[0])
+        unknown = next(iter(critical - _KNOWN), "")
+        if CRL_NUMBER in critical:
+            self.improper = "a critical CRL number (RFC 5280 5.2.3)"
         if unknown:
             self.unusable = f"unknown critical extension {unknown} (RFC 5280 5.2)"
 
@@ -244,24 +255,22 @@ class _Frame:
         }
 
 
-def read_extensions(node: der.Node, known: frozenset[str]) -> tuple[dict[str, bytes], str]:
-    """Return extension values by OID, and the first critical one not in ``known``."""
+def read_extensions(node: der.Node) -> tuple[dict[str, bytes], frozenset[str]]:
+    """Return extension values by OID, and which of them are critical."""
     values: dict[str, bytes] = {}
-    unknown = ""
-    nodes = node.fields("CRL extensions")
+    critical = set()
+    nodes = node.fields("extensions")
     if len(nodes) > MAX_EXTENSIONS:
-        raise LimitError("CRL", f"{len(nodes)} extensions", f"at most {MAX_EXTENSIONS}")
+        raise LimitError("extensions", f"{len(nodes)} of them", f"at most {MAX_EXTENSIONS}")
     for extension in nodes:
-        parts = extension.fields("CRL extension", 2)
-        oid = parts[0].oid("CRL extension")
+        parts = extension.fields("extension", 2)
+        oid = parts[0].oid("extension")
         if oid in values or len(parts) > 3:
-            raise MalformedError(
-                "CRL", f"extension {oid} twice or odd", "each once", "RFC 5280 4.2"
-            )
-        if len(parts) == 3 and parts[1].boolean("critical") and oid not in known:
-            unknown = unknown or oid
-        values[oid] = parts[-1].octets("CRL extension")
-    return values, unknown
+            raise MalformedError("extension", f"{oid} twice or odd", "each once", "RFC 5280 4.2")
+        if len(parts) == 3 and parts[1].boolean("critical"):
+            critical.add(oid)
+        values[oid] = parts[-1].octets("extension")
+    return values, frozenset(critical)
 
 
 def _number(value: bytes | None) -> int | None:
@@ -316,7 +325,8 @@ class _Indexer:
         if extensions >= stop:
             return issuer
         node = der.parse(data[extensions:stop], "CRL entry")
-        values, unknown = read_extensions(node, _KNOWN_IN_ENTRY)
+        values, critical = read_extensions(node)
+        unknown = min(critical - _KNOWN_IN_ENTRY, default="")
         if unknown:
             raise MalformedError(
                 "CRL entry", f"unknown critical extension {unknown}", "none", "RFC 5280 5.3",
@@ -377,7 +387,7 @@ def _serial_key(serial: int) -> bytes:
 def _read_entry(data: bytes, position: int) -> CrlEntry:
     _, stop, _ = _entry_frame(data, position, len(data))
     fields = der.parse(data[position:stop], "CRL entry").fields("CRL entry", 2)
-    values = read_extensions(fields[2], _KNOWN_IN_ENTRY)[0] if len(fields) > 2 else {}
+    values = read_extensions(fields[2])[0] if len(fields) > 2 else {}
     invalid = values.get(INVALIDITY_DATE)
     return CrlEntry(
         revoked_at=fields[1].time("revocationDate"),
@@ -388,5 +398,5 @@ def _read_entry(data: bytes, position: int) -> CrlEntry:
 
 def read_reason(value: bytes) -> str:
     """Read a CRLReason ENUMERATED; a number nobody defined keeps its number."""
-    code = der.parse(value, "reasonCode").expect(der.ENUMERATED, "reasonCode").integer()
+    code = der.parse(value, "reasonCode").integer("reasonCode", der.ENUMERATED)
     return REASON_NAMES.get(code, f"reason {code}")

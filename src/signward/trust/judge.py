@@ -220,7 +220,7 @@ def _judge_timestamp(
     algorithms = _algorithms(grounds.policy, timestamp.time)
     usage = STRICT_TIME_STAMPING if grounds.policy.strict_tsa else TIME_STAMPING
     result = _path(timestamp.signature.certificate, grounds, timestamp.time, usage, algorithms)
-    findings = [*result.findings, *_weak_token(what, timestamp, algorithms)]
+    findings = [*map(_of_timestamp, result.findings), *_weak_token(what, timestamp, algorithms)]
     basis = _basis(result)
     if result.anchor:
         statuses = _statuses(result, grounds, timestamp.time)
@@ -307,13 +307,17 @@ def _no_proven_time(intact: IntactSignature) -> Finding:
 
 def _as_warning(finding: Finding) -> Finding:
     """Return why a token proves nothing, as a warning to the signature it belongs to."""
-    code = {
-        Code.WRONG_USAGE: Code.TIMESTAMP_USAGE,
-        Code.TIMESTAMP_REVOKED: Code.TIMESTAMP_REVOKED,
-        Code.TIMESTAMP_IN_FUTURE: Code.TIMESTAMP_IN_FUTURE,
-    }.get(finding.code, Code.TIMESTAMP_UNTRUSTED)
     grave = finding.effect in (Effect.REJECT, Effect.UNKNOWN)
-    return finding.with_effect(Effect.WARN, code) if grave else finding
+    if not grave or finding.code in (Code.TIMESTAMP_REVOKED, Code.TIMESTAMP_IN_FUTURE):
+        return finding.with_effect(Effect.WARN) if grave else finding
+    usage = finding.code is Code.TIMESTAMP_USAGE
+    return finding.with_effect(Effect.WARN, None if usage else Code.TIMESTAMP_UNTRUSTED)
+
+
+def _of_timestamp(finding: Finding) -> Finding:
+    """Return a TSA certificate's usage finding under the code that names timestamps."""
+    usage = finding.code is Code.WRONG_USAGE
+    return finding.with_effect(finding.effect, Code.TIMESTAMP_USAGE) if usage else finding
 
 
 # --- the signer's validity and revocation ----------------------------------------

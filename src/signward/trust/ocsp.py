@@ -141,7 +141,7 @@ def load_response(data: bytes) -> OcspResponse:
 
 
 def _basic(fields: list[der.Node]) -> bytes:
-    code = fields[0].integer("responseStatus")
+    code = fields[0].integer("responseStatus", der.ENUMERATED)
     if code != 0 or len(fields) < 2:
         name = _RESPONSE_STATUS.get(code, str(code))
         raise MalformedError("OCSP response", f"status {name}", "an answer", "RFC 6960 4.2.1")
@@ -206,7 +206,8 @@ def _tagged_extensions(
             inner = field.children()
             if len(inner) != 1:
                 raise MalformedError("OCSP response", "odd extensions", "one SEQUENCE")
-            values, unknown = read_extensions(inner[0], known)
+            values, critical = read_extensions(inner[0])
+            unknown = min(critical - known, default="")
             return values, f"unknown critical extension {unknown}" if unknown else ""
     return {}, ""
 

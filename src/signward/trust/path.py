@@ -234,7 +234,6 @@ def _judge_chain(
 ) -> PathResult:
     path = chain.path
     findings = [
-        *_check_problems(path),
         *_check_critical(path, rules),
         *_check_authorities(path, rules),
         *_check_leaf_usage(path, usage),
@@ -242,6 +241,7 @@ def _judge_chain(
         *check_names(path),
         *check_policies(path, rules),
         *_check_algorithms(path, algorithms),
+        *_check_problems(path),  # last: a named rule says more than "malformed"
     ]
     return PathResult(path=path, anchor=chain.anchor, findings=tuple(findings))
 

@@ -95,11 +95,7 @@ def _read_mappings(certificate: Certificate) -> tuple[tuple[str, str], ...]:
 def _read_constraints(certificate: Certificate) -> tuple[int | None, int | None]:
     if POLICY_CONSTRAINTS not in certificate.extensions:
         return None, None
-    critical, value = certificate.extensions[POLICY_CONSTRAINTS]
-    if not critical:
-        raise MalformedError(
-            "policyConstraints", "an extension not critical", "critical", "RFC 5280 4.2.1.11"
-        )
+    value = certificate.extensions[POLICY_CONSTRAINTS][1]
     found: dict[int, int] = {}
     for node in der.parse(value, "policyConstraints").fields("policyConstraints", 1):
         if node.tag not in (0x80, 0x81) or node.tag in found:

@@ -44,14 +44,24 @@ FRESHEST_CRL = "2.5.29.46"
 MAX_SIGNER_DEPTH = 4
 """How far the status of a CRL signer may hang on other CRL signers; real ones: one."""
 
+MAX_SIGNER_CHECKS = 64
+"""Signers' certificates looked at for one answer; a signature may carry many CRLs."""
+
 MAX_CRL_SIGNERS = 16
 """Certificates tried for one CRL whose issuer's key does not fit."""
+
+MAX_TOLD = 4
+"""Pieces of evidence that an unknown status explains one by one."""
 
 CRL_SIGNING = Usage(name="CRL signing", key_usage=frozenset({"cRLSign"}))
 
 
 class _Question(NamedTuple):
-    """What is asked, and what may be used to answer."""
+    """What is asked, and what may be used to answer.
+
+    ``asked`` are the certificates whose status hangs on this one, ``checks`` every
+    signer looked at so far, shared by all questions that grew from one.
+    """
 
     certificate: Certificate
     issuer: Certificate
@@ -60,6 +70,7 @@ class _Question(NamedTuple):
     pool: tuple[Certificate, ...]
     anchor: Certificate | None
     asked: tuple[Certificate, ...]
+    checks: list[Certificate]
 
 
 class _Answer(NamedTuple):
@@ -94,7 +105,7 @@ def revocation_status(
     which date it rejects is the caller's profile.
     """
     proven = signed_at if signed_at is not None and signed_at != at else None
-    question = _Question(certificate, issuer, at, proven, tuple(pool), anchor, (certificate,))
+    question = _Question(certificate, issuer, at, proven, tuple(pool), anchor, (certificate,), [])
     return _status(question, evidence)
 
 
@@ -147,7 +158,9 @@ def _settle(question: _Question, answers: list[_Answer], missing: list[str]) -> 
     if covered:
         left = ", ".join(sorted(ALL_REASONS - covered))
         missing.append(f"no CRL covers the reasons {left}")
-    why = "; ".join(dict.fromkeys(missing)) or "no CRL and no OCSP answer at hand"
+    told = list(dict.fromkeys(missing)) or ["no CRL and no OCSP answer at hand"]
+    more = [f"and {len(told) - MAX_TOLD} more"] if len(told) > MAX_TOLD else []
+    why = "; ".join(told[:MAX_TOLD] + more)
     return RevocationStatus(status=Status.UNKNOWN, why=why)
 
 
@@ -212,6 +225,8 @@ def _ocsp_answer(
         doubt = _signer_doubt(question, evidence, signer.certificate, question.issuer, instant)
         if doubt.startswith(_REVOKED):
             return f"{what}: {doubt}"
+        if not signer.certificate.crl_urls and not signer.certificate.ocsp_urls:
+            doubt = ""  # its CA named no way to check it (RFC 6960 4.2.2.2.1)
     if single.status is Status.UNKNOWN:
         return f"{what} does not know the certificate"
     stale = doubt or _staleness(question, what, single.this_update, single.next_update)
@@ -242,13 +257,15 @@ def _crl_answers(question: _Question, evidence: Evidence, missing: list[str]) ->
     issuers = {normalized_name(certificate.issuer)}
     issuers.update(name for point in points for name in point.crl_issuers)
     for name in sorted(issuers):
-        for crl in evidence.crls_of(name):
-            if crl.delta_base is not None:
-                continue
+        at_hand = evidence.crls_of(name)
+        bases = [crl for crl in at_hand if crl.delta_base is None]
+        if at_hand and not bases:
+            missing.append(f"{at_hand[0].label} without its base (RFC 5280 5.2.4)")
+        for crl in bases:
             answer = _crl_answer(question, evidence, crl, points)
             if isinstance(answer, str):
                 missing.append(answer)
-            elif answer is not None:
+            else:
                 yield answer
 
 
@@ -265,13 +282,13 @@ def _points(certificate: Certificate, extension: str) -> tuple[DistributionPoint
 
 def _crl_answer(
     question: _Question, evidence: Evidence, crl: Crl, points: Sequence[DistributionPoint]
-) -> _Answer | str | None:
-    """Return what one complete CRL says, why it says nothing, or None when out of scope."""
+) -> _Answer | str:
+    """Return what one complete CRL says, or why it says nothing."""
     if crl.unusable:
         return f"{crl.label}: {crl.unusable}"
     reasons = _reasons_in_scope(crl, points, question.certificate)
     if not reasons:
-        return None
+        return f"{crl.label} covers other certificates (RFC 5280 6.3.3 b)"
     signer, doubt = _crl_signer(question, evidence, crl)
     if signer is None:
         return f"{crl.label}: {doubt}"
@@ -302,8 +319,13 @@ def _read_crl(
         entry = None
     stale = doubt or _staleness(question, newest.label, newest.this_update, newest.next_update)
     if entry is None:
-        stale = stale or _beyond_end(certificate, newest, crl)
+        stale = stale or _impropriety(newest, crl) or _beyond_end(certificate, newest, crl)
     return _Answer(newest.this_update, newest.label, entry, stale, reasons)
+
+
+def _impropriety(newest: Crl, base: Crl) -> str:
+    improper = newest.improper or base.improper
+    return f"{newest.label} has {improper}, so its silence proves nothing" if improper else ""
 
 
 def _beyond_end(certificate: Certificate, newest: Crl, base: Crl) -> str:
@@ -411,10 +433,11 @@ _DOUBT = "the status of its signer"
 
 
 def _signer_candidates(question: _Question, evidence: Evidence, crl: Crl) -> Iterator[Certificate]:
+    """Yield the certificates whose key signed ``crl``; nobody's word on itself is taken."""
     tried = 0
     anchor = (question.anchor,) if question.anchor else ()
     for candidate in dict.fromkeys((*evidence.certificates, *question.pool, *anchor)):
-        if not same_name(candidate.subject, crl.issuer) or candidate == question.certificate:
+        if not same_name(candidate.subject, crl.issuer) or candidate == question.asked[0]:
             continue
         tried += 1
         if tried > MAX_CRL_SIGNERS:
@@ -447,9 +470,18 @@ def _signer_doubt(
     issuer: Certificate,
     instant: datetime,
 ) -> str:
-    """Return why a signer's own certificate is not known to be good; empty if it is."""
-    if certificate in question.asked or len(question.asked) > MAX_SIGNER_DEPTH:
-        return f"{_DOUBT} hangs on itself"
+    """Return why a signer's own certificate is not known to be good; empty if it is.
+
+    A CRL may speak of its own signer (PKITS 4.14.30): that it does not list it is then
+    all there is to know.
+    """
+    if certificate in question.asked:
+        return ""
+    if len(question.asked) > MAX_SIGNER_DEPTH:
+        return f"{_DOUBT} hangs on more than {MAX_SIGNER_DEPTH} others"
+    if len(question.checks) >= MAX_SIGNER_CHECKS:
+        return f"{_DOUBT} is one of more than {MAX_SIGNER_CHECKS} to look at"
+    question.checks.append(certificate)
     inner = question._replace(
         certificate=certificate,
         issuer=issuer,

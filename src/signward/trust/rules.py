@@ -6,7 +6,7 @@ All of it is named values.  A caller picks one or makes one with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from signward import integrity
 from signward.findings import Code, Effect, Finding
@@ -137,8 +137,8 @@ def _objection(code: Code, subject: str, found: str, policy: str) -> Finding:
 _SHA2_AND_3 = frozenset(
     {"sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"}
 )
-STRICT = AlgorithmPolicy(name="strict", digests=_SHA2_AND_3)
-AT_LEGACY = AlgorithmPolicy(name="at-legacy", digests=_SHA2_AND_3 | {"sha1"})
+STRICT = AlgorithmPolicy(name="strict", digests=_SHA2_AND_3, min_dsa_bits=2048)
+AT_LEGACY = replace(STRICT, name="at-legacy", digests=_SHA2_AND_3 | {"sha1"})
 """For what a trusted timestamp puts before the SHA-1 cut-off; MD5 and RSA < 2048 stay out."""
 
 

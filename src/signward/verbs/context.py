@@ -7,16 +7,16 @@ an unsigned file costs no trust list.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from signward import __version__
+from signward.state import SignedArtifact
 from signward.trust.anchors import TrustStore, joined, store_from_pem
 from signward.trust.judge import Grounds
 from signward.trust.pem import CERTIFICATES, CRLS, OCSP_RESPONSES, blocks
-from signward.trust.profiles import AUTHENTICODE, PROFILES, UEFI, Profile
+from signward.trust.profiles import PROFILES, Profile
 from signward.trust.revocation import Evidence
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.options import Options, read_option
@@ -36,11 +36,9 @@ class Context:
         self.catalogs: dict[tuple[str, bytes], list[Any]] | None = None
         self._grounds: dict[str, Grounds] = {}
 
-    def profile_for(self, facts: Mapping[str, str | int]) -> Profile:
+    def profile_for(self, artifact: SignedArtifact) -> Profile:
         """Return the profile an artifact is judged by: the one asked for, or its format's."""
-        if self.options.profile:
-            return PROFILES[self.options.profile]
-        return UEFI if str(facts.get("subsystem", "")).startswith("efi") else AUTHENTICODE
+        return PROFILES[self.options.profile or artifact.profile]
 
     def grounds(self, profile: Profile) -> Grounds:
         """Return what signatures of ``profile`` are judged on."""

@@ -43,7 +43,7 @@ def _judged(
 ) -> JudgedSignature:
     if isinstance(signature, BrokenSignature) or strength(signature.claimed) < floor:
         return signature
-    profile = context.profile_for(artifact.facts)
+    profile = context.profile_for(artifact)
     if context.online is not None:
         return context.online.judge(signature, profile, context.grounds(profile))
     return judge(signature, profile, context.grounds(profile))

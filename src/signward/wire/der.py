@@ -120,10 +120,9 @@ class Node:
             )
         return nodes
 
-    def integer(self, what: str = "INTEGER") -> int:
-        """Return an INTEGER or ENUMERATED as a signed int."""
-        if self.tag not in (INTEGER, ENUMERATED):
-            self.expect(INTEGER, what)
+    def integer(self, what: str = "INTEGER", tag: int = INTEGER) -> int:
+        """Return an INTEGER (or ENUMERATED, named by ``tag``) as a signed int."""
+        self.expect(tag, what)
         if not 0 < self.end - self.start <= MAX_INTEGER_OCTETS:
             raise LimitError(
                 what, f"{self.end - self.start} octets", f"1 to {MAX_INTEGER_OCTETS}",

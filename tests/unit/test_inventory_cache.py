@@ -1,0 +1,243 @@
+"""The cache answers only for what did not change, and survives damage and company."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from signward.errors import EvidenceError
+from signward.inventory import cache as caching
+from signward.inventory.cache import COARSE_NS, SETTLED_NS, Cache, Entry, default_path, settled
+from signward.policy.record import Record
+from signward.state import Outcome, Stage
+from signward.wire.source import Identity
+
+NOW = 1_700_000_000
+IDENTITY = Identity(1, 2, 3, 4, 5)
+RECORD = Record(
+    subject="a",
+    stage=Stage.ACCEPTED,
+    outcome=Outcome.ACCEPTED,
+    rule="r",
+    at=datetime(2026, 1, 1, tzinfo=UTC),
+)
+ENTRY = Entry(records=(RECORD,), members={"pe": 2})
+
+
+def filled(path: Path, epoch: bytes = b"e") -> None:
+    with Cache(path, epoch, NOW) as cache:
+        cache.keep("a", IDENTITY, ENTRY, judged=NOW, good_until=NOW + 100)
+        assert not cache.warnings
+
+
+def test_what_was_kept_is_found_again(tmp_path: Path) -> None:
+    filled(tmp_path / "c")
+    with Cache(tmp_path / "c", b"e", NOW) as cache:
+        assert cache.find("a", IDENTITY, NOW) == ENTRY
+        assert cache.find("b", IDENTITY, NOW) is None
+
+
+@pytest.mark.parametrize("field", range(5))
+def test_any_change_of_identity_is_a_miss(tmp_path: Path, field: int) -> None:
+    filled(tmp_path / "c")
+    values = list(IDENTITY)
+    values[field] += 1
+    with Cache(tmp_path / "c", b"e", NOW) as cache:
+        assert cache.find("a", Identity(*values), NOW) is None
+
+
+def test_another_epoch_is_a_miss(tmp_path: Path) -> None:
+    filled(tmp_path / "c")
+    with Cache(tmp_path / "c", b"f", NOW) as cache:
+        assert cache.find("a", IDENTITY, NOW) is None
+    with Cache(tmp_path / "c", b"e", NOW) as cache:
+        assert cache.find("a", IDENTITY, NOW) == ENTRY
+
+
+@pytest.mark.parametrize(("now", "hit"), [(-1, False), (0, True), (99, True), (100, False)])
+def test_a_verdict_counts_for_its_span_only(tmp_path: Path, now: int, hit: bool) -> None:
+    filled(tmp_path / "c")
+    with Cache(tmp_path / "c", b"e", NOW) as cache:
+        assert (cache.find("a", IDENTITY, NOW + now) is not None) == hit
+
+
+def test_names_that_are_not_utf8_and_large_inodes(tmp_path: Path) -> None:
+    name, identity = os.fsdecode(b"\xff.exe"), Identity(2**63 + 5, 2**64 - 1, 1, -1, 1)
+    with Cache(tmp_path / "c", b"e", NOW) as cache:
+        cache.keep(name, identity, ENTRY, judged=NOW, good_until=NOW + 1)
+    with Cache(tmp_path / "c", b"e", NOW) as cache:
+        assert cache.find(name, identity, NOW) == ENTRY
+
+
+def test_a_damaged_row_is_a_miss(tmp_path: Path) -> None:
+    filled(tmp_path / "c")
+    with sqlite3.connect(tmp_path / "c") as database:
+        database.execute("UPDATE verdict SET good_until = good_until + 1000000")
+    database.close()
+    with Cache(tmp_path / "c", b"e", NOW) as cache:
+        assert cache.find("a", IDENTITY, NOW) is None
+
+
+@pytest.mark.parametrize("junk", [b"this is no database, it only looks long enough " * 50, None])
+def test_a_corrupt_file_is_set_aside_and_rebuilt(tmp_path: Path, junk: bytes | None) -> None:
+    path = tmp_path / "c"
+    filled(path)
+    data = path.read_bytes()
+    damaged = junk if junk is not None else data[:100] + b"\xff" * (len(data) - 100)
+    path.write_bytes(damaged)
+    with Cache(path, b"e", NOW) as cache:
+        assert cache.find("a", IDENTITY, NOW) is None
+        cache.keep("a", IDENTITY, ENTRY, judged=NOW, good_until=NOW + 100)
+        assert "set aside" in cache.warnings[0]
+    with Cache(path, b"e", NOW) as cache:
+        assert cache.find("a", IDENTITY, NOW) == ENTRY
+        assert not cache.warnings
+    (aside,) = tmp_path.glob("c.damaged-*")
+    assert aside.read_bytes() == damaged
+
+
+def test_damage_found_while_scanning_costs_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    with Cache(path, b"e", NOW) as cache:
+        for number in range(2000):
+            cache.keep(f"{number}", IDENTITY, ENTRY, judged=NOW, good_until=NOW + 100)
+    data = path.read_bytes()
+    path.write_bytes(data[: 4096 * 3] + b"\xff" * (len(data) - 4096 * 3))
+    with Cache(path, b"e", NOW) as cache:
+        for number in range(2000):
+            cache.find(f"{number}", IDENTITY, NOW)
+        cache.keep("new", IDENTITY, ENTRY, judged=NOW, good_until=NOW + 100)
+        cache.commit(NOW)
+        assert cache.find("new", IDENTITY, NOW) == ENTRY
+        assert len(cache.warnings) == 1
+
+
+def test_another_programs_database_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "theirs"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE mail (text)")
+    database.close()
+    before = path.read_bytes()
+    with pytest.raises(EvidenceError, match="another program"):
+        Cache(path, b"e", NOW)
+    assert path.read_bytes() == before
+
+
+def test_a_cache_others_may_write_to_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    filled(path)
+    path.chmod(0o666)
+    with Cache(path, b"e", NOW) as cache:
+        assert cache.find("a", IDENTITY, NOW) is None
+        assert "others may write" in cache.warnings[0]
+
+
+def test_a_new_cache_is_private(tmp_path: Path) -> None:
+    filled(tmp_path / "new" / "dir" / "c")
+    assert (tmp_path / "new" / "dir" / "c").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("where", ["dir", "file/below", "null"])
+def test_a_place_that_cannot_hold_a_cache_costs_a_warning(tmp_path: Path, where: str) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    path = Path("/dev/null") if where == "null" else tmp_path / where
+    with Cache(path, b"e", NOW) as cache:
+        cache.keep("a", IDENTITY, ENTRY, judged=NOW, good_until=NOW + 100)
+        assert cache.find("a", IDENTITY, NOW) is None
+        assert "not used" in cache.warnings[0]
+
+
+def test_an_older_schema_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(tmp_path / "c")
+    monkeypatch.setattr(caching, "SCHEMA", 2)
+    with Cache(tmp_path / "c", b"e", NOW) as cache:
+        assert cache.find("a", IDENTITY, NOW) is None
+        assert not cache.warnings
+
+
+def test_old_epochs_are_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    for number in range(caching.EPOCHS + 3):
+        with Cache(path, b"%d" % number, NOW + number) as cache:
+            cache.keep("a", IDENTITY, ENTRY, judged=NOW, good_until=NOW + 100)
+    with sqlite3.connect(path) as database:
+        (rows,) = database.execute("SELECT count(*) FROM verdict").fetchone()
+    database.close()
+    assert rows == caching.EPOCHS
+
+
+def test_batches_are_committed_along_the_way(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    cache = Cache(path, b"e", NOW)
+    for number in range(caching.BATCH):
+        cache.keep(f"{number}", IDENTITY, ENTRY, judged=NOW, good_until=NOW + 100)
+    with Cache(path, b"e", NOW) as other:
+        assert other.find("0", IDENTITY, NOW) == ENTRY
+    cache.close()
+
+
+def _write_much(path: Path, first: int) -> None:
+    with Cache(path, b"e", NOW) as cache:
+        for number in range(first, first + 1000):
+            cache.keep(f"{number}", IDENTITY, ENTRY, judged=NOW, good_until=NOW + 100)
+        if cache.warnings:
+            raise SystemExit(repr(cache.warnings))
+
+
+def test_concurrent_scans_share_a_cache(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(target=_write_much, args=(tmp_path / "c", first))
+        for first in (0, 1000, 2000)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    with Cache(tmp_path / "c", b"e", NOW) as cache:
+        assert all(cache.find(f"{number}", IDENTITY, NOW) for number in (0, 999, 1500, 2999))
+
+
+def test_a_busy_cache_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c"
+    filled(path)
+    real = sqlite3.connect
+    monkeypatch.setattr(caching.sqlite3, "connect", lambda name, timeout: real(name, timeout=0.05))
+    holder = real(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with Cache(path, b"e", NOW) as cache:
+        assert "locked" in cache.warnings[0]
+    holder.close()
+    assert not list(tmp_path.glob("*.damaged-*"))
+
+
+@pytest.mark.parametrize(
+    ("age", "nanoseconds", "expected"),
+    [
+        (SETTLED_NS, 1, True),
+        (SETTLED_NS - 1, 1, False),
+        (SETTLED_NS, 0, False),
+        (COARSE_NS, 0, True),
+    ],
+)
+def test_fresh_files_are_not_settled(age: int, nanoseconds: int, expected: bool) -> None:
+    when = 10**18 + nanoseconds
+    identity = Identity(1, 1, 1, when, when)
+    assert settled(identity, when + age) is expected
+    future = Identity(1, 1, 1, when + 10**10, when)
+    assert not settled(future, when + age)
+
+
+def test_the_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_path() == tmp_path / "signward" / "scan.sqlite"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", "/home/x")
+    assert default_path() == Path("/home/x/.cache/signward/scan.sqlite")

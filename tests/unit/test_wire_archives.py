@@ -1,0 +1,366 @@
+"""ZIP and tar readers: what two readers could see differently is said; nothing blows up."""
+
+from __future__ import annotations
+
+import bz2
+import io
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from signward.errors import BadInputError, LimitError, MalformedError
+from signward.findings import Code, Effect
+from signward.wire import tar as tar_wire
+from signward.wire import zip as zip_wire
+from signward.wire.source import BytesSource
+from signward.wire.tar import tar_members
+from signward.wire.zip import ZipDirectory, member_pieces, read_directory
+
+
+def build(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, data in members:
+            archive.writestr(zipfile.ZipInfo(name), data, compress_type=method)
+    return out.getvalue()
+
+
+def directory(data: bytes) -> ZipDirectory:
+    return read_directory(BytesSource("a.zip", data))
+
+
+def found(data: bytes) -> str:
+    findings = directory(data).findings
+    assert all(f.code is Code.AMBIGUOUS for f in findings)
+    return "; ".join(f.found for f in findings)
+
+
+TWO = (("a.txt", b"A" * 1000), ("dir/b.dll", b"B" * 3000))
+
+
+@pytest.mark.parametrize("method", [0, 8, 12])
+def test_members_are_read_back(method: int) -> None:
+    data = build(*TWO, method=method)
+    source = BytesSource("a.zip", data)
+    listing = read_directory(source)
+    assert not listing.findings
+    assert [m.name for m in listing.members] == ["a.txt", "dir/b.dll"]
+    assert [b"".join(member_pieces(source, m)) for m in listing.members] == [d for _, d in TWO]
+
+
+def test_streamed_members_with_data_descriptors_are_no_gap() -> None:
+    class Unseekable(io.RawIOBase):
+        def __init__(self) -> None:
+            self.data = bytearray()
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data) -> int:  # type: ignore[no-untyped-def, override]
+            self.data += data
+            return len(data)
+
+    out = Unseekable()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:  # type: ignore[arg-type]
+        for name, content in TWO:
+            archive.writestr(name, content)
+    assert not directory(bytes(out.data)).findings
+
+
+def test_zip64_sizes_are_read() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive, archive.open("big", "w", force_zip64=True) as member:
+        member.write(b"data")
+    source = BytesSource("a.zip", out.getvalue())
+    (member,) = read_directory(source).members
+    assert member.size == 4
+    assert zip_wire._zip64(b"\1\0\x10\0" + struct.pack("<QQ", 7, 9), 0xFFFFFFFF, 3, 0xFFFFFFFF) == (
+        7,
+        3,
+        9,
+    )
+    with pytest.raises(MalformedError):
+        zip_wire._zip64(b"", 0xFFFFFFFF)
+
+
+def test_zip64_end_record_is_followed() -> None:
+    plain = build(("a", b"x"), method=0)
+    at = plain.rindex(b"PK\5\6")
+    size, offset = struct.unpack_from("<II", plain, at + 12)
+    record = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, size, offset)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, at, 1)
+    end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    assert [m.name for m in directory(plain[:at] + record + locator + end).members] == ["a"]
+    with pytest.raises(MalformedError):
+        directory(plain[:at] + b"XXXX" + record[4:] + locator + end)
+
+
+def test_two_members_of_one_name() -> None:
+    with pytest.warns(UserWarning, match="Duplicate"):
+        data = build(("a", b"1"), ("a", b"2"))
+    assert "two members named a" in found(data)
+
+
+def local_patched(change: Callable[[bytearray], None]) -> bytes:
+    data = bytearray(build(*TWO))
+    change(data)
+    return bytes(data)
+
+
+def test_local_header_with_another_name() -> None:
+    def rename(data: bytearray) -> None:
+        data[30:35] = b"A.exe"
+
+    assert "under another name" in found(local_patched(rename))
+
+
+def test_local_header_with_another_size() -> None:
+    def grow(data: bytearray) -> None:
+        data[22] ^= 1
+
+    assert "of another size" in found(local_patched(grow))
+
+
+def test_local_header_with_another_method_or_flags() -> None:
+    def stored(data: bytearray) -> None:
+        data[8] = 0
+
+    def encrypted(data: bytearray) -> None:
+        data[6] ^= 1
+
+    assert "packed otherwise" in found(local_patched(stored))
+    assert "packed otherwise" in found(local_patched(encrypted))
+
+
+def test_bytes_before_after_and_between() -> None:
+    data = build(*TWO)
+    assert "9 bytes before" in found(b"#!/bin/sh" + data)
+    assert "4 bytes after" in found(data + b"tail")
+    assert found(data[:-1] + b"\x05") == "a comment cut off"
+    offset = data.index(b"PK\3\4", 4)
+    shifted = bytearray(data[:offset] + b"hidden!" + data[offset:])
+    central = shifted.index(b"PK\1\2", shifted.index(b"PK\1\2") + 4)
+    struct.pack_into("<I", shifted, central + 42, offset + 7)
+    end = shifted.rindex(b"PK\5\6")
+    struct.pack_into("<I", shifted, end + 16, struct.unpack_from("<I", data, len(data) - 6)[0] + 7)
+    findings = directory(bytes(shifted)).findings
+    assert [f.found for f in findings] == ["7 bytes between members"]
+    assert findings[0].effect is Effect.WARN
+
+
+def test_overlapping_members() -> None:
+    data = bytearray(build(("a", b"x" * 100), ("a2", b"x" * 100), method=0))
+    second = data.index(b"PK\1\2", data.index(b"PK\1\2") + 4)
+    struct.pack_into("<I", data, second + 42, 0)
+    assert "overlapping" in found(bytes(data))
+
+
+def test_a_second_end_record_inside_the_comment() -> None:
+    data = bytearray(build(("a", b"x")))
+    fake = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 0, 0, 0, len(data), 0)
+    data[-2:] = struct.pack("<H", len(fake))
+    assert "several end records" in found(bytes(data) + fake)
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\nb"])
+def test_names_in_more_than_one_line(name: str) -> None:
+    assert "NUL, CR or LF" in found(build((name, b"x")))
+
+
+def test_a_name_with_nul() -> None:
+    data = build(("aXb.exe", b"x")).replace(b"aXb", b"a\0b")
+    assert "NUL, CR or LF" in found(data)
+
+
+def test_an_encrypted_member_is_not_read() -> None:
+    data = bytearray(build(("a", b"x" * 50)))
+    data[6] |= 1
+    data[data.index(b"PK\1\2") + 8] |= 1
+    source = BytesSource("a.zip", bytes(data))
+    (member,) = read_directory(source).members
+    assert member.encrypted
+    with pytest.raises(MalformedError, match="encrypted"):
+        list(member_pieces(source, member))
+
+
+def test_a_method_we_do_not_read() -> None:
+    data = build(("a", b"x"), method=zipfile.ZIP_LZMA)
+    source = BytesSource("a.zip", data)
+    with pytest.raises(MalformedError, match="compression method 14"):
+        list(member_pieces(source, read_directory(source).members[0]))
+
+
+@pytest.mark.parametrize("method", [0, 8, 12])
+def test_damaged_data_is_malformed(method: int) -> None:
+    data = bytearray(build(("a", bytes(range(256)) * 8), method=method))
+    data[31 + 12] ^= 0xFF
+    source = BytesSource("a.zip", bytes(data))
+    with pytest.raises(MalformedError):
+        list(member_pieces(source, read_directory(source).members[0]))
+
+
+def test_a_member_larger_than_its_directory_entry_stops_there() -> None:
+    data = bytearray(build(("a", bytes(5_000_000))))
+    central = data.index(b"PK\1\2")
+    struct.pack_into("<I", data, central + 24, 10)
+    source = BytesSource("a.zip", bytes(data))
+    pieces = member_pieces(source, read_directory(source).members[0])
+    with pytest.raises(MalformedError, match="other data"):
+        list(pieces)
+
+
+def test_lies_about_counts_and_sizes() -> None:
+    data = build(("a", b"x"))
+    with pytest.raises(MalformedError, match="2 headers"):
+        directory(data[:-14] + struct.pack("<HH", 2, 2) + data[-10:])
+    with pytest.raises(MalformedError, match="outside"):
+        directory(data[:-10] + struct.pack("<I", 10_000) + data[-6:])
+    with pytest.raises(MalformedError, match="one part of several"):
+        directory(data[:-14] + struct.pack("<HH", 1, 2) + data[-10:])
+    with pytest.raises(MalformedError, match="no end record"):
+        directory(b"PK\3\4" + bytes(100))
+
+
+def test_too_many_members_are_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zip_wire, "MEMBERS", 1)
+    with pytest.raises(LimitError):
+        directory(build(*TWO))
+    monkeypatch.setattr(zip_wire, "MEMBERS", 10)
+    monkeypatch.setattr(zip_wire, "DIRECTORY_BYTES", 10)
+    with pytest.raises(LimitError):
+        directory(build(*TWO))
+
+
+def test_findings_about_one_archive_are_bounded() -> None:
+    data = build(*((f"{n}\n", b"x") for n in range(100)))
+    assert len(directory(data).findings) == zip_wire.FINDINGS
+
+
+def test_cut_short_bzip2_is_malformed() -> None:
+    packed = bz2.compress(bytes(1000))
+    with pytest.raises(MalformedError):
+        list(zip_wire._bunzip(iter([b"not bzip2 at all"]), "a"))
+    assert b"".join(zip_wire._bunzip(iter([packed]), "a")) == bytes(1000)
+
+
+SAMPLE = build(*TWO)
+
+
+@settings(max_examples=300)
+@given(st.integers(0, len(SAMPLE) - 1), st.integers(1, 255), st.integers(0, len(SAMPLE)))
+def test_changed_and_cut_archives_never_crash(at: int, flip: int, cut: int) -> None:
+    data = bytearray(SAMPLE)
+    data[at] ^= flip
+    source = BytesSource("a.zip", bytes(data[: max(cut, len(data) // 2)]))
+    try:
+        for member in read_directory(source).members:
+            try:
+                list(member_pieces(source, member))
+            except BadInputError:
+                continue
+    except BadInputError:
+        pass
+
+
+# tar
+
+
+def tarred(*members: tuple[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=form) as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def untar(data: bytes, piece: int = 100) -> list[tuple[str, bytes]]:
+    pieces = (data[at : at + piece] for at in range(0, len(data), piece))
+    return [(m.name, b"".join(m.pieces)) for m in tar_members(pieces)]
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_tar_members_are_read_back(form: int) -> None:
+    members = [("a.txt", b"A" * 700), ("d" * 60 + "/" + "n" * 90, b"B"), ("empty", b"")]
+    assert untar(tarred(*members, form=form)) == members
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_tar_long_names(form: int) -> None:
+    name = "é" * 200
+    assert untar(tarred((name, b"x"), form=form)) == [(name, b"x")]
+
+
+def test_members_left_unread_are_skipped() -> None:
+    pieces = iter([tarred(("a", bytes(3000)), ("b", b"x"))])
+    assert [m.name for m in tar_members(pieces)] == ["a", "b"]
+
+
+def test_links_and_directories_are_no_files() -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
+            info = tarfile.TarInfo("x")
+            info.type = kind
+            info.linkname = "/etc/passwd"
+            archive.addfile(info)
+    assert untar(out.getvalue()) == []
+
+
+def header(**changes: bytes) -> bytes:
+    fields = {"name": b"a", "size": b"00000000001\0", "flag": b"0"} | changes
+    block = bytearray(512)
+    block[: len(fields["name"])] = fields["name"]
+    block[124:136] = fields["size"]
+    block[156:157] = fields["flag"]
+    block[257:263] = b"ustar\0"
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (header(size=b"77777777777\0"), "an end inside a member"),
+        (header(size=b"\x80" + b"\xff" * 11), "an end inside a member"),
+        (header(size=b"\xff" * 12), "negative"),
+        (header(size=b"not octal!!\0"), "not in octal"),
+        (header(flag=b"L", size=b"77777777777\0"), "at most"),
+        (header(flag=b"x", size=b"00000000012\0") + b"9999999 x=".ljust(512, b"\0"), "pax record"),
+        (header(flag=b"S") + bytes(512), "sparse"),
+        (b"x" * 512, "not in octal"),
+        (header()[:-1] + b"\1" + bytes(512), "checksum"),
+        (header(flag=b"x", size=b"00000000014\0") + b"12 size=abc\n".ljust(512, b"\0") + header(),
+         "pax size"),
+    ],
+)  # fmt: skip
+def test_tar_lies(data: bytes, error: str) -> None:
+    with pytest.raises(BadInputError, match=error):
+        untar(data)
+
+
+def test_an_extended_header_is_bounded() -> None:
+    big = b"%011o\0" % (tar_wire.EXTENDED_HEADER + 1)
+    with pytest.raises(LimitError):
+        untar(header(flag=b"x", size=big) + bytes(100))
+
+
+TAR = tarred(("a.txt", b"A" * 700), ("x" * 150, b"B"))
+
+
+@settings(max_examples=200)
+@given(st.integers(0, len(TAR) - 1), st.integers(1, 255), st.integers(1, len(TAR)))
+def test_changed_and_cut_tars_never_crash(at: int, flip: int, cut: int) -> None:
+    data = bytearray(TAR)
+    data[at] ^= flip
+    try:
+        untar(bytes(data[:cut]), 512)
+    except BadInputError:
+        pass
