@@ -14,13 +14,14 @@ import tempfile
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from signward.errors import EvidenceError
 from signward.policy.evaluate import Policy
 from signward.policy.record import FindingRecord
+from signward.trust.profiles import PROFILES
 from signward.verbs.options import read_option
 
 FORMAT: Literal["signward-evidence"] = "signward-evidence"
@@ -48,6 +49,10 @@ _EXTENSIONS = {"crl": "crl", "catalog": "cat", "signature": "p7s", "verdict": "j
 _NAME = re.compile(r"[a-z]+/[0-9a-f]{64}\.[a-z0-9]{2,5}")
 
 
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""An aware datetime: one without an offset is not read."""
+
+
 class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One file of the bundle: its path in the folder, its digest (hex) and length."""
 
@@ -65,8 +70,8 @@ class AnchorEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     store: str
     usages: tuple[str, ...] | None = None
     denied_usages: tuple[str, ...] = ()
-    disabled_from: datetime | None = None
-    no_issue_after: datetime | None = None
+    disabled_from: Instant | None = None
+    no_issue_after: Instant | None = None
     no_issue_usages: tuple[str, ...] | None = None
 
 
@@ -119,7 +124,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     format: Literal["signward-evidence"] = FORMAT
     version: int = VERSION
     signward: str
-    at: datetime
+    at: Instant
     profile: str
     policy: Policy
     online: bool
@@ -245,6 +250,9 @@ def read_manifest(folder: Path) -> Manifest:
         if head.version != VERSION:
             found = f"bundle version {head.version} (Signward {head.signward})"
             raise EvidenceError(f"{path}: found {found}, required version {VERSION}")
-        return msgspec.json.decode(data, type=Manifest)
+        manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EvidenceError(f"{path}: {error}") from None
+    if manifest.profile not in ("", *PROFILES) or manifest.policy.trust.sha1_cutoff.tzinfo is None:
+        raise EvidenceError(f"{path}: found a profile or policy that is none")
+    return manifest

@@ -58,9 +58,12 @@ def replay(folder: str, path: str) -> Verdict:
 def entry_for(bundle: Bundle, source: Source, path: str) -> FileEntry:
     """Return what the bundle says about these bytes; of several names the same one first."""
     digest = file_digest(source)
-    entries = [entry for entry in bundle.manifest.files if entry.sha256 == digest]
+    known = (digest, source.length)
+    entries = [entry for entry in bundle.manifest.files if (entry.sha256, entry.size) == known]
     if not entries:
         raise EvidenceError(f"{path}: found SHA-256 {digest}, which this evidence does not know")
+    for member in entries[0].evidence:
+        bundle.blob(member)
     return next((e for e in entries if original_name(e.name, e.name_hex) == path), entries[0])
 
 
