@@ -28,7 +28,7 @@ class Reply:
     body: bytes = b""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    write: Callable[[Callable[[bytes], object], threading.Event], None] | None = None
+    write: Callable[[Callable[[bytes], object], threading.Event], object] | None = None
 
 
 Handler = Callable[[Request], Reply]
@@ -79,7 +79,7 @@ def running() -> Iterator[Server]:
     server: Server
 
     class _Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - http.server's name
+        def do_GET(self) -> None:
             self._do()
 
         do_POST = do_GET  # noqa: N815 - http.server's name

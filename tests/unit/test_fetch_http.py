@@ -123,7 +123,7 @@ def test_a_silent_server_ends_at_the_deadline() -> None:
 
 def test_a_short_body_is_noticed(server: Server) -> None:
     url = server.serve("/a", headers={"Content-Length": "50"}, write=lambda write, _: write(b"x"))
-    with pytest.raises(FetchError, match="early|IncompleteRead"):
+    with pytest.raises(FetchError, match=r"early|IncompleteRead"):
         exchange(url, OPEN)
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conformance.authenticode import pe
 from conformance.authenticode.cases.base import sign_image
 from conformance.authenticode.pki import Pki, instant
 from conformance.authenticode.revocation import Revoked, crl, ocsp
+
+import signward
 from signward.cli import main
 from tests.builders.online import distribution, information, online_pki
 from tests.builders.web import Server, running
@@ -203,3 +207,22 @@ def test_notes_of_failures_are_replayed(
     assert '"revocation-evidence"' in first
     assert main(["verify", "--json", "--replay", str(bundle), str(world.file)]) == 3
     assert capsys.readouterr().out == first
+
+
+LAZY = (
+    "import sys\n"
+    "from signward.cli import main\n"
+    "main(['verify', '--stage', 'intact', sys.argv[1]])\n"
+    "names = {'signward.fetch', 'signward.verbs.online', 'signward.verbs.bundle', 'ssl'}\n"
+    "print('LOADED', names & set(sys.modules))\n"
+)
+
+
+def test_an_offline_run_loads_nothing_of_this(tmp_path: Path) -> None:
+    (tmp_path / "a.exe").write_bytes(pe.image())
+    source = str(Path(signward.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", LAZY, str(tmp_path / "a.exe")],
+        env={**os.environ, "PYTHONPATH": source}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "LOADED set()"
