@@ -57,6 +57,10 @@ _KEY_CLASS = {
 }
 
 
+MAX_RSA_BITS = 16384
+"""Longest RSA modulus checked with, as OpenSSL bounds it; longer ones only cost time."""
+
+
 class ValueMismatchError(SignwardError):
     """The signature value does not fit the key, the algorithm and the data."""
 
@@ -76,11 +80,14 @@ def load_public_key(spki: bytes) -> Any:
     Raises ``UnsupportedKeyError``, and ``MalformedKeyError`` where the bytes are at fault.
     """
     try:
-        return serialization.load_der_public_key(spki)
+        key = serialization.load_der_public_key(spki)
     except UnsupportedAlgorithm as error:
         raise UnsupportedKeyError(f"the public key cannot be used: {error}") from None
     except (ValueError, TypeError) as error:
         raise MalformedKeyError(f"the public key cannot be read: {error}") from None
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size > MAX_RSA_BITS:
+        raise MalformedKeyError(f"an RSA modulus of {key.key_size} bits, at most {MAX_RSA_BITS}")
+    return key
 
 
 def check_value(spki: bytes, algorithm: Algorithm, data: bytes, value: bytes) -> None:

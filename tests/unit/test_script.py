@@ -123,11 +123,21 @@ def test_wsf_hashes_what_follows_the_block() -> None:
     assert rejected(data + b"<job/>", "a.wsf") == {Code.DIGEST_MISMATCH}
 
 
+def test_wsf_with_the_blocks_position_for_the_length() -> None:
+    """Later versions of jsign add the position."""
+    text = "<job>1</job>\r\n".encode("utf-16-le")
+    digest = hashlib.sha256(text + len("<job>1").to_bytes(4, "little")).digest()
+    block = images.script_block(images.sip_content(digest), "** SIG ** ",
+                                begin="<signature>", end="</signature>")  # fmt: skip
+    assert judge(f"<job>1{block}</job>\r\n".encode(), "a.wsf") == (True, [])
+    assert rejected(f"<job>2{block}</job>\r\n".encode(), "a.wsf") == {Code.DIGEST_MISMATCH}
+
+
 def test_wsf_block_has_one_place() -> None:
-    """A length does not bind where the block stands: it counts in front of the last </job> only."""
+    """Its digest does not bind where the block stands: in front of the last </job>, or nowhere."""
     data = wsh("<job>\r\n<script>1</script>", behind="</job>\r\n", extension=".wsf")
     moved = data.replace(b"<script>1</script>", b"").replace(b"</job>", b"<script>1</script></job>")
-    assert rejected(moved, "a.wsf") == {Code.DIGEST_MISMATCH}
+    assert rejected(moved, "a.wsf") == {Code.MALFORMED}
 
 
 def test_wsf_cannot_ask_for_the_rule_that_leaves_its_end_out() -> None:
@@ -253,7 +263,7 @@ def test_wsf_with_the_length_for_a_position() -> None:
     block = images.script_block(images.sip_content(digest), "** SIG ** ",
                                 begin="<signature>", end="</signature>")  # fmt: skip
     assert judge(f"<job>1{block}</job>\r\n".encode(), "a.wsf") == (True, [])
-    assert rejected(f"<job>{block}1</job>\r\n".encode(), "a.wsf") == {Code.DIGEST_MISMATCH}
+    assert rejected(f"<job>{block}1</job>\r\n".encode(), "a.wsf") == {Code.MALFORMED}
 
 
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])

@@ -51,6 +51,8 @@ def answer(request: Request) -> Reply:
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         code = run(arguments(request))
+    if code not in _EXITS:
+        return Reply(answer=Answer.CANNOT_TELL, why=f"exit code {code}")
     record = json.loads(output.getvalue())
     said = _EXITS[code]
     if record["outcome"] != _OUTCOMES[said]:
