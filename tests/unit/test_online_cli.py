@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance.authenticode import pe
-from conformance.authenticode.cases.base import sign_image
-from conformance.authenticode.pki import Pki, instant
+from conformance.authenticode import pe, tsa
+from conformance.authenticode.cases.base import sign_image, signed_image
+from conformance.authenticode.pki import Pki, authority, instant, make_pki, timestamper
 from conformance.authenticode.revocation import Revoked, crl, ocsp
 
 import signward
@@ -207,6 +207,49 @@ def test_notes_of_failures_are_replayed(
     assert '"revocation-evidence"' in first
     assert main(["verify", "--json", "--replay", str(bundle), str(world.file)]) == 3
     assert capsys.readouterr().out == first
+
+
+def test_the_status_of_a_timestamp_authority_is_fetched_too(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its compromise is known only to a list that nothing else on the path names."""
+    pki = make_pki(tsa={"extensions": (distribution(server.url("/tsa.crl")),)})
+    token = tsa.token(pki.tsa, at=instant(2025))
+    path = tmp_path / "a.exe"
+    path.write_bytes(signed_image(pki=pki, signer={"unsigned": (token,)}))
+    (tmp_path / "root.pem").write_bytes(pki.root.pem)
+    entry = Revoked(serial=pki.tsa.serial, at=REVOKED_AT, reason="keyCompromise")
+    server.serve("/tsa.crl", crl(pki.root, [entry]))
+    words = ["verify", "--json", "--anchor", str(tmp_path / "root.pem"), "--at", AT, str(path)]
+    found = []
+    for more in ((), ONLINE):
+        assert main([*words, *more]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    offline, online = found
+    assert "timestamp-revoked" not in codes(offline)
+    assert offline["signatures"][0]["proven_time"] is not None
+    assert "timestamp-revoked" in codes(online)
+    assert online["signatures"][0]["proven_time"] is None
+
+
+def test_the_issuer_of_a_timestamp_authority_is_fetched_too(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pki = make_pki()
+    middle = authority("Stamp CA", pki.root)
+    stamper = timestamper("Stamper", middle, extensions=(information(issuer=server.url("/ca")),))
+    token = tsa.token(stamper, at=instant(2025), certificates=(stamper.certificate,))
+    path = tmp_path / "a.exe"
+    path.write_bytes(signed_image(pki=pki, signer={"unsigned": (token,)}))
+    (tmp_path / "root.pem").write_bytes(pki.root.pem)
+    server.serve("/ca", middle.certificate)
+    words = ["verify", "--json", "--anchor", str(tmp_path / "root.pem"), "--at", AT, str(path)]
+    proven = []
+    for more in ((), ONLINE):
+        assert main([*words, *more]) == 0
+        proven.append(json.loads(capsys.readouterr().out)["signatures"][0]["proven_time"])
+    assert proven[0] is None
+    assert proven[1]["authority"] == "Stamper"
 
 
 LAZY = (
