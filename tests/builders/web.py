@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ class Server:
         self.stopping = threading.Event()
 
     def url(self, path: str) -> str:
-        """Return the URL of ``path`` on this server."""
+        """Return the URL of ``path`` on this server (http, whatever it speaks)."""
         return f"http://127.0.0.1:{self.port}{path}"
 
     def serve(self, path: str, body: bytes = b"", **fields: object) -> str:
@@ -74,8 +75,8 @@ def ocsp_question(request: Request) -> bytes:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
-    """Run a server on a free loopback port until the block ends."""
+def running(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """Run a server on a free loopback port until the block ends, over TLS if so asked."""
     server: Server
 
     class _Handler(BaseHTTPRequestHandler):
@@ -108,6 +109,8 @@ def running() -> Iterator[Server]:
 
     listener = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     listener.daemon_threads = True
+    if tls:
+        listener.socket = tls.wrap_socket(listener.socket, server_side=True)
     server = Server(listener.server_port)
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
