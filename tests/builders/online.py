@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.authenticode.pki import Extension, Pki, make_pki
+
 from signward.wire import der
 
 _OCSP, _CA_ISSUERS = "1.3.6.1.5.5.7.48.1", "1.3.6.1.5.5.7.48.2"

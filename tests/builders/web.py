@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ class Reply:
     body: bytes = b""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    write: Callable[[Callable[[bytes], object], threading.Event], None] | None = None
+    write: Callable[[Callable[[bytes], object], threading.Event], object] | None = None
 
 
 Handler = Callable[[Request], Reply]
@@ -44,7 +45,7 @@ class Server:
         self.stopping = threading.Event()
 
     def url(self, path: str) -> str:
-        """Return the URL of ``path`` on this server."""
+        """Return the URL of ``path`` on this server (http, whatever it speaks)."""
         return f"http://127.0.0.1:{self.port}{path}"
 
     def serve(self, path: str, body: bytes = b"", **fields: object) -> str:
@@ -74,12 +75,12 @@ def ocsp_question(request: Request) -> bytes:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
-    """Run a server on a free loopback port until the block ends."""
+def running(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """Run a server on a free loopback port until the block ends, over TLS if so asked."""
     server: Server
 
     class _Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - http.server's name
+        def do_GET(self) -> None:
             self._do()
 
         do_POST = do_GET  # noqa: N815 - http.server's name
@@ -108,6 +109,8 @@ def running() -> Iterator[Server]:
 
     listener = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     listener.daemon_threads = True
+    if tls:
+        listener.socket = tls.wrap_socket(listener.socket, server_side=True)
     server = Server(listener.server_port)
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-import signward.verbs.stores
 from conformance.authenticode import catalog, cms, pe, tsa
 from conformance.authenticode.cases.base import signed_image
 from conformance.authenticode.pki import NOW, Pki, default_pki, instant, make_pki
 from conformance.authenticode.revocation import Revoked, crl
+
+import signward.verbs.stores
 from signward.cli import main
 from signward.errors import EvidenceError
 from signward.policy.record import record, to_json
+from signward.trust.anchors import TrustAnchor, TrustStore
+from signward.trust.x509 import load_certificate
 from signward.verbs.bundle import read_bundle, read_manifest
 from signward.verbs.context import Context
 from signward.verbs.evidence import assess_with_evidence
@@ -135,7 +137,7 @@ def test_a_revoked_signer_and_the_callers_evidence(made: Made) -> None:
     bundle, (judged,) = made.bundle(path, options=options)
     assert json.loads(judged)["cause"] == "revoked"
     for gone in (listed, middle, made.anchor):
-        os.unlink(gone)
+        Path(gone).unlink()
     assert replayed(bundle, path) == judged
 
 
@@ -159,15 +161,19 @@ def test_the_file_may_have_moved_and_the_clock_gone_on(made: Made) -> None:
     path = made.write("a.exe", STAMPED)
     bundle, (judged,) = made.bundle(path, options=Options(anchors=(made.anchor,)))
     moved = made.write("elsewhere.bin", STAMPED)
-    os.unlink(path)
+    Path(path).unlink()
     assert replayed(bundle, moved) == judged
 
 
 def test_a_name_that_is_no_utf8(made: Made) -> None:
     path = os.fsdecode(os.fsencode(made.folder) + b"/a\xff.exe")
     Path(path).write_bytes(STAMPED)
-    bundle, (judged,) = made.bundle(path)
-    assert replayed(bundle, path) == judged == made.plain(path)
+    anchor = os.fsdecode(os.fsencode(made.folder) + b"/root\xff.pem")
+    Path(anchor).write_bytes(PKI.root.pem)
+    options = Options(anchors=(anchor,), at=NOW)
+    bundle, (judged,) = made.bundle(path, options=options)
+    assert json.loads(judged)["outcome"] == "accepted"
+    assert replayed(bundle, path) == judged == made.plain(path, options)
 
 
 def test_a_file_that_cannot_be_read_has_a_verdict_and_no_place(made: Made) -> None:
@@ -185,6 +191,39 @@ def test_limits_of_anchors_travel(made: Made) -> None:
     assert anchors == {hashlib.sha256(PKI.root.certificate).hexdigest()}
     roles = {member.role for member in manifest.members}
     assert {"anchor", "certificate", "signature", "token", "verdict"} <= roles
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"usages": frozenset({"1.3.6.1.5.5.7.3.1"})},
+        {"denied_usages": frozenset({"1.3.6.1.5.5.7.3.3"})},
+        {"disabled_from": instant(2020)},
+        {"no_issue_after": instant(2020)},
+        {"no_issue_after": instant(2020), "no_issue_usages": frozenset({"1.3.6.1.5.5.7.3.3"})},
+        {"no_issue_after": instant(2020), "no_issue_usages": frozenset({"1.3.6.1.5.5.7.3.1"})},
+        {"usages": frozenset({"1.3.6.1.5.5.7.3.3", "1.3.6.1.5.5.7.3.8"})},
+    ],
+    ids=str,
+)
+def test_each_limit_of_an_anchor_travels(
+    made: Made, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any]
+) -> None:
+    root = load_certificate(PKI.root.certificate)
+    anchor = TrustAnchor(certificate=root, name="A root", store="limited", **limits)
+    store = TrustStore("limited", [anchor])
+    monkeypatch.setattr("signward.verbs.context.load_store", lambda name: store)
+    path = made.write("a.exe", signed_image())
+    options = Options(stores=("limited",), at=NOW)
+    bundle, (judged,) = made.bundle(path, options=options)
+    assert judged == made.plain(path, options)
+    monkeypatch.undo()
+    assert replayed(bundle, path) == judged
+    refuses = "1.3.6.1.5.5.7.3.3" not in limits.get("usages", {"1.3.6.1.5.5.7.3.3"}) or (
+        set(limits) & {"denied_usages", "disabled_from", "no_issue_after"}
+        and limits.get("no_issue_usages") != frozenset({"1.3.6.1.5.5.7.3.1"})
+    )
+    assert (json.loads(judged)["outcome"] == "rejected") == bool(refuses)
 
 
 # --- refusals ----------------------------------------------------------------------
@@ -369,3 +408,25 @@ def test_what_signatures_carry_is_kept_for_readers(made: Made) -> None:
     paths = {m.sha256: m.path.partition("/")[0] for m in read_manifest(folder).members}
     kept = {paths[sha256] for sha256 in entry.evidence}
     assert {"signatures", "certificates", "tokens"} <= kept
+
+
+@pytest.mark.corpus
+def test_real_files_under_the_real_trust_list(
+    corpus: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Microsoft's own files, the signed root list, and no root list at replay."""
+    from tests.corpus import pe_files
+
+    paths = [str(path) for path in pe_files(corpus("debugpy"))]
+    options = Options(at=instant(2026, 11, 20))
+    folder = str(tmp_path / "bundle")
+    verdicts, _ = assess_with_evidence(paths, options, folder)
+    context = Context(options)
+    assert {verdict.outcome for verdict in verdicts} == {"accepted"}
+    for path, verdict in zip(paths, verdicts, strict=True):
+        judged = to_json(record(verdict))
+        assert judged == to_json(record(assess_path(path, context)))
+        assert judged == replayed(folder, path)
+    (store,) = read_manifest(Path(folder)).stores.values()
+    anchors = [anchor for found in store.subjects.values() for anchor in found]
+    assert {anchor.store for anchor in anchors} == {"authenticode"}

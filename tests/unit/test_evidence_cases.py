@@ -7,9 +7,9 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-
 from conformance.authenticode.cases import all_cases
 from conformance.authenticode.cases.base import Case
+
 from signward.cli import main
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from conformance.authenticode.pki import END, authority, default_pki, issue
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from signward.errors import FetchError
 from signward.fetch.http import Bounds, exchange
 from signward.fetch.targets import may_reach, read_target
+from signward.wire import der
 from tests.builders.web import Reply, Server, running
 
 OPEN = Bounds(10_000, 5.0, private=True)
@@ -123,7 +128,7 @@ def test_a_silent_server_ends_at_the_deadline() -> None:
 
 def test_a_short_body_is_noticed(server: Server) -> None:
     url = server.serve("/a", headers={"Content-Length": "50"}, write=lambda write, _: write(b"x"))
-    with pytest.raises(FetchError, match="early|IncompleteRead"):
+    with pytest.raises(FetchError, match=r"early|IncompleteRead"):
         exchange(url, OPEN)
 
 
@@ -201,3 +206,48 @@ def test_tls_is_checked(server: Server) -> None:
     """A server without TLS (let alone a certificate) is not spoken to over https."""
     with pytest.raises(FetchError):
         exchange(server.serve("/a", b"x").replace("http:", "https:"), OPEN)
+
+
+@pytest.fixture
+def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A TLS server whose certificate's root this process trusts."""
+    root = authority("Web Root")
+    address = der.sequence(der.context(7, bytes((127, 0, 0, 1)), constructed=False))
+    leaf = issue(
+        "web", issuer=root, ekus=("1.3.6.1.5.5.7.3.1",), not_after=END,
+        extensions=(("2.5.29.17", False, address),),
+    )  # fmt: skip
+    encoded = leaf.key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "web.pem").write_bytes(leaf.pem + encoded)
+    (tmp_path / "root.pem").write_bytes(root.pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "web.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
+    with running(context) as server:
+        yield server
+
+
+def test_https_is_spoken(secure: Server) -> None:
+    url = secure.serve("/a", b"x" * 9_000).replace("http:", "https:")
+    assert exchange(url, OPEN).body == b"x" * 9_000
+
+
+def test_https_from_a_root_nobody_trusts_is_refused(
+    secure: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "other.pem").write_bytes(default_pki().root.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "other.pem"))
+    url = secure.serve("/a", b"x").replace("http:", "https:")
+    with pytest.raises(FetchError, match="CERTIFICATE_VERIFY_FAILED"):
+        exchange(url, OPEN)
+    assert secure.requests == []
+
+
+def test_a_trickle_over_tls_ends_at_the_deadline(secure: Server) -> None:
+    def trickle(write: Callable[[bytes], object], stopping: threading.Event) -> None:
+        while not stopping.wait(0.05):
+            write(b"x")
+
+    url = secure.serve("/a", write=trickle).replace("http:", "https:")
+    with pytest.raises(FetchError, match="too slow"):
+        exchange(url, Bounds(10_000, 0.5, private=True))

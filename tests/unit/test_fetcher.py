@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-
 from conformance.authenticode.keys import key
 from conformance.authenticode.pki import NOW, Pki, authority, default_pki, issue, pem
 from conformance.authenticode.revocation import ISSUED, NEXT, Revoked, crl, ocsp
+
 from signward.errors import FetchError
 from signward.fetch.cache import MAX_ENTRIES, Cache, default_folder
 from signward.fetch.fetcher import MAX_AGE, Fetcher
@@ -315,3 +317,29 @@ def test_statuses_do_not_make_a_host_dead(server: Server) -> None:
             one.crl(server.url(f"/{number}"), INTERMEDIATE)
     data = crl(PKI.intermediate, [Revoked(serial=1, at=ISSUED)])
     assert one.crl(server.serve("/a.crl", data), INTERMEDIATE) == data
+
+
+# --- hostile content ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["issuer", "crl", "ocsp"])
+def test_mutated_answers_are_refused_or_handed_on(server: Server, what: str, folder: Path) -> None:
+    """Nothing but ``FetchError`` comes out, and no mutated answer is kept unless signed."""
+    whole = {"issuer": INTERMEDIATE.der, "crl": crl(PKI.intermediate), "ocsp": ocsp(PKI.leaf)}[what]
+    random_, current = random.Random(20261123), [whole]
+    server.routes["/e"] = lambda request: Reply(current[0])
+    url = server.url("/e")
+    for _ in range(150):
+        data = bytearray(whole)
+        for _ in range(random_.randrange(1, 4)):
+            data[random_.randrange(len(data))] = random_.randrange(256)
+        current[0] = bytes(data[: random_.randrange(len(data))] if random_.random() < 0.2 else data)
+        one = fetcher(folder)
+        with contextlib.suppress(FetchError):
+            if what == "issuer":
+                one.issuers(url, LEAF)
+            elif what == "crl":
+                one.crl(url, INTERMEDIATE)
+            else:
+                one.ocsp(url, LEAF, INTERMEDIATE)
+    assert what == "issuer" or not folder.exists() or not list(folder.iterdir())

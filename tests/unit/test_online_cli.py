@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from conformance.authenticode import pe
-from conformance.authenticode.cases.base import sign_image
-from conformance.authenticode.pki import Pki, instant
+from conformance.authenticode import pe, tsa
+from conformance.authenticode.cases.base import sign_image, signed_image
+from conformance.authenticode.pki import Pki, authority, instant, make_pki, timestamper
 from conformance.authenticode.revocation import Revoked, crl, ocsp
+
+import signward
 from signward.cli import main
 from tests.builders.online import distribution, information, online_pki
 from tests.builders.web import Server, running
@@ -203,3 +207,65 @@ def test_notes_of_failures_are_replayed(
     assert '"revocation-evidence"' in first
     assert main(["verify", "--json", "--replay", str(bundle), str(world.file)]) == 3
     assert capsys.readouterr().out == first
+
+
+def test_the_status_of_a_timestamp_authority_is_fetched_too(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its compromise is known only to a list that nothing else on the path names."""
+    pki = make_pki(tsa={"extensions": (distribution(server.url("/tsa.crl")),)})
+    token = tsa.token(pki.tsa, at=instant(2025))
+    path = tmp_path / "a.exe"
+    path.write_bytes(signed_image(pki=pki, signer={"unsigned": (token,)}))
+    (tmp_path / "root.pem").write_bytes(pki.root.pem)
+    entry = Revoked(serial=pki.tsa.serial, at=REVOKED_AT, reason="keyCompromise")
+    server.serve("/tsa.crl", crl(pki.root, [entry]))
+    words = ["verify", "--json", "--anchor", str(tmp_path / "root.pem"), "--at", AT, str(path)]
+    found = []
+    for more in ((), ONLINE):
+        assert main([*words, *more]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    offline, online = found
+    assert "timestamp-revoked" not in codes(offline)
+    assert offline["signatures"][0]["proven_time"] is not None
+    assert "timestamp-revoked" in codes(online)
+    assert online["signatures"][0]["proven_time"] is None
+
+
+def test_the_issuer_of_a_timestamp_authority_is_fetched_too(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pki = make_pki()
+    middle = authority("Stamp CA", pki.root)
+    stamper = timestamper("Stamper", middle, extensions=(information(issuer=server.url("/ca")),))
+    token = tsa.token(stamper, at=instant(2025), certificates=(stamper.certificate,))
+    path = tmp_path / "a.exe"
+    path.write_bytes(signed_image(pki=pki, signer={"unsigned": (token,)}))
+    (tmp_path / "root.pem").write_bytes(pki.root.pem)
+    server.serve("/ca", middle.certificate)
+    words = ["verify", "--json", "--anchor", str(tmp_path / "root.pem"), "--at", AT, str(path)]
+    proven = []
+    for more in ((), ONLINE):
+        assert main([*words, *more]) == 0
+        proven.append(json.loads(capsys.readouterr().out)["signatures"][0]["proven_time"])
+    assert proven[0] is None
+    assert proven[1]["authority"] == "Stamper"
+
+
+LAZY = (
+    "import sys\n"
+    "from signward.cli import main\n"
+    "main(['verify', '--stage', 'intact', sys.argv[1]])\n"
+    "names = {'signward.fetch', 'signward.verbs.online', 'signward.verbs.bundle', 'ssl'}\n"
+    "print('LOADED', names & set(sys.modules))\n"
+)
+
+
+def test_an_offline_run_loads_nothing_of_this(tmp_path: Path) -> None:
+    (tmp_path / "a.exe").write_bytes(pe.image())
+    source = str(Path(signward.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", LAZY, str(tmp_path / "a.exe")],
+        env={**os.environ, "PYTHONPATH": source}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "LOADED set()"

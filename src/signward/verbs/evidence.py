@@ -228,7 +228,7 @@ def _completed(manifest: Manifest, files: tuple[FileEntry, ...], recorder: _Reco
 
 def _store(store: _RecordingStore, recorder: _Recorder) -> StoreEntry:
     return StoreEntry(
-        name=store.name,
+        name=safe_text(store.name),
         subjects={
             raw.hex(): tuple(_anchor(anchor, recorder) for anchor in anchors)
             for raw, anchors in store.subjects.items()
@@ -241,8 +241,8 @@ def _store(store: _RecordingStore, recorder: _Recorder) -> StoreEntry:
 def _anchor(anchor: TrustAnchor, recorder: _Recorder) -> AnchorEntry:
     return AnchorEntry(
         sha256=recorder.add("anchor", anchor.certificate.der),
-        name=anchor.name,
-        store=anchor.store,
+        name=safe_text(anchor.name),
+        store=safe_text(anchor.store),
         usages=_listed(anchor.usages),
         denied_usages=_listed(anchor.denied_usages) or (),
         disabled_from=anchor.disabled_from,
@@ -260,13 +260,13 @@ def _failures(context: RecordingContext) -> Iterator[FailureEntry]:
         said = FindingRecord(
             code=finding.code.value,
             effect=finding.effect,
-            subject=finding.subject,
-            found=finding.found,
-            required=finding.required,
+            subject=safe_text(finding.subject),
+            found=safe_text(finding.found),
+            required=safe_text(finding.required),
             clause=finding.clause,
-            hint=finding.hint,
+            hint=safe_text(finding.hint),
         )
-        yield FailureEntry(url=url, certificate=certificate.hex(), finding=said)
+        yield FailureEntry(url=safe_text(url), certificate=certificate.hex(), finding=said)
 
 
 def _catalog(path: str, recorder: _Recorder) -> CatalogEntry:

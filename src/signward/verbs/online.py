@@ -51,12 +51,12 @@ class Online:
     ) -> TrustedSignature | UntrustedSignature:
         """Judge ``intact``, fetching what the judgement lacks until nothing more helps."""
         budget = MAX_FETCHES
-        for _ in range(MAX_ROUNDS):
+        for rounds_left in reversed(range(MAX_ROUNDS)):
             extended = self._with_fetched(profile, grounds)
             judged = judge(intact, profile, extended)
             needs = missing(judged, profile, extended)
             fresh = self._fresh(needs)[:budget]
-            if not fresh:
+            if not fresh or not rounds_left:
                 break
             budget -= len(fresh)
             for need in fresh:
