@@ -5,9 +5,12 @@
     SignwardError
     ├── BadInputError            the bytes are at fault; carries a Finding
     │   ├── MalformedError       they break their format
+    │   ├── AmbiguousError       two readers could take them for different things
+    │   ├── UncoveredError       some stand where no signature could cover them
     │   └── LimitError           they exceed a named bound
     ├── UnreadableError          the path is at fault: absent, no file, changing
     ├── EvidenceError            a store, CRL, OCSP answer or option file is at fault
+    ├── FetchError               what a URL names could not be had
     └── NotAcceptedError         raised by `verify`; carries the verdict
         ├── RejectedError
         └── IndeterminateError
@@ -54,6 +57,18 @@ class MalformedError(BadInputError):
     """The bytes break the rules of their own format."""
 
 
+class AmbiguousError(BadInputError):
+    """Two readers could take the bytes for different things."""
+
+    code = Code.AMBIGUOUS
+
+
+class UncoveredError(BadInputError):
+    """Content stands where no signature of this format could cover it."""
+
+    code = Code.UNCOVERED_CONTENT
+
+
 class LimitError(BadInputError):
     """The bytes ask for more than a named bound allows."""
 
@@ -70,6 +85,10 @@ class UnreadableError(SignwardError):
 
 class EvidenceError(SignwardError):
     """Something the caller supplied (anchor, CRL, OCSP answer, catalog) is unusable."""
+
+
+class FetchError(SignwardError):
+    """What a URL names could not be had: refused, unreachable, too slow, too large, wrong."""
 
 
 class NotAcceptedError(SignwardError):

@@ -21,6 +21,10 @@ class Effect(StrEnum):
     REJECT = "reject"
 
 
+GRAVITY = {effect: rank for rank, effect in enumerate(Effect)}
+"""How grave each effect is; the gravest among a verdict's findings decides."""
+
+
 class Code(StrEnum):
     """Stable cause codes.  Renaming one breaks callers: add, never rename."""
 
@@ -30,6 +34,7 @@ class Code(StrEnum):
     MALFORMED = "malformed"
     LIMIT_EXCEEDED = "limit-exceeded"
     AMBIGUOUS = "ambiguous"
+    SEVERAL_ENTRIES = "several-entries"
     UNREADABLE = "unreadable"
     NOT_A_FILE = "not-a-file"
     CHANGED_WHILE_READ = "changed-while-read"
@@ -158,5 +163,4 @@ class Finding:
 
 def worst(findings: tuple[Finding, ...] | list[Finding]) -> Effect:
     """Return the gravest effect among ``findings``; NOTE when there are none."""
-    gravity = list(Effect)
-    return max((f.effect for f in findings), key=gravity.index, default=Effect.NOTE)
+    return max((f.effect for f in findings), key=GRAVITY.__getitem__, default=Effect.NOTE)

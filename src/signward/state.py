@@ -173,7 +173,8 @@ class Endorsement:
 class SignedArtifact:
     """Where content lies and which signatures are claimed over it.  Producer: ``formats``.
 
-    ``required`` names, per signature label, the slots that signature must carry.
+    ``required`` names, per signature label, the slots that signature must carry;
+    ``profile`` the rules the format's signatures are judged by (``trust.profiles``).
     ``layout`` belongs to the format that made it.
     """
 
@@ -183,6 +184,7 @@ class SignedArtifact:
     required: Mapping[str, frozenset[str]] = field(default_factory=dict)
     regions: tuple[Region, ...] = ()
     endorsements: tuple[Endorsement, ...] = ()
+    profile: str = "authenticode"
     facts: Mapping[str, str | int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     layout: Any = None

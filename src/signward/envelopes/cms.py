@@ -54,6 +54,12 @@ _ONCE = {
 }
 _UNDERSTOOD = TIMESTAMP_TOKENS | {COUNTERSIGNATURE, NESTED_SIGNATURE}
 
+_CMS_VERSIONS = frozenset({1, 3, 4, 5})
+"""SignedData versions of CMS (RFC 5652 5.1); writers disagree which content asks for which."""
+
+_PKCS7_VERSIONS = frozenset({1})
+"""SignedData version of PKCS#7 1.5, which Authenticode keeps whatever its content."""
+
 SlotReader = Callable[[str, bytes], tuple[Slot, ...]]
 """Turns ``(content type, content octets)`` into the slots that content claims."""
 
@@ -134,8 +140,10 @@ def read_signed_data(blob: bytes, what: str) -> _SignedData:
     if len(inner) != 1 or len(outer) != 2:
         raise MalformedError(what, "several contents", "one SignedData", "RFC 5652 3")
     fields = inner[0].fields(what, 4)
-    fields[0].integer(what)
-    content_type, content = _content(fields[2], what)
+    content_type, content, versions = _content(fields[2], what)
+    if fields[0].integer(what) not in versions:
+        required = f"one of {sorted(versions)}"
+        raise MalformedError(what, f"version {fields[0].integer()}", required, "RFC 5652 5.1")
     certificates: list[bytes] = []
     crls: list[bytes] = []
     ocsp: list[bytes] = []
@@ -164,18 +172,21 @@ def read_signed_data(blob: bytes, what: str) -> _SignedData:
     )
 
 
-def _content(node: der.Node, what: str) -> tuple[str, bytes]:
-    """Return content type and octets: an OCTET STRING's, or those of PKCS#7's ANY."""
+def _content(node: der.Node, what: str) -> tuple[str, bytes, frozenset[int]]:
+    """Return content type, octets, and the versions of SignedData that go with their form.
+
+    CMS wraps content in an OCTET STRING, PKCS#7 1.5 (so Authenticode) had ANY.
+    """
     fields = node.fields(what, 1)
     content_type = fields[0].oid(what)
     if len(fields) == 1:
-        return content_type, b""
+        return content_type, b"", _CMS_VERSIONS
     inner = fields[1].expect(0xA0, what).children()
     if len(inner) != 1 or len(fields) > 2:
         raise MalformedError(what, "several contents", "one eContent", "RFC 5652 5.2")
     if inner[0].tag in (der.OCTET_STRING, der.OCTET_STRING | 0x20):
-        return content_type, inner[0].octets(what)
-    return content_type, inner[0].content
+        return content_type, inner[0].octets(what), _CMS_VERSIONS
+    return content_type, inner[0].expect(der.SEQUENCE, what).content, _PKCS7_VERSIONS
 
 
 def _revocation(field: der.Node, crls: list[bytes], ocsp: list[bytes], what: str) -> None:
@@ -192,7 +203,10 @@ def _revocation(field: der.Node, crls: list[bytes], ocsp: list[bytes], what: str
 def _signer_info(node: der.Node, what: str) -> _SignerInfo:
     """Read one SignerInfo (RFC 5652 5.3)."""
     fields = node.fields(what, 5)
-    fields[0].integer(what)
+    version = 3 if fields[1].tag == 0x80 else 1
+    if fields[0].integer(what) != version:
+        found = f"version {fields[0].integer()}"
+        raise MalformedError(what, found, f"version {version}", "RFC 5652 5.3")
     digest = digest_name(fields[2], what)
     rest = fields[3:]
     signed: tuple[Attribute, ...] = ()

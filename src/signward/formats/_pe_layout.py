@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
 from signward.errors import LimitError, MalformedError
 from signward.state import Source
@@ -22,12 +23,26 @@ MAX_SECTIONS = 4096
 """Sections read; the loader stops at 96 (XP) or 65535 (Vista), real images hold a few dozen."""
 
 PAGE_SIZE = 4096
-"""Page hashes speak of 4 KiB pages, whatever the section alignment (Authenticode PE)."""
+"""Page hashes speak of 4 KiB pages (Authenticode PE); some signers cut by section alignment."""
+
+MAX_PAGE_SIZE = 4 * 1024 * 1024
+"""Largest section alignment taken as a page size: the largest page of any machine."""
 
 NATIVE_SUBSYSTEM = 1
 EFI_SUBSYSTEMS = frozenset({10, 11, 12, 13})
 DRIVER_FLAG = 0x2000
 """IMAGE_DLLCHARACTERISTICS_WDM_DRIVER."""
+
+MACHINES = {
+    0x014C: "i386", 0x8664: "amd64", 0xAA64: "arm64", 0x01C0: "arm", 0x01C4: "armnt",
+    0x0200: "ia64", 0x0EBC: "ebc", 0x5032: "riscv32", 0x5064: "riscv64", 0x6264: "loongarch64",
+}  # fmt: skip
+
+SUBSYSTEMS = {
+    1: "native", 2: "windows-gui", 3: "windows-console", 9: "windows-ce", 10: "efi-application",
+    11: "efi-boot-driver", 12: "efi-runtime-driver", 13: "efi-rom", 14: "xbox",
+    16: "windows-boot",
+}  # fmt: skip
 
 _DIRECTORY = {0x10B: 96, 0x20B: 112}
 """Offset of the data directories in the optional header, by magic (PE32, PE32+)."""
@@ -67,9 +82,11 @@ class Layout:
     checksum_offset: int
     directory_offset: int | None
     headers_end: int
+    section_alignment: int
     table: tuple[int, int]
     resources: tuple[int, int]
     sections: tuple[Section, ...]
+    page_size: int = PAGE_SIZE
 
     @property
     def is_efi(self) -> bool:
@@ -81,6 +98,15 @@ class Layout:
         """Whether the image says it runs in the kernel."""
         native = self.subsystem == NATIVE_SUBSYSTEM
         return native or bool(self.dll_characteristics & DRIVER_FLAG)
+
+    def facts(self) -> dict[str, str | int]:
+        """Return machine, kind and subsystem, as the (hashed) headers claim them."""
+        return {
+            "machine": MACHINES.get(self.machine, f"{self.machine:#06x}"),
+            "image": "pe32+" if self.magic == 0x20B else "pe32",
+            "subsystem": SUBSYSTEMS.get(self.subsystem, str(self.subsystem)),
+            "driver": int(self.is_driver),
+        }
 
     @property
     def content_end(self) -> int:
@@ -112,16 +138,42 @@ class Layout:
     def pages(self) -> Iterator[tuple[int, int]]:
         """Return the ``(start, end)`` of every page: the headers', then each section's.
 
+        Raises ``LimitError`` where sections share so many bytes that hashing them would
+        take longer than the file's size explains.
+
         A last entry ``(end, end)`` closes the table (Authenticode PE, "Page Hashes").
         """
-        last = self.headers_end
-        for start in range(0, self.headers_end, PAGE_SIZE):
-            yield start, min(start + PAGE_SIZE, self.headers_end)
+        last, size = self.headers_end, self.page_size
+        parts = [(0, self.headers_end), *((s.start, s.end) for s in self.sections)]
+        if sum(end - start for start, end in parts) > 2 * self.length:
+            raise LimitError(
+                "page hashes", "sections that overlap, or reach beyond the file",
+                "at most twice the file's bytes", "Authenticode PE",
+            )  # fmt: skip
+        for start, end in parts:
+            for first in range(start, end, size):
+                yield first, min(first + size, end)
         for section in self.sections:
-            for start in range(section.start, section.end, PAGE_SIZE):
-                yield start, min(start + PAGE_SIZE, section.end)
             last = section.end if section.end > section.start else last
         yield last, last
+
+    def cut_like(self, names: AbstractSet[str]) -> Layout:
+        """Return the layout with the page size that gives pages of these names.
+
+        signtool cuts pages of 4 KiB, osslsigncode of the section alignment (8 KiB in .NET
+        assemblies).  Either cut covers headers and sections whole.
+        """
+        size = self.section_alignment
+        if size == PAGE_SIZE or not 512 <= size <= MAX_PAGE_SIZE:
+            return self
+        aligned = replace(self, page_size=size)
+        fits = names == {page_name(start) for start, _ in aligned.pages()}
+        return aligned if fits else self
+
+
+def page_name(start: int) -> str:
+    """Return the slot name of the page that begins at ``start``."""
+    return f"page:{start}"
 
 
 def read_layout(source: Source) -> Layout:
@@ -139,7 +191,8 @@ def read_layout(source: Source) -> Layout:
     machine, count, optional_size, characteristics = struct.unpack_from("<HH12xHH", coff, 4)
     optional = pe + 24
     fixed = _slice(source, head, optional, 72)
-    magic, headers_size, checksum, subsystem, flags = struct.unpack_from("<H58xIIHH", fixed)
+    fields = struct.unpack_from("<H30xI24xIIHH", fixed)
+    magic, alignment, headers_size, checksum, subsystem, flags = fields
     if magic not in _DIRECTORY:
         raise MalformedError(
             _WHAT, f"optional header magic {magic:#x}", "0x10b or 0x20b", _CLAUSE, offset=optional
@@ -157,6 +210,7 @@ def read_layout(source: Source) -> Layout:
         checksum_offset=optional + 64,
         directory_offset=directories.get(_SECURITY, (None, 0, 0))[0],
         headers_end=min(max(headers_size, table_start + 40 * count), source.length),
+        section_alignment=alignment,
         table=directories.get(_SECURITY, (0, 0, 0))[1:],
         resources=directories.get(_RESOURCES, (0, 0, 0))[1:],
         sections=_sections(source, head, table_start, count),

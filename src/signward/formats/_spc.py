@@ -44,7 +44,7 @@ def read_slots(content_slot: str) -> SlotReader:
                 "signature", f"content type {content_type}", INDIRECT_DATA, _CLAUSE,
                 hint="the signature speaks of something other than this file",
             )  # fmt: skip
-        fields = der.parse(der.encode(der.SEQUENCE, content), _WHAT).fields(_WHAT, 2)
+        fields = _indirect_data(content)
         digest_info = fields[1].fields(_WHAT, 2)
         own = Slot(
             name=content_slot,
@@ -54,6 +54,16 @@ def read_slots(content_slot: str) -> SlotReader:
         return (own, *_page_hashes(fields[0]))
 
     return read
+
+
+def _indirect_data(content: bytes) -> list[der.Node]:
+    """Return the fields of SpcIndirectDataContent.
+
+    PKCS#7 1.5 signs the SEQUENCE's contents; CMS (RFC 5652 5.2, which .NET's signers
+    follow) puts the whole SEQUENCE in an OCTET STRING: then it is the one child.
+    """
+    fields = der.parse(der.encode(der.SEQUENCE, content), _WHAT).fields(_WHAT, 1)
+    return fields if len(fields) > 1 else fields[0].fields(_WHAT, 2)
 
 
 def _page_hashes(attribute: der.Node) -> tuple[Slot, ...]:

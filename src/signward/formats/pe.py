@@ -9,9 +9,9 @@ a WIN_CERTIFICATE header, the PKCS#7 it holds, and fewer than eight zeros behind
 
 **Several entries.**  PE allows them and EFI images use them (shim carries one signature
 by each of two Microsoft keys).  Windows reads only the first entry of other images, so
-there the further ones could hide anything; they are accepted only where each is itself
-a signature over the same image, which the default policy wants intact, and a warning
-says so.  A further entry that is no PKCS#7 is uncovered content.
+there a further one says what nobody checks: refused, and a warning where only integrity
+is asked for (``--stage intact``), since each entry must be intact anyway.  A further entry
+that is no PKCS#7 is uncovered content.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from signward.errors import LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Match, ParseOptions, Peek
-from signward.formats._pe_layout import PAGE_SIZE, Layout, read_layout
+from signward.formats._pe_layout import Layout, page_name, read_layout
 from signward.formats._spc import open_embedded
 from signward.state import (
     ClaimedSignature,
@@ -82,7 +82,9 @@ class PeFormat:
 
     name = "pe"
     spec = "Windows Authenticode Portable Executable Signature Format, 2008"
-    extensions = (".exe", ".dll", ".sys", ".efi", ".ocx", ".cpl", ".scr", ".mui", ".pyd", ".node")
+    extensions: tuple[str, ...] = (
+        ".exe", ".dll", ".sys", ".efi", ".ocx", ".cpl", ".scr", ".mui", ".pyd", ".node",
+    )  # fmt: skip
 
     def recognise(self, peek: Peek) -> Match:
         """Recognise an MZ header that leads to a PE signature."""
@@ -106,14 +108,17 @@ class PeFormat:
             for number, entry in enumerate(entries, 1):
                 signatures += _open_entry(entry, number)
             findings += _entry_findings(layout, len(entries))
+            layout = _with_page_size(layout, signatures)
         else:
             findings += _leftover(source, layout)
         return SignedArtifact(
+            profile="uefi" if layout.is_efi else "authenticode",
             format=self.name,
             source=source,
             signatures=tuple(signatures),
             required={s.label: _required(layout, s) for s in signatures},
             regions=tuple(regions),
+            facts=layout.facts(),
             findings=tuple(findings),
             layout=layout,
         )
@@ -191,9 +196,9 @@ class _Page:
     __slots__ = ("hashers", "name", "taken", "zeros")
 
     def __init__(self, layout: Layout, start: int, end: int) -> None:
-        self.name = f"page:{start}"
+        self.name = page_name(start)
         self.taken = _without_exclusions(layout, start, end)
-        self.zeros = PAGE_SIZE - (end - start)
+        self.zeros = layout.page_size - (end - start)
         self.hashers: dict[str, _Hash] = {}
 
     def update(self, data: memoryview, /) -> None:
@@ -201,7 +206,7 @@ class _Page:
             hasher.update(data)
 
     def digests(self) -> Iterator[tuple[tuple[str, str], bytes]]:
-        """Return digests over the page padded with zeros to 4 KiB; zeros for the last entry."""
+        """Return digests over the page, zero-padded to its full size; zeros for the last entry."""
         for algorithm, hasher in self.hashers.items():
             hasher.update(bytes(self.zeros))
             digest = hasher.digest() if self.taken else bytes(hasher.digest_size)
@@ -217,7 +222,8 @@ class _PageFeeder:
         self._next()
 
     def _next(self) -> None:
-        self._start, self._end, self._page = next(self._plan, (1 << 62, 1 << 62, None))
+        ahead: tuple[int, int, _Page | None] = next(self._plan, (1 << 62, 1 << 62, None))
+        self._start, self._end, self._page = ahead
 
     def update(self, data: memoryview, /) -> None:
         """Hand each page its share of ``data``."""
@@ -244,7 +250,7 @@ def _pages_wanted(layout: Layout, wanted: Wanted) -> list[_Page]:
             names.setdefault(name, []).append(algorithm)
     if not names:
         return []
-    pages = {f"page:{start}": (start, end) for start, end in layout.pages()}
+    pages = {page_name(start): (start, end) for start, end in layout.pages()}
     found = []
     for name in names.keys() & pages.keys():
         page = _Page(layout, *pages[name])
@@ -284,7 +290,8 @@ def _read_table(source: Source, layout: Layout, regions: list[Region]) -> list[_
     end = start + size
     _check_table(layout, start, size)
     table = source.read(start, size)
-    entries, position = [], 0
+    entries: list[_Entry] = []
+    position = 0
     while position < size:
         entry = _read_entry(table, position, start, first=not entries)
         if entry is None:
@@ -386,18 +393,27 @@ def _open_entry(entry: _Entry, number: int) -> tuple[ClaimedSignature, ...]:
     return signatures
 
 
+def _with_page_size(layout: Layout, signatures: Sequence[ClaimedSignature]) -> Layout:
+    """Return the layout with the page size that the first table of page hashes was cut by."""
+    for signature in signatures:
+        names = {slot.name for slot in signature.slots if slot.name.startswith("page:")}
+        if names:
+            return layout.cut_like(names)
+    return layout
+
+
 def _required(layout: Layout, signature: ClaimedSignature) -> frozenset[str]:
     """Return the slots a signature must carry: all pages, if it speaks of any."""
     if not any(slot.name.startswith("page:") for slot in signature.slots):
         return frozenset((IMAGE,))
-    return frozenset((IMAGE, *(f"page:{start}" for start, _ in layout.pages())))
+    return frozenset((IMAGE, *(page_name(start) for start, _ in layout.pages())))
 
 
 def _entry_findings(layout: Layout, count: int) -> Iterator[Finding]:
     if count > 1 and not layout.is_efi:
         yield Finding(
-            code=Code.AMBIGUOUS,
-            effect=Effect.WARN,
+            code=Code.SEVERAL_ENTRIES,
+            effect=Effect.REJECT,
             subject="certificate table",
             found=f"{count} entries",
             required="one: Windows reads only the first",

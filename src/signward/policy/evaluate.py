@@ -6,7 +6,8 @@ switches of ``verify`` are the whole policy.
 
 Order (first that applies):
 
-1. a finding about the artifact itself (malformed, uncovered content) decides;
+1. a finding about the artifact itself (malformed, uncovered content) decides; only at
+   stage *intact* several signature entries do not, each being judged for itself;
 2. no signature at all: REJECTED, ``unsigned`` - unless a trusted catalog vouches;
 3. every signature must be intact (rule ``any`` asks it of one only);
 4. the asked stage: the strongest signature (rule ``best``), every one (``all``), or
@@ -16,12 +17,12 @@ Order (first that applies):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 
 from signward.findings import Code, Effect, Finding, worst
+from signward.policy.case import Case
 from signward.policy.publisher import publisher_of
 from signward.state import (
     BrokenSignature,
@@ -55,29 +56,13 @@ class Policy:
     trust: TrustPolicy = field(default_factory=TrustPolicy)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """What is to be decided: one artifact, its judged signatures, and facts about it.
-
-    ``vouched`` marks signatures of a catalog that lists an unsigned artifact.
-    """
-
-    subject: str
-    format: str
-    judged: tuple[JudgedSignature, ...]
-    findings: tuple[Finding, ...]
-    at: datetime
-    vouched: bool = False
-    digests: Mapping[str, bytes] = field(default_factory=dict)
-    facts: Mapping[str, str | int] = field(default_factory=dict)
-
-
 _STRENGTH = ("md2", "md5", "sha1", "sha224", "sha3_224", "sha256", "sha3_256",
              "sha384", "sha3_384", "sha512", "sha3_512")  # fmt: skip
 
 
 def evaluate(case: Case, policy: Policy) -> Verdict:
     """Decide ``case`` under ``policy``."""
+    case = case.at_stage(policy.stage)
     if worst(case.findings) in (Effect.REJECT, Effect.UNKNOWN):
         return _verdict(case, policy, "artifact", case.findings, None)
     if not case.judged:
@@ -163,12 +148,15 @@ def _claimed(signature: JudgedSignature) -> ClaimedSignature:
     return signature.intact.claimed
 
 
+def strength(claimed: ClaimedSignature) -> int:
+    """Return how strong a signature's content digest is, for comparing signatures."""
+    digest = claimed.slots[0].algorithm if claimed.slots else claimed.algorithm.digest
+    return _STRENGTH.index(digest) if digest in _STRENGTH else len(_STRENGTH)
+
+
 def _rank(signature: JudgedSignature, index: int) -> tuple[int, bool, int]:
     """Order by digest strength; among equals a trusted one, then the first."""
-    claimed = _claimed(signature)
-    digest = claimed.slots[0].algorithm if claimed.slots else claimed.algorithm.digest
-    strength = _STRENGTH.index(digest) if digest in _STRENGTH else len(_STRENGTH)
-    return strength, isinstance(signature, TrustedSignature), -index
+    return strength(_claimed(signature)), isinstance(signature, TrustedSignature), -index
 
 
 def _merit(signature: JudgedSignature, index: int) -> tuple[bool, bool, tuple[int, bool, int]]:

@@ -22,9 +22,7 @@ def publisher_of(signature: TrustedSignature) -> Publisher:
     name = leaf.organization or leaf.common_name or leaf.subject_text
     root = load_certificate(signature.basis.certificates[-1])
     identity = f"eku:{eku}@{root.sha256.hex()[:16]}" if eku else f"subject:{_lasting(leaf)}"
-    return Publisher(
-        name=name, identity=identity, subject=leaf.subject_text, subscriber_eku=eku
-    )
+    return Publisher(name=name, identity=identity, subject=leaf.subject_text, subscriber_eku=eku)
 
 
 def subscriber_eku(leaf: Certificate) -> str:

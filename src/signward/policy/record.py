@@ -229,11 +229,16 @@ def record(
 
 
 def to_json(record: Record) -> bytes:
-    r"""Return ``record`` as UTF-8 JSON on one line; equal records give equal bytes.
+    """Return ``record`` as one line of :func:`printable_json`."""
+    return printable_json(record)
+
+
+def printable_json(value: object) -> bytes:
+    r"""Return ``value`` as UTF-8 JSON on one line; equal values give equal bytes.
 
     Control and direction characters stand as ``\uXXXX``, so that printing is safe.
     """
-    data = _encoder.encode(record)
+    data = _encoder.encode(value)
     if data.isascii() and b"\x7f" not in data:
         return data
     return _UNSAFE.sub(lambda m: f"\\u{ord(m[0]):04x}", data.decode()).encode()
@@ -247,7 +252,7 @@ def from_json(data: bytes | str) -> Record:
     """
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise MalformedError(
             "record", str(error), f"a verdict of schema version {SCHEMA_VERSION}",
             "docs/verdict.schema.json",
@@ -257,12 +262,14 @@ def from_json(data: bytes | str) -> Record:
 def schema() -> dict[str, object]:
     """Return the JSON Schema (2020-12) of a record, as ``docs/verdict.schema.json`` holds it."""
     (reference,), definitions = msgspec.json.schema_components([Record])
-    return {
+    whole: dict[str, object] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Signward verdict, schema version {SCHEMA_VERSION}",
         **reference,
         "$defs": dict(sorted(definitions.items())),
     }
+    plain: dict[str, object] = msgspec.json.decode(msgspec.json.encode(whole))
+    return plain
 
 
 def one_line(finding: Finding | FindingRecord) -> str:
@@ -412,7 +419,7 @@ def _path(path: X509Path, revocation: Iterable[RevocationStatus] = ()) -> PathRe
             certificates[index], revocation=_revocation(status)
         )
     return PathRecord(
-        certificates=tuple(certificates), anchor=safe_text(path.anchor), store=path.store
+        certificates=tuple(certificates), anchor=safe_text(path.anchor), store=safe_text(path.store)
     )
 
 

@@ -16,7 +16,7 @@ from signward.state import Outcome
 BAR_HEIGHT = 14
 """Height of a bar in CSS pixels."""
 
-COLUMN_HEIGHT = 120
+COLUMN_HEIGHT = 150
 """Height of the timeline's tallest column in CSS pixels."""
 
 MAX_LABELS = 9
@@ -125,8 +125,9 @@ def timeline(years: Counter[int]) -> str:
         if index % step == 0
     ]
     told = ", ".join(f"{year}: {years[year]:,}" for year in span if years[year])
+    many = " many" if len(span) > MAX_LABELS else ""
     return (
-        f'<svg class="timeline" width="100%" height="{COLUMN_HEIGHT + 40}" role="img" '
+        f'<svg class="timeline{many}" width="100%" height="{COLUMN_HEIGHT + 40}" role="img" '
         f'aria-label="files by year of proven time: {told}">'
         f'<line x1="0" x2="100%" y1="{COLUMN_HEIGHT + 18}" y2="{COLUMN_HEIGHT + 18}"/>'
         f"{''.join(drawn)}{''.join(labels)}</svg>"
@@ -151,4 +152,4 @@ def _column(index: int, year: int, count: int, tallest: int, width: float) -> st
 
 def _short(count: int) -> str:
     """Return a count in at most four characters (12k for 12,345)."""
-    return str(count) if count < 1000 else f"{count / 1000:.{count < 10_000}f}k"
+    return str(count) if count < 1000 else f"{count / 1000:.{int(count < 10_000)}f}k"

@@ -59,6 +59,15 @@ def _ranks(texts: list[str]) -> list[int]:
     return ranks
 
 
+def _common_folder(paths: list[str]) -> str:
+    """Return the folder all paths lie in, with its slash; empty if there is none."""
+    if not paths:
+        return ""
+    low, high = min(paths), max(paths)
+    same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
+    return low[: low.rfind("/", 0, same) + 1]
+
+
 class Payload:
     """Collects records and gives them back as one JSON text for the page."""
 
@@ -160,6 +169,7 @@ class Payload:
     def json(self) -> str:
         """Return the data as JSON that may stand inside a script element."""
         body: Mapping[str, Any] = {
+            "root": _common_folder(self._columns["path"]),
             "columns": self._columns,
             "details": self._details,
             "strings": self._strings.values,

@@ -51,8 +51,11 @@ def row(record: Record) -> tuple[str, ...]:
 
 
 def _authentihash(record: Record) -> str:
-    named = sorted(name for name in record.digests if name.startswith("authentihash"))
-    return record.digests[named[-1]] if named else ""
+    """Return the strongest digest of the PE image that a signature speaks of."""
+    for name in ("image-sha512", "image-sha384", "image-sha256", "image-sha1", "image-md5"):
+        if name in record.digests:
+            return record.digests[name]
+    return ""
 
 
 def write(records: Iterable[Record], out: BinaryIO) -> None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 TOP = 8
 """Causes and publishers named in the summary before the rest are counted together."""
 
+WIDE = 5000
+"""Columns of a table that no terminal bounds: nothing is cut off in a file or a pipe."""
+
 
 @dataclass(slots=True)
 class Summary:
@@ -120,6 +123,7 @@ def write_table(records: Iterable[Record], out: TextIO, *, colour: bool | None =
     from rich.console import Console
 
     table = _table("outcome", "file", "cause", "publisher", "signed")
+    table.columns[1].overflow = "fold"
     for record in records:
         signature = telling_signature(record)
         proven = signature.proven_time if signature else None
@@ -130,4 +134,5 @@ def write_table(records: Iterable[Record], out: TextIO, *, colour: bool | None =
             _plain(publisher_name(record)),
             day(proven.instant if proven else None),
         )
-    Console(file=out, no_color=colour is False, highlight=False).print(table)
+    width = None if out.isatty() else WIDE
+    Console(file=out, no_color=colour is False, highlight=False, width=width).print(table)

@@ -110,15 +110,7 @@ class Page:
         entry = self._coverage[technique.id]
         files_touched = entry.touched
         state = "touched" if files_touched else "clear" if entry.concerned else "absent"
-        other = entry.concerned - entry.accepted - entry.unsettled
-        bar = charts.outcome_bar(
-            {
-                Outcome.ACCEPTED: entry.accepted,
-                Outcome.INDETERMINATE: entry.unsettled,
-                Outcome.REJECTED: other,
-            },
-            entry.concerned,
-        )
+        bar = _technique_bar(entry)
         return (
             f'<article class="technique {state}"><h3><a href="{technique.url}" '
             f'rel="noreferrer noopener">{technique.id}</a> {charts.text(technique.name)}</h3>'
@@ -127,6 +119,14 @@ class Page:
             f'<p class="note">Spoken for by {charts.text(technique.speaks)}.</p>'
             f"{_touched_files(technique, files_touched)}</article>"
         )
+
+
+def _technique_bar(entry: attack.Coverage) -> str:
+    touched, unsettled = len(entry.touched), entry.unsettled
+    clear = entry.concerned - touched - unsettled
+    label = f"{touched:,} touch it, {unsettled:,} not judged, {clear:,} do not touch it"
+    parts = (("rejected", touched), ("indeterminate", unsettled), ("accepted", clear))
+    return charts.stack(((name, 100 * n / max(entry.concerned, 1)) for name, n in parts), label)
 
 
 def _state_words(entry: attack.Coverage) -> str:

@@ -6,15 +6,14 @@ An anchor is trusted because a named store says so, within the limits the store 
 
 from __future__ import annotations
 
-import binascii
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from signward.errors import BadInputError, EvidenceError
 from signward.findings import Code, Effect, Finding
+from signward.trust import pem
 from signward.trust.x509 import Certificate, load_certificate, normalized_name
 
 MAX_STORE_OCTETS = 16 * 1024 * 1024
@@ -22,10 +21,6 @@ MAX_STORE_OCTETS = 16 * 1024 * 1024
 
 MAX_ANCHORS = 5000
 """Most certificates in one store; the Microsoft list has about 560."""
-
-_PEM_BLOCK = re.compile(
-    rb"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----([^-]*)-----END \1-----", re.ASCII
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,20 +207,9 @@ def store_from_pem(name: str, data: bytes) -> TrustStore:
     """
     if len(data) > MAX_STORE_OCTETS:
         raise EvidenceError(f"store {name}: {len(data)} bytes, at most {MAX_STORE_OCTETS}")
-    if b"-----BEGIN " not in data:
-        if data[:1] != b"\x30":
-            raise EvidenceError(f"store {name}: neither PEM nor a DER certificate")
-        return store_from_certificates(name, [data])
-    ders = list(pem_certificates(name, data))
-    if not ders:
-        raise EvidenceError(f"store {name}: no certificate in this PEM file")
-    return store_from_certificates(name, ders)
+    return store_from_certificates(name, pem_certificates(f"store {name}", data))
 
 
-def pem_certificates(name: str, data: bytes) -> Iterable[bytes]:
-    """Yield the DER of each certificate block; ``EvidenceError`` for bad Base64."""
-    for match in _PEM_BLOCK.finditer(data):
-        try:
-            yield binascii.a2b_base64(match[2])
-        except binascii.Error as error:
-            raise EvidenceError(f"store {name}: damaged PEM block: {error}") from None
+def pem_certificates(name: str, data: bytes) -> list[bytes]:
+    """Return the DER of each certificate in a PEM or DER file; ``EvidenceError`` if none."""
+    return pem.blocks(name, data, pem.CERTIFICATES)

@@ -24,7 +24,6 @@ is the certificate whose SHA-256 the entry gives, never one matched by SHA-1 alo
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import re
 from datetime import UTC, datetime, timedelta
@@ -32,13 +31,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from signward import integrity
-from signward.envelopes import cms
 from signward.errors import BadInputError, EvidenceError, MalformedError
-from signward.state import IntactSignature, SignedArtifact, Slot
+from signward.formats._ctl import CTL_CONTENT, read_trust_list
+from signward.state import IntactSignature
 from signward.trust.anchors import TrustAnchor, TrustStore, store_from_certificates
+from signward.trust.names import name_text
+from signward.trust.path import STRICT, Usage, find_path
+from signward.trust.pem import decoded
 from signward.trust.x509 import Certificate, load_certificate, normalized_name
 from signward.wire import der
-from signward.wire.source import BytesSource
 
 STORE = "authenticode"
 
@@ -50,9 +51,6 @@ MICROSOFT_ROOT_2010 = bytes.fromhex(
 As given in Microsoft's PKI repository (microsoft.com/pkiops/docs/repository.htm) and
 pinned alike by other verifiers.
 """
-
-CTL_CONTENT = "1.3.6.1.4.1.311.10.1"
-"""szOID_CTL."""
 
 ROOT_LIST_SIGNER = "1.3.6.1.4.1.311.10.3.9"
 """szOID_ROOT_LIST_SIGNER: the signer's EKU and the list's subjectUsage."""
@@ -78,6 +76,7 @@ _NAME_DIGEST = re.compile(
 )
 _PEM_HINT = re.compile(rb"# Subject Identifier: ([0-9a-f]{40})\n")
 _PEM_BODY = re.compile(rb"-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----")
+_WORD = re.compile(rb"[a-z0-9]{3,}")
 _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 
 
@@ -119,45 +118,34 @@ def _load(stl: bytes, pem: bytes, root: bytes) -> TrustStore:
 
 
 def _intact(stl: bytes) -> IntactSignature:
-    claimed = cms.open_signatures(stl, _no_slots)
-    if len(claimed) != 1:
-        raise EvidenceError(f"root list: {len(claimed)} signatures, required 1")
-    artifact = SignedArtifact(
-        format="ctl", source=BytesSource("root list", stl), signatures=claimed
-    )
-    checked = integrity.check_signature(artifact, claimed[0], {})
+    artifact = read_trust_list(stl)
+    if len(artifact.signatures) != 1:
+        raise EvidenceError(f"root list: {len(artifact.signatures)} signatures, required 1")
+    checked = integrity.check_signature(artifact, artifact.signatures[0], {})
     if not isinstance(checked, IntactSignature):
         raise EvidenceError(f"root list: not intact: {checked.findings[-1]}")
     return checked
 
 
-def _no_slots(content_type: str, content: bytes) -> tuple[Slot, ...]:  # noqa: ARG001
-    """A trust list speaks of certificates, not of parts of an artifact."""
-    return ()
-
-
 def _check_signer(intact: IntactSignature, store: _RootList, root: bytes) -> None:
-    from signward.trust.path import STRICT, Usage, find_path
-
     anchor = store.pinned(root)
     result = find_path(
         load_certificate(intact.certificate),
         [load_certificate(c) for c in intact.claimed.claimed_certificates],
         store_from_certificates("microsoft", [anchor.der]),
         store.this_update,
-        Usage(eku=ROOT_LIST_SIGNER, eku_required=True),
+        Usage(name="root list signing", eku=ROOT_LIST_SIGNER, eku_required=True),
         STRICT,
     )
-    if result.anchor is None or result.findings:
+    if not result.trusted:
         why = "; ".join(map(str, result.findings)) or "no path to the pinned root"
         raise EvidenceError(f"root list: its signer is not trusted: {why}")
 
 
 def _subjects(fields: list[der.Node]) -> der.Node:
     for field in fields[2:]:
-        if field.tag == der.SEQUENCE and field.start < field.end:
-            if field.data[field.start] == der.SEQUENCE:
-                return field
+        if field.tag == der.SEQUENCE and field.content[:1] == b"\x30":
+            return field
     raise MalformedError("root list", "no trusted subjects", "some", "CTL_INFO")
 
 
@@ -188,7 +176,7 @@ class _RootList(TrustStore):
         wanted = normalized_name(raw_name)
         found = [self._anchor(i) for i in self._names.get(digest, ())]
         named = [a for a in found if a and normalized_name(a.certificate.subject) == wanted]
-        return tuple(named) or self._all_names().by_subject(raw_name)
+        return tuple(named) or self._respelled(raw_name, wanted)
 
     def find(self, certificate: Certificate) -> TrustAnchor | None:
         """Return the anchor that IS ``certificate`` (same SHA-256), or None."""
@@ -202,14 +190,27 @@ class _RootList(TrustStore):
 
     def pinned(self, sha256: bytes) -> Certificate:
         """Return the certificate with this SHA-256 from the PEM file."""
-        for body in _PEM_BODY.finditer(self._pem):
-            data = _decoded(body[1])
-            if hashlib.sha256(data).digest() == sha256:
-                return load_certificate(data)
+        for identifier, entry in self._entries.items():
+            if self._content.find(sha256, entry.start, entry.end) > 0:
+                data = self._certificate(identifier)
+                if hashlib.sha256(data).digest() == sha256:
+                    return load_certificate(data)
         raise EvidenceError(f"root list: the certificate {sha256.hex()} is not at hand")
 
-    def _all_names(self) -> TrustStore:
-        return _eager(self)
+    def _respelled(self, raw_name: bytes, wanted: bytes) -> tuple[TrustAnchor, ...]:
+        """Return the anchors whose subject is ``raw_name`` in other case, spacing or string type.
+
+        Certificates without the name's longest word need no decoding.
+        """
+        word = max(_WORD.findall(name_text(raw_name).lower().encode()), key=len, default=b"")
+        wide = word.decode().encode("utf-16-be")
+        found = []
+        for identifier, (data, lowered) in _certificates(self._pem).items():
+            if word in lowered or wide in lowered:
+                anchor = self._anchor(identifier, data)
+                if anchor and normalized_name(anchor.certificate.subject) == wanted:
+                    found.append(anchor)
+        return tuple(found)
 
     def _anchor(self, identifier: bytes, data: bytes = b"") -> TrustAnchor | None:
         if identifier not in self._made:
@@ -233,28 +234,24 @@ class _RootList(TrustStore):
         """Return the DER in the PEM block marked with this SHA-1; empty if there is none."""
         position = self._pem_hints.get(identifier)
         if position is None:
-            return _unmarked(self._pem).get(identifier, b"") if not self._pem_hints else b""
+            return _certificates(self._pem).get(identifier, (b"",))[0]
         body = _PEM_BODY.search(self._pem, position)
         return _decoded(body[1]) if body else b""
 
 
 @lru_cache(maxsize=4)
-def _eager(store: _RootList) -> TrustStore:
-    return TrustStore(store.name, store.anchors(), store.digest)
-
-
-@lru_cache(maxsize=4)
-def _unmarked(pem: bytes) -> dict[bytes, bytes]:
-    """Return the certificates of a PEM file without marks, by SHA-1."""
+def _certificates(pem: bytes) -> dict[bytes, tuple[bytes, bytes]]:
+    """Return the certificates of a PEM file by SHA-1: as they are, and in lower case."""
     ders = [_decoded(m[1]) for m in _PEM_BODY.finditer(pem)]
-    return {hashlib.sha1(d, usedforsecurity=False).digest(): d for d in ders}
+    return {hashlib.sha1(d, usedforsecurity=False).digest(): (d, d.lower()) for d in ders}
 
 
 def _decoded(base64: bytes) -> bytes:
+    """Return what a block stands for; a damaged one holds no certificate."""
     try:
-        return binascii.a2b_base64(base64)
-    except binascii.Error as error:
-        raise EvidenceError(f"root list: damaged PEM block: {error}") from None
+        return decoded("root list", base64)
+    except EvidenceError:
+        return b""
 
 
 def _index(

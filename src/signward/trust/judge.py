@@ -22,16 +22,20 @@ from signward.state import (
     UntrustedSignature,
     X509Path,
 )
-from signward.trust.anchors import TrustAnchor, TrustStore
-from signward.trust.path import AlgorithmPolicy, PathResult, Usage, find_path
-from signward.trust.profiles import (
-    LIFETIME_SIGNING,
+from signward.trust.anchors import TrustStore
+from signward.trust.path import PathResult, find_path
+from signward.trust.profiles import LIFETIME_SIGNING, Profile, RevocationMode, TrustPolicy
+from signward.trust.revocation import Evidence, effective_date, revocation_status
+from signward.trust.rules import (
+    AT_LEGACY,
+    DEFAULT_RULES,
+    STRICT,
+    STRICT_TIME_STAMPING,
     TIME_STAMPING,
-    Profile,
-    RevocationMode,
-    TrustPolicy,
+    AlgorithmPolicy,
+    PathRules,
+    Usage,
 )
-from signward.trust.revocation import Evidence, revocation_status
 from signward.trust.x509 import Certificate, load_certificate
 
 _HARMLESS_TSA_REASONS = frozenset(
@@ -47,13 +51,17 @@ MAX_POOL = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grounds:
-    """What a judgement rests on: anchors, further certificates, evidence, an instant."""
+    """What a judgement rests on: anchors, further certificates, evidence, an instant.
+
+    ``notes`` tell of evidence that was sought in vain; they never change an outcome.
+    """
 
     store: TrustStore
     pool: tuple[Certificate, ...]
     evidence: Evidence
     at: datetime
     policy: TrustPolicy
+    notes: tuple[Finding, ...] = ()
 
 
 def judge(
@@ -61,14 +69,16 @@ def judge(
 ) -> TrustedSignature | UntrustedSignature:
     """Judge ``intact`` by ``profile``; the result says which, with every finding."""
     claimed = intact.claimed
-    grounds = _with_embedded(intact, grounds)
+    grounds = with_embedded(intact, grounds)
     findings = list(intact.findings)
-    proven, tsa_status, notes = _prove_time(intact, grounds) if profile.timestamps else (None, (), [])
+    proven, tsa_status, notes = (
+        _prove_time(intact, grounds) if profile.timestamps else (None, (), [])
+    )
     findings += notes
     at = proven.instant if proven else grounds.at
     algorithms = _algorithms(grounds.policy, proven.instant if proven else None)
     findings += _weak_digests(intact, algorithms)
-    result = _path(intact.certificate, grounds, at, Usage(eku=profile.eku), algorithms, profile)
+    result = _path(intact.certificate, grounds, at, profile.usage, algorithms, profile.rules)
     findings += result.findings
     statuses: tuple[RevocationStatus, ...] = ()
     if result.path and result.anchor:
@@ -78,6 +88,7 @@ def judge(
             statuses = _statuses(result, grounds, at)
             findings += _revocation_findings(result, statuses, proven, grounds)
             findings += tsa_status
+    findings += grounds.notes
     basis = _basis(result)
     accepted = basis is not None and worst(findings) in (Effect.NOTE, Effect.WARN)
     if accepted and basis is not None:
@@ -99,7 +110,7 @@ def judge(
     )
 
 
-def _with_embedded(intact: IntactSignature, grounds: Grounds) -> Grounds:
+def with_embedded(intact: IntactSignature, grounds: Grounds) -> Grounds:
     """Return ``grounds`` with what the signature itself carries added to them."""
     embedded = list(_readable(intact.claimed.claimed_certificates))
     crls, ocsp = list(intact.claimed.claimed_crls), list(intact.claimed.claimed_ocsp)
@@ -112,7 +123,12 @@ def _with_embedded(intact: IntactSignature, grounds: Grounds) -> Grounds:
     if crls or ocsp:
         evidence = evidence.extended(crls=crls, ocsp=ocsp)
     return Grounds(
-        store=grounds.store, pool=pool, evidence=evidence, at=grounds.at, policy=grounds.policy
+        store=grounds.store,
+        pool=pool,
+        evidence=evidence,
+        at=grounds.at,
+        policy=grounds.policy,
+        notes=grounds.notes,
     )
 
 
@@ -125,24 +141,23 @@ def _readable(certificates: Sequence[bytes]) -> Iterator[Certificate]:
 
 
 def _algorithms(policy: TrustPolicy, proven: datetime | None) -> AlgorithmPolicy:
-    sha1 = proven is not None and proven < policy.sha1_cutoff
-    return AlgorithmPolicy(sha1_allowed=sha1, min_rsa_bits=policy.min_rsa_bits)
+    """SHA-1 counts only under a time proven before the cut-off."""
+    return AT_LEGACY if proven is not None and proven < policy.sha1_cutoff else STRICT
 
 
 def _weak_digests(intact: IntactSignature, algorithms: AlgorithmPolicy) -> Iterator[Finding]:
     claimed = intact.claimed
     used = {claimed.algorithm.digest, *(slot.algorithm for slot in claimed.slots[:1])}
-    for digest in sorted(used - {""}):
-        if not algorithms.allows_digest(digest):
-            yield Finding(
-                code=Code.WEAK_DIGEST,
-                effect=Effect.REJECT,
-                subject=f"signature {claimed.label}",
-                found=f"digest {digest}",
-                required="SHA-2 or SHA-3, or SHA-1 under a time proven before the cut-off",
-                clause="policy sha1-cutoff",
-                hint="--sha1-until DATE moves the cut-off",
-            )
+    for digest in sorted(used - {""} - algorithms.digests):
+        yield Finding(
+            code=Code.WEAK_DIGEST,
+            effect=Effect.REJECT,
+            subject=f"signature {claimed.label}",
+            found=f"digest {digest}",
+            required="SHA-2 or SHA-3, or SHA-1 under a time proven before the cut-off",
+            clause="policy sha1-cutoff",
+            hint="--sha1-until DATE moves the cut-off",
+        )
 
 
 def _path(
@@ -151,16 +166,13 @@ def _path(
     at: datetime,
     usage: Usage,
     algorithms: AlgorithmPolicy,
-    profile: Profile | None = None,
+    rules: PathRules = DEFAULT_RULES,
 ) -> PathResult:
     try:
         leaf = load_certificate(certificate)
     except BadInputError as error:
-        return PathResult(path=None, anchor=None, findings=(error.finding,))
-    validity = profile.validity if profile else True
-    return find_path(
-        leaf, grounds.pool, grounds.store, at, usage, algorithms, check_validity=validity
-    )
+        return PathResult(path=(), anchor=None, findings=(error.finding,))
+    return find_path(leaf, grounds.pool, grounds.store, at, usage, algorithms, rules)
 
 
 def _basis(result: PathResult) -> X509Path | None:
@@ -206,21 +218,14 @@ def _judge_timestamp(
     if timestamp.time > grounds.at:
         return None, (_in_future(what, timestamp.time, grounds.at),)
     algorithms = _algorithms(grounds.policy, timestamp.time)
-    usage = Usage(eku=TIME_STAMPING, sole=True, critical=grounds.policy.strict_tsa)
+    usage = STRICT_TIME_STAMPING if grounds.policy.strict_tsa else TIME_STAMPING
     result = _path(timestamp.signature.certificate, grounds, timestamp.time, usage, algorithms)
-    findings = list(result.findings)
-    imprint = timestamp.claimed.imprint
-    for digest in {timestamp.signature.claimed.algorithm.digest, imprint.algorithm if imprint else ""}:
-        if digest and not algorithms.allows_digest(digest):
-            findings.append(_weak_timestamp(what, digest))
+    findings = [*map(_of_timestamp, result.findings), *_weak_token(what, timestamp, algorithms)]
     basis = _basis(result)
-    if result.path and result.anchor:
+    if result.anchor:
         statuses = _statuses(result, grounds, timestamp.time)
         findings += _tsa_revocation(what, result, statuses, timestamp.time, grounds)
-    if basis is None or any(
-        f.effect is Effect.REJECT or (f.effect is Effect.UNKNOWN and f.code is not Code.REVOCATION_UNKNOWN)
-        for f in findings
-    ):
+    if basis is None or any(map(_disproves, findings)):
         return None, tuple(findings)
     leaf = load_certificate(timestamp.signature.certificate)
     proven = ProvenTime(
@@ -239,13 +244,13 @@ def _tsa_revocation(
     time: datetime,
     grounds: Grounds,
 ) -> Iterator[Finding]:
-    for certificate, status in zip(result.path or (), statuses, strict=False):
+    for certificate, status in zip(result.path, statuses, strict=False):
         subject = f"{what}, {certificate.label}"
         if status.status is Status.UNKNOWN:
             yield from _unknown(subject, status, grounds.policy)
-        if status.status is not Status.REVOKED or status.revoked_at is None:
+        since = effective_date(status)
+        if status.status is not Status.REVOKED or since is None:
             continue
-        since = min(filter(None, (status.revoked_at, status.invalid_from)))
         harmless = status.reason in _HARMLESS_TSA_REASONS and since > time
         yield Finding(
             code=Code.SIGNED_BEFORE_REVOCATION if harmless else Code.TIMESTAMP_REVOKED,
@@ -257,15 +262,26 @@ def _tsa_revocation(
         )
 
 
-def _weak_timestamp(what: str, digest: str) -> Finding:
-    return Finding(
-        code=Code.WEAK_DIGEST,
-        effect=Effect.REJECT,
-        subject=what,
-        found=f"digest {digest}",
-        required="SHA-2, or SHA-1 for times before the cut-off",
-        clause="policy sha1-cutoff",
-    )
+def _disproves(finding: Finding) -> bool:
+    """Say whether a token's finding makes it prove nothing; unknown revocation does not."""
+    unsettled = finding.effect is Effect.UNKNOWN and finding.code is not Code.REVOCATION_UNKNOWN
+    return finding.effect is Effect.REJECT or unsettled
+
+
+def _weak_token(
+    what: str, timestamp: IntactTimestamp, algorithms: AlgorithmPolicy
+) -> Iterator[Finding]:
+    imprint = timestamp.claimed.imprint
+    used = {timestamp.signature.claimed.algorithm.digest, imprint.algorithm if imprint else ""}
+    for digest in sorted(used - {""} - algorithms.digests):
+        yield Finding(
+            code=Code.WEAK_DIGEST,
+            effect=Effect.REJECT,
+            subject=what,
+            found=f"digest {digest}",
+            required="SHA-2, or SHA-1 for times before the cut-off",
+            clause="policy sha1-cutoff",
+        )
 
 
 def _in_future(what: str, time: datetime, at: datetime) -> Finding:
@@ -291,13 +307,17 @@ def _no_proven_time(intact: IntactSignature) -> Finding:
 
 def _as_warning(finding: Finding) -> Finding:
     """Return why a token proves nothing, as a warning to the signature it belongs to."""
-    code = {
-        Code.WRONG_USAGE: Code.TIMESTAMP_USAGE,
-        Code.TIMESTAMP_REVOKED: Code.TIMESTAMP_REVOKED,
-        Code.TIMESTAMP_IN_FUTURE: Code.TIMESTAMP_IN_FUTURE,
-    }.get(finding.code, Code.TIMESTAMP_UNTRUSTED)
     grave = finding.effect in (Effect.REJECT, Effect.UNKNOWN)
-    return finding.with_effect(Effect.WARN, code) if grave else finding
+    if not grave or finding.code in (Code.TIMESTAMP_REVOKED, Code.TIMESTAMP_IN_FUTURE):
+        return finding.with_effect(Effect.WARN) if grave else finding
+    usage = finding.code is Code.TIMESTAMP_USAGE
+    return finding.with_effect(Effect.WARN, None if usage else Code.TIMESTAMP_UNTRUSTED)
+
+
+def _of_timestamp(finding: Finding) -> Finding:
+    """Return a TSA certificate's usage finding under the code that names timestamps."""
+    usage = finding.code is Code.WRONG_USAGE
+    return finding.with_effect(finding.effect, Code.TIMESTAMP_USAGE) if usage else finding
 
 
 # --- the signer's validity and revocation ----------------------------------------
@@ -331,7 +351,7 @@ def _statuses(
     result: PathResult, grounds: Grounds, judged_at: datetime
 ) -> tuple[RevocationStatus, ...]:
     """Return the revocation status along the path, leaf first, without the anchor."""
-    if not result.path or grounds.policy.revocation is RevocationMode.IGNORE and not grounds.evidence:
+    if grounds.policy.revocation is RevocationMode.IGNORE and not grounds.evidence:
         return ()
     return tuple(
         revocation_status(
@@ -348,7 +368,7 @@ def _revocation_findings(
     proven: ProvenTime | None,
     grounds: Grounds,
 ) -> Iterator[Finding]:
-    for certificate, status in zip(result.path or (), statuses, strict=False):
+    for certificate, status in zip(result.path, statuses, strict=False):
         if status.status is Status.UNKNOWN:
             yield from _unknown(certificate.label, status, grounds.policy)
         elif status.status is Status.REVOKED:
@@ -362,8 +382,7 @@ def _revoked(
     policy: TrustPolicy,
 ) -> Finding:
     """Apply the authenticode table: by date, whatever the reason."""
-    dates = [d for d in (status.revoked_at, status.invalid_from) if d]
-    since = min(dates) if dates else None
+    since = effective_date(status)
     compromised = policy.distrust_compromised and status.reason in _COMPROMISE
     before = proven is not None and since is not None and since > proven.instant
     when = f"{since:%Y-%m-%dT%H:%M:%SZ}" if since else "at a date unknown"
@@ -402,5 +421,3 @@ def _unknown(subject: str, status: RevocationStatus, policy: TrustPolicy) -> Ite
         clause="RFC 5280 6.3",
         hint="give --crl or --ocsp files, or allow --online",
     )
-
-

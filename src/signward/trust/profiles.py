@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-CODE_SIGNING = "1.3.6.1.5.5.7.3.3"
-TIME_STAMPING = "1.3.6.1.5.5.7.3.8"
+from signward.trust.rules import ANY_USAGE, CODE_SIGNING, DEFAULT_RULES, PathRules, Usage
+
 LIFETIME_SIGNING = "1.3.6.1.4.1.311.10.3.13"
 SUBSCRIBER_ARC = "1.3.6.1.4.1.311.97."
 """EKUs below this arc name a subscriber of Microsoft's signing service, leaf after leaf."""
@@ -19,17 +19,23 @@ SUBSCRIBER_ARC = "1.3.6.1.4.1.311.97."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """How one ecosystem judges.  ``eku`` is None where usage does not matter."""
+    """How one ecosystem judges: what the signer must be for, whether dates matter."""
 
     name: str
-    eku: str | None
-    validity: bool = True
+    usage: Usage
+    rules: PathRules = DEFAULT_RULES
     timestamps: bool = True
     revocation: bool = True
 
 
-AUTHENTICODE = Profile(name="authenticode", eku=CODE_SIGNING)
-UEFI = Profile(name="uefi", eku=None, validity=False, timestamps=False, revocation=False)
+AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
+UEFI = Profile(
+    name="uefi",
+    usage=ANY_USAGE,
+    rules=PathRules(judge_validity=False),
+    timestamps=False,
+    revocation=False,
+)
 
 PROFILES = {profile.name: profile for profile in (AUTHENTICODE, UEFI)}
 
@@ -53,6 +59,5 @@ class TrustPolicy:
 
     revocation: RevocationMode = RevocationMode.PREFER
     sha1_cutoff: datetime = datetime(2016, 1, 1, tzinfo=UTC)
-    min_rsa_bits: int = 2048
     distrust_compromised: bool = False
     strict_tsa: bool = False

@@ -211,6 +211,7 @@ class _Reader:
         self._check_key(spki)
         known = self._known(extensions)
         self._check_authority(known, subject)
+        value = self._signature_value()
         return Certificate(
             der=self.data,
             sha256=hashlib.sha256(self.data).digest(),
@@ -223,7 +224,7 @@ class _Reader:
             spki=spki.raw,
             tbs=self.tbs.raw,
             signature_algorithm=signature_algorithm(self.algorithm, what="certificate"),
-            signature_value=self.signature.bits("certificate signature"),
+            signature_value=value,
             extensions=MappingProxyType(extensions),
             problems=tuple(self.problems),
             **known,
@@ -381,6 +382,16 @@ class _Reader:
             "RFC 5480 2.1.1", Code.EXPLICIT_CURVE,
         )  # fmt: skip
 
+    def _signature_value(self) -> bytes:
+        """Return the signature's octets; no algorithm makes one that ends inside an octet."""
+        content = self.signature.expect(der.BIT_STRING, "certificate signature").content
+        if content[:1] != b"\0":
+            self._problem(
+                Effect.REJECT, "a signature value with unused bits", "whole octets",
+                "RFC 5280 4.1.1.3",
+            )  # fmt: skip
+        return content[1:]
+
     def _known(self, extensions: dict[str, tuple[bool, bytes]]) -> dict[str, Any]:
         """Read the extensions that every use of a certificate looks at."""
         known: dict[str, Any] = dict(_ABSENT)
@@ -403,8 +414,9 @@ class _Reader:
         if usage is not None and "keyCertSign" in usage and not known["is_ca"]:
             effect = Effect.REJECT if known["is_ca"] is False else Effect.NOTE
             self._problem(
-                effect, "keyCertSign without the cA flag", "both or neither", "RFC 5280 4.2.1.9"
-            )
+                effect, "keyCertSign without the cA flag", "both or neither", "RFC 5280 4.2.1.9",
+                Code.BASIC_CONSTRAINTS,
+            )  # fmt: skip
 
 
 def _minimal(nodes: list[der.Node]) -> bool:

@@ -7,19 +7,23 @@ an unsigned file costs no trust list.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from signward import __version__
-from signward.trust.anchors import TrustStore, joined, pem_certificates, store_from_pem
+from signward.state import SignedArtifact
+from signward.trust.anchors import TrustStore, joined, store_from_pem
 from signward.trust.judge import Grounds
-from signward.trust.profiles import AUTHENTICODE, PROFILES, UEFI, Profile
+from signward.trust.pem import CERTIFICATES, CRLS, OCSP_RESPONSES, blocks
+from signward.trust.profiles import PROFILES, Profile
 from signward.trust.revocation import Evidence
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.options import Options, read_option
 from signward.verbs.stores import load_store
+
+if TYPE_CHECKING:
+    from signward.verbs.online import Online
 
 
 class Context:
@@ -32,17 +36,15 @@ class Context:
         self.catalogs: dict[tuple[str, bytes], list[Any]] | None = None
         self._grounds: dict[str, Grounds] = {}
 
-    def profile_for(self, facts: Mapping[str, str | int]) -> Profile:
+    def profile_for(self, artifact: SignedArtifact) -> Profile:
         """Return the profile an artifact is judged by: the one asked for, or its format's."""
-        if self.options.profile:
-            return PROFILES[self.options.profile]
-        return UEFI if str(facts.get("subsystem", "")).startswith("efi") else AUTHENTICODE
+        return PROFILES[self.options.profile or artifact.profile]
 
     def grounds(self, profile: Profile) -> Grounds:
         """Return what signatures of ``profile`` are judged on."""
         if profile.name not in self._grounds:
             self._grounds[profile.name] = Grounds(
-                store=self._store(profile),
+                store=self.store(profile),
                 pool=self._pool,
                 evidence=self.evidence,
                 at=self.at,
@@ -59,14 +61,26 @@ class Context:
     def evidence(self) -> Evidence:
         """The caller's CRLs and OCSP answers."""
         return Evidence(
-            crls=[read_option(path) for path in self.options.crls],
-            ocsp=[read_option(path) for path in self.options.ocsp],
+            crls=_read_all(self.options.crls, CRLS),
+            ocsp=_read_all(self.options.ocsp, OCSP_RESPONSES),
         )
+
+    @cached_property
+    def online(self) -> Online | None:
+        """What fetches missing evidence; None in a run that stays offline."""
+        if not self.options.online:
+            return None
+        from signward.verbs.online import make_online
+
+        return make_online(private=self.options.online_private)
+
+    def consulted(self, catalogs: tuple[str, ...]) -> None:
+        """Take note that these catalogs list the artifact being judged."""
 
     @cached_property
     def epoch(self) -> str:
         """Return a SHA-256 over everything but the clock that a verdict depends on."""
-        stores = [self._store(profile).digest for profile in PROFILES.values()]
+        stores = [self.store(profile).digest for profile in PROFILES.values()]
         digest = hashlib.sha256(b"".join(stores))
         options = self.options
         paths = options.certificates + options.crls + options.ocsp
@@ -76,7 +90,8 @@ class Context:
         digest.update(repr(fixed).encode())
         return digest.hexdigest()
 
-    def _store(self, profile: Profile) -> TrustStore:
+    def store(self, profile: Profile) -> TrustStore:
+        """Return the anchors of ``profile``: those asked for, or the store of its name."""
         options = self.options
         names = options.stores or (() if options.anchors else (profile.name,))
         stores = [load_store(name) for name in names]
@@ -85,12 +100,10 @@ class Context:
 
     @cached_property
     def _pool(self) -> tuple[Certificate, ...]:
-        return tuple(
-            load_certificate(der)
-            for path in self.options.certificates
-            for der in _certificates(path, read_option(path))
-        )
+        ders = _read_all(self.options.certificates, CERTIFICATES)
+        return tuple(load_certificate(der) for der in ders)
 
 
-def _certificates(path: str, data: bytes) -> list[bytes]:
-    return list(pem_certificates(path, data)) if b"-----BEGIN" in data else [data]
+def _read_all(paths: tuple[str, ...], label: str) -> list[bytes]:
+    """Return the DER of every block with ``label`` in the files the caller named."""
+    return [block for path in paths for block in blocks(path, read_option(path), label)]

@@ -18,7 +18,8 @@ from signward.findings import Code, Effect, Finding
 from signward.formats import Format, ParseOptions, Peek, peek_at, recognise
 from signward.integrity import check_regions, wanted_slots
 from signward.inventory.classify import KINDS, classify
-from signward.policy.evaluate import Case, evaluate
+from signward.policy.case import Case
+from signward.policy.evaluate import evaluate
 from signward.state import (
     Accepted,
     Outcome,
@@ -57,7 +58,12 @@ def assess_path(path: str | os.PathLike[str], context: Context) -> Verdict:
             source.check_unchanged()
             return verdict
     except UnreadableError as error:
-        return _failed(os.fspath(path), "", error.finding, context)
+        return unreadable(os.fspath(path), error, context)
+
+
+def unreadable(path: str, error: UnreadableError, context: Context) -> Verdict:
+    """Return the verdict on a file that could not be read to its end."""
+    return _failed(path, "", error.finding, context)
 
 
 def assess(source: Source, context: Context) -> Verdict:
@@ -65,6 +71,8 @@ def assess(source: Source, context: Context) -> Verdict:
 
     Raises ``UnreadableError`` when the source changes while it is read.
     """
+    if source.length == 0:
+        return _failed(source.name, "", _empty(source), context)
     peek = peek_at(source)
     signable = recognise(peek)
     if signable is None:
@@ -94,11 +102,21 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
         findings=findings,
         at=context.at,
         vouched=bool(judged) and not artifact.signatures,
+        facts=artifact.facts,
         digests={f"{slot}-{name}": value for (slot, name), value in computed.items()
                  if not slot.startswith("page:")},
-        facts=artifact.facts,
     )  # fmt: skip
     return evaluate(case, context.policy)
+
+
+def _empty(source: Source) -> Finding:
+    return Finding(
+        code=Code.MALFORMED,
+        effect=Effect.REJECT,
+        subject=source.name,
+        found="an empty file",
+        required="content: nothing can be signed or run here",
+    )
 
 
 def _unrecognised(source: Source, peek: Peek, context: Context) -> Verdict:

@@ -65,10 +65,15 @@ _BARE_KEYS = {RSA: "rsa-pkcs1v15", EC_PUBLIC_KEY: "ecdsa", DSA_KEY: "dsa"}
 
 UNKNOWN = "unknown"
 
+_NULL = b"\x05\0"
+
 
 def digest_name(node: Node, what: str = "digest algorithm") -> str:
     """Return the hashlib name in an AlgorithmIdentifier; ``unknown:OID`` for others."""
-    oid = node.fields(what, 1)[0].oid(what)
+    fields = node.fields(what, 1)
+    oid = fields[0].oid(what)
+    if oid in DIGESTS:
+        _check_no_parameters(fields, what)
     return DIGESTS.get(oid, f"{UNKNOWN}:{oid}")
 
 
@@ -83,8 +88,23 @@ def signature_algorithm(node: Node, digest: str = "", what: str = "algorithm") -
     if oid == RSA_PSS:
         return _pss(fields[1] if len(fields) > 1 else None, what)
     if oid in _BARE_KEYS and digest:
+        if oid == RSA:
+            _check_no_parameters(fields, what)
         return Algorithm(scheme=_BARE_KEYS[oid], digest=digest)
-    return _SIGNATURES.get(oid) or Algorithm(scheme=f"{UNKNOWN}:{oid}")
+    if oid not in _SIGNATURES:
+        return Algorithm(scheme=f"{UNKNOWN}:{oid}")
+    _check_no_parameters(fields, what)
+    return _SIGNATURES[oid]
+
+
+def _check_no_parameters(fields: list[Node], what: str) -> None:
+    """Refuse parameters other than NULL: none of these algorithms has any (RFC 5754 2)."""
+    if len(fields) == 1 or (len(fields) == 2 and fields[1].raw == _NULL):
+        return
+    raise MalformedError(
+        what, f"parameters {fields[1].raw[:16].hex()}", "NULL or none", "RFC 5754 2",
+        offset=fields[1].offset,
+    )  # fmt: skip
 
 
 def _pss(parameters: Node | None, what: str) -> Algorithm:

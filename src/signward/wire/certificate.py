@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from signward.errors import MalformedError
 from signward.wire import der
 
+_WHAT = "certificate"
 _SUBJECT_KEY_IDENTIFIER = der.oid("2.5.29.14")
 
 
@@ -27,22 +29,23 @@ class Outline:
 def outline(certificate: bytes) -> Outline:
     """Return the outline of a DER certificate (RFC 5280 4.1).
 
-    Raises ``MalformedError``.  A certificate that is BER is read as it stands.
+    Raises ``BadInputError``.  A certificate that is BER is read as it stands.
     """
-    what = "certificate"
-    fields = der.parse(certificate, what).fields(what, 3)[0].fields(what, 6)
+    fields = der.parse(certificate, _WHAT).fields(_WHAT, 3)[0].fields(_WHAT, 6)
     if fields[0].tag == 0xA0:
         fields = fields[1:]
+    if len(fields) < 6:
+        raise MalformedError(_WHAT, f"{len(fields)} fields", "at least 6", "RFC 5280 4.1")
     serial, issuer, spki = fields[0], fields[2], fields[5]
-    return Outline(issuer.raw, serial.integer(what), spki.raw, _key_id(fields[6:]))
+    return Outline(issuer.raw, serial.integer(_WHAT), spki.raw, _key_id(fields[6:]))
 
 
 def _key_id(fields: list[der.Node]) -> bytes:
     for field in fields:
         if field.tag != 0xA3:
             continue
-        for extension in field.children()[0].children():
+        for extension in field.fields(_WHAT, 1, 0xA3)[0].children():
             if extension.content.startswith(_SUBJECT_KEY_IDENTIFIER):
-                value = extension.children()[-1].octets()
+                value = extension.fields(_WHAT, 2)[-1].octets()
                 return der.parse(value, "subject key identifier").octets()
     return b""

@@ -95,8 +95,17 @@ class Node:
                 "ASN.1", f"primitive tag {self.tag:#04x}", "a constructed element",
                 _CLAUSE, offset=self.offset,
             )  # fmt: skip
-        nodes, position, data, end, depth = [], self.start, self.data, self.end, self.depth + 1
+        nodes: list[Node] = []
+        data, position, end, depth = self.data, self.start, self.end, self.depth + 1
         while position < end:
+            # A low tag and a short length, inlined: most elements, most of the time spent.
+            if position + 2 <= end and depth <= MAX_DEPTH:
+                tag, length = data[position], data[position + 1]
+                stop = position + 2 + length
+                if length < 0x80 and tag & 0x1F != 0x1F and stop <= end:
+                    nodes.append(Node(data, tag, position, position + 2, stop, stop, depth))
+                    position = stop
+                    continue
             node = _read(data, position, end, depth)
             nodes.append(node)
             position = node.next
@@ -111,10 +120,9 @@ class Node:
             )
         return nodes
 
-    def integer(self, what: str = "INTEGER") -> int:
-        """Return an INTEGER or ENUMERATED as a signed int."""
-        if self.tag not in (INTEGER, ENUMERATED):
-            self.expect(INTEGER, what)
+    def integer(self, what: str = "INTEGER", tag: int = INTEGER) -> int:
+        """Return an INTEGER (or ENUMERATED, named by ``tag``) as a signed int."""
+        self.expect(tag, what)
         if not 0 < self.end - self.start <= MAX_INTEGER_OCTETS:
             raise LimitError(
                 what, f"{self.end - self.start} octets", f"1 to {MAX_INTEGER_OCTETS}",
@@ -257,8 +265,11 @@ def _read_indefinite(
 
 
 def _has_indefinite(node: Node) -> bool:
+    """Say whether a length in here is indefinite: such contents end in two zero octets."""
     if node.indefinite:
         return True
+    if node.data.find(b"\0\0", node.start, node.end) < 0:
+        return False
     return any(child.tag & _CONSTRUCTED and _has_indefinite(child) for child in node.children())
 
 

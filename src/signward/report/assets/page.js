@@ -89,6 +89,7 @@
     });
     $("count").textContent = view.length === count ? `${count.toLocaleString("en")} files`
       : `${view.length.toLocaleString("en")} of ${count.toLocaleString("en")} files`;
+    if (data.root) $("count").append(" in ", el("bdi", { class: "mono" }, data.root));
     active = view.length ? 0 : -1;
     scroll.scrollTop = 0;
     layout();
@@ -102,6 +103,7 @@
     height = Math.min(full, MAX_TALL);
     const room = scroll.clientHeight;
     scale = full > height && height > room ? (full - room) / (height - room) : 1;
+    $("head").style.paddingRight = `${12 + scroll.offsetWidth - scroll.clientWidth}px`;
     tall.style.height = `${Math.max(height, 1)}px`;
     draw();
   }
@@ -120,7 +122,7 @@
   function pathCell(path) {
     const cut = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1;
     return el("span", { class: "c-path", title: path },
-      el("bdi", { class: "dir" }, path.slice(0, cut)), el("bdi", { class: "base" }, path.slice(cut)));
+      el("bdi", { class: "dir" }, path.slice(data.root.length, cut)), el("bdi", { class: "base" }, path.slice(cut)));
   }
 
   function row(k) {
@@ -223,7 +225,7 @@
   function show(i) {
     const d = data.details[i], body = $("d-body");
     const techniques = data.techniques.filter((_, bit) => col.attack[i] & (1 << bit));
-    body.replaceChildren(
+    body.replaceChildren(el("div", {},
       el("div", { class: "d-top" }, el("h2", { id: "d-title" }, el("bdi", {}, col.path[i])),
         el("button", { type: "button", class: "plain-button", onclick: () => dialog.close() }, "Close")),
       el("p", { class: `o-${OUTCOMES[col.outcome[i]]}` }, el("b", {}, `${MARKS[col.outcome[i]]} ${outcomeWord(i).toUpperCase()}`),
@@ -240,7 +242,7 @@
       el("h3", {}, d.findings.length === 1 ? "1 finding" : `${d.findings.length} findings`), d.findings.map(findingBox),
       d.signatures.length ? el("h3", {}, "Signatures") : null, d.signatures.map(signatureBox),
       techniques.length ? el("h3", {}, "ATT&CK") : null,
-      techniques.length ? el("ul", {}, techniques.map(([id, name, speaks]) => el("li", {}, el("b", {}, id), ` ${name}: ${speaks}`))) : null);
+      techniques.length ? el("ul", {}, techniques.map(([id, name, speaks]) => el("li", {}, el("b", {}, id), ` ${name}: ${speaks}`))) : null));
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
   }
@@ -267,9 +269,9 @@
 
   for (const [key, title] of Object.entries(TITLES)) {
     $("head").append(el("button", { type: "button", class: `h-${key}`, "data-sort": key,
-      onclick: () => order_by(key, key === sortBy ? !descending : key === "time" || key === "size") }, title));
+      onclick: () => orderBy(key, key === sortBy ? !descending : key === "time" || key === "size") }, title));
   }
-  function order_by(key, down) {
+  function orderBy(key, down) {
     sortBy = key; descending = down;
     for (const button of $("head").children) {
       const on = button.dataset.sort === key;
@@ -280,12 +282,12 @@
     sort();
     filter();
   }
-  $("f-order").addEventListener("change", () => { const [key, way] = $("f-order").value.split(" "); order_by(key, way === "down"); });
+  $("f-order").addEventListener("change", () => { const [key, way] = $("f-order").value.split(" "); orderBy(key, way === "down"); });
   for (const select of Object.values(selects)) select.addEventListener("change", filter);
   let typing = 0;
   $("q").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(filter, 80); });
   $("filters").addEventListener("submit", (event) => event.preventDefault());
-  $("filters").addEventListener("reset", () => setTimeout(() => order_by("outcome", false)));
+  $("filters").addEventListener("reset", () => setTimeout(() => orderBy("outcome", false)));
   document.addEventListener("keydown", (event) => {
     if (event.key === "/" && !dialog.open && !/^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) { event.preventDefault(); $("q").focus(); }
   });
@@ -314,7 +316,7 @@
   });
   window.addEventListener("afterprint", () => $("print").replaceChildren());
 
-  order_by("outcome", false);
+  orderBy("outcome", false);
   if ("requestIdleCallback" in window) requestIdleCallback(haystack);
   document.documentElement.dataset.ready = "yes";
 })();

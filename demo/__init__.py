@@ -1,0 +1,1 @@
+"""The demonstration: fetch real signed code by package name, then scan it."""

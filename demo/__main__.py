@@ -1,0 +1,44 @@
+"""``python -m demo``: fetch the demonstration corpus, scan it, write ``report.html``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from demo.fetch import fetch
+
+COMMAND_LINE_ERROR = 2
+"""The only exit code of `signward scan` that means it did not scan."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return 0 when the corpus was scanned and the report written."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--report", type=Path, default=Path("report.html"))
+    report: Path = parser.parse_args(arguments).report
+    trees, missing = fetch("demo")
+    for name, reason in missing.items():
+        print(f"left out: {name}: {reason}", file=sys.stderr)
+    if not trees:
+        print("nothing could be fetched, so there is nothing to scan", file=sys.stderr)
+        return 1
+    return _scan(list(trees.values()), report)
+
+
+def _scan(trees: Sequence[Path], report: Path) -> int:
+    from signward.cli import main as signward
+
+    command = ["scan", *map(str, trees), "--html", str(report)]
+    print("$ signward " + " ".join(command), flush=True)
+    report.unlink(missing_ok=True)
+    code = signward(command)
+    if code == COMMAND_LINE_ERROR or not report.is_file():
+        return code or 1
+    print(f"\nopen {report.absolute()} in a browser")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

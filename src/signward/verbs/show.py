@@ -1,0 +1,39 @@
+"""Show: what a file's signatures claim, beside the verdict on them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from signward.errors import BadInputError, UnreadableError
+from signward.formats import ParseOptions, peek_at, recognise
+from signward.policy.record import Record, record
+from signward.state import SignedArtifact, Source
+from signward.verbs.context import Context
+from signward.verbs.verify import assess, assess_path
+from signward.wire.source import open_source
+
+
+def show(path: str | os.PathLike[str], context: Context) -> tuple[SignedArtifact | None, Record]:
+    """Return the parsed artifact (None where there is none) and the verdict's record.
+
+    Never raises for what the file is or holds.  The artifact's source is closed.
+    """
+    try:
+        with open_source(path) as source:
+            answer = parsed(source), record(assess(source, context), size=source.length)
+            source.check_unchanged()
+            return answer
+    except UnreadableError:
+        return None, record(assess_path(path, context))
+
+
+def parsed(source: Source) -> SignedArtifact | None:
+    """Return the artifact in ``source``; None for no known format or broken bytes."""
+    peek = peek_at(source)
+    signable = recognise(peek)
+    if signable is None:
+        return None
+    with suppress(BadInputError, RecursionError):
+        return signable.parse(source, ParseOptions(extension=peek.extension))
+    return None

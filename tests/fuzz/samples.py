@@ -1,0 +1,56 @@
+"""Small samples to mutate: builder-made ones, and real ones where the vectors are at hand."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+
+from tests.builders import images
+from tests.corpus import CorpusMissingError, vectors_root
+
+MAX_SAMPLE = 64 * 1024
+"""Larger files are left out: the mutations would mostly hit code and data."""
+
+REAL = (
+    "uthenticode/test/assets/32/pegoat-authenticode-nested.exe",
+    "uthenticode/test/assets/64/pegoat-authenticode-nested.exe",
+    "uthenticode/test/assets/YourPhone.exe",
+    "go-uefi/authenticode/testdata/test.pecoff.signed",
+    "authenticode-rs/authenticode/tests/testdata/tiny32.efi",
+    "relic/functest/packages/hyperv.cat",
+    "PowerShell-OpenAuthenticode/tests/data/expired-timestamp.ps1",
+)
+
+
+@cache
+def samples() -> dict[str, bytes]:
+    """Return samples by file name; the name's extension says which kind it is."""
+    made = _made()
+    try:
+        root = vectors_root()
+    except CorpusMissingError:
+        return made
+    for path in (root / name for name in REAL):
+        if path.is_file() and path.stat().st_size <= MAX_SAMPLE:
+            made[path.name] = path.read_bytes()
+    return made
+
+
+def _made() -> dict[str, bytes]:
+    plain, wide = images.image(plus=False), images.image(body=b"\xc3" * 0x2400)
+    efi = images.image(subsystem=10)
+    blob = images.pkcs7(images.pe_content(images.image_digest(efi)))
+    digests = [hashlib.sha256(bytes([n])).digest() for n in range(8)]
+    return {
+        "plain.exe": images.signed_image(plain, plus=False),
+        "pages.sys": images.signed_image(wide, pages=images.page_table(wide)),
+        "two.efi": images.with_table(efi, images.certificate(blob) * 2),
+        "overlay.dll": images.signed_image(images.image(overlay=b"overlay!" * 40)),
+        "unsigned.exe": images.image(overlay=images.certificate(blob)),
+        "utf8.ps1": images.powershell("Write-Host 'one'\r\n"),
+        "utf16.psm1": images.powershell(
+            "$x = '\u00e9'\r\n", codec="utf-16-le", mark=b"\xff\xfe"
+        ),
+        "list.cat": images.catalog([images.image_member(d) for d in digests]),
+        "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
+    }  # fmt: skip

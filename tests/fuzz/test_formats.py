@@ -1,0 +1,94 @@
+"""Mutated files through recognise, parse, digests and integrity: no surprise, no acceptance.
+
+20,000 inputs (``SIGNWARD_FUZZ_INPUTS``), each a function of a sample's name and a seed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from signward.errors import BadInputError
+from signward.formats import Format, ParseOptions, peek_at, recognise
+from signward.formats.catalog import FORMAT as CATALOG
+from signward.formats.pe import FORMAT as PE
+from signward.formats.script import FORMAT as SCRIPT
+from signward.integrity import check_regions, check_signature, wanted_slots
+from signward.state import BrokenSignature, IntactSignature, Manifest, SignedArtifact
+from signward.wire.source import BytesSource
+from tests.fuzz.mutate import mutated
+from tests.fuzz.samples import samples
+
+INPUTS = int(os.environ.get("SIGNWARD_FUZZ_INPUTS", "20000"))
+SHARDS = 20
+MAX_SECONDS = 5.0
+"""Processor time one input may take; the usual is a millisecond."""
+
+FORMATS: tuple[Format, ...] = (PE, SCRIPT, CATALOG)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that reading an input gave: the error's words, or the artifact and its digests."""
+
+    error: str = ""
+    artifact: SignedArtifact | None = None
+    computed: Manifest | None = None
+    states: tuple[IntactSignature | BrokenSignature, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """Whether integrity has nothing to object to."""
+        intact = bool(self.states) and all(isinstance(s, IntactSignature) for s in self.states)
+        return self.artifact is not None and intact and check_regions(self.artifact) == ()
+
+
+def read(signable: Format, source: BytesSource) -> Seen:
+    try:
+        artifact = signable.parse(source, ParseOptions())
+        computed = signable.digests(artifact, wanted_slots(artifact))
+    except BadInputError as error:
+        return Seen(error=str(error))
+    states = tuple(check_signature(artifact, s, computed) for s in artifact.signatures)
+    return Seen(artifact=artifact, computed=computed, states=states)
+
+
+def native(name: str) -> Format:
+    """The format a sample is of, whatever a mutation made of its first bytes."""
+    extension = f".{name.rpartition('.')[2]}"
+    return next((f for f in FORMATS if extension in f.extensions), PE)
+
+
+def signed_parts(seen: Seen) -> tuple[object, ...]:
+    """What an acceptance would speak for: each signature's slots and its bytes to be verified."""
+    states = [s.claimed for s in seen.states]
+    members = seen.artifact.endorsements if seen.artifact else ()
+    return (*((s.label, s.slots, s.to_be_verified) for s in states), members)
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_mutations(shard: int) -> None:
+    names = sorted(samples())
+    originals = {name: read(native(name), BytesSource(name, samples()[name])) for name in names}
+    for number in range(shard, INPUTS, SHARDS):
+        name, seed = names[number % len(names)], number // len(names)
+        data = mutated(samples(), name, seed)
+        source = BytesSource(name, data)
+        started = time.process_time()
+        recognised = recognise(peek_at(source))
+        signable = native(name) if seed % 2 or recognised is None else recognised
+        seen = read(signable, source)
+        assert time.process_time() - started < MAX_SECONDS, (name, seed)
+        assert seen == read(signable, source), (name, seed)
+        if seen.clean:
+            assert signed_parts(seen) == signed_parts(originals[name]), (name, seed)
+
+
+def test_the_samples_are_what_they_should_be() -> None:
+    clean = {
+        name for name in samples() if read(native(name), BytesSource(name, samples()[name])).clean
+    }
+    assert clean == samples().keys() - {"unsigned.exe", "YourPhone.exe", "tiny32.efi"}
