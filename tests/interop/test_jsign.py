@@ -64,7 +64,7 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
     root, chain, key = folder / "root.pem", folder / "chain.pem", folder / "key.pem"
     root.write_bytes(pki.root.pem)
     chain.write_bytes(pki.leaf.pem + pki.intermediate.pem)
-    key.write_bytes(pki.leaf.key.pem())
+    key.write_bytes(pki.leaf.key.pem)
     return root, ["--keyfile", str(key), "--certfile", str(chain)]
 
 

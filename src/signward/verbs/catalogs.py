@@ -19,8 +19,8 @@ from signward.wire.source import open_source
 MAX_CATALOGS = 20_000
 """Catalogs read in one run; a Windows machine holds about 5,000."""
 
-IMAGE_SLOT = "image"
-"""The slot by which catalogs list programs; everything else is listed by its flat digest."""
+LISTED_SLOTS = ("image", "image:padded", "text", "text:measured")
+"""Slots by which catalogs list programs and scripts; all else goes by its flat digest."""
 
 _PREFERENCE = ("sha512", "sha384", "sha256", "sha1")
 
@@ -117,7 +117,7 @@ def _digests(
 ) -> Iterator[tuple[str, bytes]]:
     usable = [a for a in _PREFERENCE if a in algorithms]
     if signable and artifact:
-        wanted = frozenset((IMAGE_SLOT, algorithm) for algorithm in usable)
+        wanted = frozenset((slot, a) for slot in LISTED_SLOTS for a in usable)
         for (_, algorithm), digest in signable.digests(artifact, wanted).items():
             yield algorithm, digest
     hashers = [hashlib.new(a, usedforsecurity=False) for a in usable]
