@@ -163,6 +163,7 @@ def test_not_modified_means_nothing_where_nothing_was_kept(server: Server) -> No
         lambda data: b"",
         lambda data: data.replace(b'"version":1', b'"version":2'),
         lambda data: data.replace(b"/a.crl", b"/b.crl"),
+        lambda data: data.replace(b'Z"', b'"', 2),
     ],
 )
 def test_a_corrupt_entry_is_thrown_away(server: Server, folder: Path, damage) -> None:  # type: ignore[no-untyped-def]
@@ -211,6 +212,19 @@ def test_the_cache_lies_where_xdg_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", "/home/a")
     assert default_folder() == Path("/home/a/.cache/signward/fetch")
+
+
+def test_a_user_without_a_home_has_no_cache(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert default_folder() is None
+    data = crl(PKI.intermediate)
+    assert fetcher(default_folder()).crl(server.serve("/a.crl", data), INTERMEDIATE) == data
 
 
 # --- OCSP --------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import os
 import tempfile
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -23,14 +24,17 @@ MAX_ENTRIES = 2000
 MAX_HEADER_OCTETS = 16 * 1024
 
 
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What an entry answers, and until when it does without asking again."""
 
     version: int = 1
     url: str
     question: str = ""
-    fetched: datetime
-    fresh_until: datetime
+    fetched: Instant
+    fresh_until: Instant
     etag: str = ""
     last_modified: str = ""
     sha256: str
@@ -113,8 +117,11 @@ def _replace(path: Path, data: bytes) -> None:
         raise
 
 
-def default_folder() -> Path:
-    """Return ``$XDG_CACHE_HOME/signward/fetch``, or below ``~/.cache``."""
+def default_folder() -> Path | None:
+    """Return ``$XDG_CACHE_HOME/signward/fetch``, or below ``~/.cache``; None without a home."""
     home = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(home) if home.startswith("/") else Path.home() / ".cache"
+    try:
+        base = Path(home) if home.startswith("/") else Path.home() / ".cache"
+    except RuntimeError:
+        return None
     return base / "signward" / "fetch"
