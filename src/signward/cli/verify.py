@@ -11,6 +11,7 @@ from signward.cli.arguments import EXIT_CODES, add_judgement, options_from
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from signward.policy.record import Record
     from signward.state import Verdict
 
 EPILOG = f"""examples:
@@ -46,10 +47,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge every file; return the worst one's exit code."""
-    codes = set()
+    from signward.policy.record import record
+    from signward.report.text import Tally
+
+    codes, tally = set(), Tally()
     for verdict in _verdicts(arguments):
-        _print(verdict, arguments)
+        data = record(verdict)
+        tally.add(data)
         codes.add(exit_code(verdict))
+        _print(data, arguments)
+    if tally.files > 1 and arguments.format == "text":
+        sys.stdout.flush()
+        sys.stderr.write(f"signward: {tally}\n")
     return next(code for code in _GRAVITY if code in codes)
 
 
@@ -92,13 +101,14 @@ def exit_code(verdict: Verdict) -> int:
     return 4 if verdict.cause is Code.UNSIGNED else 1
 
 
-def _print(verdict: Verdict, arguments: argparse.Namespace) -> None:
-    from signward.policy.record import record, to_json
+def _print(data: Record, arguments: argparse.Namespace) -> None:
+    from signward.policy.record import to_json
     from signward.report import text
 
-    data = record(verdict)
     if arguments.format == "json":
         sys.stdout.write(to_json(data).decode() + "\n")
         return
-    write = text.explain if arguments.explain else text.line
-    sys.stdout.write(write(data, colour=text.wants_colour(sys.stdout)) + "\n")
+    tell = text.explain if arguments.explain else text.line
+    out = sys.stdout
+    told = tell(data, colour=text.wants_colour(out), width=text.terminal_width(out))
+    out.write(told + "\n")
