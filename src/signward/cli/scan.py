@@ -64,7 +64,7 @@ def add_walk(parser: argparse.ArgumentParser) -> None:
     """Add what to walk, how far, and how."""
     walking = parser.add_argument_group("walking")
     walking.add_argument("--only", metavar="KIND", action="append", default=[],
-                         help="judge only files of this kind (pe, powershell, jar, ...)")  # fmt: skip
+                         help="only files of this kind (pe, powershell, jar, ...)")  # fmt: skip
     walking.add_argument("--one-file-system", action="store_true", help="stay on PATH's own")
     walking.add_argument("--exclude", metavar="NAME", action="append", default=[],
                          help="do not enter directories of this name")  # fmt: skip
