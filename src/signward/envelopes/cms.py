@@ -126,8 +126,10 @@ def open_signatures(
                 value, read_slots, label=f"{own}.{index}",
                 uniform_digest=uniform_digest, depth=depth + 1,
             )  # fmt: skip
-    if len(signatures) > MAX_SIGNERS:
-        raise LimitError(f"signature {label}", f"{len(signatures)} signatures", str(MAX_SIGNERS))
+            if len(signatures) > MAX_SIGNERS:
+                raise LimitError(
+                    f"signature {label}", f"{len(signatures)} or more signatures", str(MAX_SIGNERS)
+                )
     return tuple(signatures)
 
 
@@ -359,10 +361,11 @@ def _certificate_digests(what: str, info: _SignerInfo) -> tuple[tuple[str, bytes
     for oid, default in ((SIGNING_CERTIFICATE, "sha1"), (SIGNING_CERTIFICATE_V2, "sha256")):
         for value in info.values(oid):
             ids = der.parse(value, what).fields(what, 1)[0].fields(what, 1)
-            fields = ids[0].fields(what, 1)
-            explicit = fields[0].tag == der.SEQUENCE and oid == SIGNING_CERTIFICATE_V2
-            algorithm = digest_name(fields[0], what) if explicit else default
-            digests.append((algorithm, fields[1 if explicit else 0].octets(what)))
+            fields, algorithm = ids[0].fields(what, 1), default
+            if oid == SIGNING_CERTIFICATE_V2 and fields[0].tag == der.SEQUENCE:
+                fields = ids[0].fields(what, 2)
+                algorithm, fields = digest_name(fields[0], what), fields[1:]
+            digests.append((algorithm, fields[0].octets(what)))
     return tuple(digests)
 
 

@@ -16,8 +16,9 @@ from signward.errors import LimitError, MalformedError
 MAX_DEPTH = 40
 """Deepest nesting read; the deepest real signature seen (nested, timestamped) has 24."""
 
-MAX_INTEGER_OCTETS = 4096
-"""Longest INTEGER converted to a Python int (32768 bits)."""
+MAX_INTEGER_OCTETS = 1024
+"""Longest INTEGER converted to a Python int: keys are not read here, and past 1785 octets
+an int cannot be printed (``sys.get_int_max_str_digits``: 4300)."""
 
 MAX_OID_OCTETS = 64
 
