@@ -179,5 +179,4 @@ def write(
     """Write one line per record (with ``details`` every finding too) to ``out``."""
     shade = wants_colour(out) if colour is None else colour
     tell, width = explain if details else line, terminal_width(out)
-    for record in records:
-        out.write(tell(record, colour=shade, width=width) + "\n")
+    out.writelines(tell(record, colour=shade, width=width) + "\n" for record in records)
