@@ -10,8 +10,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from conformance.authenticode.pki import NOW, default_pki
+
 from signward.state import Outcome
 from signward.verbs.context import Context
 from signward.verbs.options import Options
@@ -48,9 +48,7 @@ def jsign() -> list[str]:
     jar = Path.home() / f".m2/repository/net/jsign/jsign/{VERSION}/jsign-{VERSION}.jar"
     if not jar.is_file():
         artifact = f"-Dartifact=net.jsign:jsign:{VERSION}"
-        subprocess.run(
-            [maven, "-q", "dependency:get", artifact, "-Dtransitive=false"], timeout=300
-        )
+        subprocess.run([maven, "-q", "dependency:get", artifact, "-Dtransitive=false"], timeout=300)
     if not jar.is_file():
         pytest.skip(f"jsign {VERSION} could not be fetched")
     return [java, "-jar", str(jar)]
@@ -88,4 +86,3 @@ def test_what_jsign_signs_is_accepted(
         changed = tmp_path / f"changed-{name}"
         changed.write_bytes((tmp_path / name).read_bytes().replace(b"1", b"3", 1))
         assert assess_path(changed, context).outcome is not Outcome.ACCEPTED
-

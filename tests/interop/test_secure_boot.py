@@ -58,9 +58,7 @@ def test_both_signatures_of_shim_are_trusted(packages: Path) -> None:
 
 
 @pytest.mark.interop
-def test_an_unrelated_certificate_does_not_vouch_for_shim(
-    packages: Path, tmp_path: Path
-) -> None:
+def test_an_unrelated_certificate_does_not_vouch_for_shim(packages: Path, tmp_path: Path) -> None:
     """Every signature is judged on its own path, not on the other one's."""
     from conformance.authenticode.pki import default_pki
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from conformance.authenticode.cases import all_cases
+
 from signward.errors import EvidenceError
 from signward.findings import Code
 from signward.state import Outcome, Verdict

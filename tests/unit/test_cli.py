@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from conformance.authenticode import pe
 from conformance.authenticode.cases.base import signed_image
 from conformance.authenticode.pki import NOW, default_pki
+
 from signward import __version__
 from signward.cli import main
 from signward.policy.record import from_json

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -32,9 +32,12 @@ def test_object_identifiers_are_read_back(first: int, second: int, rest: list[in
     assert der.parse(der.oid(dotted), "oid").oid() == dotted
 
 
-@given(st.datetimes(datetime(1950, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC)))
-def test_times_are_read_back_in_whole_seconds(instant: datetime) -> None:
-    whole = instant.replace(microsecond=0)
+_EPOCH = datetime(1950, 1, 1, tzinfo=UTC)
+
+
+@given(st.integers(0, 250_000_000_000))
+def test_times_are_read_back_in_whole_seconds(seconds: int) -> None:
+    whole = _EPOCH + timedelta(seconds=seconds)
     assert der.parse(der.utc_time(whole), "t").time() == whole
     assert der.parse(der.generalized_time(whole), "t").time() == whole
 
@@ -57,7 +60,7 @@ def test_set_of_is_sorted() -> None:
 
 
 def test_indefinite_lengths_are_read_and_rewritten() -> None:
-    ber = bytes.fromhex("3080" "2480" "0402abcd" "0401ef" "0000" "0000")
+    ber = bytes.fromhex("308024800402abcd0401ef00000000")
     node = der.parse(ber, "ber")
     assert node.children()[0].octets() == b"\xab\xcd\xef"
     assert node.indefinite
@@ -146,8 +149,8 @@ def test_strings_of_every_type() -> None:
 
 
 def test_booleans_and_bits() -> None:
-    assert der.parse(der.boolean(True), "b").boolean()  # noqa: FBT003
-    assert not der.parse(der.boolean(False), "b").boolean()  # noqa: FBT003
+    assert der.parse(der.boolean(True), "b").boolean()
+    assert not der.parse(der.boolean(False), "b").boolean()
     assert der.parse(der.bit_string(b"ab"), "b").bits() == b"ab"
     with pytest.raises(MalformedError, match="unused"):
         der.parse(bytes.fromhex("03020480"), "b").bits()

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from conformance.authenticode import cms, pe
 from conformance.authenticode.cases.base import sign_image, signed_image
 from conformance.authenticode.pki import NOW, Pki, default_pki, make_pki, stranger_pki
+
 from signward.errors import IndeterminateError, RejectedError
 from signward.findings import Code
 from signward.policy.evaluate import Policy, SignatureRule

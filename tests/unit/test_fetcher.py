@@ -16,6 +16,7 @@ from conformance.authenticode.revocation import ISSUED, NEXT, Revoked, crl, ocsp
 from signward.errors import FetchError
 from signward.fetch.cache import MAX_ENTRIES, Cache, default_folder
 from signward.fetch.fetcher import MAX_AGE, Fetcher
+from signward.trust.crl import load_crl
 from signward.trust.ocsp import load_response
 from signward.trust.x509 import Certificate, load_certificate
 from signward.wire import der
@@ -191,6 +192,12 @@ def test_a_crl_by_another_key_is_handed_on_but_not_kept(server: Server, folder: 
     assert not folder.exists()
 
 
+def test_a_crl_that_must_not_be_used_is_not_kept(server: Server, folder: Path) -> None:
+    odd = crl(PKI.intermediate, extensions=(("1.3.6.1.4.1.99999.8", True, b"\5\0"),))
+    assert fetcher(folder).crl(server.serve("/a.crl", odd), INTERMEDIATE) == odd
+    assert not folder.exists()
+
+
 def test_a_cache_that_cannot_be_written_changes_nothing(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     data = crl(PKI.intermediate)
@@ -338,7 +345,7 @@ def test_statuses_do_not_make_a_host_dead(server: Server) -> None:
 
 @pytest.mark.parametrize("what", ["issuer", "crl", "ocsp"])
 def test_mutated_answers_are_refused_or_handed_on(server: Server, what: str, folder: Path) -> None:
-    """Nothing but ``FetchError`` comes out, and no mutated answer is kept unless signed."""
+    """Nothing but ``FetchError`` comes out, and what is kept is what was signed."""
     whole = {"issuer": INTERMEDIATE.der, "crl": crl(PKI.intermediate), "ocsp": ocsp(PKI.leaf)}[what]
     random_, current = random.Random(20261123), [whole]
     server.routes["/e"] = lambda request: Reply(current[0])
@@ -356,4 +363,11 @@ def test_mutated_answers_are_refused_or_handed_on(server: Server, what: str, fol
                 one.crl(url, INTERMEDIATE)
             else:
                 one.ocsp(url, LEAF, INTERMEDIATE)
-    assert what == "issuer" or not folder.exists() or not list(folder.iterdir())
+    for entry in folder.iterdir() if folder.exists() else ():
+        body = entry.read_bytes().partition(b"\n")[2]
+        assert what == "issuer" or signed_part(what, body) == signed_part(what, whole)
+
+
+def signed_part(what: str, data: bytes) -> bytes:
+    """Return the octets under the signature: a change beside them may be kept, none in them."""
+    return load_crl(data).tbs if what == "crl" else load_response(data).tbs

@@ -15,10 +15,11 @@ import pytest
 
 from signward.errors import EvidenceError
 from signward.inventory.cache import MAX_AGE_SECONDS
-from signward.inventory.walk import WalkOptions
+from signward.inventory.walk import Glance, WalkOptions, glance
 from signward.policy.record import Record
 from signward.state import Outcome
-from signward.verbs import judging, scan as scanning_verb
+from signward.verbs import judging
+from signward.verbs import scan as scanning_verb
 from signward.verbs.epoch import trust_epoch
 from signward.verbs.scan import Scan, ScanOptions, count_files
 from tests.unit.scanning import Options, make_judge
@@ -43,7 +44,9 @@ class Tree:
         file.write_bytes(data)
         return file
 
-    def scan(self, *, jobs: int = 1, cached: bool = True, **trust: Any) -> tuple[list[Record], Scan]:
+    def scan(
+        self, *, jobs: int = 1, cached: bool = True, **trust: Any
+    ) -> tuple[list[Record], Scan]:
         scan = Scan(self.options(jobs=jobs, cached=cached, **trust))
         return list(scan.run()), scan
 
@@ -282,7 +285,7 @@ def test_a_file_replaced_between_walk_and_judgement(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tree.add("a.exe", program())
-    real = scanning_verb.glance
+    real = glance
 
     def swap(name: str) -> Any:
         seen = real(name)
@@ -299,7 +302,7 @@ def test_a_file_that_vanishes_between_walk_and_judgement(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tree.add("a.exe", program())
-    real = scanning_verb.glance
+    real = glance
 
     def remove(name: str) -> Any:
         seen = real(name)
@@ -311,16 +314,14 @@ def test_a_file_that_vanishes_between_walk_and_judgement(
     assert short(records) == [("a.exe", "indeterminate", "unreadable")]
 
 
-def test_a_file_that_takes_too_long_is_a_limit(
-    tree: Tree, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_takes_too_long_is_a_limit(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     import signal
 
     task_path = tree.add("a.exe", program("slow"))
     monkeypatch.setattr(judging, "TIME_LIMIT", 0.05)
     options = tree.options()
-    seen = scanning_verb.glance(str(task_path))
-    assert isinstance(seen, scanning_verb.Glance)
+    seen = glance(str(task_path))
+    assert isinstance(seen, Glance)
     job = judging.Job(
         factory=make_judge,
         options=Options(log=str(tree.log), at=datetime.now(UTC)),
@@ -372,9 +373,7 @@ def test_what_is_left_out_is_told(tree: Tree, monkeypatch: pytest.MonkeyPatch) -
     assert len(scan.tally.left_out) == 1
 
 
-def test_stopping_early_keeps_what_was_judged(
-    tree: Tree, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopping_early_keeps_what_was_judged(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanning_verb, "BATCH_TASKS", 2)
     for number in range(40):
         tree.add(f"{number:02}.exe", program())

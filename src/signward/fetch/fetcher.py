@@ -100,7 +100,7 @@ class Fetcher:
 
         def check(data: bytes) -> _Checked:
             crl = load_crl(_der(data, b"X509 CRL"))
-            known = is_signed_with(crl, issuer.spki)
+            known = not crl.unusable and is_signed_with(crl, issuer.spki)
             return _Checked(self._fresh(crl.this_update, crl.next_update) if known else None)
 
         bounds = Bounds(MAX_CRL_OCTETS, MAX_CRL_SECONDS, self._private)
@@ -142,7 +142,9 @@ class Fetcher:
         ]
         if not about:
             raise FetchError(f"{url}: an answer about another certificate")
-        signed = not isinstance(ocsp.responder(response, issuer, self._now), str)
+        signed = not response.unusable and not isinstance(
+            ocsp.responder(response, issuer, self._now), str
+        )
         dates = (self._fresh(one.this_update, one.next_update) for one in about)
         return _Checked(min(dates) if signed else None)
 
