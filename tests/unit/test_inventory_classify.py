@@ -76,7 +76,7 @@ ROWS = [
     (b"\0asm\x01\0\0\0", "a", "wasm"),
     (b"#!/usr/bin/python3.11\n", "tool", "python"),
     (b"#!/usr/bin/env -S perl -w\n", "tool", "perl"),
-    (b"#!/usr/bin/env FOO=1 node\n", "tool", "javascript"),
+    (b"#!/usr/bin/env FOO=1 node\n", "tool", "javascript-module"),
     (b"#! /bin/sh\n", "tool.py", "shell"),
     (b"#!/usr/bin/pwsh\n", "tool", "powershell"),
     (b"#!/opt/own\n", "tool", "script"),
