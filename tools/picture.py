@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from demo.fetch import fetch
+
 from signward.cli import main as signward
 from tools.transcript import TREES
 
