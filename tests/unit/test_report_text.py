@@ -388,3 +388,13 @@ def test_the_issues_techniques_are_all_there() -> None:
     ids = [t.id for t in attack.TECHNIQUES]
     assert ids == ["T1036.001", "T1036.005", "T1554", "T1543.003", "T1059.001", "T1546.013"]
     assert attack.TECHNIQUES[0].url == "https://attack.mitre.org/techniques/T1036/001/"
+
+
+def test_a_table_leaves_out_columns_with_nothing_in_them() -> None:
+    empty, full = io.StringIO(), io.StringIO()
+    bare = msgspec.structs.replace(refused("a.exe", Code.UNSIGNED), signatures=())
+    table.write_table([bare], empty)
+    table.write_table([bare, accepted("b.exe", "Contoso, Inc.")], full)
+    assert empty.getvalue().split()[:3] == ["outcome", "file", "cause"]
+    assert "publisher" not in empty.getvalue()
+    assert full.getvalue().split()[:5] == ["outcome", "file", "cause", "publisher", "signed"]

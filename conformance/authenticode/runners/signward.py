@@ -46,7 +46,7 @@ def arguments(request: Request) -> list[str]:
 
 def answer(request: Request) -> Reply:
     """Run ``signward verify``; raise ``ValueError`` if exit code and record disagree."""
-    from signward.cli.main import run
+    from signward.cli.commands import run
 
     output = io.StringIO()
     with contextlib.redirect_stdout(output):

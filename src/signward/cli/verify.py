@@ -14,17 +14,27 @@ if TYPE_CHECKING:
     from signward.policy.record import Record
     from signward.state import Verdict
 
+DESCRIPTION = """\
+Say of each file who signed it, whether that still counts, and if not, why not.
+
+ACCEPTED names the publisher and when he signed; REJECTED names the cause;
+INDETERMINATE means that something needed is missing, or that files of this kind
+cannot be judged yet.  It is neither good nor bad."""
+
 EPILOG = f"""examples:
   signward verify setup.exe library.dll
   signward verify --explain driver.sys
-  signward verify --anchor root.pem --crl ca.crl --at 2026-01-01T00:00:00Z tool.exe
-  signward verify --publisher "Kitware, Inc." --format json cmake.exe
+  signward verify --publisher "Kitware, Inc." cmake.exe
+  signward verify --catalog /mnt/Windows/System32/CatRoot notepad.exe
   signward verify --stage intact selfsigned.exe
-  signward verify --online --revocation require setup.exe
+with your own anchor and revocation list, as of a date:
+  signward verify --anchor root.pem --crl ca.crl --at 2026-01-01 tool.exe
+fetch what is missing, keep all of it, and give the same answer from it later:
   signward verify --online --evidence setup.evidence setup.exe
   signward verify --replay setup.evidence --json setup.exe
 
-{EXIT_CODES} (the worst of several files, in the order 1, 3, 4, 0)
+{EXIT_CODES};
+of several files the worst counts, in the order 1, 3, 4, 0
 """
 
 _GRAVITY = (1, 3, 4, 0)
@@ -32,17 +42,22 @@ _GRAVITY = (1, 3, 4, 0)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``verify``."""
-    parser.add_argument("files", nargs="+", metavar="FILE")
-    add_judgement(parser)
-    proof = parser.add_argument_group("evidence")
-    chosen = proof.add_mutually_exclusive_group()
-    chosen.add_argument("--evidence", metavar="DIR", help="write all the verdicts rest on to DIR")
-    chosen.add_argument("--replay", metavar="DIR", help="judge on the evidence in DIR alone")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="what to judge")
     output = parser.add_argument_group("output")
-    output.add_argument("--format", choices=("text", "json"), default="text")
+    output.add_argument("--explain", action="store_true",
+                        help="tell every finding, with the clause that asks for it")  # fmt: skip
+    output.add_argument("--format", choices=("text", "json"), default="text",
+                        metavar="{text,json}", help="one line, or one JSON object, per file "
+                        "(default: text)")  # fmt: skip
     output.add_argument("--json", dest="format", action="store_const", const="json",
                         help="the same as --format json")  # fmt: skip
-    output.add_argument("--explain", action="store_true", help="every finding with its clause")
+    add_judgement(parser)
+    proof = parser.add_argument_group("evidence: answers that can be repeated")
+    chosen = proof.add_mutually_exclusive_group()
+    chosen.add_argument("--evidence", metavar="DIR",
+                        help="write all that the verdicts rest on to a new folder")  # fmt: skip
+    chosen.add_argument("--replay", metavar="DIR",
+                        help="judge on what such a folder holds, and nothing else")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """One bounded HTTP exchange: bytes, redirects and time have an end whatever the server does.
 
 ``http.client`` rather than a larger client: the address that was checked must be the one
-connected to, and every read must know the deadline (docs/decisions/fetch-over-http-client.md).
+connected to, and every read must know the deadline (docs/decisions/0016-fetch-over-http-client.md).
 Proxies and cookies are not used; nothing here depends on the environment.
 """
 
