@@ -34,6 +34,7 @@ def token_der(
     digest: str = "sha256",
     imprint: bytes | None = None,
     accuracy_seconds: int | None = 1,
+    accuracy: bytes | None = None,
     nonce: int | None = None,
     ess: str = "v2",
     ess_certificate: bytes | None = None,
@@ -47,7 +48,8 @@ def token_der(
 ) -> bytes:
     """Return a TimeStampToken over the signature value (RFC 3161 2.4.2).
 
-    ``imprint`` replaces the digest of ``value``; ``ess`` is ``v1``, ``v2`` or empty;
+    ``accuracy`` replaces that whole field (DER), ``imprint`` the digest of ``value``; ``ess``
+    is ``v1``, ``v2`` or empty;
     ``ess_certificate`` makes the ESSCertID speak of another certificate.
     """
     spoken_for = imprint if imprint is not None else hashlib.new(imprint_digest, value).digest()
@@ -57,7 +59,7 @@ def token_der(
         der.sequence(digest_algorithm(imprint_digest), der.octet_string(spoken_for)),
         der.integer(next(_serials)),
         der.generalized_time(at),
-        der.sequence(der.integer(accuracy_seconds)) if accuracy_seconds is not None else b"",
+        _accuracy(accuracy_seconds) if accuracy is None else accuracy,
         der.integer(nonce) if nonce is not None else b"",
     )
     extra = _ess(ess, ess_certificate or tsa.certificate)
@@ -80,6 +82,10 @@ def token_der(
         certificates=[*embedded, *attribute_certificates],
         indefinite=indefinite,
     )
+
+
+def _accuracy(seconds: int | None) -> bytes:
+    return b"" if seconds is None else der.sequence(der.integer(seconds))
 
 
 def token(tsa: Identity, **arguments: object) -> cms.Unsigned:

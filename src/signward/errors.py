@@ -10,6 +10,7 @@
     │   └── LimitError           they exceed a named bound
     ├── UnreadableError          the path is at fault: absent, no file, changing
     ├── EvidenceError            a store, CRL, OCSP answer or option file is at fault
+    ├── FetchError               what a URL names could not be had
     └── NotAcceptedError         raised by `verify`; carries the verdict
         ├── RejectedError
         └── IndeterminateError
@@ -84,6 +85,10 @@ class UnreadableError(SignwardError):
 
 class EvidenceError(SignwardError):
     """Something the caller supplied (anchor, CRL, OCSP answer, catalog) is unusable."""
+
+
+class FetchError(SignwardError):
+    """What a URL names could not be had: refused, unreachable, too slow, too large, wrong."""
 
 
 class NotAcceptedError(SignwardError):

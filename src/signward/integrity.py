@@ -57,6 +57,10 @@ _KEY_CLASS = {
 }
 
 
+MAX_RSA_BITS = 16384
+"""Longest RSA modulus checked with, as OpenSSL bounds it; longer ones only cost time."""
+
+
 class ValueMismatchError(SignwardError):
     """The signature value does not fit the key, the algorithm and the data."""
 
@@ -65,17 +69,25 @@ class UnsupportedKeyError(SignwardError):
     """The key or the algorithm is one we cannot check with."""
 
 
+class MalformedKeyError(UnsupportedKeyError):
+    """The public key breaks the rules of its own encoding; no tool could check with it."""
+
+
 @lru_cache(maxsize=2048)
 def load_public_key(spki: bytes) -> Any:
     """Return the public key in a DER SubjectPublicKeyInfo (RFC 5280 4.1.2.7).
 
-    Raises ``UnsupportedKeyError``; elliptic curves given by explicit parameters are
-    refused here (CVE-2020-0601).
+    Raises ``UnsupportedKeyError``, and ``MalformedKeyError`` where the bytes are at fault.
     """
     try:
-        return serialization.load_der_public_key(spki)
-    except (ValueError, UnsupportedAlgorithm, TypeError) as error:
+        key = serialization.load_der_public_key(spki)
+    except UnsupportedAlgorithm as error:
         raise UnsupportedKeyError(f"the public key cannot be used: {error}") from None
+    except (ValueError, TypeError) as error:
+        raise MalformedKeyError(f"the public key cannot be read: {error}") from None
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size > MAX_RSA_BITS:
+        raise MalformedKeyError(f"an RSA modulus of {key.key_size} bits, at most {MAX_RSA_BITS}")
+    return key
 
 
 def check_value(spki: bytes, algorithm: Algorithm, data: bytes, value: bytes) -> None:
@@ -299,6 +311,8 @@ def _value_failure(what: str, claimed: ClaimedSignature, certificate: bytes) -> 
         check_value(
             outline(certificate).spki, claimed.algorithm, claimed.to_be_verified, claimed.value
         )
+    except MalformedKeyError as error:
+        return _malformed_key(what, str(error))
     except UnsupportedKeyError as error:
         return _unsupported(what, str(error))
     except ValueMismatchError as error:
@@ -352,6 +366,17 @@ def _unsupported(what: str, found: str) -> Finding:
         subject=what,
         found=found,
         required="an algorithm that can be checked",
+    )
+
+
+def _malformed_key(what: str, found: str) -> Finding:
+    return Finding(
+        code=Code.CERTIFICATE_MALFORMED,
+        effect=Effect.REJECT,
+        subject=what,
+        found=found,
+        required="a well-formed SubjectPublicKeyInfo",
+        clause="RFC 5280 4.1.2.7",
     )
 
 

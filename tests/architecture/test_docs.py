@@ -1,10 +1,14 @@
-"""Every relative link in a page of the project leads to a file of the project."""
+"""Pages: links lead somewhere, and what is generated is current."""
 
 import re
 from pathlib import Path
 
 import pytest
+from tools.pages import PAGES as GENERATED
+from tools.pages import main
 
+from signward.findings import Code
+from signward.report.causes import CAUSES, RESERVED
 from tests.architecture.code import REPOSITORY
 
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
@@ -26,3 +30,27 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("[a](gone.md#part) [b](page.md) [c](https://example.org/x)")
     assert broken(page) == ["gone.md"]
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_generated_pages_are_current(name: str) -> None:
+    assert (REPOSITORY / name).read_text("utf-8") == GENERATED[name](), "run make docs"
+
+
+def test_the_check_names_a_page_that_is_not_current(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(GENERATED, "docs/causes.md", lambda: "other")
+    assert main(["--check"]) == 1
+    assert capsys.readouterr().err == "docs/causes.md is not current: run make docs\n"
+
+
+def test_every_cause_is_explained_and_reserved_ones_are_reported_by_nothing() -> None:
+    assert list(CAUSES) == list(Code)
+    judging = [
+        path.read_text("utf-8")
+        for path in (REPOSITORY / "src" / "signward").rglob("*.py")
+        if path.parent.name != "report" and path.name != "findings.py"
+    ]
+    unused = {code for code in Code if not any(f"Code.{code.name}" in text for text in judging)}
+    assert unused == RESERVED

@@ -12,8 +12,9 @@ HEAVY = frozenset(
 )
 
 STATEMENTS = ["import signward", "import signward.cli"]
-if importlib.util.find_spec("signward.cli.main"):
-    STATEMENTS += ["import signward.cli.main", "from signward.cli import main; main(['--version'])"]
+if importlib.util.find_spec("signward.cli.commands"):
+    STATEMENTS += ["import signward.cli.commands"]
+    STATEMENTS += ["from signward.cli import main; main(['--version'])"]
 
 
 def loaded(statement: str) -> set[str]:

@@ -12,9 +12,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-
 from conformance.authenticode.cases import all_cases
 from conformance.authenticode.cases.base import Answer, Case
+
 from signward.findings import Code
 from signward.formats import Match, Peek, all_formats, peek_at
 from signward.state import Outcome, Verdict
@@ -165,7 +165,9 @@ def test_every_format_names_itself() -> None:
 def test_no_refused_case_is_accepted(tmp_path: Path) -> None:
     """The conformance suite asserts causes; this is the one line that must never break."""
     for case in _cases().values():
-        if case.expected is Answer.REJECTED and case.stage == "accepted" and not (
-            case.crls or case.ocsp or case.options or case.catalogs
+        if (
+            case.expected is Answer.REJECTED
+            and case.stage == "accepted"
+            and not (case.crls or case.ocsp or case.options or case.catalogs)
         ):
             assert Judge(case, tmp_path)(case.data).outcome is not Outcome.ACCEPTED, case.id

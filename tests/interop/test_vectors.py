@@ -12,8 +12,6 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from signward.cli.verify import exit_code
 from signward.envelopes.cms import open_signatures
 from signward.integrity import check_signature

@@ -209,7 +209,7 @@ def test_a_busy_cache_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = tmp_path / "c"
     filled(path)
     real = sqlite3.connect
-    monkeypatch.setattr(caching.sqlite3, "connect", lambda name, timeout: real(name, timeout=0.05))
+    monkeypatch.setattr(sqlite3, "connect", lambda name, timeout: real(name, timeout=0.05))
     holder = real(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with Cache(path, b"e", NOW) as cache:

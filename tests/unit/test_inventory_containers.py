@@ -250,8 +250,6 @@ def test_xz_that_asks_for_too_much_memory(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_signed_module_inside_a_stream_is_told_by_its_tail() -> None:
-    module = (
-        b"\x7fELF".ljust(16, b"\0") + b"\1\0" + bytes(5000) + b"~Module signature appended~\n"
-    )
+    module = b"\x7fELF".ljust(16, b"\0") + b"\1\0" + bytes(5000) + b"~Module signature appended~\n"
     members, _ = opened(gzip.compress(module), "gzip", "m.gz")
     assert [m.kind for m in members.values()] == ["kernel-module"]

@@ -139,7 +139,7 @@ def test_an_unreadable_directory_from_the_system_is_a_finding(
     def refuse(_path: str) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(walking.os, "scandir", refuse)
+    monkeypatch.setattr("signward.inventory.walk.os.scandir", refuse)
     (trouble,) = troubles(tmp_path)
     assert trouble.finding.code is Code.UNREADABLE
 
@@ -189,7 +189,7 @@ def test_a_kernel_file_system_below_the_root_is_left_out_with_a_note(
 ) -> None:
     (tmp_path / "proc").mkdir()
     monkeypatch.setattr(walking, "_pseudo_mounts", lambda: frozenset({str(tmp_path / "proc")}))
-    real = walking.Path.stat
+    real = Path.stat
 
     def elsewhere(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
         status = real(self, follow_symlinks=follow_symlinks)
@@ -199,7 +199,7 @@ def test_a_kernel_file_system_below_the_root_is_left_out_with_a_note(
         fields[2] = status.st_dev + 1
         return os.stat_result(fields)
 
-    monkeypatch.setattr(walking.Path, "stat", elsewhere)
+    monkeypatch.setattr(Path, "stat", elsewhere)
     (trouble,) = troubles(tmp_path)
     assert trouble.finding.effect is Effect.NOTE
     monkeypatch.setattr(walking, "_pseudo_mounts", frozenset)

@@ -97,7 +97,7 @@ def test_a_verdict_without_findings_still_has_a_line() -> None:
 
 def test_explain_gives_every_finding_gravest_first_with_clause_and_hint() -> None:
     told = text.explain(refused("b.exe", Code.EXPIRED))
-    assert told.index("reject  expired") < told.index("note  not-quantum-safe")
+    assert told.index("reject   expired") < told.index("note     not-quantum-safe")
     assert told.count("(RFC 5652 5.4)") == 3
     assert told.count("hint: fetch the file again") == 2
     assert "signature 1: untrusted" in told
@@ -106,6 +106,7 @@ def test_explain_gives_every_finding_gravest_first_with_clause_and_hint() -> Non
 def test_colour_is_for_terminals_and_carries_nothing_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "1000")
     plain, shown = io.StringIO(), Terminal()
     records = [accepted("a"), refused("b")]
     text.write(records, plain, details=True)
@@ -113,6 +114,60 @@ def test_colour_is_for_terminals_and_carries_nothing_alone(monkeypatch: pytest.M
     assert "\x1b" not in plain.getvalue()
     assert "\x1b[32mACCEPTED" in shown.getvalue()
     assert re.sub(r"\x1b\[\d*m", "", shown.getvalue()) == plain.getvalue()
+
+
+def test_on_a_terminal_text_is_folded_under_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown, plain = Terminal(), io.StringIO()
+    records = [refused("b.exe"), accepted("deep/" * 30 + "a.exe", "Contoso, Inc.")]
+    text.write(records, shown)
+    text.write(records, plain)
+    lines = shown.getvalue().splitlines()
+    outcomes = [line.split()[0] for line in lines if not line.startswith(" " * 15)]
+    assert outcomes == ["REJECTED", "ACCEPTED"]
+    assert all(len(line) <= 80 or len(line.split()) <= 2 for line in lines)
+    assert shown.getvalue().split() == plain.getvalue().split()
+    assert len(plain.getvalue().splitlines()) == 2
+
+
+def test_a_narrow_terminal_still_gets_whole_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "10")
+    shown = Terminal()
+    text.write([refused("b.exe", Code.EXPIRED)], shown, colour=False)
+    lines = shown.getvalue().splitlines()
+    assert len(lines) > 1
+    assert max(map(len, lines)) > 40
+
+
+def test_folding_cuts_and_loses_nothing() -> None:
+    record = refused("b.exe", Code.EXPIRED)
+    folded = text.explain(record, width=80)
+    assert folded.split() == text.explain(record).split()
+    assert len(folded.splitlines()) > len(text.explain(record).splitlines())
+
+
+def test_a_line_tells_the_beginning_of_a_digest_and_explain_all_of_it() -> None:
+    digest = "0123456789abcdef" * 4
+    deciding = finding(Code.DIGEST_MISMATCH, Effect.REJECT, found=f"sha256 {digest}")
+    record = msgspec.structs.replace(
+        refused("b.exe", Code.DIGEST_MISMATCH), findings=(deciding,), message=""
+    )
+    assert "found sha256 0123456789ab..., required" in text.line(record)
+    assert digest in text.explain(record)
+
+
+def test_a_tally_counts_outcomes_and_their_causes() -> None:
+    tally = text.Tally()
+    for record in (
+        accepted("a"), accepted("b"), refused("c", Code.EXPIRED), refused("d", Code.UNSIGNED),
+        refused("e", Code.UNSIGNED), refused("f", Code.UNREADABLE, Outcome.INDETERMINATE),
+    ):  # fmt: skip
+        tally.add(record)
+    assert tally.files == 6
+    assert str(tally) == (
+        "6 files: 3 rejected (2 unsigned, 1 expired), 2 accepted, 1 indeterminate (unreadable)"
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
@@ -333,3 +388,13 @@ def test_the_issues_techniques_are_all_there() -> None:
     ids = [t.id for t in attack.TECHNIQUES]
     assert ids == ["T1036.001", "T1036.005", "T1554", "T1543.003", "T1059.001", "T1546.013"]
     assert attack.TECHNIQUES[0].url == "https://attack.mitre.org/techniques/T1036/001/"
+
+
+def test_a_table_leaves_out_columns_with_nothing_in_them() -> None:
+    empty, full = io.StringIO(), io.StringIO()
+    bare = msgspec.structs.replace(refused("a.exe", Code.UNSIGNED), signatures=())
+    table.write_table([bare], empty)
+    table.write_table([bare, accepted("b.exe", "Contoso, Inc.")], full)
+    assert empty.getvalue().split()[:3] == ["outcome", "file", "cause"]
+    assert "publisher" not in empty.getvalue()
+    assert full.getvalue().split()[:5] == ["outcome", "file", "cause", "publisher", "signed"]

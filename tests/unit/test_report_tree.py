@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from signward.cli.main import run
+from signward.cli.commands import run
 from signward.cli.show import extract
 from signward.errors import EvidenceError
 from signward.findings import Code

@@ -9,6 +9,7 @@ from cryptography import x509
 
 from signward.errors import EvidenceError
 from signward.state import RevocationStatus, Status
+from signward.trust import revocation
 from signward.trust.revocation import Evidence, effective_date, needed, revocation_status
 from signward.trust.x509 import Certificate
 from signward.wire import der
@@ -314,6 +315,24 @@ class TestIndirect:
         assert "the status of its signer" in found.why
         entries = entry(0x77, issuer=self.CA.raw_name)
         assert self.ask(entries, root_crl=stale).status is Status.REVOKED
+
+    def test_many_crls_do_not_multiply_the_work(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        checks: list[list[Certificate]] = []
+        plain = revocation._status
+
+        def counted(question: revocation._Question, evidence: Evidence) -> RevocationStatus:
+            checks.append(question.checks)
+            return plain(question, evidence)
+
+        monkeypatch.setattr(revocation, "_status", counted)
+        signers = [self.SIGNER.crl(scope=self.SCOPE, number=n) for n in range(150)]
+        evidence = Evidence([*signers, self.ROOT.crl()], certificates=[self.SIGNER.certificate.der])
+        found = revocation_status(
+            self.LEAF, self.CA.certificate, evidence, T0, anchor=self.ROOT.certificate
+        )
+        assert found.status is Status.GOOD
+        assert len(checks) == revocation.MAX_SIGNER_CHECKS + 1
+        assert all(shared is checks[0] for shared in checks)
 
     def test_without_an_anchor_another_signer_is_not_heard(self) -> None:
         evidence = Evidence(

@@ -123,6 +123,16 @@ def test_wsf_hashes_what_follows_the_block() -> None:
     assert rejected(data + b"<job/>", "a.wsf") == {Code.DIGEST_MISMATCH}
 
 
+def test_wsf_with_the_blocks_position_for_the_length() -> None:
+    """Later versions of jsign add the position."""
+    text = "<job>1</job>\r\n".encode("utf-16-le")
+    digest = hashlib.sha256(text + len("<job>1").to_bytes(4, "little")).digest()
+    block = images.script_block(images.sip_content(digest), "** SIG ** ",
+                                begin="<signature>", end="</signature>")  # fmt: skip
+    assert judge(f"<job>1{block}</job>\r\n".encode(), "a.wsf") == (True, [])
+    assert rejected(f"<job>2{block}</job>\r\n".encode(), "a.wsf") == {Code.DIGEST_MISMATCH}
+
+
 def test_wsf_block_has_one_place() -> None:
     """Its digest does not bind where the block stands: in front of the last </job>, or nowhere."""
     data = wsh("<job>\r\n<script>1</script>", behind="</job>\r\n", extension=".wsf")

@@ -300,7 +300,7 @@ def _malformed_certificates() -> Iterator[Case]:
     huge = der.encode(der.INTEGER, b"\1" + bytes(70000))
     for id_, number, cause in (
         ("negative-modulus", negative, "certificate-malformed"),
-        ("huge-modulus", huge, "signature-mismatch"),
+        ("huge-modulus", huge, "certificate-malformed"),
     ):
         spki = der.sequence(algorithm, der.bit_string(der.sequence(number, der.integer(65537))))
         leaf = issue(

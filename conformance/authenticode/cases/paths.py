@@ -47,6 +47,8 @@ def cases() -> Iterator[Case]:
     yield from _curves()
     yield from _constraints()
     yield from _chaining()
+    yield from _broken_links()
+    yield from _mazes()
     yield from _validity()
     yield from _identity()
 
@@ -472,6 +474,10 @@ def _chaining() -> Iterator[Case]:
         pki=pki,
         clause="RFC 5280 6.1",
     )
+
+
+def _broken_links() -> Iterator[Case]:
+    pki = default_pki()
     alone = issue("Self Made")
     data = signed_image(signer={"identity": alone}, certificates=(alone.certificate,))
     yield case(
@@ -539,6 +545,45 @@ def _chaining() -> Iterator[Case]:
         "no-path",
         pki=renamed,
         clause="RFC 5280 6.1.3 (a)(4)",
+    )
+
+
+def _mazes() -> Iterator[Case]:
+    """Yield certificates that make a path builder walk in circles."""
+    clause = "bounded path building"
+    first = authority("Loop A")
+    second = authority("Loop B", issuer=first)
+    back = authority("Loop A", issuer=second)
+    leaf = issue("In A Loop", issuer=first)
+    listed = tuple(one.certificate for one in (leaf, second, back))
+    data = signed_image(signer={"identity": leaf}, certificates=listed)
+    yield case(
+        "certificate-loop",
+        55,
+        "two authorities that issued each other",
+        data,
+        REJECTED,
+        "no-path",
+        clause=clause,
+    )
+    crowd: list[bytes] = []
+    layer = [authority("Maze Top", subject_key=key("p256", "maze"))]
+    for depth in range(8):
+        layer = [
+            authority(f"Maze {depth}", issuer=above, subject_key=key("p256", "maze"))
+            for above in layer[:1] * 10
+        ]
+        crowd += [one.certificate for one in layer]
+    leaf = issue("In A Maze", issuer=layer[0])
+    data = signed_image(signer={"identity": leaf}, certificates=(leaf.certificate, *crowd))
+    yield case(
+        "path-explosion",
+        55,
+        "ten twins of each of eight authorities",
+        data,
+        REJECTED,
+        "limit-exceeded",
+        clause=clause,
     )
 
 

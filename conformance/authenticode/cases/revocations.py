@@ -35,6 +35,7 @@ def cases() -> Iterator[Case]:
     """Yield the cases about revocation."""
     yield from _revoked()
     yield from _by_date()
+    yield from _by_date_further()
     yield from _ocsp()
     yield from _good()
     yield from _unknown()
@@ -147,6 +148,11 @@ def _by_date() -> Iterator[Case]:
             clause=_TABLE,
             findings=("signed-before-revocation",),
         )
+
+
+def _by_date_further() -> Iterator[Case]:
+    pki = make_pki()
+    data = _stamped(pki)
     compromised = _lists(pki, _LATER, reason="keyCompromise")
     yield case(
         "signed-before-revocation-distrust-compromised",
@@ -238,7 +244,11 @@ def _ocsp() -> Iterator[Case]:
     )
     unauthorised = issue("No Responder", issuer=pki.intermediate, ekus=(EKU_CODE_SIGNING,))
     foreign = issue("Foreign Responder", issuer=authority("Foreign CA"), ekus=(EKU_OCSP_SIGNING,))
-    stale = {"produced_at": _BEFORE, "this_update": _BEFORE, "next_update": instant(2024, 7)}
+    stale: dict[str, Any] = {
+        "produced_at": _BEFORE,
+        "this_update": _BEFORE,
+        "next_update": instant(2024, 7),
+    }
     useless: dict[str, bytes] = {
         "ocsp-unknown": ocsp(pki.leaf, unknown=True),
         "ocsp-responder-without-eku": ocsp(pki.leaf, responder=unauthorised),
@@ -342,7 +352,7 @@ def _unknown() -> Iterator[Case]:
     plain = signed_image(pki=pki)
     foreign = authority("Conformance Code Signing CA", subject_key=key("rsa2048", "foreign"))
     entry = [Revoked(serial=pki.leaf.serial, at=_LATER)]
-    stale = {"this_update": _BEFORE, "next_update": instant(2024, 7)}
+    stale: dict[str, Any] = {"this_update": _BEFORE, "next_update": instant(2024, 7)}
     lists = {
         "no-revocation-evidence": (),
         "crl-stale": (crl(pki.intermediate, **stale),),
@@ -351,6 +361,13 @@ def _unknown() -> Iterator[Case]:
         "crl-delta-without-base": (crl(pki.intermediate, number=6, delta_base=5),),
         "crl-only-for-authorities": (
             crl(pki.intermediate, extensions=(issuing_distribution_point(only_ca=True),)),
+        ),
+        "crl-indirect-of-another-issuer": (
+            crl(
+                authority("List Issuer"),
+                entry,
+                extensions=(issuing_distribution_point(indirect=True),),
+            ),
         ),
         "crl-critical-unknown-extension": (
             crl(pki.intermediate, extensions=(("1.3.6.1.4.1.99999.8", True, b"\5\0"),)),

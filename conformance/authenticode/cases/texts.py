@@ -29,6 +29,7 @@ def cases() -> Iterator[Case]:
         yield from _bad_script(extension)
     yield from _powershell()
     yield from _catalogs()
+    yield from _catalog_files()
     yield from _unsigned()
 
 
@@ -103,7 +104,7 @@ def _bad_script(extension: str) -> Iterator[Case]:
     two = _script(extension, before=script.block(extension, blob))
     yield _one("two-blocks", extension, two, REJECTED, "ambiguous")
     crlf = good.replace(b"\r\n", b"\n")
-    yield _one("line-endings-converted", extension, crlf, REJECTED, "malformed")
+    yield _one("line-endings-converted", extension, crlf, REJECTED, "digest-mismatch")
     if not script.FAMILIES[extension].host:
         yield _one(
             "byte-order-mark-added", extension, b"\xef\xbb\xbf" + good, REJECTED, "digest-mismatch"
@@ -123,24 +124,26 @@ def _powershell() -> Iterator[Case]:
     marker = script.FAMILIES["ps1"]
     fake = f'$text = @"\r\n{marker.begin}\r\n# AAAA\r\n{marker.end}\r\n"@\r\nWrite-Output $text\r\n'
     yield _one("fake-marker-in-here-string", "ps1", _script("ps1", fake), REJECTED, "ambiguous")
-    yield _one("fake-marker-unsigned", "ps1", script.encode(fake), REJECTED, "malformed")
+    yield _one("fake-marker-unsigned", "ps1", script.encode(fake), REJECTED, "uncovered-content")
     recoded = _script("ps1", 'Write-Output "\u00e4"\r\n').decode().encode("utf-16-le")
     yield _one("encoding-changed", "ps1", b"\xff\xfe" + recoded, REJECTED, "digest-mismatch")
     plain = _script("ps1", 'Write-Output "\u00e4"\r\n')
     yield _one("good-utf-8-beyond-ascii", "ps1", plain, ACCEPTED)
 
 
-def _catalogs() -> Iterator[Case]:
+def _made(*members: catalog.Member, **arguments: Any) -> bytes:
+    """Return a catalog signed by the usual leaf; ``signer`` overrides fields of the signer."""
     pki = default_pki()
+    signer = cms.Signer(identity=pki.leaf, **arguments.pop("signer", {}))
+    return catalog.signed(members, signer, certificates=pki.chain, **arguments)
+
+
+def _catalogs() -> Iterator[Case]:
     image, text = pe.image(), b"a flat file that no format claims\r\n"
     command = script.encode(script.FAMILIES["ps1"].sample)
     clause = "catalog membership by digest"
 
-    def made(*members: catalog.Member, **arguments: Any) -> bytes:
-        signer = cms.Signer(identity=pki.leaf, **arguments.pop("signer", {}))
-        return catalog.signed(members, signer, certificates=pki.chain, **arguments)
-
-    good = made(catalog.member(image), catalog.member(text), catalog.member(command))
+    good = _made(catalog.member(image), catalog.member(text), catalog.member(command))
     for file, data in (("image.exe", image), ("script.ps1", command), ("readme.txt", text)):
         id_ = f"catalog-member-{file.rpartition('.')[2]}"
         yield case(
@@ -154,7 +157,7 @@ def _catalogs() -> Iterator[Case]:
             findings=("by-catalog",),
             clause=clause,
         )
-    old = made(catalog.member(image, "sha1"), version=1)
+    old = _made(catalog.member(image, "sha1"), version=1)
     yield case(
         "catalog-member-sha1",
         26,
@@ -165,7 +168,7 @@ def _catalogs() -> Iterator[Case]:
         catalogs=(old,),
         clause=clause,
     )
-    absent = made(catalog.member(pe.image(code=b"\xcc")))
+    absent = _made(catalog.member(pe.image(code=b"\xcc")))
     yield case(
         "catalog-lists-another-file",
         26,
@@ -179,7 +182,7 @@ def _catalogs() -> Iterator[Case]:
     refused = {
         "catalog-signature-wrong": (
             "signature-mismatch",
-            made(catalog.member(image), signer={"break_value": True}),
+            _made(catalog.member(image), signer={"break_value": True}),
         ),
         "catalog-untrusted": (
             "no-path",
@@ -205,10 +208,15 @@ def _catalogs() -> Iterator[Case]:
         catalogs=(good,),
         clause=clause,
     )
+
+
+def _catalog_files() -> Iterator[Case]:
+    text = b"a flat file\r\n"
+    good = _made(catalog.member(text), catalog.member(b"another"))
     tampered = good.replace(catalog.member(text).octets, bytes(32), 1)
     whole = {
         "catalog-good": (good, ACCEPTED, ""),
-        "catalog-v1-good": (made(catalog.member(text, "sha1"), version=1), ACCEPTED, ""),
+        "catalog-v1-good": (_made(catalog.member(text, "sha1"), version=1), ACCEPTED, ""),
         "catalog-member-list-changed": (tampered, REJECTED, "digest-mismatch"),
         "catalog-trailing-bytes": (good + b"trailing", REJECTED, "uncovered-content"),
         "catalog-cut-short": (good[:-100], REJECTED, "malformed"),

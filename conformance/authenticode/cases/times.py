@@ -20,6 +20,7 @@ from conformance.authenticode.pki import (
     timestamper,
 )
 from conformance.authenticode.revocation import Revoked, crl
+from signward.wire import der
 
 _EXPIRED: dict[str, Any] = {"not_before": instant(2022), "not_after": instant(2025)}
 _INSIDE, _AFTER = instant(2024), instant(2025, 6)
@@ -239,6 +240,10 @@ def _token_defects() -> Iterator[Case]:
         "token-content-type-wrong": ({"content_type": cms.DATA}, "timestamp-malformed"),
         "token-signed-attribute-type-wrong": (
             {"signed_attribute_type": cms.DATA},
+            "timestamp-malformed",
+        ),
+        "token-accuracy-malformed": (
+            {"accuracy": der.sequence(der.octet_string(b"soon"))},
             "timestamp-malformed",
         ),
         "token-without-certificate": ({"certificates": ()}, "timestamp-untrusted"),

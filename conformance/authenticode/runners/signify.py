@@ -9,11 +9,15 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import re
+import signal
 from typing import Any
 
 from conformance.authenticode.cases.base import Answer
 from conformance.authenticode.runners import Reply, main
 from conformance.authenticode.suite import Request
+
+PATIENCE = 10
+"""Seconds that signify may take for one file."""
 
 _NARROW, _WIDE = r"\b(\d\.\d\.\d[a-z]*)\b", r"\b(\d+\.\d+\.\d+[a-z]*)\b"
 
@@ -54,8 +58,25 @@ def _evidence(request: Request) -> dict[str, Any]:
     return {"crls": lists or None, "ocsps": answers or None}
 
 
+def _stop(_number: int, _frame: object) -> None:
+    raise TimeoutError(f"no answer in {PATIENCE} s")
+
+
 def answer(request: Request) -> Reply:
-    """Verify as signify's documentation shows, at the case's instant."""
+    """Verify as signify's documentation shows, at the case's instant; give up in time.
+
+    Its path building is exponential in twins of one authority: unbounded, it takes the
+    machine's memory.
+    """
+    signal.signal(signal.SIGALRM, _stop)
+    signal.alarm(PATIENCE)
+    try:
+        return _ask(request)
+    finally:
+        signal.alarm(0)
+
+
+def _ask(request: Request) -> Reply:
     library = _load()
     from signify.x509 import FileSystemCertificateStore
 

@@ -46,11 +46,13 @@ def arguments(request: Request) -> list[str]:
 
 def answer(request: Request) -> Reply:
     """Run ``signward verify``; raise ``ValueError`` if exit code and record disagree."""
-    from signward.cli.main import run
+    from signward.cli.commands import run
 
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         code = run(arguments(request))
+    if code not in _EXITS:
+        return Reply(answer=Answer.CANNOT_TELL, why=f"exit code {code}")
     record = json.loads(output.getvalue())
     said = _EXITS[code]
     if record["outcome"] != _OUTCOMES[said]:

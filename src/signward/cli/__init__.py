@@ -7,6 +7,6 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``signward``; return its exit code."""
-    from signward.cli.main import run
+    from signward.cli.commands import run
 
     return run(arguments)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from signward.verbs.options import Options
 
-EXIT_CODES = (
-    "exit codes: 0 the stage was reached, 1 rejected, 2 command line, 3 cannot tell, 4 not signed"
-)
+EXIT_CODES = """\
+exit codes: 0 accepted (or the --stage that was asked for), 1 rejected,
+2 command line, 3 cannot tell, 4 not signed"""
 
 
 def instant(text: str) -> datetime:
@@ -27,27 +27,49 @@ def instant(text: str) -> datetime:
 
 def add_judgement(parser: argparse.ArgumentParser) -> None:
     """Add what a judgement depends on: anchors, evidence, time, policy."""
-    trust = parser.add_argument_group("trust")
-    _many(trust, "--store", "NAME", "authenticode, uefi, or a file or folder of certificates")
-    _many(trust, "--anchor", "PEM", "trust this certificate (alone, unless --store is given too)")
-    _many(trust, "--certificate", "PEM", "further certificates for building paths")
-    _many(trust, "--catalog", "DIR", "catalogs that may vouch for unsigned files")
-    _choice(trust, "--profile", ("", "authenticode", "uefi"), "whose rules (default: by format)")
-    trust.add_argument("--at", type=instant, metavar="TIME", help="validation time (default: now)")
-    evidence = parser.add_argument_group("revocation")
-    _many(evidence, "--crl", "FILE", "CRLs, DER or PEM")
-    _many(evidence, "--ocsp", "FILE", "OCSP responses, DER or PEM")
-    _flag(evidence, "--online", "fetch missing certificates, CRLs and OCSP answers")
+    add_trust(parser.add_argument_group("trust: whom to believe, and when"))
+    add_revocation(parser.add_argument_group("revocation: what is known to be withdrawn"))
+    add_policy(parser.add_argument_group("policy: what is asked of a file"))
+
+
+def add_trust(group: argparse._ArgumentGroup) -> None:
+    """Add anchors, further certificates, catalogs, profile and instant."""
+    _many(group, "--store", "STORE", "trust these roots: authenticode (what Windows trusts), "
+          "uefi (Secure Boot), or a file or folder of certificates")  # fmt: skip
+    _many(group, "--anchor", "PEM", "trust this certificate, and no store unless --store names one")
+    _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
+    _many(group, "--catalog", "PATH", "catalogs (.cat file or folder) that may vouch for files "
+          "without a signature of their own")  # fmt: skip
+    _choice(group, "--profile", ("", "authenticode", "uefi"), "judge by these rules "
+            "(default: those of the file's format)")  # fmt: skip
+    group.add_argument("--at", type=instant, metavar="TIME",
+                       help="judge as at this time, such as 2024-06-01 (default: now)")  # fmt: skip
+
+
+def add_revocation(group: argparse._ArgumentGroup) -> None:
+    """Add evidence of revocation, whether to fetch it, and what its absence means."""
+    _many(group, "--crl", "FILE", "certificate revocation lists, DER or PEM")
+    _many(group, "--ocsp", "FILE", "OCSP responses, DER or PEM")
+    _flag(group, "--online", "fetch the certificates, CRLs and OCSP answers that are missing")
+    _flag(group, "--online-private", "the same, from private and loopback addresses too")
     modes = ("prefer", "require", "ignore")
-    _choice(evidence, "--revocation", modes, "unknown status: a finding, INDETERMINATE, nothing")
-    policy = parser.add_argument_group("policy")
-    _choice(policy, "--stage", ("accepted", "trusted", "intact"), "how far to judge")
-    _many(policy, "--publisher", "NAME", "accept only this publisher")
-    _choice(policy, "--signatures", ("best", "all", "any"), "which of several must be good")
-    policy.add_argument("--sha1-until", type=instant, metavar="DATE",
-                        help="SHA-1 counts under times proven before it (2016-01-01)")  # fmt: skip
-    _flag(policy, "--distrust-compromised", "reject compromised keys whatever the date")
-    _flag(policy, "--strict-tsa", "refuse TSAs whose EKU is not critical")
+    _choice(group, "--revocation", modes, "where nothing is known of a certificate: prefer says "
+            "so, require answers INDETERMINATE, ignore is silent")  # fmt: skip
+
+
+def add_policy(group: argparse._ArgumentGroup) -> None:
+    """Add the stage, the publishers wanted, and the switches of the strict policy."""
+    _choice(group, "--stage", ("accepted", "trusted", "intact"), "stop there: intact asks whether "
+            "the file is unchanged, trusted also who signed it, accepted also whether it is "
+            "wanted")  # fmt: skip
+    _many(group, "--publisher", "NAME", "accept only files of this publisher (as verify names it)")
+    _choice(group, "--signatures", ("best", "all", "any"), "of several signatures, trust the "
+            "strongest, all, or any one")  # fmt: skip
+    sha1 = "accept SHA-1 if timestamped before DATE (default: 2016-01-01)"
+    group.add_argument("--sha1-until", type=instant, metavar="DATE", help=sha1)
+    _flag(group, "--distrust-compromised",
+          "reject what a compromised key signed, even before the compromise")  # fmt: skip
+    _flag(group, "--strict-tsa", "refuse timestamp authorities whose EKU is not critical")
 
 
 def _many(group: argparse._ArgumentGroup, flag: str, metavar: str, text: str) -> None:
@@ -94,6 +116,7 @@ def options_from(arguments: argparse.Namespace) -> Options:
         catalogs=tuple(arguments.catalog),
         profile=arguments.profile,
         at=arguments.at,
-        online=arguments.online,
+        online=arguments.online or arguments.online_private,
+        online_private=arguments.online_private,
         policy=policy,
     )

@@ -18,19 +18,23 @@ if TYPE_CHECKING:
     from signward.report.table import Summary
     from signward.verbs.scan import Scan, ScanOptions
 
+DESCRIPTION = """\
+Walk folders, look inside archives, and judge every file that can be signed.
+Prints what was not accepted and a summary; --html writes a page to read.
+Verdicts are remembered: a second scan judges only what changed."""
+
 EPILOG = """examples:
   signward scan /srv/share
   signward scan /srv/share --html report.html
   signward scan --format jsonl --output verdicts.jsonl C:/mounted/image
   signward scan --only pe --only powershell --skip-unsigned --format csv .
-  signward scan --crl ca.crl --at 2026-01-01T00:00:00Z --fail-on rejected dist/
+  signward scan --crl ca.crl --at 2026-01-01 --fail-on rejected dist/
 
 A scan that is interrupted resumes: run the same command again.
 
-exit codes: 0 the scan completed (whatever it found, unless --fail-on asks),
-1 with --fail-on: something was rejected, 2 command line, 3 a PATH cannot be read or,
-with --fail-on, something cannot be told, 4 with --fail-on: something is not signed
-(the worst of all, in the order 1, 3, 4, 0), 130 interrupted
+exit codes: 0 the scan completed, whatever it found, 2 command line,
+3 a PATH cannot be read, 130 interrupted; with --fail-on also 1 rejected,
+3 cannot tell, 4 not signed (the worst of all, in the order 1, 3, 4, 0)
 """
 
 FORMATS = ("table", "json", "jsonl", "csv", "sarif", "html")
@@ -45,16 +49,19 @@ _FAILURES = {"rejected": 1, "indeterminate": 3, "unsigned": 4}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``scan``."""
-    parser.add_argument("paths", nargs="+", metavar="PATH")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="folders or files")
     output = parser.add_argument_group("output")
-    output.add_argument("--format", choices=FORMATS, default="table")
+    output.add_argument("--html", metavar="FILE", help="write the HTML report there")
+    output.add_argument("--format", choices=FORMATS, default="table", metavar="FORMAT",
+                        help=f"{', '.join(FORMATS)} (default: table)")  # fmt: skip
     output.add_argument("--output", metavar="FILE", help="write there instead of to the terminal")
-    output.add_argument("--html", metavar="FILE", help="write the HTML report too")
-    output.add_argument("--all", action="store_true", help="print every row of the table")
+    output.add_argument("--all", action="store_true",
+                        help="print every file, not only those that were not accepted")  # fmt: skip
     output.add_argument("--skip-unsigned", action="store_true",
                         help="count files without a signature, but do not list them")  # fmt: skip
     output.add_argument("--fail-on", choices=tuple(_FAILURES), action="append", default=[],
-                        help="exit 1, 3 or 4 when such a file was found")  # fmt: skip
+                        metavar="{" + ",".join(_FAILURES) + "}",
+                        help="exit with 1, 3 or 4 when such a file was found")  # fmt: skip
     output.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     add_walk(parser)
     add_judgement(parser)
@@ -64,10 +71,11 @@ def add_walk(parser: argparse.ArgumentParser) -> None:
     """Add what to walk, how far, and how."""
     walking = parser.add_argument_group("walking")
     walking.add_argument("--only", metavar="KIND", action="append", default=[],
-                         help="judge only files of this kind (pe, powershell, jar, ...)")  # fmt: skip
-    walking.add_argument("--one-file-system", action="store_true", help="stay on PATH's own")
+                         help="judge only this kind: pe, powershell, jar, ...")  # fmt: skip
     walking.add_argument("--exclude", metavar="NAME", action="append", default=[],
-                         help="do not enter directories of this name")  # fmt: skip
+                         help="do not enter folders of this name")  # fmt: skip
+    walking.add_argument("--one-file-system", action="store_true",
+                         help="do not enter what is mounted below PATH")  # fmt: skip
     walking.add_argument("--no-containers", action="store_true",
                          help="do not look inside zip, wheel, nupkg, jar and tar")  # fmt: skip
     walking.add_argument("--jobs", type=_jobs, default=0, metavar="N",

@@ -15,12 +15,16 @@ from signward.errors import EvidenceError
 if TYPE_CHECKING:
     from signward.state import ClaimedSignature, SignedArtifact
 
+DESCRIPTION = """\
+Draw what is in a file's signatures: signers, certification paths, timestamps,
+digests, attributes.  What nobody has vouched for is shown as a claim."""
+
 EPILOG = """examples:
   signward show setup.exe
   signward show --json setup.exe
   signward show --extract parts setup.exe
 
-exit codes: 0 shown, 2 command line, 3 at least one file could not be read as its kind
+exit codes: 0 shown, 2 command line, 3 a file could not be read as its kind
 """
 
 EXIT_NOT_SHOWN = 3
@@ -28,12 +32,12 @@ EXIT_NOT_SHOWN = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``show``."""
-    parser.add_argument("files", nargs="+", metavar="FILE")
-    add_judgement(parser)
+    parser.add_argument("files", nargs="+", metavar="FILE", help="what to show")
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object per file")
     output.add_argument("--ascii", action="store_true", help="draw the tree with ASCII alone")
     output.add_argument("--extract", metavar="DIR", help="write certificates and CMS to DIR")
+    add_judgement(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

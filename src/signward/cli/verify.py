@@ -9,16 +9,32 @@ from typing import TYPE_CHECKING
 from signward.cli.arguments import EXIT_CODES, add_judgement, options_from
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from signward.policy.record import Record
     from signward.state import Verdict
+
+DESCRIPTION = """\
+Say of each file who signed it, whether that still counts, and if not, why not.
+
+ACCEPTED names the publisher and when he signed; REJECTED names the cause;
+INDETERMINATE means that something needed is missing, or that files of this kind
+cannot be judged yet.  It is neither good nor bad."""
 
 EPILOG = f"""examples:
   signward verify setup.exe library.dll
   signward verify --explain driver.sys
-  signward verify --anchor root.pem --crl ca.crl --at 2026-01-01T00:00:00Z tool.exe
-  signward verify --publisher "Kitware, Inc." --format json cmake.exe
+  signward verify --publisher "Kitware, Inc." cmake.exe
+  signward verify --catalog /mnt/Windows/System32/CatRoot notepad.exe
   signward verify --stage intact selfsigned.exe
+with your own anchor and revocation list, as of a date:
+  signward verify --anchor root.pem --crl ca.crl --at 2026-01-01 tool.exe
+fetch what is missing, keep all of it, and give the same answer from it later:
+  signward verify --online --evidence setup.evidence setup.exe
+  signward verify --replay setup.evidence --json setup.exe
 
-{EXIT_CODES} (the worst of several files, in the order 1, 3, 4, 0)
+{EXIT_CODES};
+of several files the worst counts, in the order 1, 3, 4, 0
 """
 
 _GRAVITY = (1, 3, 4, 0)
@@ -26,27 +42,66 @@ _GRAVITY = (1, 3, 4, 0)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``verify``."""
-    parser.add_argument("files", nargs="+", metavar="FILE")
-    add_judgement(parser)
+    parser.add_argument("files", nargs="+", metavar="FILE", help="what to judge")
     output = parser.add_argument_group("output")
-    output.add_argument("--format", choices=("text", "json"), default="text")
+    output.add_argument("--explain", action="store_true",
+                        help="tell every finding, with the clause that asks for it")  # fmt: skip
+    output.add_argument("--format", choices=("text", "json"), default="text",
+                        metavar="{text,json}", help="one line, or one JSON object, per file "
+                        "(default: text)")  # fmt: skip
     output.add_argument("--json", dest="format", action="store_const", const="json",
                         help="the same as --format json")  # fmt: skip
-    output.add_argument("--explain", action="store_true", help="every finding with its clause")
+    add_judgement(parser)
+    proof = parser.add_argument_group("evidence: answers that can be repeated")
+    chosen = proof.add_mutually_exclusive_group()
+    chosen.add_argument("--evidence", metavar="DIR",
+                        help="write all that the verdicts rest on to a new folder")  # fmt: skip
+    chosen.add_argument("--replay", metavar="DIR",
+                        help="judge on what such a folder holds, and nothing else")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge every file; return the worst one's exit code."""
+    from signward.policy.record import record
+    from signward.report.text import Tally
+
+    codes, tally = set(), Tally()
+    for verdict in _verdicts(arguments):
+        data = record(verdict)
+        tally.add(data)
+        codes.add(exit_code(verdict))
+        _print(data, arguments)
+    if tally.files > 1 and arguments.format == "text":
+        sys.stdout.flush()
+        sys.stderr.write(f"signward: {tally}\n")
+    return next(code for code in _GRAVITY if code in codes)
+
+
+def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
+    if arguments.replay:
+        return _replayed(arguments)
+    options = options_from(arguments)
+    if arguments.evidence:
+        from signward.verbs.evidence import assess_with_evidence
+
+        verdicts, digest = assess_with_evidence(arguments.files, options, arguments.evidence)
+        print(f"signward: {arguments.evidence}: manifest SHA-256 {digest}", file=sys.stderr)
+        return verdicts
     from signward.verbs.context import Context
     from signward.verbs.verify import assess_path
 
-    context = Context(options_from(arguments))
-    codes = set()
-    for path in arguments.files:
-        verdict = assess_path(path, context)
-        _print(verdict, arguments)
-        codes.add(exit_code(verdict))
-    return next(code for code in _GRAVITY if code in codes)
+    context = Context(options)
+    return (assess_path(path, context) for path in arguments.files)
+
+
+def _replayed(arguments: argparse.Namespace) -> Iterable[Verdict]:
+    from signward.errors import EvidenceError
+    from signward.verbs.options import Options
+    from signward.verbs.replay import replay
+
+    if options_from(arguments) != Options():
+        raise EvidenceError("--replay takes anchors, time and policy from its bundle alone")
+    return [replay(arguments.replay, path) for path in arguments.files]
 
 
 def exit_code(verdict: Verdict) -> int:
@@ -61,13 +116,14 @@ def exit_code(verdict: Verdict) -> int:
     return 4 if verdict.cause is Code.UNSIGNED else 1
 
 
-def _print(verdict: Verdict, arguments: argparse.Namespace) -> None:
-    from signward.policy.record import record, to_json
+def _print(data: Record, arguments: argparse.Namespace) -> None:
+    from signward.policy.record import to_json
     from signward.report import text
 
-    data = record(verdict)
     if arguments.format == "json":
         sys.stdout.write(to_json(data).decode() + "\n")
         return
-    write = text.explain if arguments.explain else text.line
-    sys.stdout.write(write(data, colour=text.wants_colour(sys.stdout)) + "\n")
+    tell = text.explain if arguments.explain else text.line
+    out = sys.stdout
+    told = tell(data, colour=text.wants_colour(out), width=text.terminal_width(out))
+    out.write(told + "\n")

@@ -1,1 +1,1 @@
-"""The only sockets a verification may open."""
+"""Fetching what a certificate names: issuers, CRLs, OCSP answers.  The only sockets here."""

@@ -9,9 +9,9 @@ a WIN_CERTIFICATE header, the PKCS#7 it holds, and fewer than eight zeros behind
 
 **Several entries.**  PE allows them and EFI images use them (shim carries one signature
 by each of two Microsoft keys).  Windows reads only the first entry of other images, so
-there the further ones say what nobody checks: a copy of the first is accepted with a
-warning (such files are about), any other PKCS#7 is malformed.  A further entry that is no
-PKCS#7 is uncovered content, in every image.
+there a further one says what nobody checks: refused, and a warning where only integrity
+is asked for (``--stage intact``), since each entry must be intact anyway.  A further entry
+that is no PKCS#7 is uncovered content.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class PeFormat:
             entries = _read_table(source, layout, regions)
             for number, entry in enumerate(entries, 1):
                 signatures += _open_entry(entry, number)
-            findings += _entry_findings(layout, entries)
+            findings += _entry_findings(layout, len(entries))
             layout = _with_page_size(layout, signatures)
         else:
             findings += _leftover(source, layout)
@@ -409,27 +409,17 @@ def _required(layout: Layout, signature: ClaimedSignature) -> frozenset[str]:
     return frozenset((IMAGE, *(page_name(start) for start, _ in layout.pages())))
 
 
-def _entry_findings(layout: Layout, entries: Sequence[_Entry]) -> Iterator[Finding]:
-    """Judge further entries of an image that is no EFI program.
-
-    Copies of the first leave it intact, but nobody needs them; others are refused here.
-    """
-    if len(entries) < 2 or layout.is_efi:
-        return
-    if any(entry.blob != entries[0].blob for entry in entries):
-        raise MalformedError(
-            "certificate table", f"{len(entries)} entries that differ",
-            "one: Windows reads only the first", _TABLE_CLAUSE, offset=entries[1].start,
-        )  # fmt: skip
-    yield Finding(
-        code=Code.SEVERAL_ENTRIES,
-        effect=Effect.REJECT,
-        subject="certificate table",
-        found=f"{len(entries)} copies of one entry",
-        required="one: Windows reads only the first",
-        clause=_TABLE_CLAUSE,
-        offset=entries[1].start,
-    )
+def _entry_findings(layout: Layout, count: int) -> Iterator[Finding]:
+    if count > 1 and not layout.is_efi:
+        yield Finding(
+            code=Code.SEVERAL_ENTRIES,
+            effect=Effect.REJECT,
+            subject="certificate table",
+            found=f"{count} entries",
+            required="one: Windows reads only the first",
+            clause=_TABLE_CLAUSE,
+            offset=layout.table[0],
+        )
 
 
 def _checksum_findings(source: Source, layout: Layout) -> Iterator[Finding]:

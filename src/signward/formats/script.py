@@ -381,7 +381,7 @@ def _slot_reader(style: Style) -> SlotReader:
 
 
 def _digests(data: bytes, style: Style, name: str, algorithm: str) -> list[bytes]:
-    """Return the digest under each reading of the bytes, and each rule for the position."""
+    """Return the digest under each reading of the bytes, and each count a WSH signer adds."""
     digests = []
     for reading in _readings(data, style):
         block = _find_block(reading, style) if _mentions_block(data, style) else None
@@ -391,23 +391,23 @@ def _digests(data: bytes, style: Style, name: str, algorithm: str) -> list[bytes
             text = text[:position] + (text[block.end :] if style.inside else "")
         encoded = text.encode("utf-16-le", "surrogatepass")
         mark = b"\xff\xfe" if reading.mark and name == TEXT else b""
-        tails = _measures(text, position) if name == MEASURED_TEXT else [b""]
+        counts = _counts(text, position) if name == MEASURED_TEXT else [b""]
         digests += [
-            hashlib.new(algorithm, mark + encoded + tail, usedforsecurity=False).digest()
-            for tail in tails
+            hashlib.new(algorithm, mark + encoded + count, usedforsecurity=False).digest()
+            for count in counts
         ]
     return digests
 
 
-def _measures(text: str, position: int) -> list[bytes]:
-    """Return the 32-bit counts of UTF-16 units a WSH signer may have added to the digest.
+def _counts(text: str, position: int) -> list[bytes]:
+    """Return the 32-bit counts of UTF-16 units that signers add: the length, or the place.
 
-    The text's length, or the block's position, as later versions of jsign have it: the same
-    but for wsf, whose block is taken at one place only.
+    jsign first added the text's length and, later, the block's position: the same but for
+    wsf, whose block has one place anyway.
     """
-    counts = [len(text[:end].encode("utf-16-le", "surrogatepass")) // 2
-              for end in dict.fromkeys((len(text), position))]  # fmt: skip
-    return [count.to_bytes(4, "little") for count in counts]
+    ends = dict.fromkeys((len(text), position))
+    units = [len(text[:end].encode("utf-16-le", "surrogatepass")) // 2 for end in ends]
+    return [unit.to_bytes(4, "little") for unit in units]
 
 
 def _regions(reading: _Reading, block: _Block, style: Style, length: int) -> Iterator[Region]:

@@ -419,7 +419,7 @@ def _path(path: X509Path, revocation: Iterable[RevocationStatus] = ()) -> PathRe
             certificates[index], revocation=_revocation(status)
         )
     return PathRecord(
-        certificates=tuple(certificates), anchor=safe_text(path.anchor), store=path.store
+        certificates=tuple(certificates), anchor=safe_text(path.anchor), store=safe_text(path.store)
     )
 
 

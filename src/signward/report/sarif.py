@@ -16,6 +16,7 @@ from signward import __version__
 from signward.findings import WINDOWS_NAMES, Code, Effect
 from signward.policy.record import FindingRecord, Record, one_line
 from signward.report import attack
+from signward.report.causes import CAUSES
 from signward.report.display import visible
 
 SCHEMA = (
@@ -61,6 +62,8 @@ def _rule(code: Code) -> dict[str, Any]:
         "id": code.value,
         "name": "".join(part.title() for part in code.value.split("-")),
         "shortDescription": {"text": f"Code signature: {words}"},
+        "fullDescription": {"text": CAUSES[code].meaning},
+        "help": {"text": CAUSES[code].fix},
         "properties": properties,
     }
 

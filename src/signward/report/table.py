@@ -119,20 +119,30 @@ def _plain(text: str) -> str:
 
 
 def write_table(records: Iterable[Record], out: TextIO, *, colour: bool | None = None) -> None:
-    """Write one table row per record: outcome, path, cause, publisher, when signed."""
+    """Write one table row per record: outcome, path, cause, publisher, when signed.
+
+    A column with nothing in it is left out: the paths need its room.
+    """
     from rich.console import Console
 
-    table = _table("outcome", "file", "cause", "publisher", "signed")
+    titles = ("outcome", "file", "cause", "publisher", "signed")
+    rows = [_cells(record) for record in records]
+    told = [i for i in range(len(titles)) if i <= 1 or any(row[i] for row in rows)]
+    table = _table(*(titles[i] for i in told))
     table.columns[1].overflow = "fold"
-    for record in records:
-        signature = telling_signature(record)
-        proven = signature.proven_time if signature else None
-        table.add_row(
-            f"{MARKS[record.outcome]} {outcome_word(record)}",
-            _plain(record.subject),
-            record.cause or "",
-            _plain(publisher_name(record)),
-            day(proven.instant if proven else None),
-        )
+    for row in rows:
+        table.add_row(*(row[i] for i in told))
     width = None if out.isatty() else WIDE
     Console(file=out, no_color=colour is False, highlight=False, width=width).print(table)
+
+
+def _cells(record: Record) -> tuple[str, ...]:
+    signature = telling_signature(record)
+    proven = signature.proven_time if signature else None
+    return (
+        f"{MARKS[record.outcome]} {outcome_word(record)}",
+        _plain(record.subject),
+        record.cause or "",
+        _plain(publisher_name(record)),
+        day(proven.instant if proven else None),
+    )

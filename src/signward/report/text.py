@@ -1,8 +1,16 @@
-"""Verdicts as text: one line per file, and every finding when asked to explain."""
+"""Verdicts as text: one line per file, and every finding when asked to explain.
+
+A pipe gets exactly one line per file.  On a terminal, what does not fit is folded at
+words and indented, so that the outcomes stay readable in the first column.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import textwrap
+from collections import Counter
 from collections.abc import Iterable
 from typing import TextIO
 
@@ -13,6 +21,7 @@ from signward.report.display import (
     minute,
     outcome_word,
     publisher_name,
+    quantity,
     signed_when,
     visible,
 )
@@ -23,6 +32,15 @@ _EFFECT_COLOURS = {Effect.REJECT: "31", Effect.UNKNOWN: "33", Effect.WARN: "33",
 _WIDTH = 13
 """Columns of the longest outcome, INDETERMINATE."""
 
+_EFFECT_WIDTH = 7
+"""Columns of the longest effect, unknown."""
+
+_NARROWEST = 40
+"""Columns of text that folding leaves at least: fewer are one word a line."""
+
+_LONG_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
+"""Hexadecimal of MD5's length or more; a file's one line tells its beginning."""
+
 
 def wants_colour(stream: TextIO) -> bool:
     """Say whether ``stream`` is a terminal that takes colour (no-color.org, TERM=dumb)."""
@@ -31,17 +49,46 @@ def wants_colour(stream: TextIO) -> bool:
     return stream.isatty()
 
 
-def line(record: Record, *, colour: bool = False) -> str:
-    """Return the one line about a file, without a line ending."""
-    word = outcome_word(record).ljust(_WIDTH)
-    if colour:
-        word = f"\x1b[{_COLOURS[record.outcome]}m{word}\x1b[0m"
+def terminal_width(stream: TextIO) -> int:
+    """Return the columns of the terminal ``stream`` is; 0, which folds nothing, elsewhere."""
+    return shutil.get_terminal_size().columns if stream.isatty() else 0
+
+
+def line(record: Record, *, colour: bool = False, width: int = 0) -> str:
+    """Return the one line about a file, without a line ending; folded where ``width`` is not 0."""
+    head = outcome_word(record).ljust(_WIDTH) + "  "
+    text = _fold(head, _told(record), width)
+    if not colour:
+        return text
+    return f"\x1b[{_COLOURS[record.outcome]}m{text[:_WIDTH]}\x1b[0m{text[_WIDTH:]}"
+
+
+def _told(record: Record) -> str:
     subject = visible(record.subject)
     if record.outcome is Outcome.ACCEPTED:
         when = signed_when(record)
-        return listing((word, subject, visible(publisher_name(record)), when and f"[{when}]"))
+        return listing((subject, visible(publisher_name(record)), when and f"[{when}]"))
     windows = f" [{record.windows_name}]" if record.windows_name else ""
-    return f"{word}  {subject}: {record.cause}{windows} - {_why(record)}"
+    why = _LONG_DIGEST.sub(r"\1...", _why(record))
+    return f"{subject}: {record.cause}{windows} - {why}"
+
+
+def _fold(head: str, text: str, width: int, further: int = 0) -> str:
+    """Return head and text; over ``width`` columns, text goes on below where it began.
+
+    ``further`` columns to the right of that, even.  Words are never cut.
+    """
+    if not width or len(head) + len(text) <= width:
+        return head + text
+    lines = textwrap.wrap(
+        text,
+        max(width, len(head) + _NARROWEST),
+        initial_indent=head,
+        subsequent_indent=" " * (len(head) + further),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)
 
 
 def _why(record: Record) -> str:
@@ -56,13 +103,13 @@ def _why(record: Record) -> str:
     return visible(text if known else f"{finding.subject}: {text}")
 
 
-def explain(record: Record, *, colour: bool = False) -> str:
+def explain(record: Record, *, colour: bool = False, width: int = 0) -> str:
     """Return the line about a file, then its facts and every finding, gravest first."""
-    lines = [line(record, colour=colour)]
-    lines += [f"    {text}" for text in _facts(record)]
+    lines = [line(record, colour=colour, width=width)]
+    lines += [_fold("    ", text, width, 2) for text in _facts(record)]
     gravity = list(Effect)
     for finding in sorted(record.findings, key=lambda f: -gravity.index(f.effect)):
-        lines += _explained(finding, colour=colour)
+        lines += _explained(finding, colour=colour, width=width)
     return "\n".join(lines)
 
 
@@ -80,14 +127,50 @@ def _facts(record: Record) -> Iterable[str]:
         )
 
 
-def _explained(finding: FindingRecord, *, colour: bool) -> list[str]:
+def _explained(finding: FindingRecord, *, colour: bool, width: int) -> list[str]:
     effect = finding.effect.value
+    head = f"  {effect.ljust(_EFFECT_WIDTH)}  "
+    told = _fold(head, f"{finding.code}: {visible(one_line(finding))}", width)
     if colour:
-        effect = f"\x1b[{_EFFECT_COLOURS[finding.effect]}m{effect}\x1b[0m"
-    lines = [f"  {effect}  {finding.code}: {visible(one_line(finding))}"]
-    if finding.hint:
-        lines.append(f"    hint: {visible(finding.hint)}")
-    return lines
+        told = told.replace(effect, f"\x1b[{_EFFECT_COLOURS[finding.effect]}m{effect}\x1b[0m", 1)
+    if not finding.hint:
+        return [told]
+    return [told, _fold(" " * len(head), f"hint: {visible(finding.hint)}", width, len("hint: "))]
+
+
+class Tally:
+    """Counts of what several files came to."""
+
+    def __init__(self) -> None:
+        self._counts = Counter[tuple[str, str]]()
+
+    def add(self, record: Record) -> None:
+        """Count one record."""
+        self._counts[outcome_word(record).lower(), record.cause or ""] += 1
+
+    @property
+    def files(self) -> int:
+        """How many records were counted."""
+        return self._counts.total()
+
+    def __str__(self) -> str:
+        """Return ``3 files: 2 accepted, 1 rejected (expired)``, the most frequent first."""
+        words = Counter[str]()
+        for (word, _), number in self._counts.items():
+            words[word] += number
+        told = (f"{number:,} {word}{self._causes(word)}" for word, number in words.most_common())
+        return f"{quantity(self.files, 'file')}: {', '.join(told)}"
+
+    def _causes(self, outcome: str) -> str:
+        """Return an outcome's causes in brackets, counted where there are several."""
+        causes = [
+            (cause, number)
+            for (word, cause), number in self._counts.most_common()
+            if word == outcome and cause
+        ]
+        several = len(causes) > 1
+        told = ", ".join(f"{n:,} {cause}" if several else cause for cause, n in causes)
+        return f" ({told})" if told else ""
 
 
 def write(
@@ -95,6 +178,5 @@ def write(
 ) -> None:
     """Write one line per record (with ``details`` every finding too) to ``out``."""
     shade = wants_colour(out) if colour is None else colour
-    for record in records:
-        text = explain(record, colour=shade) if details else line(record, colour=shade)
-        out.write(text + "\n")
+    tell, width = explain if details else line, terminal_width(out)
+    out.writelines(tell(record, colour=shade, width=width) + "\n" for record in records)

@@ -51,13 +51,17 @@ MAX_POOL = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grounds:
-    """What a judgement rests on: anchors, further certificates, evidence, an instant."""
+    """What a judgement rests on: anchors, further certificates, evidence, an instant.
+
+    ``notes`` tell of evidence that was sought in vain; they never change an outcome.
+    """
 
     store: TrustStore
     pool: tuple[Certificate, ...]
     evidence: Evidence
     at: datetime
     policy: TrustPolicy
+    notes: tuple[Finding, ...] = ()
 
 
 def judge(
@@ -65,7 +69,7 @@ def judge(
 ) -> TrustedSignature | UntrustedSignature:
     """Judge ``intact`` by ``profile``; the result says which, with every finding."""
     claimed = intact.claimed
-    grounds = _with_embedded(intact, grounds)
+    grounds = with_embedded(intact, grounds)
     findings = list(intact.findings)
     proven, tsa_status, notes = (
         _prove_time(intact, grounds) if profile.timestamps else (None, (), [])
@@ -84,6 +88,7 @@ def judge(
             statuses = _statuses(result, grounds, at)
             findings += _revocation_findings(result, statuses, proven, grounds)
             findings += tsa_status
+    findings += grounds.notes
     basis = _basis(result)
     accepted = basis is not None and worst(findings) in (Effect.NOTE, Effect.WARN)
     if accepted and basis is not None:
@@ -105,7 +110,7 @@ def judge(
     )
 
 
-def _with_embedded(intact: IntactSignature, grounds: Grounds) -> Grounds:
+def with_embedded(intact: IntactSignature, grounds: Grounds) -> Grounds:
     """Return ``grounds`` with what the signature itself carries added to them."""
     embedded = list(_readable(intact.claimed.claimed_certificates))
     crls, ocsp = list(intact.claimed.claimed_crls), list(intact.claimed.claimed_ocsp)
@@ -118,7 +123,12 @@ def _with_embedded(intact: IntactSignature, grounds: Grounds) -> Grounds:
     if crls or ocsp:
         evidence = evidence.extended(crls=crls, ocsp=ocsp)
     return Grounds(
-        store=grounds.store, pool=pool, evidence=evidence, at=grounds.at, policy=grounds.policy
+        store=grounds.store,
+        pool=pool,
+        evidence=evidence,
+        at=grounds.at,
+        policy=grounds.policy,
+        notes=grounds.notes,
     )
 
 

@@ -44,6 +44,9 @@ FRESHEST_CRL = "2.5.29.46"
 MAX_SIGNER_DEPTH = 4
 """How far the status of a CRL signer may hang on other CRL signers; real ones: one."""
 
+MAX_SIGNER_CHECKS = 64
+"""Signers' certificates looked at for one answer; a signature may carry many CRLs."""
+
 MAX_CRL_SIGNERS = 16
 """Certificates tried for one CRL whose issuer's key does not fit."""
 
@@ -54,7 +57,11 @@ CRL_SIGNING = Usage(name="CRL signing", key_usage=frozenset({"cRLSign"}))
 
 
 class _Question(NamedTuple):
-    """What is asked, and what may be used to answer."""
+    """What is asked, and what may be used to answer.
+
+    ``asked`` are the certificates whose status hangs on this one, ``checks`` every
+    signer looked at so far, shared by all questions that grew from one.
+    """
 
     certificate: Certificate
     issuer: Certificate
@@ -63,6 +70,7 @@ class _Question(NamedTuple):
     pool: tuple[Certificate, ...]
     anchor: Certificate | None
     asked: tuple[Certificate, ...]
+    checks: list[Certificate]
 
 
 class _Answer(NamedTuple):
@@ -97,7 +105,7 @@ def revocation_status(
     which date it rejects is the caller's profile.
     """
     proven = signed_at if signed_at is not None and signed_at != at else None
-    question = _Question(certificate, issuer, at, proven, tuple(pool), anchor, (certificate,))
+    question = _Question(certificate, issuer, at, proven, tuple(pool), anchor, (certificate,), [])
     return _status(question, evidence)
 
 
@@ -471,6 +479,9 @@ def _signer_doubt(
         return ""
     if len(question.asked) > MAX_SIGNER_DEPTH:
         return f"{_DOUBT} hangs on more than {MAX_SIGNER_DEPTH} others"
+    if len(question.checks) >= MAX_SIGNER_CHECKS:
+        return f"{_DOUBT} is one of more than {MAX_SIGNER_CHECKS} to look at"
+    question.checks.append(certificate)
     inner = question._replace(
         certificate=certificate,
         issuer=issuer,

@@ -19,8 +19,8 @@ from signward.wire.source import open_source
 MAX_CATALOGS = 20_000
 """Catalogs read in one run; a Windows machine holds about 5,000."""
 
-IMAGE_SLOT = "image"
-"""The slot by which catalogs list programs; everything else is listed by its flat digest."""
+LISTED_SLOTS = ("image", "image:padded", "text", "text:measured")
+"""Slots by which catalogs list programs and scripts; all else goes by its flat digest."""
 
 _PREFERENCE = ("sha512", "sha384", "sha256", "sha1")
 
@@ -59,6 +59,7 @@ def vouched_by(
         found += ((catalog, algorithm) for catalog in index.get((algorithm, digest), ()))
     if not found:
         return None
+    context.consulted(tuple(dict.fromkeys(catalog.path for catalog, _ in found)))
     catalog, algorithm = min(found, key=lambda pair: _demerit(*pair))
     findings = (*catalog.findings, _by_catalog(source, catalog, algorithm))
     return Vouched(
@@ -72,7 +73,8 @@ def catalog_index(context: Context) -> CatalogIndex:
     if context.catalogs is None:
         context.catalogs = {}
         for path in _catalog_files(context.options.catalogs):
-            _add(path, context.catalogs, context)
+            with open_source(path) as source:
+                add_catalog(source, context.catalogs, context)
     return context.catalogs
 
 
@@ -90,22 +92,21 @@ def _catalog_files(places: tuple[str, ...]) -> Iterator[str]:
             yield str(file)
 
 
-def _add(path: str, index: CatalogIndex, context: Context) -> None:
+def add_catalog(source: Source, index: CatalogIndex, context: Context) -> None:
     """Judge one catalog and index its members; what is no catalog is passed over."""
-    with open_source(path) as source:
-        signable = recognise(peek_at(source))
-        if signable is None:
-            return
-        try:
-            artifact = signable.parse(source, ParseOptions())
-            computed = signable.digests(artifact, wanted_slots(artifact))
-        except BadInputError:
-            return
-        catalog = Catalog(
-            path=path,
-            signatures=judge_signatures(artifact, computed, context),
-            findings=(*artifact.findings, *check_regions(artifact)),
-        )
+    signable = recognise(peek_at(source))
+    if signable is None:
+        return
+    try:
+        artifact = signable.parse(source, ParseOptions())
+        computed = signable.digests(artifact, wanted_slots(artifact))
+    except BadInputError:
+        return
+    catalog = Catalog(
+        path=source.name,
+        signatures=judge_signatures(artifact, computed, context),
+        findings=(*artifact.findings, *check_regions(artifact)),
+    )
     if catalog.signatures:
         for member in artifact.endorsements:
             index.setdefault((member.algorithm, member.digest), []).append(catalog)
@@ -116,7 +117,7 @@ def _digests(
 ) -> Iterator[tuple[str, bytes]]:
     usable = [a for a in _PREFERENCE if a in algorithms]
     if signable and artifact:
-        wanted = frozenset((IMAGE_SLOT, algorithm) for algorithm in usable)
+        wanted = frozenset((slot, a) for slot in LISTED_SLOTS for a in usable)
         for (_, algorithm), digest in signable.digests(artifact, wanted).items():
             yield algorithm, digest
     hashers = [hashlib.new(a, usedforsecurity=False) for a in usable]

@@ -6,12 +6,11 @@ an unsigned file costs no trust list.
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from signward import __version__
+from signward.errors import BadInputError, EvidenceError
 from signward.state import SignedArtifact
 from signward.trust.anchors import TrustStore, joined, store_from_pem
 from signward.trust.judge import Grounds
@@ -21,6 +20,9 @@ from signward.trust.revocation import Evidence
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.options import Options, read_option
 from signward.verbs.stores import load_store
+
+if TYPE_CHECKING:
+    from signward.verbs.online import Online
 
 
 class Context:
@@ -41,7 +43,7 @@ class Context:
         """Return what signatures of ``profile`` are judged on."""
         if profile.name not in self._grounds:
             self._grounds[profile.name] = Grounds(
-                store=self._store(profile),
+                store=self.store(profile),
                 pool=self._pool,
                 evidence=self.evidence,
                 at=self.at,
@@ -63,19 +65,19 @@ class Context:
         )
 
     @cached_property
-    def epoch(self) -> str:
-        """Return a SHA-256 over everything but the clock that a verdict depends on."""
-        stores = [self._store(profile).digest for profile in PROFILES.values()]
-        digest = hashlib.sha256(b"".join(stores))
-        options = self.options
-        paths = options.certificates + options.crls + options.ocsp
-        for path in paths:
-            digest.update(hashlib.sha256(read_option(path)).digest())
-        fixed = (__version__, self.policy, options.profile, options.at, options.online)
-        digest.update(repr(fixed).encode())
-        return digest.hexdigest()
+    def online(self) -> Online | None:
+        """What fetches missing evidence; None in a run that stays offline."""
+        if not self.options.online:
+            return None
+        from signward.verbs.online import make_online
 
-    def _store(self, profile: Profile) -> TrustStore:
+        return make_online(private=self.options.online_private)
+
+    def consulted(self, catalogs: tuple[str, ...]) -> None:
+        """Take note that these catalogs list the artifact being judged."""
+
+    def store(self, profile: Profile) -> TrustStore:
+        """Return the anchors of ``profile``: those asked for, or the store of its name."""
         options = self.options
         names = options.stores or (() if options.anchors else (profile.name,))
         stores = [load_store(name) for name in names]
@@ -85,7 +87,10 @@ class Context:
     @cached_property
     def _pool(self) -> tuple[Certificate, ...]:
         ders = _read_all(self.options.certificates, CERTIFICATES)
-        return tuple(load_certificate(der) for der in ders)
+        try:
+            return tuple(load_certificate(der) for der in ders)
+        except BadInputError as error:
+            raise EvidenceError(f"--certificate: {error}") from None
 
 
 def _read_all(paths: tuple[str, ...], label: str) -> list[bytes]:

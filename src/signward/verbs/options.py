@@ -18,6 +18,7 @@ class Options:
     """What the caller asks for.  Paths are strings, ``at`` is aware UTC.
 
     With neither ``stores`` nor ``anchors`` each profile uses the store of its name.
+    ``online_private`` lets fetching reach private and loopback addresses.
     """
 
     stores: tuple[str, ...] = ()
@@ -29,6 +30,7 @@ class Options:
     profile: str = ""
     at: datetime | None = None
     online: bool = False
+    online_private: bool = False
     policy: Policy = field(default_factory=Policy)
 
 

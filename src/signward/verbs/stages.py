@@ -44,4 +44,6 @@ def _judged(
     if isinstance(signature, BrokenSignature) or strength(signature.claimed) < floor:
         return signature
     profile = context.profile_for(artifact)
+    if context.online is not None:
+        return context.online.judge(signature, profile, context.grounds(profile))
     return judge(signature, profile, context.grounds(profile))

@@ -58,7 +58,12 @@ def assess_path(path: str | os.PathLike[str], context: Context) -> Verdict:
             source.check_unchanged()
             return verdict
     except UnreadableError as error:
-        return _failed(os.fspath(path), "", error.finding, context)
+        return unreadable(os.fspath(path), error, context)
+
+
+def unreadable(path: str, error: UnreadableError, context: Context) -> Verdict:
+    """Return the verdict on a file that could not be read to its end."""
+    return _failed(path, "", error.finding, context)
 
 
 def assess(source: Source, context: Context) -> Verdict:

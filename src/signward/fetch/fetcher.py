@@ -1,0 +1,277 @@
+"""What is fetched for a certificate, and what an answer must be to count as one.
+
+Each answer is parsed, and must speak about what was asked, before anybody sees it; it is
+kept only where a key we know fits its signature, so that one forged answer on an
+unprotected connection cannot occupy the cache.  Trust is judged elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from urllib.parse import quote
+
+from signward.envelopes.cms import SIGNED_DATA
+from signward.errors import BadInputError, FetchError
+from signward.fetch.cache import Cache, Cached, Header
+from signward.fetch.http import MAX_SECONDS, Answer, Bounds, NoAnswerError, exchange
+from signward.trust import ocsp
+from signward.trust.crl import is_signed_with, load_crl
+from signward.trust.x509 import Certificate, is_signed_by, load_certificate, same_name
+from signward.wire import der
+
+MAX_ISSUER_OCTETS = 256 * 1024
+"""Largest caIssuers answer; a PKCS#7 bundle of a few certificates has 10 KB."""
+
+MAX_CRL_OCTETS = 64 * 1024 * 1024
+"""Largest CRL fetched; the largest public one seen has 30 MB."""
+
+MAX_OCSP_OCTETS = 64 * 1024
+"""Largest OCSP answer; real ones have 0.5 to 3 KB."""
+
+MAX_CRL_SECONDS = 60.0
+
+MAX_GET_CHARACTERS = 255
+"""Longest URL for OCSP over GET (RFC 5019 5); longer requests are posted."""
+
+MAX_AGE = timedelta(hours=24)
+"""Nothing is used longer without asking again, whatever its nextUpdate promises."""
+
+MAX_ISSUER_AGE = timedelta(days=30)
+"""A certificate does not change; its server may be asked once a month."""
+
+MAX_ISSUERS = 16
+MAX_UNREACHABLE = 2
+"""After so many failures of one host, it is not asked again in this run."""
+
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----")
+
+
+class _Request(NamedTuple):
+    """What goes out: a GET of ``url``, or a POST of ``body`` to it."""
+
+    url: str
+    bounds: Bounds
+    body: bytes | None = None
+    kind: str = ""
+
+
+class _Checked(NamedTuple):
+    """An answer that parsed: until when it is fresh, None where it must not be kept."""
+
+    fresh_until: datetime | None
+
+
+Check = Callable[[bytes], _Checked]
+
+
+class Fetcher:
+    """Fetches for one run.  ``now`` is the wall clock's instant, for freshness only."""
+
+    def __init__(self, cache: Cache, now: datetime, *, private: bool = False) -> None:
+        self._cache, self._now, self._private = cache, now, private
+        self._failed: dict[tuple[str, bytes], FetchError] = {}
+        self._unreachable: dict[str, int] = {}
+
+    def issuers(self, url: str, child: Certificate) -> tuple[Certificate, ...]:
+        """Return the certificates at a caIssuers URL, one of which signed ``child``.
+
+        DER, PEM or a PKCS#7 of certificates (RFC 5280 4.2.2.1).  Raises ``FetchError``.
+        """
+
+        def check(data: bytes) -> _Checked:
+            if not any(_issued(one, child) for one in _certificates(data)):
+                raise FetchError(f"{url}: no certificate of the issuer of {child.label}")
+            return _Checked(self._now + MAX_ISSUER_AGE)
+
+        bounds = Bounds(MAX_ISSUER_OCTETS, MAX_SECONDS, self._private)
+        return _certificates(self._get(_Request(url, bounds), check))
+
+    def crl(self, url: str, issuer: Certificate) -> bytes:
+        """Return the DER CRL at ``url``.  Raises ``FetchError``.
+
+        One that ``issuer`` did not sign (an indirect CRL, or a forgery) is not kept.
+        """
+
+        def check(data: bytes) -> _Checked:
+            crl = load_crl(_der(data, b"X509 CRL"))
+            known = not crl.unusable and is_signed_with(crl, issuer.spki)
+            return _Checked(self._fresh(crl.this_update, crl.next_update) if known else None)
+
+        bounds = Bounds(MAX_CRL_OCTETS, MAX_CRL_SECONDS, self._private)
+        return _der(self._get(_Request(url, bounds), check), b"X509 CRL")
+
+    def ocsp(self, url: str, certificate: Certificate, issuer: Certificate) -> bytes:
+        """Return the OCSP answer of ``url`` about ``certificate``.  Raises ``FetchError``.
+
+        A small request goes by GET, which caches on the way may answer (RFC 5019 5), and
+        by POST where that fails.  No nonce: freshness comes from the answer's dates.
+        """
+
+        def check(data: bytes) -> _Checked:
+            return self._check_ocsp(url, data, certificate, issuer)
+
+        question = ocsp.request(certificate, issuer)
+        bounds = Bounds(MAX_OCSP_OCTETS, MAX_SECONDS, self._private)
+        posted = _Request(url, bounds, question, "application/ocsp-request")
+        encoded = quote(base64.b64encode(question), safe="")
+        small = f"{url.rstrip('/')}/{encoded}"
+        if len(small) > MAX_GET_CHARACTERS:
+            return self._get(posted, check)
+        try:
+            return self._get(_Request(small, bounds), check)
+        except FetchError as error:
+            if self._is_unreachable(url):
+                raise FetchError(str(error).replace(small, url)) from None
+            return self._get(posted, check)
+
+    def _check_ocsp(
+        self, url: str, data: bytes, certificate: Certificate, issuer: Certificate
+    ) -> _Checked:
+        response = ocsp.load_response(data)
+        about = [
+            single
+            for single in response.responses
+            if single.cert_id.serial == certificate.serial
+            and ocsp.names_issuer(single.cert_id, issuer)
+        ]
+        if not about:
+            raise FetchError(f"{url}: an answer about another certificate")
+        signed = not response.unusable and not isinstance(
+            ocsp.responder(response, issuer, self._now), str
+        )
+        dates = (self._fresh(one.this_update, one.next_update) for one in about)
+        return _Checked(min(dates) if signed else None)
+
+    def _fresh(self, this_update: datetime, next_update: datetime | None) -> datetime:
+        """Return until when evidence of these dates need not be asked for again."""
+        most = self._now + MAX_AGE
+        return min(most, next_update) if next_update else min(most, this_update + MAX_AGE)
+
+    # --- cache and network ---------------------------------------------------------
+
+    def _get(self, request: _Request, check: Check) -> bytes:
+        """Return a checked answer: a fresh one from the cache, else the server's."""
+        key = request.url, request.body or b""
+        if key in self._failed:
+            raise self._failed[key]
+        kept = self._kept(key, request, check)
+        if kept and kept.header.fetched <= self._now < kept.header.fresh_until:
+            return kept.body
+        try:
+            return self._ask(request, key, kept, check)
+        except FetchError as error:
+            self._failed[key] = error
+            raise
+
+    def _kept(self, key: tuple[str, bytes], request: _Request, check: Check) -> Cached | None:
+        kept = self._cache.read(*key, request.bounds.max_octets)
+        if kept is None:
+            return None
+        try:
+            check(kept.body)
+        except (BadInputError, FetchError):
+            self._cache.discard(*key)
+            return None
+        return kept
+
+    def _ask(
+        self, request: _Request, key: tuple[str, bytes], kept: Cached | None, check: Check
+    ) -> bytes:
+        if self._is_unreachable(request.url):
+            raise FetchError(f"{request.url}: its server did not answer before")
+        headers = {"Content-Type": request.kind} if request.kind else {}
+        if kept and kept.header.etag:
+            headers["If-None-Match"] = kept.header.etag
+        if kept and kept.header.last_modified:
+            headers["If-Modified-Since"] = kept.header.last_modified
+        try:
+            answer = exchange(request.url, request.bounds, body=request.body, headers=headers)
+        except NoAnswerError:
+            host = _host(request.url)
+            self._unreachable[host] = self._unreachable.get(host, 0) + 1
+            raise
+        self._unreachable.pop(_host(request.url), None)
+        if answer.status == 304:
+            if kept is None:
+                raise FetchError(f"{request.url}: status 304, nothing was kept")
+            answer = answer._replace(body=kept.body)
+        return self._accept(request, key, answer, check)
+
+    def _accept(
+        self, request: _Request, key: tuple[str, bytes], answer: Answer, check: Check
+    ) -> bytes:
+        try:
+            checked = check(answer.body)
+        except BadInputError as error:
+            raise FetchError(f"{request.url}: {error}") from None
+        until = checked.fresh_until
+        if until is not None and until > self._now:
+            header = Header(
+                url=key[0],
+                question=key[1].hex(),
+                fetched=self._now,
+                fresh_until=until,
+                etag=answer.headers.get("etag", "")[:256],
+                last_modified=answer.headers.get("last-modified", "")[:64],
+                sha256=hashlib.sha256(answer.body).hexdigest(),
+            )
+            self._cache.write(header, answer.body)
+        return answer.body
+
+    def _is_unreachable(self, url: str) -> bool:
+        return self._unreachable.get(_host(url), 0) >= MAX_UNREACHABLE
+
+
+def _host(url: str) -> str:
+    return url.partition("://")[2].partition("/")[0].lower()
+
+
+def _issued(issuer: Certificate, child: Certificate) -> bool:
+    return same_name(issuer.subject, child.issuer) and is_signed_by(child, issuer)
+
+
+def _der(data: bytes, label: bytes) -> bytes:
+    """Return DER, also where a server gives PEM instead."""
+    marker = b"-----BEGIN " + label + b"-----"
+    if marker not in data[:1024]:
+        return data
+    text = data.partition(marker)[2].partition(b"-----END")[0]
+    try:
+        return binascii.a2b_base64(text)
+    except binascii.Error as error:
+        raise FetchError(f"damaged PEM: {error}") from None
+
+
+def _certificates(data: bytes) -> tuple[Certificate, ...]:
+    """Return the certificates in DER, PEM or a PKCS#7 without content, those that parse."""
+    blobs: list[bytes] = [data]
+    if b"-----BEGIN" in data[:1024]:
+        blobs = [_der(m[0], b"CERTIFICATE") for m in _PEM.finditer(data)]
+    elif (bundle := _bundle(data)) is not None:
+        blobs = bundle
+    found = []
+    for blob in blobs[:MAX_ISSUERS]:
+        try:
+            found.append(load_certificate(blob))
+        except BadInputError:
+            continue
+    return tuple(found)
+
+
+def _bundle(data: bytes) -> list[bytes] | None:
+    """Return the certificates of a SignedData without signers (RFC 5652 5.1), or None."""
+    try:
+        kind, content = der.parse(data, "certificate bundle").fields("certificate bundle", 2)[:2]
+        if kind.oid() != SIGNED_DATA:
+            return None
+        (signed,) = content.children()
+        sets = [field for field in signed.fields("SignedData", 3) if field.tag == 0xA0]
+        return [node.raw for field in sets for node in field.children()]
+    except (BadInputError, ValueError):
+        return None
