@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 
+from tests.fuzz.trees import NotDerError, Tree, read
+
 KNOWN_CRITICAL = {
     "2.5.29.15", "2.5.29.17", "2.5.29.18", "2.5.29.19", "2.5.29.30", "2.5.29.31", "2.5.29.32",
     "2.5.29.33", "2.5.29.36", "2.5.29.37", "2.5.29.54",
@@ -34,7 +36,7 @@ def path_complaint(
         path = [x509.load_der_x509_certificate(one) for one in ders]
         extensions = [one.extensions for one in path]
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        return f"cryptography cannot read the path: {error}"
+        return "" if all(map(bearable, ders)) else f"cryptography cannot read the path: {error}"
     for child, issuer in zip(path, path[1:], strict=False):
         complaint = _link_complaint(child, issuer)
         if complaint:
@@ -46,8 +48,45 @@ def path_complaint(
     return ""
 
 
+_HINTS = {bytes.fromhex(text) for text in ("551d0e", "551d23", "551d1f", "2b06010505070101")}
+"""Extensions that only help to find things: unreadable and not critical, they hurt nobody."""
+
+
+def bearable(certificate: bytes) -> bool:
+    """Say whether a certificate is off DER, or unreadable in a hint only: the wild has both.
+
+    What decides must then still stand in it: the leaf's EKU, or a CA's constraints.
+    """
+    listed = [one for one in read(certificate).at(0).children or () if one.tag == 0xA3]
+    extensions = listed[0].at(0).children or [] if len(listed) == 1 else []
+    oids = [one.at(0).content for one in extensions]
+    if len(set(oids)) != len(oids) or not {bytes.fromhex("551d25"), bytes.fromhex("551d13")} & set(oids):
+        return False
+    return all(_bearable_extension(one) for one in extensions)
+
+
+def _bearable_extension(one: Tree) -> bool:
+    oid, critical = one.at(0).content, len(one.children or ()) == 3 and one.at(1).content != b"\0"
+    if critical:
+        return oid in {bytes.fromhex(f"551d{n:02x}") for n in (15, 19, 30, 32, 36, 37, 54)}
+    return oid in _HINTS or _opens(one.at(-1).content)
+
+
+def _opens(content: bytes) -> bool:
+    try:
+        read(content)
+    except NotDerError:
+        return False
+    return True
+
+
+def folded(name: x509.Name) -> str:
+    """Return a name as RFC 5280 7.1 compares it: ASCII case and blanks do not count."""
+    return " ".join(name.rfc4514_string().casefold().split())
+
+
 def _link_complaint(child: x509.Certificate, issuer: x509.Certificate) -> str:
-    if child.issuer != issuer.subject:
+    if folded(child.issuer) != folded(issuer.subject):
         return "the names do not chain"
     key = issuer.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
@@ -76,7 +115,7 @@ def _certificate_complaint(
     wanted = {usage, Usage.ANY_EXTENDED_KEY_USAGE} if number else {usage}
     if (ekus is None and not number) or (ekus is not None and not wanted & set(ekus)):
         return "wrong EKU"
-    if usage == Usage.TIME_STAMPING and not number and ekus is not None and len(list(ekus)) != 1:
+    if usage == Usage.TIME_STAMPING and not number and ekus is not None and set(ekus) != {usage}:
         return "timeStamping is not the only EKU"
     bits = by_kind.get(x509.KeyUsage)
     assert bits is None or isinstance(bits, x509.KeyUsage)
@@ -135,6 +174,13 @@ def _ess_complaint(attributes: dict[str, object], tsa: bytes) -> str:
     return "the signing certificate attribute names another certificate"
 
 
+def listed_serials(crl: bytes) -> set[int]:
+    """Return the serial numbers a CRL lists, where cryptography is stricter than X.690 needs."""
+    lists = [one for one in read(crl).at(0).children or () if one.tag == 0x30][3:]
+    entries = lists[0].children or [] if lists else []
+    return {int.from_bytes(e.at(0).content, "big", signed=True) for e in entries}
+
+
 def crl_complaint(crl: bytes, serial: int, issuer: bytes, at: datetime) -> str:
     """Say what speaks against a CRL that is to call ``serial`` good at ``at``."""
     try:
@@ -142,8 +188,8 @@ def crl_complaint(crl: bytes, serial: int, issuer: bytes, at: datetime) -> str:
         entry = seen.get_revoked_certificate_by_serial_number(serial)
         critical = {e.oid.dotted_string for e in seen.extensions if e.critical}
         key = x509.load_der_x509_certificate(issuer)
-    except (ValueError, x509.DuplicateExtension) as error:
-        return f"cryptography cannot read the CRL: {error}"
+    except (ValueError, x509.DuplicateExtension):
+        return "" if serial not in listed_serials(crl) else f"unreadable, and it lists {serial}"
     if entry is not None and entry.revocation_date_utc <= at:
         return f"it lists {serial}"
     if seen.issuer != key.subject:
@@ -168,6 +214,9 @@ def ocsp_complaint(response: bytes, serial: int, at: datetime) -> str:
         times = [(one.this_update_utc, one.next_update_utc) for one in good]
     except (ValueError, x509.DuplicateExtension) as error:
         return f"cryptography cannot read the answer: {error}"
+    later = [one.revocation_time_utc for one in singles if one.revocation_time_utc]
+    if any(instant > at for instant in later):
+        return ""  # revoked, but only after the instant that is asked about
     if not any(begin <= at and (end is None or at <= end) for begin, end in times):
         return "it does not say good now"
     return ""

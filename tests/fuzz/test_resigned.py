@@ -35,7 +35,7 @@ from tests.fuzz.resign import (
     with_certificate,
     with_unsigned_value,
 )
-from tests.fuzz.trees import NotDerError, Tree, node, read
+from tests.fuzz.trees import NotDerError, Tree, mutate, node, read
 from tests.fuzz.worlds import PREFER, REQUIRE, GivenContext, store, trusted_path, world
 
 IMAGE = pe.image(data=b"fuzzed\0" * 60)
@@ -246,8 +246,6 @@ def countersigned(rng: random.Random) -> None:
     ))  # fmt: skip
     assert parts.unsigned is not None
     info = parts.unsigned.at(0, 1, 0)
-    from tests.fuzz.trees import mutate
-
     mutate(rng, info.at(3) if rng.random() < 0.8 else info)
     intact = True
     try:
@@ -259,6 +257,7 @@ def countersigned(rng: random.Random) -> None:
     if verdict.outcome is Outcome.ACCEPTED:
         assert intact
         assert not false
+        info = read(info.encode())
         assert countersignature_complaint(info, parts.value.content) == ""
 
 

@@ -119,6 +119,9 @@ def test_a_junk_anchor_is_named(files: Path, capsys: pytest.CaptureFixture[str])
     junk.write_bytes(b"nothing of the kind")
     assert main(["verify", "--anchor", str(junk), str(files / "good.exe")]) == 2
     assert "junk.pem" in capsys.readouterr().err
+    junk.write_bytes(b"\x30\x03\x02\x01\x01")
+    for flag in ("--anchor", "--certificate", "--crl", "--ocsp"):
+        assert main(["verify", flag, str(junk), str(files / "good.exe")]) == 2
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:

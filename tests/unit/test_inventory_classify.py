@@ -84,6 +84,7 @@ ROWS = [
     (b"'x'\r\n", "a.ps1", "powershell"),
     (b"\xff\xfe'\0x\0'\0", "a.PSM1", "powershell"),
     (b"var a;", "a.js", "javascript"),
+    (b"export {};", "a.mjs", "javascript-module"),
     (b"WScript.Echo", "a.vbs", "vbscript"),
     (b"<job/>", "a.wsf", "wsf"),
     (b"instance of X {};", "a.mof", "mof"),

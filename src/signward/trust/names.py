@@ -11,7 +11,7 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
-from signward.errors import BadInputError, LimitError
+from signward.errors import BadInputError, LimitError, MalformedError
 from signward.wire import der
 
 MAX_NAME_ATTRIBUTES = 4096
@@ -95,6 +95,12 @@ def name_text(raw: bytes) -> str:
     return ",".join(reversed(tuple(rdns)))
 
 
+def name_texts(raw: bytes) -> list[str]:
+    """Return the text of every attribute in a name that has one, least specific first."""
+    texts = (_text(value) for attributes in _rdns(raw) for _, value in attributes)
+    return [text for text in texts if text is not None]
+
+
 def attribute_values(raw: bytes, oid: str) -> tuple[str, ...]:
     """Return the text of every attribute ``oid`` in a name, least specific first."""
     values = []
@@ -112,8 +118,12 @@ def _rdns(raw: bytes) -> tuple[tuple[tuple[str, der.Node], ...], ...]:
     for rdn in der.parse(raw, "name").fields("name"):
         attributes = []
         for pair in rdn.fields("name", 1, der.SET):
-            type_, value, *_ = pair.fields("name attribute", 2)
-            attributes.append((type_.oid("name attribute"), value))
+            type_, *values = pair.fields("name attribute", 2)
+            if len(values) != 1:
+                raise MalformedError(
+                    "name attribute", f"{len(values)} values", "one", "RFC 5280 4.1.2.4"
+                )
+            attributes.append((type_.oid("name attribute"), values[0]))
         rdns.append(tuple(attributes))
         count += len(attributes)
         if count > MAX_NAME_ATTRIBUTES:

@@ -398,11 +398,12 @@ class _Reader:
         for oid, (read, effect) in _READERS.items():
             if oid not in extensions:
                 continue
+            critical, value = extensions[oid]
             try:
-                known.update(read(extensions[oid][1]))
+                known.update(read(value))
             except BadInputError as error:
                 self._problem(
-                    effect, f"extension {oid} with {error.finding.found}",
+                    Effect.REJECT if critical else effect, f"extension {oid} with {error.finding.found}",
                     error.finding.required, error.finding.clause or "RFC 5280 4.2",
                 )  # fmt: skip
         return known

@@ -6,12 +6,11 @@ an unsigned file costs no trust list.
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from signward import __version__
+from signward.errors import BadInputError, EvidenceError
 from signward.state import SignedArtifact
 from signward.trust.anchors import TrustStore, joined, store_from_pem
 from signward.trust.judge import Grounds
@@ -77,19 +76,6 @@ class Context:
     def consulted(self, catalogs: tuple[str, ...]) -> None:
         """Take note that these catalogs list the artifact being judged."""
 
-    @cached_property
-    def epoch(self) -> str:
-        """Return a SHA-256 over everything but the clock that a verdict depends on."""
-        stores = [self.store(profile).digest for profile in PROFILES.values()]
-        digest = hashlib.sha256(b"".join(stores))
-        options = self.options
-        paths = options.certificates + options.crls + options.ocsp
-        for path in paths:
-            digest.update(hashlib.sha256(read_option(path)).digest())
-        fixed = (__version__, self.policy, options.profile, options.at, options.online)
-        digest.update(repr(fixed).encode())
-        return digest.hexdigest()
-
     def store(self, profile: Profile) -> TrustStore:
         """Return the anchors of ``profile``: those asked for, or the store of its name."""
         options = self.options
@@ -101,7 +87,10 @@ class Context:
     @cached_property
     def _pool(self) -> tuple[Certificate, ...]:
         ders = _read_all(self.options.certificates, CERTIFICATES)
-        return tuple(load_certificate(der) for der in ders)
+        try:
+            return tuple(load_certificate(der) for der in ders)
+        except BadInputError as error:
+            raise EvidenceError(f"--certificate: {error}") from None
 
 
 def _read_all(paths: tuple[str, ...], label: str) -> list[bytes]:
