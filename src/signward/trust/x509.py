@@ -418,8 +418,9 @@ class _Reader:
             try:
                 known.update(read(value))
             except BadInputError as error:
+                gravity = Effect.REJECT if critical else effect
                 self._problem(
-                    Effect.REJECT if critical else effect, f"extension {oid} with {error.finding.found}",
+                    gravity, f"extension {oid} with {error.finding.found}",
                     error.finding.required, error.finding.clause or "RFC 5280 4.2",
                 )  # fmt: skip
         return known
