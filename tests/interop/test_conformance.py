@@ -71,3 +71,19 @@ def test_osslsigncode_made_its_cases() -> None:
     if not available():
         pytest.skip("osslsigncode with -TSA-certs (2.9 or newer) is not installed")
     assert sum(one.maker == "osslsigncode" for one in all_cases()) >= 14
+
+
+def test_the_comparison_page_is_what_was_recorded() -> None:
+    page = Path(__file__).parents[2] / "docs/comparison.md"
+    lines = page.read_text("utf-8").partition("| row | case |")[2].splitlines()
+    header = lines[0].strip(" |").split(" | ")
+    rows = [line.strip("| ").split(" | ") for line in lines[2:] if line]
+    shown = {row[1].strip("`"): dict(zip(header, row[2:], strict=True)) for row in rows}
+    cases = {one.id: one for one in all_cases()}
+    peers_made = {id_ for id_ in shown if id_.startswith("peer-")}
+    assert shown.keys() - peers_made == cases.keys() - {c for c in cases if c.startswith("peer-")}
+    for id_, answers in shown.items():
+        said = {name: text.strip("*") for name, text in answers.items()}
+        assert said["signward"] == said["expected"], id_
+        for peer, recorded in _RECORDED.items():
+            assert said[peer] == recorded["wrong"].get(id_, said["expected"]), (id_, peer)

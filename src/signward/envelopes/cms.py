@@ -8,8 +8,10 @@ that carries them; countersignatures and RFC 3161 tokens hang on their signature
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 
 from signward.envelopes.tsp import TST_INFO, read_tst_info
 from signward.errors import BadInputError, LimitError, MalformedError
@@ -30,6 +32,8 @@ MAX_SIGNERS = 16
 MAX_CERTIFICATES = 256
 MAX_ATTRIBUTES = 128
 MAX_TIMESTAMPS = 16
+REPEATED_OCTETS = 256
+"""Attributes up to this size are cached: most are the same in every file of a signer."""
 MAX_NESTING = 4
 """Nested signatures inside nested signatures; the deepest real one has depth 1."""
 
@@ -87,7 +91,7 @@ class _SignerInfo:
     unsigned: tuple[Attribute, ...]
 
     def values(self, oid: str) -> tuple[bytes, ...]:
-        return tuple(value for a in self.signed if a.oid == oid for value in a.values)
+        return tuple([value for a in self.signed if a.oid == oid for value in a.values])
 
 
 def open_signatures(
@@ -237,14 +241,29 @@ def _signer_id(node: der.Node, what: str) -> SignerId:
 
 
 def _attributes(node: der.Node, what: str) -> tuple[Attribute, ...]:
-    attributes = []
-    for child in node.children():
-        fields = child.fields(what, 2)
-        values = fields[1].fields(what, 0, der.SET)
-        attributes.append(Attribute(oid=fields[0].oid(what), values=tuple(v.raw for v in values)))
+    attributes = [
+        (child.next - child.offset <= REPEATED_OCTETS and _repeated(child.raw))
+        or _attribute(child, what)
+        for child in node.children()
+    ]
     if len(attributes) > MAX_ATTRIBUTES:
         raise LimitError(what, f"{len(attributes)} attributes", f"at most {MAX_ATTRIBUTES}")
     return tuple(attributes)
+
+
+def _attribute(node: der.Node, what: str) -> Attribute:
+    fields = node.fields(what, 2)
+    values = fields[1].fields(what, 0, der.SET)
+    return Attribute(oid=fields[0].oid(what), values=tuple([v.raw for v in values]))
+
+
+@lru_cache(maxsize=1024)
+def _repeated(raw: bytes) -> Attribute | None:
+    """Return a short attribute, cached; None for one whose fault the caller reports in place."""
+    try:
+        return _attribute(der.parse(raw, "attribute"), "attribute")
+    except BadInputError:
+        return None
 
 
 def _claim(
@@ -303,19 +322,28 @@ def _check_attributes(
         if data.content_type == DATA:
             return []
         return [_attribute_rule(what, "no signed attributes", "some", "RFC 5652 5.3")]
-    findings = []
-    for oid, clause in _ONCE.items():
-        attributes = [a for a in info.signed if a.oid == oid]
-        count = sum(len(a.values) for a in attributes)
-        needed = oid == MESSAGE_DIGEST or (oid == CONTENT_TYPE and content_type_required)
-        if len(attributes) > 1 or count > 1 or count < (1 if needed else len(attributes)):
-            found = f"{count} values of {oid} in {len(attributes)} attributes"
-            findings.append(_attribute_rule(what, found, "exactly one", clause))
+    findings: list[Finding] = []
+    needed = {MESSAGE_DIGEST, CONTENT_TYPE} if content_type_required else {MESSAGE_DIGEST}
+    single = [a.oid for a in info.signed if len(a.values) == 1]
+    if len(single) != len(info.signed) or len(set(single)) != len(single) or needed - {*single}:
+        findings = _miscounted(what, info, needed)
     types = info.values(CONTENT_TYPE)
     if types and (named := der.parse(types[0], what).oid(what)) != data.content_type:
         findings.append(
             _attribute_rule(what, f"contentType {named}", data.content_type, "RFC 5652 11.1")
         )
+    return findings
+
+
+def _miscounted(what: str, info: _SignerInfo, needed: AbstractSet[str]) -> list[Finding]:
+    """Report attributes that must stand once and do not; others may hold what they like."""
+    findings = []
+    for oid, clause in _ONCE.items():
+        attributes = [a for a in info.signed if a.oid == oid]
+        count = sum(len(a.values) for a in attributes)
+        if len(attributes) > 1 or count > 1 or count < (1 if oid in needed else len(attributes)):
+            found = f"{count} values of {oid} in {len(attributes)} attributes"
+            findings.append(_attribute_rule(what, found, "exactly one", clause))
     return findings
 
 

@@ -48,7 +48,7 @@ MAX_TABLE = 16 * 1024 * 1024
 MAX_ENTRIES = 16
 """WIN_CERTIFICATE entries read; shim has two."""
 
-CHECKSUM_EAGER = 128 * 1024
+CHECKSUM_EAGER = 32 * 1024
 """Images up to this size have their checksum checked by ``parse``; larger ones that are no
 driver only by `checksum` itself: nobody but the kernel's loader looks at it, and adding up
 16-bit words takes longer than SHA-256 does."""
@@ -92,7 +92,7 @@ class PeFormat:
         if head[:2] != b"MZ" or len(head) < 64:
             return Match.NO
         pe = int.from_bytes(head[60:64], "little")
-        if pe + 24 > peek.length:
+        if pe + 4 > peek.length:
             return Match.NO
         beyond = pe + 4 > len(head)
         return Match.MAGIC if beyond or head[pe : pe + 4] == b"PE\0\0" else Match.NO

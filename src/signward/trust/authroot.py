@@ -35,7 +35,7 @@ from signward.errors import BadInputError, EvidenceError, MalformedError
 from signward.formats._ctl import CTL_CONTENT, read_trust_list
 from signward.state import IntactSignature
 from signward.trust.anchors import TrustAnchor, TrustStore, store_from_certificates
-from signward.trust.names import name_text
+from signward.trust.names import name_texts
 from signward.trust.path import STRICT, Usage, find_path
 from signward.trust.pem import decoded
 from signward.trust.x509 import Certificate, load_certificate, normalized_name
@@ -200,13 +200,12 @@ class _RootList(TrustStore):
     def _respelled(self, raw_name: bytes, wanted: bytes) -> tuple[TrustAnchor, ...]:
         """Return the anchors whose subject is ``raw_name`` in other case, spacing or string type.
 
-        Certificates without the name's longest word need no decoding.
+        Certificates that lack one of the name's words need no decoding.
         """
-        word = max(_WORD.findall(name_text(raw_name).lower().encode()), key=len, default=b"")
-        wide = word.decode().encode("utf-16-be")
+        words = [(word, word.decode().encode("utf-16-be")) for word in _words(raw_name)]
         found = []
         for identifier, (data, lowered) in _certificates(self._pem).items():
-            if word in lowered or wide in lowered:
+            if all(word in lowered or wide in lowered for word, wide in words):
                 anchor = self._anchor(identifier, data)
                 if anchor and normalized_name(anchor.certificate.subject) == wanted:
                     found.append(anchor)
@@ -237,6 +236,12 @@ class _RootList(TrustStore):
             return _certificates(self._pem).get(identifier, (b"",))[0]
         body = _PEM_BODY.search(self._pem, position)
         return _decoded(body[1]) if body else b""
+
+
+def _words(raw_name: bytes) -> list[bytes]:
+    """Return the words in a name's ASCII texts, in lower case, the longest first."""
+    texts = " ".join(text for text in name_texts(raw_name) if text.isascii())
+    return sorted(set(_WORD.findall(texts.lower().encode())), key=len, reverse=True)
 
 
 @lru_cache(maxsize=4)

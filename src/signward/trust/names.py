@@ -95,6 +95,12 @@ def name_text(raw: bytes) -> str:
     return ",".join(reversed(tuple(rdns)))
 
 
+def name_texts(raw: bytes) -> list[str]:
+    """Return the text of every attribute in a name that has one, least specific first."""
+    texts = (_text(value) for attributes in _rdns(raw) for _, value in attributes)
+    return [text for text in texts if text is not None]
+
+
 def attribute_values(raw: bytes, oid: str) -> tuple[str, ...]:
     """Return the text of every attribute ``oid`` in a name, least specific first."""
     values = []

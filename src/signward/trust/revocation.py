@@ -56,6 +56,9 @@ MAX_TOLD = 4
 CRL_SIGNING = Usage(name="CRL signing", key_usage=frozenset({"cRLSign"}))
 
 
+_NOTHING_AT_HAND = RevocationStatus(status=Status.UNKNOWN, why="no CRL and no OCSP answer at hand")
+
+
 class _Question(NamedTuple):
     """What is asked, and what may be used to answer.
 
@@ -131,6 +134,8 @@ def needed(
 
 
 def _status(question: _Question, evidence: Evidence) -> RevocationStatus:
+    if not evidence:
+        return _NOTHING_AT_HAND
     missing: list[str] = []
     answers = [
         *_ocsp_answers(question, evidence, missing),
@@ -158,7 +163,7 @@ def _settle(question: _Question, answers: list[_Answer], missing: list[str]) -> 
     if covered:
         left = ", ".join(sorted(ALL_REASONS - covered))
         missing.append(f"no CRL covers the reasons {left}")
-    told = list(dict.fromkeys(missing)) or ["no CRL and no OCSP answer at hand"]
+    told = list(dict.fromkeys(missing)) or [_NOTHING_AT_HAND.why]
     more = [f"and {len(told) - MAX_TOLD} more"] if len(told) > MAX_TOLD else []
     why = "; ".join(told[:MAX_TOLD] + more)
     return RevocationStatus(status=Status.UNKNOWN, why=why)

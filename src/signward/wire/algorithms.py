@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from signward.errors import MalformedError
 from signward.state import Algorithm
+from signward.wire import der
 from signward.wire.der import Node
 
 DIGESTS = {
@@ -68,8 +69,26 @@ UNKNOWN = "unknown"
 _NULL = b"\x05\0"
 
 
+def _encodings(oid: str) -> tuple[bytes, bytes]:
+    """Return the DER of an AlgorithmIdentifier with NULL parameters, and without any."""
+    return der.sequence(der.oid(oid), _NULL), der.sequence(der.oid(oid))
+
+
+_ENCODED_DIGESTS = {raw: name for oid, name in DIGESTS.items() for raw in _encodings(oid)}
+_ENCODED_SIGNATURES = {raw: a for oid, a in _SIGNATURES.items() for raw in _encodings(oid)}
+_ENCODED_RSA = {
+    (raw, name): Algorithm(scheme="rsa-pkcs1v15", digest=name)
+    for name in DIGESTS.values()
+    for raw in _encodings(RSA)
+}
+"""What nearly every AlgorithmIdentifier is, byte for byte; anything else is parsed."""
+
+
 def digest_name(node: Node, what: str = "digest algorithm") -> str:
     """Return the hashlib name in an AlgorithmIdentifier; ``unknown:OID`` for others."""
+    known = _ENCODED_DIGESTS.get(node.raw)
+    if known:
+        return known
     fields = node.fields(what, 1)
     oid = fields[0].oid(what)
     if oid in DIGESTS:
@@ -83,6 +102,10 @@ def signature_algorithm(node: Node, digest: str = "", what: str = "algorithm") -
     ``digest`` completes a bare key algorithm (RFC 5652 5.3: the SignerInfo's own
     digestAlgorithm).  An algorithm we do not know keeps its OID in ``scheme``.
     """
+    raw = node.raw
+    known = _ENCODED_RSA.get((raw, digest)) or _ENCODED_SIGNATURES.get(raw)
+    if known:
+        return known
     fields = node.fields(what, 1)
     oid = fields[0].oid(what)
     if oid == RSA_PSS:
