@@ -89,7 +89,7 @@ class GivenContext(Context):
         self._given = anchors
         self.__dict__["evidence"] = Evidence(crls=crls, ocsp=ocsp)
 
-    def _store(self, profile: Profile) -> TrustStore:
+    def store(self, profile: Profile) -> TrustStore:
         return self._given
 
 
