@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from conformance.authenticode.cases import all_cases
 from tools.pages import PAGES as GENERATED
 from tools.pages import main
 from tools.picture import MAX_OCTETS
@@ -83,3 +84,9 @@ def test_every_decision_has_its_number() -> None:
     assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
     for page in pages:
         assert page.read_text("utf-8").startswith(f"# {int(page.name[:4])}. ")
+
+
+def test_every_row_that_a_conformance_case_names_is_told_of() -> None:
+    page = (REPOSITORY / "docs" / "threats.md").read_text("utf-8")
+    rows = {case.row for case in all_cases()} - {"design"}
+    assert {str(row) for row in rows} == set(re.findall(r"^\| (\d+) \|", page, re.MULTILINE))

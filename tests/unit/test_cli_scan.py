@@ -41,7 +41,7 @@ def test_a_table_and_a_summary(tree: Path, capsys: pytest.CaptureFixture[str]) -
     assert scan(tree) == 0
     out = capsys.readouterr().out
     assert "4 files" in out
-    for word in ("unsigned", "unsupported-kind", "malformed", "3 judged"):
+    for word in ("unsigned", "unsupported-kind", "malformed", "3 files judged"):
         assert word in out
     assert scan(tree, "--quiet") == 0
     assert not capsys.readouterr().out
