@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interop lint bench docs lock clean distclean
+.PHONY: help demo test interop lint bench docs transcript lock clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | expand -t 12
@@ -31,8 +31,13 @@ lint: .venv/.test ## ruff, mypy --strict, the layers
 bench: .venv/.test ## measure, write bench/results.md
 	$(BIN)/python -m bench.run
 
-docs: .venv/.test ## check that every link in the pages leads somewhere
+docs: .venv/.test ## write the generated pages, check every link
+	$(BIN)/python -m tools.pages
 	$(BIN)/python -m pytest -q tests/architecture/test_docs.py
+
+transcript: .venv/.test ## run the README's transcript anew, take the picture
+	$(BIN)/python -m tools.transcript --write README.md
+	$(BIN)/python -m tools.picture docs/report.png
 
 lock: ## pin the dependencies anew (needs uv)
 	tools/lock

@@ -1,11 +1,15 @@
 """Pages: links lead somewhere, and what is generated is current."""
 
+import os
 import re
 from pathlib import Path
 
 import pytest
+from conformance.authenticode.cases import all_cases
 from tools.pages import PAGES as GENERATED
 from tools.pages import main
+from tools.picture import MAX_OCTETS
+from tools.transcript import COLUMNS, COMMANDS, run
 
 from signward.findings import Code
 from signward.report.causes import CAUSES, RESERVED
@@ -54,3 +58,35 @@ def test_every_cause_is_explained_and_reserved_ones_are_reported_by_nothing() ->
     ]
     unused = {code for code in Code if not any(f"Code.{code.name}" in text for text in judging)}
     assert unused == RESERVED
+
+
+def test_the_transcript_in_the_readme_is_of_the_commands_the_tool_runs() -> None:
+    page = (REPOSITORY / "README.md").read_text("utf-8")
+    block = page.partition("<!-- transcript -->")[2].partition("<!-- end of transcript -->")[0]
+    assert re.findall(r"^\$ (.*)$", block, re.MULTILINE) == list(COMMANDS)
+    assert all(word in block for word in ("ACCEPTED ", "REJECTED ", "digest-mismatch", "files"))
+
+
+def test_a_transcript_is_what_a_terminal_of_eighty_columns_shows(tmp_path: Path) -> None:
+    told = run("stty size <&1; test -t 1 && pwd; echo wrong >&2; exit 3", tmp_path, os.defpath)
+    assert told == [f"200 {COLUMNS}", str(tmp_path), "wrong"]
+
+
+def test_the_readme_has_two_set_up_commands_and_a_small_picture() -> None:
+    page = (REPOSITORY / "README.md").read_text("utf-8")
+    (block,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    assert block.splitlines() == ["make demo", "make test"]
+    assert (REPOSITORY / "docs" / "report.png").stat().st_size < MAX_OCTETS
+
+
+def test_every_decision_has_its_number() -> None:
+    pages = sorted((REPOSITORY / "docs" / "decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        assert page.read_text("utf-8").startswith(f"# {int(page.name[:4])}. ")
+
+
+def test_every_row_that_a_conformance_case_names_is_told_of() -> None:
+    page = (REPOSITORY / "docs" / "threats.md").read_text("utf-8")
+    rows = {case.row for case in all_cases()} - {"design"}
+    assert {str(row) for row in rows} == set(re.findall(r"^\| (\d+) \|", page, re.MULTILINE))

@@ -45,9 +45,10 @@ def _of_image(data: bytes) -> Essence:
         raise ValueError(str(error)) from None
     end = start if size else len(data)
     content = data[:checksum] + data[checksum + 4 : entry] + data[entry + 8 : end]
+    if not size:  # digested as a signer would leave it, zeros to 8 octets behind it
+        content += bytes(-len(data) % 8)
+        return hashlib.sha256(content).digest(), frozenset()
     digest = hashlib.sha256(content).digest()
-    if not size:
-        return digest, frozenset()
     table = data[start:]
     if len(table) < 8:
         raise ValueError("no certificate table there")

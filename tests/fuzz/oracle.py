@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from asn1crypto import cms as asn1_cms
 from asn1crypto import tsp
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
@@ -37,7 +39,7 @@ def path_complaint(
         extensions = [one.extensions for one in path]
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         return "" if all(map(bearable, ders)) else f"cryptography cannot read the path: {error}"
-    for child, issuer in zip(path, path[1:], strict=False):
+    for child, issuer in pairwise(path):
         complaint = _link_complaint(child, issuer)
         if complaint:
             return complaint
@@ -48,8 +50,10 @@ def path_complaint(
     return ""
 
 
-_HINTS = {bytes.fromhex(text) for text in ("551d0e", "551d23", "551d1f", "2b06010505070101")}
-"""Extensions that only help to find things: unreadable and not critical, they hurt nobody."""
+_DECIDING = frozenset(bytes.fromhex(f"551d{n:02x}") for n in (15, 19, 30, 32, 36, 37, 54))
+"""Extensions a path stands or falls with: unreadable ones may not be accepted."""
+
+_USAGE, _CONSTRAINTS = bytes.fromhex("551d25"), bytes.fromhex("551d13")
 
 
 def bearable(certificate: bytes) -> bool:
@@ -59,22 +63,18 @@ def bearable(certificate: bytes) -> bool:
     """
     listed = [one for one in read(certificate).at(0).children or () if one.tag == 0xA3]
     extensions = listed[0].at(0).children or [] if len(listed) == 1 else []
-    oids = [one.at(0).content for one in extensions]
-    if len(set(oids)) != len(oids) or not {bytes.fromhex("551d25"), bytes.fromhex("551d13")} & set(oids):
+    oids = {one.at(0).content for one in extensions}
+    if len(oids) != len(extensions) or not oids & {_USAGE, _CONSTRAINTS}:
         return False
     return all(_bearable_extension(one) for one in extensions)
 
 
 def _bearable_extension(one: Tree) -> bool:
     oid, critical = one.at(0).content, len(one.children or ()) == 3 and one.at(1).content != b"\0"
-    if critical:
-        return oid in {bytes.fromhex(f"551d{n:02x}") for n in (15, 19, 30, 32, 36, 37, 54)}
-    return oid in _HINTS or _opens(one.at(-1).content)
-
-
-def _opens(content: bytes) -> bool:
+    if oid not in _DECIDING:
+        return not critical
     try:
-        read(content)
+        read(one.at(-1).content)
     except NotDerError:
         return False
     return True
@@ -92,7 +92,7 @@ def _link_complaint(child: x509.Certificate, issuer: x509.Certificate) -> str:
     assert isinstance(key, ec.EllipticCurvePublicKey)
     try:
         key.verify(child.signature, child.tbs_certificate_bytes, ec.ECDSA(hashes.SHA256()))
-    except Exception as error:
+    except InvalidSignature as error:
         return f"the signature does not fit: {error!r}"
     return ""
 

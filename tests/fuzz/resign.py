@@ -22,9 +22,7 @@ DEEP = 45
 """Nesting at which Signward stops reading."""
 
 
-def resigned(
-    rng: random.Random, structure: bytes, signer: Key, other: Tree | None = None
-) -> bytes:
+def resigned(rng: random.Random, structure: bytes, signer: Key, other: Tree | None = None) -> bytes:
     """Return a certificate, CRL or OCSP answer with a changed TBS and a fitting value.
 
     Sometimes the inner algorithm is copied outward or the value left as it was.
@@ -145,7 +143,5 @@ def with_certificate(blob: bytes, old: bytes, new: bytes) -> bytes:
     """Return the SignedData whose certificates hold ``new`` where they held ``old``."""
     whole = read(blob)
     held = whole.at(1, 0, 3)
-    held.children = [
-        read(new) if one.encode() == old else one for one in held.children or ()
-    ]
+    held.children = [read(new) if one.encode() == old else one for one in held.children or ()]
     return whole.encode()

@@ -115,7 +115,9 @@ def two_thousand_signers() -> Bomb:
 
 
 def page_hash_table_of_a_million_entries() -> Bomb:
-    table = b"".join((n << 12 & 0xFFFFFFFF).to_bytes(4, "little") + bytes(32) for n in range(400_000))
+    table = b"".join(
+        (n << 12 & 0xFFFFFFFF).to_bytes(4, "little") + bytes(32) for n in range(400_000)
+    )
     return _signed(content={"pages": table})
 
 
@@ -147,9 +149,7 @@ def catalog_of_a_million_members_worth() -> Bomb:
         der.utc_time(pki.NOW), der.sequence(der.oid("1.3.6.1.4.1.311.12.1.3"), der.null()), members,
     )  # fmt: skip
     signer = cms.Signer(identity=world().leaf)
-    return "bomb.cat", cms.sign(
-        content, signer, content_type=cms.CTL, certificates=world().chain
-    )
+    return "bomb.cat", cms.sign(content, signer, content_type=cms.CTL, certificates=world().chain)
 
 
 def script_of_begin_markers() -> Bomb:

@@ -88,7 +88,7 @@ def test_the_essence_ignores_only_what_is_exempt() -> None:
     whole = wholes()["plain.exe"]
     original = essence(whole.name, whole.data)
     differing = []
-    for at in range(0, len(whole.data)):
+    for at in range(len(whole.data)):
         data = bytearray(whole.data)
         data[at] ^= 1
         try:

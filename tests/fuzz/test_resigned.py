@@ -191,9 +191,14 @@ def _signer_complaint(whole: Tree, info: Tree) -> str:
     attributes = info.at(3).children or []
     for oid, wanted in (
         (bytes.fromhex("2a864886f70d010903"), bytes.fromhex("060a2b060104018237020104")),
-        (bytes.fromhex("2a864886f70d010904"), b"\x04\x20" + hashlib.sha256(content.inside()).digest()),
+        (
+            bytes.fromhex("2a864886f70d010904"),
+            b"\x04\x20" + hashlib.sha256(content.inside()).digest(),
+        ),
     ):
-        values = [v.encode() for a in attributes if a.at(0).content == oid for v in a.at(1).children or ()]
+        values = [
+            v.encode() for a in attributes if a.at(0).content == oid for v in a.at(1).children or ()
+        ]
         if values != [wanted]:
             return f"attribute {oid.hex()} has {len(values)} values"
     kind = whole.at(1, 0, 2, 0).encode()
@@ -296,7 +301,9 @@ def given(policy: object, **evidence: object) -> GivenContext | None:
 def crl_by_issuer(rng: random.Random) -> None:
     """The issuer signs a mutated CRL that listed the leaf: good only if it lists it no more."""
     its = world()
-    crl = resigned(rng, revocation.crl(its.intermediate, [_REVOKED]), its.intermediate.key, lender())
+    crl = resigned(
+        rng, revocation.crl(its.intermediate, [_REVOKED]), its.intermediate.key, lender()
+    )
     context = given(PREFER, crls=[crl])
     if context and leaf_status(answer(plain(), context)) is Status.GOOD:
         certificate = its.intermediate.certificate
@@ -309,7 +316,11 @@ def crl_by_stranger(rng: random.Random) -> None:
     revoked = [_REVOKED] if rng.random() < 0.5 else []
     true = revocation.crl(its.intermediate, revoked)
     signer = rng.choice((world("impostor").intermediate, world("impostor").root, its.leaf, its.tsa))
-    crl = resigned(rng, true, signer.key, lender()) if rng.random() < 0.7 else resealed(true, signer.key)
+    crl = (
+        resigned(rng, true, signer.key, lender())
+        if rng.random() < 0.7
+        else resealed(true, signer.key)
+    )
     for policy in (PREFER, REQUIRE):
         context = given(policy, crls=[crl])
         if context:

@@ -47,7 +47,9 @@ class _Derived:
 def derived_key(name: str) -> Key:
     """Return the P-256 key that belongs to ``name``."""
     scalar = int.from_bytes(hashlib.sha256(name.encode()).digest(), "big") >> 1
-    return Key(kind="p256", role=name, private=_Derived(ec.derive_private_key(scalar, ec.SECP256R1())))
+    return Key(
+        kind="p256", role=name, private=_Derived(ec.derive_private_key(scalar, ec.SECP256R1()))
+    )
 
 
 @cache
@@ -85,11 +87,9 @@ class GivenContext(Context):
     ) -> None:
         super().__init__(Options(at=at, policy=policy, catalogs=tuple(catalogs)))
         self._given = anchors
-        self.__dict__["evidence"] = Evidence(
-            crls=crls, ocsp=ocsp
-        )
+        self.__dict__["evidence"] = Evidence(crls=crls, ocsp=ocsp)
 
-    def _store(self, profile: Profile) -> TrustStore:
+    def store(self, profile: Profile) -> TrustStore:
         return self._given
 
 

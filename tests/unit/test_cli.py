@@ -68,6 +68,28 @@ def test_one_line_per_file(files: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "TRUST_E_BAD_DIGEST" in second
 
 
+def test_several_files_are_summed_up_on_stderr(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verify(files, "good.exe", "bad.exe", "unsigned.exe")
+    told = capsys.readouterr().err
+    assert told.startswith("signward: 3 files: 2 rejected (")
+    assert all(word in told for word in ("1 digest-mismatch", "1 unsigned", "1 accepted"))
+
+
+@pytest.mark.parametrize(
+    ("names", "options"), [(("good.exe",), ()), (("good.exe",) * 2, ("--json",))]
+)
+def test_one_file_and_json_need_no_sum(
+    files: Path,
+    capsys: pytest.CaptureFixture[str],
+    names: tuple[str, ...],
+    options: tuple[str, ...],
+) -> None:
+    verify(files, *names, options=options)
+    assert capsys.readouterr().err == ""
+
+
 def test_json_is_a_record(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     verify(files, "bad.exe", options=("--format", "json"))
     record = from_json(capsys.readouterr().out)

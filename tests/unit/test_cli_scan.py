@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from signward.cli.main import run
+from signward.cli.commands import run
 from tests.unit.scanning import make_judge
 
 HEAD = b"MZ".ljust(60, b"\0") + struct.pack("<I", 64) + b"PE\0\0"
@@ -41,7 +41,7 @@ def test_a_table_and_a_summary(tree: Path, capsys: pytest.CaptureFixture[str]) -
     assert scan(tree) == 0
     out = capsys.readouterr().out
     assert "4 files" in out
-    for word in ("unsigned", "unsupported-kind", "malformed", "3 judged"):
+    for word in ("unsigned", "unsupported-kind", "malformed", "3 files judged"):
         assert word in out
     assert scan(tree, "--quiet") == 0
     assert not capsys.readouterr().out
@@ -140,7 +140,7 @@ SLOW = f"""
 import dataclasses, sys
 sys.path[:] = {sys.path!r}
 from signward.cli import scan as command
-from signward.cli.main import run
+from signward.cli.commands import run
 from signward.verbs import scan as verb
 from tests.unit.scanning import Options, make_judge
 verb.BATCH_TASKS = 2

@@ -204,7 +204,7 @@ def test_limits_of_anchors_travel(made: Made) -> None:
         {"no_issue_after": instant(2020), "no_issue_usages": frozenset({"1.3.6.1.5.5.7.3.1"})},
         {"usages": frozenset({"1.3.6.1.5.5.7.3.3", "1.3.6.1.5.5.7.3.8"})},
     ],
-    ids=["usages", "denied", "disabled", "no-issue", "no-issue-for", "no-issue-other", "two-usages"],
+    ids=["usages", "denied", "disabled", "issue", "issue-for", "issue-other", "two-usages"],
 )
 def test_each_limit_of_an_anchor_travels(
     made: Made, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any]

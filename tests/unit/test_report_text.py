@@ -211,7 +211,7 @@ def test_the_summary_counts() -> None:
     out = io.StringIO()
     table.write_summary(summary, out, colour=False)
     told = out.getvalue()
-    assert told.startswith("5 files: ✓ 2 accepted, ✕ 2 rejected, ? 1 indeterminate")
+    assert told.startswith("5 files judged: ✓ 2 accepted, ✕ 2 rejected, ? 1 indeterminate")
     assert re.search(r"Contoso, Inc\. +2", told)
     assert re.search(r"T1554 .+ 1\n", told)
 

@@ -233,10 +233,10 @@ def test_a_changed_octet_gives_a_certificate_or_bad_input(position: int, flip: i
     assert not is_signed_by(found, root().load()) or found.tbs == PLAIN.load().tbs
 
 
-@pytest.mark.parametrize("cut", range(0, len(DER), 7))
-def test_a_truncated_certificate_is_malformed(cut: int) -> None:
-    with pytest.raises(MalformedError):
-        load_certificate(DER[:cut])
+def test_a_truncated_certificate_is_malformed() -> None:
+    for cut in range(len(DER)):
+        with pytest.raises(MalformedError):
+            load_certificate(DER[:cut])
 
 
 def test_a_ca_has_no_problems() -> None:

@@ -307,15 +307,15 @@ def _finish(scan: Scan, summary: Summary, arguments: argparse.Namespace) -> None
 
 
 def scan_line(scan: Scan) -> str:
-    """Return what the scan looked at, in one line."""
+    """Return what the scan looked at: how much of it in one line, the kinds in another."""
     tally = scan.tally
     members = sum(tally.members.values())
     told = ", ".join(f"{number:,} {kind}" for kind, number in tally.kinds.most_common(6))
     inside = f" and {members:,} members of containers" if members else ""
     rate = f" ({tally.files / tally.seconds:,.0f}/s)" if tally.seconds else ""
     return (
-        f"{tally.files:,} files{inside} in {tally.seconds:.1f} s{rate}: {told}; "
-        f"{tally.judged:,} judged, {tally.cached:,} from the cache"
+        f"{tally.files:,} files{inside} in {tally.seconds:.1f} s{rate}, "
+        f"{tally.cached:,} from the cache\nkinds: {told or 'none'}"
     )
 
 

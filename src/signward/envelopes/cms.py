@@ -7,7 +7,8 @@ that carries them; countersignatures and RFC 3161 tokens hang on their signature
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -334,7 +335,7 @@ def _check_attributes(
     return findings
 
 
-def _miscounted(what: str, info: _SignerInfo, needed: Set[str]) -> list[Finding]:
+def _miscounted(what: str, info: _SignerInfo, needed: AbstractSet[str]) -> list[Finding]:
     """Report attributes that must stand once and do not; others may hold what they like."""
     findings = []
     for oid, clause in _ONCE.items():

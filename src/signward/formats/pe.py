@@ -92,7 +92,7 @@ class PeFormat:
         if head[:2] != b"MZ" or len(head) < 64:
             return Match.NO
         pe = int.from_bytes(head[60:64], "little")
-        if pe + 24 > peek.length:
+        if pe + 4 > peek.length:
             return Match.NO
         beyond = pe + 4 > len(head)
         return Match.MAGIC if beyond or head[pe : pe + 4] == b"PE\0\0" else Match.NO

@@ -224,7 +224,7 @@ def record(
         judged=verdict.judged,
         signatures=tuple(_signature(signature) for signature in verdict.signatures),
         facts={k: safe_text(v) if isinstance(v, str) else v for k, v in verdict.facts.items()},
-        findings=tuple(_finding(finding) for finding in verdict.findings),
+        findings=tuple(finding_record(finding) for finding in verdict.findings),
     )
 
 
@@ -305,7 +305,8 @@ def _deciding(verdict: Verdict) -> Finding | None:
     return max(matching, key=lambda f: gravity.index(f.effect), default=None)
 
 
-def _finding(finding: Finding) -> FindingRecord:
+def finding_record(finding: Finding) -> FindingRecord:
+    """Return one finding as data."""
     return FindingRecord(
         code=finding.code.value,
         effect=finding.effect,

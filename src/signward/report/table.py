@@ -71,7 +71,7 @@ def write_summary(summary: Summary, out: TextIO, *, colour: bool | None = None) 
     told = ", ".join(
         f"{MARKS[outcome]} {summary.outcomes[outcome]:,} {outcome.value}" for outcome in Outcome
     )
-    console.print(f"{quantity(summary.files, 'file')}: {told}", markup=False)
+    console.print(f"{quantity(summary.files, 'file')} judged: {told}", markup=False)
     names = Counter[str]()
     for identity, number in summary.publishers.items():
         names[summary.names[identity]] += number

@@ -24,7 +24,7 @@ from signward.trust.general_names import (
     read_general_name,
 )
 from signward.trust.names import normalized_rdns
-from signward.trust.x509 import NAME_CONSTRAINTS, SUBJECT_ALT_NAME, Certificate
+from signward.trust.x509 import NAME_CONSTRAINTS, SUBJECT_ALT_NAME, Certificate, malformed_finding
 from signward.wire import der
 
 MAX_COMPARISONS = 20_000
@@ -105,7 +105,7 @@ def check_names(path: Sequence[Certificate]) -> list[Finding]:
         except _ForbiddenNameError as error:
             findings.append(_finding(certificate, *error.args))
         except BadInputError as error:
-            return [*findings, _malformed(certificate, error)]
+            return [*findings, malformed_finding(certificate, error)]
         else:
             active += [subtrees] if subtrees else []
     return findings
@@ -169,21 +169,6 @@ def _finding(certificate: Certificate, found: str, required: str) -> Finding:
         required=required,
         clause=CLAUSE,
     )
-
-
-def _malformed(certificate: Certificate, error: BadInputError) -> Finding:
-    limit = isinstance(error, LimitError)
-    return Finding(
-        code=Code.LIMIT_EXCEEDED if limit else Code.CERTIFICATE_MALFORMED,
-        effect=Effect.REJECT,
-        subject=f"{certificate.label}, {error.finding.subject}",
-        found=error.finding.found,
-        required=error.finding.required,
-        clause=error.finding.clause or "RFC 5280 4.2",
-    )
-
-
-# DNS names: labels, most specific first, lower case.
 
 
 def _labels(value: bytes) -> list[str] | None:

@@ -1,6 +1,6 @@
 """Judging an intact signature: proven time, path, usage, revocation - in that order.
 
-The steps are those of DESIGN.md's "Revocation and time, exactly".  Pure functions of
+The steps are those of docs/architecture.md, "Profiles, time and revocation".  Pure functions of
 evidence and an instant: no clock, no files, no network.
 """
 
@@ -393,7 +393,7 @@ def _revoked(
             subject=certificate.label,
             found=f"revoked {when}, reason {status.reason or 'not given'}",
             required=f"revocation after the proven time {proven.instant:%Y-%m-%dT%H:%M:%SZ}",
-            clause="DESIGN: revoked certificate, authenticode",
+            clause="profile authenticode: revoked certificate",
             hint="--distrust-compromised rejects compromised keys whatever the date",
         )
     return Finding(

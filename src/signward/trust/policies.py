@@ -19,6 +19,7 @@ from signward.trust.x509 import (
     POLICY_CONSTRAINTS,
     POLICY_MAPPINGS,
     Certificate,
+    malformed_finding,
 )
 from signward.wire import der
 
@@ -254,7 +255,7 @@ def check_policies(path: Sequence[Certificate], rules: PathRules) -> list[Findin
         try:
             facts = read_policies(certificate)
         except BadInputError as error:
-            return [_malformed(certificate, error)]
+            return [malformed_finding(certificate, error)]
         if ANY_POLICY in {policy for pair in facts.mappings for policy in pair}:
             return [_finding(certificate, "anyPolicy in a mapping", "none", "RFC 5280 6.1.4 a")]
         state.process(certificate, facts, last=position == 0)
@@ -280,16 +281,4 @@ def _finding(certificate: Certificate, found: str, required: str, clause: str) -
         found=found,
         required=required,
         clause=clause,
-    )
-
-
-def _malformed(certificate: Certificate, error: BadInputError) -> Finding:
-    limit = isinstance(error, LimitError)
-    return Finding(
-        code=Code.LIMIT_EXCEEDED if limit else Code.CERTIFICATE_MALFORMED,
-        effect=Effect.REJECT,
-        subject=f"{certificate.label}, {error.finding.subject}",
-        found=error.finding.found,
-        required=error.finding.required,
-        clause=error.finding.clause or "RFC 5280 4.2",
     )

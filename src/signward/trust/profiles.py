@@ -1,6 +1,6 @@
 """Profiles: by whose rules a signature's time, usage and revocation are judged.
 
-The table of DESIGN.md as data.  A format's signatures are judged by one profile; a
+The table of docs/architecture.md as data.  A format's signatures are judged by one profile; a
 user may name another (an EFI binary checked as Windows would load it, say).
 """
 

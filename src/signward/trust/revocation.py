@@ -56,9 +56,7 @@ MAX_TOLD = 4
 CRL_SIGNING = Usage(name="CRL signing", key_usage=frozenset({"cRLSign"}))
 
 
-_NOTHING_AT_HAND = RevocationStatus(
-    status=Status.UNKNOWN, why="no CRL and no OCSP answer at hand"
-)
+_NOTHING_AT_HAND = RevocationStatus(status=Status.UNKNOWN, why="no CRL and no OCSP answer at hand")
 
 
 class _Question(NamedTuple):

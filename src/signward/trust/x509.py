@@ -185,6 +185,22 @@ def _label(subject: bytes, serial: int) -> str:
     return f"certificate {text}" if text else f"certificate with serial {serial:x}"
 
 
+def malformed_finding(certificate: Certificate, error: BadInputError) -> Finding:
+    """Return the finding that an extension of ``certificate`` cannot be read."""
+    limit = isinstance(error, LimitError)
+    return Finding(
+        code=Code.LIMIT_EXCEEDED if limit else Code.CERTIFICATE_MALFORMED,
+        effect=Effect.REJECT,
+        subject=f"{certificate.label}, {error.finding.subject}",
+        found=error.finding.found,
+        required=error.finding.required,
+        clause=error.finding.clause or "RFC 5280 4.2",
+    )
+
+
+# DNS names: labels, most specific first, lower case.
+
+
 class _Reader:
     """Reads one certificate and collects the rules it breaks."""
 
@@ -402,8 +418,9 @@ class _Reader:
             try:
                 known.update(read(value))
             except BadInputError as error:
+                gravity = Effect.REJECT if critical else effect
                 self._problem(
-                    Effect.REJECT if critical else effect, f"extension {oid} with {error.finding.found}",
+                    gravity, f"extension {oid} with {error.finding.found}",
                     error.finding.required, error.finding.clause or "RFC 5280 4.2",
                 )  # fmt: skip
         return known

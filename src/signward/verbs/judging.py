@@ -20,7 +20,7 @@ from signward.findings import Code, Effect, Finding, worst
 from signward.inventory.cache import Entry
 from signward.inventory.classify import KINDS
 from signward.inventory.containers import Limits, Member, open_members
-from signward.policy.record import FindingRecord, Record, one_line, safe_text
+from signward.policy.record import Record, finding_record, one_line, safe_text
 from signward.state import Outcome, Source, Stage
 from signward.wire.source import Identity, open_source
 
@@ -175,20 +175,7 @@ def undecided(
         message=one_line(deciding),
         rule=RULE,
         at=at,
-        findings=tuple(_finding_record(finding) for finding in findings),
-    )
-
-
-def _finding_record(finding: Finding) -> FindingRecord:
-    return FindingRecord(
-        code=finding.code.value,
-        effect=finding.effect,
-        subject=safe_text(finding.subject),
-        found=safe_text(finding.found),
-        required=safe_text(finding.required),
-        clause=finding.clause,
-        hint=safe_text(finding.hint),
-        offset=finding.offset,
+        findings=tuple(finding_record(finding) for finding in findings),
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 
 from signward.errors import EvidenceError
@@ -51,6 +50,8 @@ def _authenticode() -> TrustStore:
 
 
 def _uefi() -> TrustStore:
+    from importlib import resources  # costs 5 ms that only this store needs
+
     data = resources.files("signward.trust").joinpath("uefi.pem").read_bytes()
     return store_from_pem("uefi", data)
 

@@ -309,6 +309,8 @@ def _dotted(content: bytes) -> str:
 
 def _instant(tag: int, text: str) -> datetime:
     if tag == UTC_TIME:
+        if not text[:2].isdigit():
+            raise ValueError("no year")
         year = int(text[:2])
         text = f"{2000 + year if year < 50 else 1900 + year}{text[2:]}"
     elif tag != GENERALIZED_TIME:
