@@ -256,11 +256,19 @@ def write_report(form: str, records: Iterator[Record], out: BinaryIO) -> None:
 def written_whole(path: str) -> Iterator[BinaryIO]:
     """Write a file that appears whole under its name, or not at all.
 
+    What is there and no regular file (a device, a FIFO) is written to, never replaced.
     Raises ``EvidenceError`` when it cannot be written.
     """
     from signward.errors import EvidenceError
 
     target = Path(path)
+    if target.exists() and not target.is_file() and not target.is_dir():
+        try:
+            with target.open("wb", buffering=0) as out:
+                yield out
+        except OSError as error:
+            raise EvidenceError(f"{path}: {error.strerror}") from None
+        return
     try:
         number, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     except OSError as error:
