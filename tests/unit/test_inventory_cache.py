@@ -155,7 +155,7 @@ def test_a_place_that_cannot_hold_a_cache_costs_a_warning(tmp_path: Path, where:
 
 def test_an_older_schema_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(tmp_path / "c")
-    monkeypatch.setattr(caching, "SCHEMA", 2)
+    monkeypatch.setattr(caching, "SCHEMA", caching.SCHEMA + 1)
     with Cache(tmp_path / "c", b"e", NOW) as cache:
         assert cache.find("a", IDENTITY, NOW) is None
         assert not cache.warnings

@@ -18,7 +18,7 @@ from signward.inventory.cache import MAX_AGE_SECONDS
 from signward.inventory.walk import Glance, WalkOptions, glance
 from signward.policy.record import Record
 from signward.state import Outcome
-from signward.verbs import judging
+from signward.verbs import judging, sighting
 from signward.verbs import scan as scanning_verb
 from signward.verbs.epoch import trust_epoch
 from signward.verbs.scan import Scan, ScanOptions, count_files
@@ -68,7 +68,8 @@ class Tree:
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
-    monkeypatch.setattr(scanning_verb, "settled", lambda _identity, _now: True)
+    for module in (scanning_verb, sighting):
+        monkeypatch.setattr(module, "settled", lambda _identity, _now: True)
     return Tree(tmp_path)
 
 
@@ -292,7 +293,7 @@ def test_a_file_replaced_between_walk_and_judgement(
         path.write_bytes(program("other and longer"))
         return seen
 
-    monkeypatch.setattr(scanning_verb, "glance", swap)
+    monkeypatch.setattr(sighting, "glance", swap)
     records, _ = tree.scan()
     assert short(records) == [("a.exe", "indeterminate", "changed-while-read")]
     assert not tree.judged()
@@ -309,7 +310,7 @@ def test_a_file_that_vanishes_between_walk_and_judgement(
         path.unlink()
         return seen
 
-    monkeypatch.setattr(scanning_verb, "glance", remove)
+    monkeypatch.setattr(sighting, "glance", remove)
     records, _ = tree.scan()
     assert short(records) == [("a.exe", "indeterminate", "unreadable")]
 
@@ -367,7 +368,7 @@ def test_what_is_left_out_is_told(tree: Tree, monkeypatch: pytest.MonkeyPatch) -
     from signward.inventory import walk as walking
 
     trouble = walking._left_out("/x", "another file system")
-    monkeypatch.setattr(scanning_verb, "walk", lambda *_: iter([trouble]))
+    monkeypatch.setattr(scanning_verb, "walk_folders", lambda *_: iter([trouble]))
     records, scan = tree.scan()
     assert records == []
     assert len(scan.tally.left_out) == 1

@@ -1,9 +1,13 @@
-"""The scan cache: which verdict a file had, for as long as nothing about it changed.
+"""The scan cache: which kind and which verdict a file had, as long as nothing changed.
 
-One SQLite file (WAL).  A row is good for the same path with the same identity
+One SQLite file (WAL).  A verdict is good for the same path with the same identity
 (device, inode, size, mtime, ctime) under the same *trust epoch*, a digest of all that
 a verdict depends on besides the file.  ``ctime`` cannot be set back by ``utime``, so a
 same-size edit with a restored mtime is noticed.
+
+The kinds of files, judged or not, are remembered a directory at a time: by the
+directory's device and inode, the file's name and identity, under a digest of the code
+that classifies.  An unchanged file is neither opened nor read.
 
 What this does not see: a file system without a change time of its own (some FUSE and
 network file systems copy mtime), a system clock that was set back, writes that go past
@@ -21,7 +25,7 @@ import sqlite3
 import stat
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -32,12 +36,13 @@ from signward.wire.source import Identity
 APPLICATION_ID = 0x53474E57
 """``SGNW`` in the database header: a file without it is not ours to write to."""
 
-SCHEMA = 1
+SCHEMA = 2
 EPOCHS = 8
 """Trust epochs kept; rows of older ones are deleted."""
 
 BATCH = 256
-"""Rows written per transaction (a durable commit costs about 2 ms)."""
+BATCH_OCTETS = 4 * 1024 * 1024
+"""Rows, and octets of their content, written per transaction."""
 
 MAX_AGE_SECONDS = 24 * 3600
 """A verdict at "now" is judged again after this, whatever certificates say."""
@@ -56,9 +61,16 @@ CREATE TABLE IF NOT EXISTS verdict (
     judged INTEGER NOT NULL, good_until INTEGER NOT NULL,
     entry BLOB NOT NULL, proof BLOB NOT NULL,
     PRIMARY KEY (path, epoch)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS kinds (
+    device INTEGER NOT NULL, inode INTEGER NOT NULL, part INTEGER NOT NULL,
+    classifier BLOB NOT NULL, files BLOB NOT NULL, proof BLOB NOT NULL,
+    PRIMARY KEY (device, inode, part)) WITHOUT ROWID;
 """
 _FIND = "SELECT device, inode, size, mtime, ctime, judged, good_until, entry, proof FROM verdict WHERE path = ? AND epoch = ?"  # noqa: E501
 _KEEP = "INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FIND_KINDS = "SELECT classifier, files, proof FROM kinds WHERE device = ? AND inode = ? AND part = ?"  # noqa: E501
+_KEEP_KINDS = "INSERT OR REPLACE INTO kinds VALUES (?, ?, ?, ?, ?, ?)"
+_DROP = "".join(f"DROP TABLE IF EXISTS {name};" for name in ("verdict", "epoch", "kinds"))
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _INTEGER = 1 << 63
 
@@ -70,8 +82,12 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     members: dict[str, int] = {}
 
 
+Kinds = dict[bytes, tuple[str, tuple[int, int, int, int, int]]]
+"""The kind and identity of the files in (a part of) a directory, by their names' octets."""
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Entry)
+_kinds_decoder = msgspec.msgpack.Decoder(Kinds)
 
 
 def default_path() -> Path:
@@ -95,14 +111,17 @@ class Cache:
     keeps nothing.  Times are seconds since 1970, UTC, given by the caller.
     """
 
-    def __init__(self, path: Path, epoch: bytes, now: int) -> None:
+    def __init__(self, path: Path, epoch: bytes, now: int, *, classifier: bytes = b"") -> None:
         """Open or make the cache at ``path``.
 
+        ``epoch`` stands for all that verdicts depend on, ``classifier`` for what kinds do.
         Raises ``EvidenceError`` if ``path`` is a SQLite file of somebody else's.
         """
-        self.path, self._epoch = path, epoch
+        self.path, self._epoch, self._classifier = path, epoch, classifier
         self.warnings: list[str] = []
-        self._waiting: list[tuple[object, ...]] = []
+        self._verdicts: list[tuple[object, ...]] = []
+        self._kinds: list[tuple[object, ...]] = []
+        self._octets = 0
         self._connection = self._connect(now)
 
     def __enter__(self) -> Self:
@@ -118,14 +137,8 @@ class Cache:
 
     def find(self, path: str, identity: Identity, now: int) -> Entry | None:
         """Return what the file came to, if nothing says that it may have changed."""
-        if self._connection is None:
-            return None
         key = os.fsencode(path)
-        try:
-            row = self._connection.execute(_FIND, (key, self._epoch)).fetchone()
-        except sqlite3.Error as error:
-            self._failed(error, now)
-            return None
+        row = self._row(_FIND, (key, self._epoch), now)
         if row is None or row[:5] != _signed(identity) or not row[5] <= now < row[6]:
             return None
         if row[8] != _proof(key, self._epoch, row[:7], row[7]):
@@ -142,18 +155,55 @@ class Cache:
         key, packed = os.fsencode(path), _encoder.encode(entry)
         fields = (*_signed(identity), judged, good_until)
         proof = _proof(key, self._epoch, fields, packed)
-        self._waiting.append((key, self._epoch, *fields, packed, proof))
-        if len(self._waiting) >= BATCH:
-            self.commit(judged)
+        self._verdicts.append((key, self._epoch, *fields, packed, proof))
+        self._grown(len(packed), judged)
+
+    def find_kinds(self, folder: tuple[int, int], part: int, now: int) -> Kinds:
+        """Return the kinds of a directory's files as they were last seen."""
+        place = (*_signed(folder), part)
+        row = self._row(_FIND_KINDS, place, now)
+        if row is None or row[0] != self._classifier:
+            return {}
+        if row[2] != _proof(b"", self._classifier, place, row[1]):
+            return {}
+        try:
+            return _kinds_decoder.decode(row[1])
+        except msgspec.DecodeError:
+            return {}
+
+    def keep_kinds(self, folder: tuple[int, int], part: int, kinds: Kinds, now: int) -> None:
+        """Remember the kinds of a directory's files instead of what was known of it."""
+        place, packed = (*_signed(folder), part), _encoder.encode(kinds)
+        proof = _proof(b"", self._classifier, place, packed)
+        self._kinds.append((*place, self._classifier, packed, proof))
+        self._grown(len(packed), now)
+
+    def _row(self, query: str, key: tuple[object, ...], now: int) -> tuple[Any, ...] | None:
+        if self._connection is None:
+            return None
+        try:
+            row: tuple[Any, ...] | None = self._connection.execute(query, key).fetchone()
+        except sqlite3.Error as error:
+            self._failed(error, now)
+            return None
+        return row
+
+    def _grown(self, octets: int, now: int) -> None:
+        self._octets += octets
+        if len(self._verdicts) + len(self._kinds) >= BATCH or self._octets >= BATCH_OCTETS:
+            self.commit(now)
 
     def commit(self, now: int) -> None:
         """Write what waits, in one transaction."""
-        waiting, self._waiting = self._waiting, []
-        if self._connection is None or not waiting:
+        verdicts, self._verdicts = self._verdicts, []
+        kinds, self._kinds = self._kinds, []
+        self._octets = 0
+        if self._connection is None or not (verdicts or kinds):
             return
         try:
             with self._connection:
-                self._connection.executemany(_KEEP, waiting)
+                self._connection.executemany(_KEEP, verdicts)
+                self._connection.executemany(_KEEP_KINDS, kinds)
         except sqlite3.Error as error:
             self._failed(error, now)
 
@@ -218,7 +268,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise EvidenceError(f"{path} is a database of another program: choose another --cache")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if tables and version != SCHEMA:
-        connection.executescript("DROP TABLE IF EXISTS verdict; DROP TABLE IF EXISTS epoch;")
+        connection.executescript(_DROP)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.executescript(_SCHEMA)
@@ -238,7 +288,7 @@ def _enter_epoch(connection: sqlite3.Connection, epoch: bytes, now: int) -> None
             connection.execute("DELETE FROM epoch WHERE digest = ?", digest)
 
 
-def _signed(identity: Identity) -> tuple[int, ...]:
+def _signed(identity: tuple[int, ...]) -> tuple[int, ...]:
     """SQLite integers have a sign: fold the unsigned 64 bits of inode and device."""
     return tuple(value - 2 * _INTEGER if value >= _INTEGER else value for value in identity)
 

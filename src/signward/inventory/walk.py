@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from signward.findings import Code, Effect, Finding
 from signward.inventory.classify import (
     QUICK_HEAD,
@@ -27,6 +29,9 @@ from signward.wire.source import Identity
 
 DIRECTORY_ENTRIES = 1_000_000
 """Entries read from one directory; they are sorted, so they are held at once."""
+
+FOLDER_FILES = 4096
+"""Files handed out at once; a directory that holds more comes in numbered parts."""
 
 TREE_DEPTH = 512
 """Directories below a root (Linux's own PATH_MAX of 4096 usually ends it sooner)."""
@@ -49,6 +54,18 @@ class Trouble:
 
     path: str
     finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The files of one directory, or a part of them, in the order of the walk.
+
+    ``identity`` is the directory's device and inode, ``part`` counts from 0.
+    """
+
+    identity: tuple[int, int]
+    part: int
+    items: Sequence[os.DirEntry[str] | Trouble]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +99,22 @@ def _escaped(character: str) -> str:
 def walk(roots: Sequence[str], options: WalkOptions | None = None) -> Iterator[str | Trouble]:
     """Yield the path of every regular file below ``roots``, and what was not walked.
 
-    With ``stable`` the order is the same on every run: a directory's files by name,
+    The order is that of :func:`walk_folders`.
+    """
+    for item in walk_folders(roots, options):
+        if isinstance(item, Folder):
+            for entry in item.items:
+                yield entry if isinstance(entry, Trouble) else entry.path
+        else:
+            yield item
+
+
+def walk_folders(
+    roots: Sequence[str], options: WalkOptions | None = None
+) -> Iterator[str | Folder | Trouble]:
+    """Yield the regular files below ``roots``, a directory at a time, and what was not walked.
+
+    A root that is itself a file comes as its path.  With ``stable`` the order is the same on every run: a directory's files by name,
     then its directories by name.
     """
     options = options or WalkOptions()
@@ -100,7 +132,7 @@ class _Walker:
         self._options, self._pseudo = options, pseudo
         self._entered: set[tuple[int, int]] = set()
 
-    def root(self, path: str) -> Iterator[str | Trouble]:
+    def root(self, path: str) -> Iterator[str | Folder | Trouble]:
         """Walk one root: a file, or a directory and all below it."""
         try:
             status = Path(path).stat()  # a root may be a symbolic link
@@ -114,60 +146,70 @@ class _Walker:
         else:
             yield special(path, status.st_mode)
 
-    def _tree(self, root: str, device: int) -> Iterator[str | Trouble]:
+    def _tree(self, root: str, device: int) -> Iterator[Folder | Trouble]:
         stack = [(root, 0)]
         while stack:
             path, depth = stack.pop()
-            trouble = self._refusal(path, depth, device)
-            if trouble is not None:
-                if trouble:
-                    yield trouble[0]
+            identity = self._enter(path, depth, device)
+            if not isinstance(identity, tuple):
+                if identity is not None:
+                    yield identity
                 continue
             below: list[str] = []
-            yield from self._files(path, below)
+            yield from self._files(path, identity, below)
             stack.extend((name, depth + 1) for name in reversed(below))
 
-    def _refusal(self, path: str, depth: int, device: int) -> tuple[Trouble, ...] | None:
-        """Return None to enter ``path``, else what to say about leaving it out."""
+    def _enter(self, path: str, depth: int, device: int) -> tuple[int, int] | Trouble | None:
+        """Return device and inode to enter ``path``, else what to say about leaving it out."""
         try:
             status = Path(path).stat(follow_symlinks=depth == 0)
         except OSError as error:
-            return (unreadable(path, error),)
+            return unreadable(path, error)
         if not stat.S_ISDIR(status.st_mode):  # swapped since the parent was read
-            return (_changed(path),)
+            return _changed(path)
         identity = (status.st_dev, status.st_ino)
         if identity in self._entered:
-            return ()
+            return None
         self._entered.add(identity)
         if depth and status.st_dev != device:
             if path in self._pseudo:
-                return (_left_out(path, "a kernel file system"),)
+                return _left_out(path, "a kernel file system")
             if self._options.one_file_system:
-                return (_left_out(path, "another file system"),)
+                return _left_out(path, "another file system")
         if depth > TREE_DEPTH:
-            return (_too_much(path, f"directories nested deeper than {TREE_DEPTH}", TREE_DEPTH),)
-        return None
+            return _too_much(path, f"directories nested deeper than {TREE_DEPTH}", TREE_DEPTH)
+        return identity
 
-    def _files(self, path: str, below: list[str]) -> Iterator[str | Trouble]:
+    def _files(
+        self, path: str, identity: tuple[int, int], below: list[str]
+    ) -> Iterator[Folder | Trouble]:
         """Yield the files of one directory; add its directories to ``below``."""
         try:
             entries, whole = _entries(path, stable=self._options.stable)
         except OSError as error:
             yield unreadable(path, error)
             return
-        for entry in entries:
-            try:
-                if entry.is_file(follow_symlinks=False):
-                    yield entry.path
-                elif entry.is_dir(follow_symlinks=False):
-                    if entry.name not in self._options.exclude:
-                        below.append(entry.path)
-                elif not entry.is_symlink():
-                    yield special(entry.path, entry.stat(follow_symlinks=False).st_mode)
-            except OSError as error:
-                yield unreadable(entry.path, error)
+        items = [item for entry in entries if (item := self._sort_out(entry, below)) is not None]
+        for part, start in enumerate(range(0, len(items), FOLDER_FILES)):
+            yield Folder(identity, part, items[start : start + FOLDER_FILES])
         if not whole:
             yield _too_much(path, f"more than {DIRECTORY_ENTRIES} entries", DIRECTORY_ENTRIES)
+
+    def _sort_out(
+        self, entry: os.DirEntry[str], below: list[str]
+    ) -> os.DirEntry[str] | Trouble | None:
+        """Return a file, or what to say of what is none; add a directory to ``below``."""
+        try:
+            if entry.is_file(follow_symlinks=False):
+                return entry
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name not in self._options.exclude:
+                    below.append(entry.path)
+            elif not entry.is_symlink():
+                return special(entry.path, entry.stat(follow_symlinks=False).st_mode)
+        except OSError as error:
+            return unreadable(entry.path, error)
+        return None
 
 
 def _entries(path: str, *, stable: bool) -> tuple[list[os.DirEntry[str]], bool]:
@@ -204,8 +246,7 @@ def _pseudo_points(lines: Iterable[str]) -> Iterator[str]:
             yield _OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4])
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
+class Glance(msgspec.Struct, frozen=True, gc=False):
     """A file seen by the quick look: its kind and the identity it had then."""
 
     path: str

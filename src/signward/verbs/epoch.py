@@ -29,13 +29,22 @@ FAR = 253_402_300_799
 """Seconds since 1970 of the last instant a datetime can hold (9999-12-31T23:59:59Z)."""
 
 
-def trust_epoch(*options: Any) -> bytes:
+def trust_epoch(*options: Any, code: bytes = b"") -> bytes:
     """Return 32 bytes that change whenever a verdict might.
 
-    Raises ``EvidenceError`` for a named file that cannot be read.
+    ``code`` is the :func:`code_epoch` where the caller has it.  Raises ``EvidenceError`` for a named file that cannot be read.
     """
+    return _digest((code or code_epoch()).hex(), *(_canonical(option) for option in options))
+
+
+def code_epoch() -> bytes:
+    """Return 32 bytes that change with the code: a file's kind depends on nothing else."""
+    return _digest(*_software())
+
+
+def _digest(*parts: str) -> bytes:
     digest = hashlib.sha256()
-    for part in (*_software(), *(_canonical(option) for option in options)):
+    for part in parts:
         digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
     return digest.digest()
 

@@ -21,12 +21,13 @@ from signward.findings import Effect
 from signward.inventory.cache import MAX_AGE_SECONDS, Cache, Entry, settled
 from signward.inventory.classify import KINDS
 from signward.inventory.containers import Limits
-from signward.inventory.walk import Glance, Trouble, WalkOptions, glance, walk
+from signward.inventory.walk import Folder, Glance, Trouble, WalkOptions, walk_folders
 from signward.policy.record import Record
 from signward.state import Outcome, Source
-from signward.verbs.epoch import good_until, trust_epoch
+from signward.verbs.epoch import code_epoch, good_until, trust_epoch
 from signward.verbs.judging import Job, Judge, JudgeFactory, Result, Task, undecided
 from signward.verbs.pool import WorkerPool
+from signward.verbs.sighting import sightings
 
 BATCH_TASKS = 32
 """Files judged per call of a worker: the call costs about as much as one small file."""
@@ -93,8 +94,12 @@ class Tally:
 
 @dataclass(slots=True)
 class _Batch:
-    """Files in the order of the walk: settled ones, and places of those under way."""
+    """Files in the order of the walk: settled ones, and places of those under way.
 
+    ``begun`` is from before any of its files was read, in nanoseconds since 1970.
+    """
+
+    begun: int = field(default_factory=time.time_ns)
     items: list[Result | Task] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     seen: int = 0
@@ -126,14 +131,16 @@ class Scan:
             limits=options.limits,
             containers=options.containers,
         )
+        self._wanted = frozenset(kind for kind in KINDS if _concerns(options, kind))
         self._cache = self._open_cache(options)
         self._committed = time.monotonic()
 
     def _open_cache(self, options: ScanOptions) -> Cache | None:
         if options.cache is None:
             return None
-        epoch = trust_epoch(options.trust, options.limits, options.containers)
-        return Cache(options.cache, epoch, int(self.at.timestamp()))
+        code = code_epoch()
+        epoch = trust_epoch(options.trust, options.limits, options.containers, code=code)
+        return Cache(options.cache, epoch, self._now, classifier=code)
 
     def run(self) -> Iterator[Record]:
         """Yield the records in walk order.
@@ -175,41 +182,43 @@ class Scan:
                 yield from self._finish(*waiting.popleft(), pool)
         finally:
             for batch, ticket in waiting:  # interrupted: keep what is already known
-                self._remember(batch.tasks, pool.ready(ticket))
+                self._remember(batch, pool.ready(ticket))
 
     def _finish(self, batch: _Batch, ticket: Any, pool: WorkerPool) -> Iterator[Result]:
         results = pool.collect(ticket)
-        self._remember(batch.tasks, results)
+        self._remember(batch, results)
         fresh = iter(results)
         self.tally.done += batch.seen
         for item in batch.items:
             yield next(fresh) if isinstance(item, Task) else item
 
-    def _remember(self, tasks: list[Task], results: tuple[Result, ...]) -> None:
+    def _remember(self, batch: _Batch, results: tuple[Result, ...]) -> None:
         self.tally.judged += len(results)
         if self._cache is None:
             return
-        now = int(self.at.timestamp())
-        now_ns = time.time_ns()
-        for task, result in zip(tasks, results, strict=False):
-            if result.keep and settled(task.identity, now_ns):
+        for task, result in zip(batch.tasks, results, strict=False):
+            if result.keep and settled(task.identity, batch.begun):
                 until = good_until(result.entry.records, self.at, timeless=self._timeless)
                 self._cache.keep(
                     task.path, task.identity, result.entry, judged=self._since, good_until=until
                 )
         if time.monotonic() - self._committed >= COMMIT_SECONDS:
-            self._cache.commit(now)
+            self._cache.commit(self._now)
             self._committed = time.monotonic()
+
+    @property
+    def _now(self) -> int:
+        return int(self.at.timestamp())
 
     @property
     def _since(self) -> int:
         """From when on a verdict counts: always for a fixed instant, else from this scan."""
-        return 0 if self._timeless else int(self.at.timestamp())
+        return 0 if self._timeless else self._now
 
     def _batches(self) -> Iterator[_Batch]:
         batch = _Batch()
-        for item in walk(self.options.paths, self.options.walk):
-            seen = item if isinstance(item, Trouble) else glance(item)
+        walked = walk_folders(self.options.paths, self.options.walk)
+        for seen in sightings(walked, self._cache, self._now):
             batch.seen += 1
             if isinstance(seen, Trouble):
                 self._trouble(seen, batch)
@@ -232,9 +241,9 @@ class Scan:
         """Count a file, and put it in the batch if it is one to judge or to open."""
         self.tally.files += 1
         self.tally.kinds[seen.kind] += 1
-        if not self._concerns(seen.kind):
+        if seen.kind not in self._wanted:
             return
-        entry = self._lookup(seen)
+        entry = self._cache and self._cache.find(seen.path, seen.identity, self._now)
         if entry is not None:
             self.tally.cached += 1
             batch.items.append(Result(entry=entry))
@@ -244,16 +253,13 @@ class Scan:
         batch.tasks.append(task)
         batch.size += seen.identity.size
 
-    def _concerns(self, kind: str) -> bool:
-        if self.options.only and kind not in self.options.only:
-            return False
-        known = KINDS[kind]
-        return known.signable or (self.options.containers and bool(known.container))
 
-    def _lookup(self, seen: Glance) -> Entry | None:
-        if self._cache is None:
-            return None
-        return self._cache.find(seen.path, seen.identity, int(self.at.timestamp()))
+def _concerns(options: ScanOptions, kind: str) -> bool:
+    """Say whether a scan judges files of this kind or opens them."""
+    if options.only and kind not in options.only:
+        return False
+    known = KINDS[kind]
+    return known.signable or (options.containers and bool(known.container))
 
 
 def _chain(first: list[_Batch], rest: Iterator[_Batch]) -> Iterator[_Batch]:
@@ -263,7 +269,8 @@ def _chain(first: list[_Batch], rest: Iterator[_Batch]) -> Iterator[_Batch]:
 
 def count_files(options: ScanOptions) -> int:
     """Walk without opening anything; return how many files a scan will look at."""
-    return sum(1 for _ in walk(options.paths, options.walk))
+    walked = walk_folders(options.paths, replace(options.walk, stable=False))
+    return sum(len(item.items) if isinstance(item, Folder) else 1 for item in walked)
 
 
 __all__ = ["MAX_AGE_SECONDS", "Scan", "ScanOptions", "Tally", "count_files", "default_judge"]
