@@ -13,7 +13,7 @@ from pathlib import Path
 from signward.cli.commands import build_parser, command_parsers
 from signward.cli.completion import Argument, described
 from signward.findings import WINDOWS_NAMES
-from signward.report.causes import RESERVED, SECTIONS
+from signward.report.causes import SECTIONS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -43,8 +43,7 @@ def _cause_sections() -> Iterator[str]:
         yield "|---|---|---|---|"
         for code, (meaning, fix) in section.items():
             windows = f"`{WINDOWS_NAMES[code]}`" if code in WINDOWS_NAMES else ""
-            said = f"{meaning} *(reserved: not reported yet)*" if code in RESERVED else meaning
-            yield f"| `{code}` | {windows} | {said} | {fix} |"
+            yield f"| `{code}` | {windows} | {meaning} | {fix} |"
         yield ""
 
 

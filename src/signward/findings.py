@@ -57,7 +57,6 @@ class Code(StrEnum):
     WEAK_DIGEST = "weak-digest"
     WEAK_KEY = "weak-key"
     EXPLICIT_CURVE = "explicit-curve"
-    NOT_QUANTUM_SAFE = "not-quantum-safe"
     # Certification path
     NO_PATH = "no-path"
     UNTRUSTED_ROOT = "untrusted-root"
@@ -68,7 +67,6 @@ class Code(StrEnum):
     CERTIFICATE_SIGNATURE = "certificate-signature"
     BASIC_CONSTRAINTS = "basic-constraints"
     PATH_LENGTH = "path-length"
-    NAME_CHAINING = "name-chaining"
     NAME_CONSTRAINTS = "name-constraints"
     CERTIFICATE_POLICY = "certificate-policy"
     CRITICAL_EXTENSION = "critical-extension"
@@ -90,10 +88,7 @@ class Code(StrEnum):
     REVOCATION_EVIDENCE = "revocation-evidence"
     # Policy
     PUBLISHER_MISMATCH = "publisher-mismatch"
-    STAGE_NOT_REACHED = "stage-not-reached"
     BY_CATALOG = "by-catalog"
-    WEAKER_SIGNATURE = "weaker-signature"
-    EMPTY_POLICY = "empty-policy"
 
 
 WINDOWS_NAMES: dict[Code, str] = {

@@ -139,7 +139,7 @@ def refused(
         at=AT,
         judged=0 if signed else None,
         signatures=(signature("Nordlicht Software GmbH", 3, state),) if signed else (),
-        findings=(deciding, finding(Code.NOT_QUANTUM_SAFE, Effect.NOTE)),
+        findings=(deciding, finding(Code.REVOCATION_UNKNOWN, Effect.NOTE)),
         **{"kind": "pe", "format": "pe", "size": 1234, **kwargs},
     )
 

@@ -66,7 +66,6 @@ RIGHT_CAUSES = frozenset(
         Code.BASIC_CONSTRAINTS,
         Code.CRITICAL_EXTENSION,
         Code.UNTRUSTED_ROOT,
-        Code.NAME_CHAINING,
     }
 )
 """What a changed byte may be reported as; never revoked, timestamps or policy."""

@@ -57,18 +57,6 @@ def test_long_tables_are_cut_unless_all_is_asked(
     assert "more that were" not in capsys.readouterr().out
 
 
-def test_what_is_no_regular_file_is_written_to_and_not_replaced(tree: Path) -> None:
-    pipe = tree.parent / "pipe"
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        assert scan(tree, "--quiet", "--format", "jsonl", "--output", str(pipe)) == 0
-        assert len(os.read(reader, 1 << 16).splitlines()) == 3
-    finally:
-        os.close(reader)
-    assert pipe.is_fifo()
-
-
 def test_every_format_is_written_whole(tree: Path, capsysbinary: object) -> None:
     root = tree.parent
     for form in ("table", "json", "jsonl", "csv", "sarif", "html"):
@@ -232,3 +220,23 @@ def test_the_stand_in_is_only_a_stand_in() -> None:
 
     assert ScanOptions(paths=(), trust=None).factory is default_judge
     assert default_judge is not make_judge
+
+
+def test_a_fifo_is_written_to_and_a_link_is_followed(tree: Path, tmp_path: Path) -> None:
+    """Once a report meant for a device took the device's place."""
+    import os
+    import stat
+    import threading
+
+    fifo, link, target = tmp_path / "fifo", tmp_path / "link", tmp_path / "target"
+    os.mkfifo(fifo)
+    link.symlink_to(target)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(fifo.read_bytes()))
+    reader.start()
+    assert scan(tree, "--format", "jsonl", "--output", str(fifo), "--quiet") == 0
+    reader.join(timeout=30)
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    assert scan(tree, "--format", "jsonl", "--output", str(link), "--quiet") == 0
+    assert link.is_symlink()
+    assert read[0].count(b"\n") == target.read_bytes().count(b"\n") > 0

@@ -114,7 +114,8 @@ def test_odd_object_identifiers_are_malformed(data: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["24010100Z", "+10101000000Z", "240101000000", "241301000000Z", "24010100000\u00b2Z", "Z", ""]
+    "text",
+    ["24010100Z", "+10101000000Z", "240101000000", "241301000000Z", "24010100000\u00b2Z", "Z", ""],
 )
 def test_odd_times_are_malformed(text: str) -> None:
     with pytest.raises(MalformedError):

@@ -189,11 +189,12 @@ def test_a_new_cache_is_private(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "dir" / "c").stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("where", ["dir", "file/below", "null"])
+@pytest.mark.parametrize("where", ["dir", "file/below", "fifo"])
 def test_a_place_that_cannot_hold_a_cache_costs_a_warning(tmp_path: Path, where: str) -> None:
     (tmp_path / "dir").mkdir()
     (tmp_path / "file").write_bytes(b"")
-    path = Path("/dev/null") if where == "null" else tmp_path / where
+    path = tmp_path / where
+    os.mkfifo(tmp_path / "fifo")
     with Cache(path, b"e", NOW) as cache:
         cache.keep("a", IDENTITY, ENTRY, judged=NOW, good_until=NOW + 100)
         assert cache.find("a", IDENTITY, NOW) is None

@@ -256,16 +256,16 @@ def write_report(form: str, records: Iterator[Record], out: BinaryIO) -> None:
 def written_whole(path: str) -> Iterator[BinaryIO]:
     """Write a file that appears whole under its name, or not at all.
 
-    What is there and no regular file (a device, a FIFO) is written to, never replaced.
-    Raises ``EvidenceError`` when it cannot be written.
+    A link is followed; a device or FIFO is written to, never replaced.  Raises
+    ``EvidenceError`` when it cannot be written.
     """
     from signward.errors import EvidenceError
 
-    target = Path(path)
-    if target.exists() and not target.is_file() and not target.is_dir():
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
         try:
-            with target.open("wb", buffering=0) as out:
-                yield out
+            with target.open("wb", buffering=0) as straight:
+                yield straight
         except OSError as error:
             raise EvidenceError(f"{path}: {error.strerror}") from None
         return

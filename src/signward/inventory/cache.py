@@ -69,7 +69,7 @@ CREATE TABLE IF NOT EXISTS kinds (
 _FIND = "SELECT device, inode, size, mtime, ctime, judged, good_until, entry, proof FROM verdict WHERE path = ? AND epoch = ?"  # noqa: E501
 _KEEP = "INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FIND_KINDS = (
-    "SELECT classifier, files, proof FROM kinds WHERE device = ? AND inode = ? AND part = ?"  # noqa: E501
+    "SELECT classifier, files, proof FROM kinds WHERE device = ? AND inode = ? AND part = ?"
 )
 _KEEP_KINDS = "INSERT OR REPLACE INTO kinds VALUES (?, ?, ?, ?, ?, ?)"
 _DROP = "".join(f"DROP TABLE IF EXISTS {name};" for name in ("verdict", "epoch", "kinds"))

@@ -112,7 +112,7 @@ def walk(roots: Sequence[str], options: WalkOptions | None = None) -> Iterator[s
 def walk_folders(
     roots: Sequence[str], options: WalkOptions | None = None
 ) -> Iterator[str | Folder | Trouble]:
-    """Yield the regular files below ``roots``, a directory at a time, and what was not walked.
+    """Yield the regular files below ``roots`` by directory, and what was not walked.
 
     A root that is itself a file comes as its path.  With ``stable`` the order is the same on every run: a directory's files by name,
     then its directories by name.

@@ -17,12 +17,6 @@ class Cause(NamedTuple):
     fix: str
 
 
-RESERVED = frozenset(
-    {Code.NOT_QUANTUM_SAFE, Code.NAME_CHAINING, Code.STAGE_NOT_REACHED, Code.WEAKER_SIGNATURE,
-     Code.EMPTY_POLICY}
-)  # fmt: skip
-"""Codes that callers may meet some day; nothing in this version reports them."""
-
 _AGAIN = "Get the file again from its maker, and compare its digest with the one he publishes."
 _MAKER = "Ask the maker for a file that is signed anew."
 _CHAIN = "The certificate authority's certificates are at fault; ask the maker for another signer."
@@ -123,7 +117,6 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "A key brings its own curve parameters instead of naming a curve (CVE-2020-0601).",
             _CHAIN,
         ),
-        Code.NOT_QUANTUM_SAFE: Cause("A quantum computer could forge it.", "Nothing today."),
     },
     "Certification path": {
         Code.NO_PATH: Cause(
@@ -154,7 +147,6 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "A certificate that is no authority's stands where one must.", _CHAIN
         ),
         Code.PATH_LENGTH: Cause("An authority may not have further ones below it.", _CHAIN),
-        Code.NAME_CHAINING: Cause("Issuer and subject names do not meet.", _CHAIN),
         Code.NAME_CONSTRAINTS: Cause(
             "An authority certified a name that it may not certify.", _CHAIN
         ),
@@ -221,12 +213,9 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "A trusted signer, but none of those that --publisher names.",
             "Compare the name with the one verify prints.",
         ),
-        Code.STAGE_NOT_REACHED: Cause("The stage asked for was not reached.", "Look at --stage."),
         Code.BY_CATALOG: Cause(
             "A catalog lists the file; the catalog's signature is the one judged.", "Nothing."
         ),
-        Code.WEAKER_SIGNATURE: Cause("A weaker signature stands beside the judged.", "Nothing."),
-        Code.EMPTY_POLICY: Cause("A policy without a rule accepts nothing.", "Add a rule."),
     },
 }
 """Every code, in the order of :class:`~signward.findings.Code`."""

@@ -32,7 +32,8 @@ FAR = 253_402_300_799
 def trust_epoch(*options: Any, code: bytes = b"") -> bytes:
     """Return 32 bytes that change whenever a verdict might.
 
-    ``code`` is the :func:`code_epoch` where the caller has it.  Raises ``EvidenceError`` for a named file that cannot be read.
+    ``code`` is the :func:`code_epoch` where the caller has it.  Raises ``EvidenceError``
+    for a named file that cannot be read.
     """
     return _digest((code or code_epoch()).hex(), *(_canonical(option) for option in options))
 
