@@ -57,6 +57,18 @@ def test_long_tables_are_cut_unless_all_is_asked(
     assert "more that were" not in capsys.readouterr().out
 
 
+def test_what_is_no_regular_file_is_written_to_and_not_replaced(tree: Path) -> None:
+    pipe = tree.parent / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert scan(tree, "--quiet", "--format", "jsonl", "--output", str(pipe)) == 0
+        assert len(os.read(reader, 1 << 16).splitlines()) == 3
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+
 def test_every_format_is_written_whole(tree: Path, capsysbinary: object) -> None:
     root = tree.parent
     for form in ("table", "json", "jsonl", "csv", "sarif", "html"):

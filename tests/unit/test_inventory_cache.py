@@ -12,7 +12,15 @@ import pytest
 
 from signward.errors import EvidenceError
 from signward.inventory import cache as caching
-from signward.inventory.cache import COARSE_NS, SETTLED_NS, Cache, Entry, default_path, settled
+from signward.inventory.cache import (
+    COARSE_NS,
+    SETTLED_NS,
+    Cache,
+    Entry,
+    Kinds,
+    default_path,
+    settled,
+)
 from signward.policy.record import Record
 from signward.state import Outcome, Stage
 from signward.wire.source import Identity
@@ -72,6 +80,45 @@ def test_names_that_are_not_utf8_and_large_inodes(tmp_path: Path) -> None:
         cache.keep(name, identity, ENTRY, judged=NOW, good_until=NOW + 1)
     with Cache(tmp_path / "c", b"e", NOW) as cache:
         assert cache.find(name, identity, NOW) == ENTRY
+
+
+KINDS: Kinds = {b"a": ("pe", tuple(IDENTITY)), b"\xff": ("text", (0, 2**64 - 1, 1, -1, 1))}
+
+
+def test_kinds_are_found_again_by_the_same_classifier(tmp_path: Path) -> None:
+    large = (2**64 - 1, 2**63)
+    with Cache(tmp_path / "c", b"e", NOW, classifier=b"k") as cache:
+        cache.keep_kinds((1, 2), 0, {b"old": ("data", (1, 1, 1, 1, 1))}, NOW)
+        cache.keep_kinds((1, 2), 0, KINDS, NOW)
+        cache.keep_kinds(large, 0, KINDS, NOW)
+    with Cache(tmp_path / "c", b"f", NOW, classifier=b"k") as cache:
+        assert cache.find_kinds((1, 2), 0, NOW) == cache.find_kinds(large, 0, NOW) == KINDS
+        assert cache.find_kinds((1, 2), 1, NOW) == cache.find_kinds((2, 2), 0, NOW) == {}
+    with Cache(tmp_path / "c", b"e", NOW, classifier=b"l") as cache:
+        assert cache.find_kinds((1, 2), 0, NOW) == {}
+
+
+@pytest.mark.parametrize("change", ["part = 1", "files = files || x'00'", "inode = 3"])
+def test_damaged_kinds_are_a_miss(tmp_path: Path, change: str) -> None:
+    with Cache(tmp_path / "c", b"e", NOW) as cache:
+        cache.keep_kinds((1, 2), 0, KINDS, NOW)
+    with sqlite3.connect(tmp_path / "c") as database:
+        database.execute(f"UPDATE kinds SET {change}")
+    database.close()
+    with Cache(tmp_path / "c", b"e", NOW) as cache:
+        for inode, part in ((2, 0), (2, 1), (3, 0)):
+            assert cache.find_kinds((1, inode), part, NOW) == {}
+
+
+def test_large_rows_are_committed_before_there_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caching, "BATCH_OCTETS", 10)
+    cache = Cache(tmp_path / "c", b"e", NOW)
+    cache.keep_kinds((1, 2), 0, KINDS, NOW)
+    with Cache(tmp_path / "c", b"e", NOW) as other:
+        assert other.find_kinds((1, 2), 0, NOW) == KINDS
+    cache.close()
 
 
 def test_a_damaged_row_is_a_miss(tmp_path: Path) -> None:

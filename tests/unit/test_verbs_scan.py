@@ -160,6 +160,126 @@ def test_a_same_size_edit_with_restored_mtime_is_noticed(tree: Tree) -> None:
     assert short(records)[0] == ("a.exe", "rejected", "unsigned")
 
 
+@pytest.fixture
+def opened(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the tree's files that this process opened, as they come."""
+    names: list[str] = []
+    real = os.open
+
+    def watched(path: Any, *words: Any, **more: Any) -> int:
+        if str(path).startswith(f"{tree.root}/"):
+            names.append(os.path.relpath(path, tree.root))
+        return real(path, *words, **more)
+
+    monkeypatch.setattr(os, "open", watched)
+    return names
+
+
+def test_a_second_scan_opens_no_unchanged_file(tree: Tree, opened: list[str]) -> None:
+    tree.add("a.exe", program())
+    tree.add("b.txt", b"text")
+    tree.add(os.fsdecode(b"below/\xff.bin"), b"\0\1")
+    first, before = tree.scan()
+    assert set(opened) == {"a.exe", "b.txt", os.fsdecode(b"below/\xff.bin")}
+    opened.clear()
+    tree.judged()
+    second, after = tree.scan()
+    assert opened == tree.judged() == []
+    assert second == first
+    assert after.tally.kinds == before.tally.kinds == {"pe": 1, "text": 1, "data": 1}
+    assert after.tally.files == after.tally.done == 3
+    tree.scan(cached=False)
+    assert len(set(opened)) == 3
+
+
+def test_a_file_that_is_not_judged_is_looked_at_again_when_it_changed(
+    tree: Tree, opened: list[str]
+) -> None:
+    file = tree.add("a", b"some words, as many as it takes")
+    for name in ("b", "c"):
+        tree.add(name, b"text")
+    tree.scan()
+    before = file.stat()
+    time.sleep(0.02)
+    with file.open("r+b") as out:
+        out.write(b"#!/usr/bin/pwsh\n")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    (tree.root / "c").rename(tree.root / "d.js")
+    opened.clear()
+    _, scan = tree.scan()
+    assert set(opened) == {"a", "d.js"}
+    assert tree.judged() == ["a", "d.js"]
+    assert scan.tally.kinds == {"powershell": 1, "text": 1, "javascript": 1}
+
+
+def test_another_classifier_looks_at_every_file_again(
+    tree: Tree, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.add("a", b"text")
+    tree.add("b.txt", b"text")
+    tree.scan()
+    opened.clear()
+    monkeypatch.setattr("signward.__version__", "another")
+    monkeypatch.setattr("signward.inventory.walk.quick_kind", lambda *_: "data")
+    _, scan = tree.scan()
+    assert opened == ["a", "b.txt"]
+    assert scan.tally.kinds == {"data": 2}
+
+
+def test_another_anchor_needs_no_second_look_at_what_is_not_judged(
+    tree: Tree, opened: list[str]
+) -> None:
+    tree.add("a.txt", b"text")
+    tree.add("b.exe", program())
+    tree.scan()
+    opened.clear()
+    tree.scan(anchors=("other",))
+    assert set(opened) == {"b.exe"}
+
+
+def test_the_kind_of_a_file_changed_a_moment_ago_is_not_remembered(
+    tree: Tree, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.add("a", b"text")
+    monkeypatch.setattr(sighting, "settled", lambda _identity, _now: False)
+    tree.scan()
+    opened.clear()
+    tree.scan()
+    assert opened == ["a"]
+
+
+def test_a_file_counts_as_settled_by_the_time_before_it_was_read(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.add("a.exe", program("good slow"))
+    asked: list[int] = []
+
+    def settled(_identity: Any, when: int) -> bool:
+        asked.append(when)
+        return True
+
+    for module in (scanning_verb, sighting):
+        monkeypatch.setattr(module, "settled", settled)
+    started = time.time_ns()
+    tree.scan()
+    assert len(asked) == 2
+    assert max(asked) < started + 200_000_000
+
+
+def test_a_large_directory_is_remembered_in_parts(
+    tree: Tree, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signward.inventory.walk.FOLDER_FILES", 2)
+    for number in range(5):
+        tree.add(f"{number}.txt", b"text")
+    tree.scan()
+    opened.clear()
+    _, scan = tree.scan()
+    assert opened == []
+    assert scan.tally.kinds == {"text": 5}
+    assert count_files(tree.options()) == 5
+
+
 def test_a_replaced_file_is_noticed(tree: Tree) -> None:
     file = tree.add("a.exe", program("good"))
     tree.scan()

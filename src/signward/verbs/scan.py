@@ -218,19 +218,22 @@ class Scan:
     def _batches(self) -> Iterator[_Batch]:
         batch = _Batch()
         walked = walk_folders(self.options.paths, self.options.walk)
-        for seen in sightings(walked, self._cache, self._now):
-            batch.seen += 1
-            if isinstance(seen, Trouble):
-                self._trouble(seen, batch)
-            else:
-                self._place(seen, batch)
-            if batch.full:
-                yield batch
-                batch = _Batch()
-        if batch.seen:
-            yield batch
+        for sighted in sightings(walked, self._wanted, self._cache, self._now):
+            self.tally.files += len(sighted.kinds)
+            self.tally.kinds.update(sighted.kinds)
+            batch.seen += len(sighted.kinds)
+            for seen in sighted.items:
+                if batch.full:
+                    yield batch
+                    batch = _Batch()
+                if isinstance(seen, Trouble):
+                    self._trouble(seen, batch)
+                else:
+                    self._place(seen, batch)
+        yield batch
 
     def _trouble(self, trouble: Trouble, batch: _Batch) -> None:
+        batch.seen += 1
         if trouble.finding.effect is Effect.NOTE:
             self.tally.left_out.append(str(trouble.finding))
             return
@@ -238,12 +241,9 @@ class Scan:
         batch.items.append(Result(entry=Entry(records=(record,))))
 
     def _place(self, seen: Glance, batch: _Batch) -> None:
-        """Count a file, and put it in the batch if it is one to judge or to open."""
-        self.tally.files += 1
-        self.tally.kinds[seen.kind] += 1
-        if seen.kind not in self._wanted:
-            return
-        entry = self._cache and self._cache.find(seen.path, seen.identity, self._now)
+        """Put a file to judge or to open in the batch, or what is known of it."""
+        cache = self._cache
+        entry = cache.find(seen.path, seen.identity, self._now) if cache is not None else None
         if entry is not None:
             self.tally.cached += 1
             batch.items.append(Result(entry=entry))
