@@ -138,6 +138,8 @@ def test_a_report_that_fails_leaves_nothing(tree: Path, monkeypatch: pytest.Monk
 
 SLOW = f"""
 import dataclasses, sys
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a CI in the background ignores it
 sys.path[:] = {sys.path!r}
 from signward.cli import scan as command
 from signward.cli.commands import run

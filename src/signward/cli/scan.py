@@ -264,7 +264,7 @@ def written_whole(path: str) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         try:
-            with target.open("wb", buffering=0) as straight:
+            with target.open("wb") as straight:
                 yield straight
         except OSError as error:
             raise EvidenceError(f"{path}: {error.strerror}") from None
