@@ -114,8 +114,8 @@ def walk_folders(
 ) -> Iterator[str | Folder | Trouble]:
     """Yield the regular files below ``roots`` by directory, and what was not walked.
 
-    A root that is itself a file comes as its path.  With ``stable`` the order is the same on every run: a directory's files by name,
-    then its directories by name.
+    A root that is itself a file comes as its path.  With ``stable`` the order is the
+    same on every run: a directory's files by name, then its directories by name.
     """
     options = options or WalkOptions()
     walker = _Walker(options, _pseudo_mounts())
