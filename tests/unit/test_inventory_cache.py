@@ -82,7 +82,7 @@ def test_names_that_are_not_utf8_and_large_inodes(tmp_path: Path) -> None:
         assert cache.find(name, identity, NOW) == ENTRY
 
 
-KINDS: Kinds = {b"a": ("pe", tuple(IDENTITY)), b"\xff": ("text", (0, 2**64 - 1, 1, -1, 1))}
+KINDS: Kinds = {b"a": ("pe", (*IDENTITY,)), b"\xff": ("text", (0, 2**64 - 1, 1, -1, 1))}
 
 
 def test_kinds_are_found_again_by_the_same_classifier(tmp_path: Path) -> None:
