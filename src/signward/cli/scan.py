@@ -183,7 +183,14 @@ def _spool(spool: BinaryIO, record: Record, arguments: argparse.Namespace) -> No
 
     if arguments.skip_unsigned and record.cause == "unsigned":
         return
+    if record.outcome.value == "accepted" and _lists_others_only(arguments):
+        return
     spool.write(to_json(record) + b"\n")
+
+
+def _lists_others_only(arguments: argparse.Namespace) -> bool:
+    """Say whether no output will name a file that was accepted."""
+    return arguments.format == "table" and not (arguments.output or arguments.html or arguments.all)
 
 
 def _spooled(spool: BinaryIO) -> Iterator[Record]:
