@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -183,7 +184,14 @@ def _spool(spool: BinaryIO, record: Record, arguments: argparse.Namespace) -> No
 
     if arguments.skip_unsigned and record.cause == "unsigned":
         return
+    if record.outcome.value == "accepted" and _lists_others_only(arguments):
+        return
     spool.write(to_json(record) + b"\n")
+
+
+def _lists_others_only(arguments: argparse.Namespace) -> bool:
+    """Say whether no output will name a file that was accepted."""
+    return arguments.format == "table" and not (arguments.output or arguments.html or arguments.all)
 
 
 def _spooled(spool: BinaryIO) -> Iterator[Record]:
@@ -197,15 +205,23 @@ def _spooled(spool: BinaryIO) -> Iterator[Record]:
 def _write_reports(spool: BinaryIO, arguments: argparse.Namespace) -> None:
     if arguments.html:
         with written_whole(arguments.html) as out:
-            write_report("html", _spooled(spool), out)
+            _write_spooled("html", spool, out)
     if arguments.output:
         with written_whole(arguments.output) as out:
-            write_report(arguments.format, _spooled(spool), out)
+            _write_spooled(arguments.format, spool, out)
     elif arguments.format != "table":
-        write_report(arguments.format, _spooled(spool), sys.stdout.buffer)
+        _write_spooled(arguments.format, spool, sys.stdout.buffer)
         sys.stdout.buffer.flush()
     elif not (arguments.quiet and not arguments.all):
         _print_table(spool, arguments)
+
+
+def _write_spooled(form: str, spool: BinaryIO, out: BinaryIO) -> None:
+    if form == "jsonl":  # what the spool holds, line by line: see ``_spool``
+        spool.seek(0)
+        shutil.copyfileobj(spool, out)
+    else:
+        write_report(form, _spooled(spool), out)
 
 
 def _print_table(spool: BinaryIO, arguments: argparse.Namespace) -> None:

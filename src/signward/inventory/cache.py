@@ -292,6 +292,8 @@ def _enter_epoch(connection: sqlite3.Connection, epoch: bytes, now: int) -> None
 
 def _signed(identity: tuple[int, ...]) -> tuple[int, ...]:
     """SQLite integers have a sign: fold the unsigned 64 bits of inode and device."""
+    if max(identity) < _INTEGER:
+        return tuple(identity)
     return tuple(value - 2 * _INTEGER if value >= _INTEGER else value for value in identity)
 
 

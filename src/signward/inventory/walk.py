@@ -13,6 +13,8 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
@@ -214,19 +216,12 @@ class _Walker:
 
 def _entries(path: str, *, stable: bool) -> tuple[list[os.DirEntry[str]], bool]:
     """Return a directory's entries (by name if ``stable``) and whether these are all."""
-    entries: list[os.DirEntry[str]] = []
     with os.scandir(path) as iterator:
-        for entry in iterator:
-            if len(entries) >= DIRECTORY_ENTRIES:
-                return entries, False
-            entries.append(entry)
+        entries = list(islice(iterator, DIRECTORY_ENTRIES))
+        whole = next(iterator, None) is None
     if stable:
-        entries.sort(key=_name)
-    return entries, True
-
-
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
+        entries.sort(key=attrgetter("name"))
+    return entries, whole
 
 
 def _pseudo_mounts() -> frozenset[str]:
