@@ -97,7 +97,7 @@ def test_a_verdict_without_findings_still_has_a_line() -> None:
 
 def test_explain_gives_every_finding_gravest_first_with_clause_and_hint() -> None:
     told = text.explain(refused("b.exe", Code.EXPIRED))
-    assert told.index("reject   expired") < told.index("note     not-quantum-safe")
+    assert told.index("reject   expired") < told.index("note     revocation-unknown")
     assert told.count("(RFC 5652 5.4)") == 3
     assert told.count("hint: fetch the file again") == 2
     assert "signature 1: untrusted" in told
