@@ -11,10 +11,11 @@ DER (X.690) as found in the input.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
+
+import msgspec
 
 from signward.findings import Code, Finding
 
@@ -44,8 +45,11 @@ class Source(Protocol):
         """Stream each ``(start, end)`` range through every hasher, in one pass."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
+class _State(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the states: frozen, slotted, keyword-only; made quickly, at import and after."""
+
+
+class Slot(_State, frozen=True, kw_only=True):
     """One named part of an artifact and the digest that speaks for it."""
 
     name: str
@@ -53,8 +57,7 @@ class Slot:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Algorithm:
+class Algorithm(_State, frozen=True, kw_only=True):
     """A signature algorithm: ``scheme`` plus what it needs.
 
     ``scheme`` is ``rsa-pkcs1v15``, ``rsa-pss``, ``ecdsa``, ``dsa``, ``ed25519``,
@@ -71,8 +74,7 @@ class Algorithm:
         return f"{self.scheme}/{self.digest}" if self.digest else self.scheme
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binding:
+class Binding(_State, frozen=True, kw_only=True):
     """A digest claimed over bytes that the envelope itself carries."""
 
     name: str
@@ -82,8 +84,7 @@ class Binding:
     clause: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignerId:
+class SignerId(_State, frozen=True, kw_only=True):
     """How an envelope names its signer: issuer and serial, or a key identifier."""
 
     issuer: bytes = b""
@@ -91,16 +92,14 @@ class SignerId:
     key_id: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attribute:
+class Attribute(_State, frozen=True, kw_only=True):
     """One signed or unsigned attribute: dotted OID and raw DER/BER values."""
 
     oid: str
     values: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimedTimestamp:
+class ClaimedTimestamp(_State, frozen=True, kw_only=True):
     """A countersignature or RFC 3161 token as it claims to be.  Producer: ``envelopes``.
 
     ``imprint`` is compared with the digest of ``subject_value`` (the signature
@@ -118,8 +117,7 @@ class ClaimedTimestamp:
     findings: tuple[Finding, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimedSignature:
+class ClaimedSignature(_State, frozen=True, kw_only=True):
     """A signature that parses; everything in it is a claim.  Producer: ``envelopes``.
 
     ``slots`` are the claimed digests of the artifact's parts, ``bindings`` those
@@ -150,8 +148,7 @@ class ClaimedSignature:
     raw: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Region:
+class Region(_State, frozen=True, kw_only=True):
     """Bytes no slot reaches.  ``exempt`` cites the clause that exempts them, or is empty."""
 
     start: int
@@ -160,8 +157,7 @@ class Region:
     exempt: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endorsement:
+class Endorsement(_State, frozen=True, kw_only=True):
     """A signed list's word about another file's digest."""
 
     algorithm: str
@@ -169,8 +165,7 @@ class Endorsement:
     kind: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedArtifact:
+class SignedArtifact(_State, frozen=True, kw_only=True):
     """Where content lies and which signatures are claimed over it.  Producer: ``formats``.
 
     ``required`` names, per signature label, the slots that signature must carry;
@@ -181,11 +176,11 @@ class SignedArtifact:
     format: str
     source: Source
     signatures: tuple[ClaimedSignature, ...]
-    required: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    required: Mapping[str, frozenset[str]] = msgspec.field(default_factory=dict)
     regions: tuple[Region, ...] = ()
     endorsements: tuple[Endorsement, ...] = ()
     profile: str = "authenticode"
-    facts: Mapping[str, str | int] = field(default_factory=dict)
+    facts: Mapping[str, str | int] = msgspec.field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     layout: Any = None
 
@@ -197,8 +192,7 @@ Manifest = Mapping[tuple[str, str], bytes]
 """Digests a format computed, by ``(slot name, digest algorithm)``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IntactTimestamp:
+class IntactTimestamp(_State, frozen=True, kw_only=True):
     """A token whose imprint matches and whose value fits its key.  Producer: ``integrity``."""
 
     claimed: ClaimedTimestamp
@@ -206,8 +200,7 @@ class IntactTimestamp:
     time: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IntactSignature:
+class IntactSignature(_State, frozen=True, kw_only=True):
     """Every slot recomputed, the value fits the key.  Producer: ``integrity``.
 
     Who holds the key is not known yet.
@@ -219,16 +212,14 @@ class IntactSignature:
     findings: tuple[Finding, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrokenSignature:
+class BrokenSignature(_State, frozen=True, kw_only=True):
     """A signature that is not intact, or cannot be checked, and why.  Producer: ``integrity``."""
 
     claimed: ClaimedSignature
     findings: tuple[Finding, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class X509Path:
+class X509Path(_State, frozen=True, kw_only=True):
     """A certification path, leaf first, ending in a named anchor.  Producer: ``trust``."""
 
     certificates: tuple[bytes, ...]
@@ -236,8 +227,7 @@ class X509Path:
     store: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProvenTime:
+class ProvenTime(_State, frozen=True, kw_only=True):
     """The signature existed by ``instant``, says ``authority``.  Producer: ``trust``."""
 
     instant: datetime
@@ -254,8 +244,7 @@ class Status(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RevocationStatus:
+class RevocationStatus(_State, frozen=True, kw_only=True):
     """What the evidence at hand says about one certificate.  Producer: ``trust``."""
 
     status: Status
@@ -266,8 +255,7 @@ class RevocationStatus:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrustedSignature:
+class TrustedSignature(_State, frozen=True, kw_only=True):
     """An intact signature with a basis, a usage and a time.  Producer: ``trust``.
 
     Whether we want it is not known yet.  ``revocation`` runs along ``basis``,
@@ -282,8 +270,7 @@ class TrustedSignature:
     findings: tuple[Finding, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UntrustedSignature:
+class UntrustedSignature(_State, frozen=True, kw_only=True):
     """An intact signature that trust refused or could not settle.  Producer: ``trust``.
 
     ``basis`` is the best path found, if any: who the signer *claims* to be.
@@ -316,8 +303,7 @@ class Stage(StrEnum):
     ACCEPTED = "accepted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(_State, frozen=True, kw_only=True):
     """The whole answer about one artifact.  Producer: ``policy``.
 
     ``cause`` is None exactly when the outcome is ACCEPTED (the asked ``stage``
@@ -335,15 +321,14 @@ class Verdict:
     judged: int | None
     publisher: Publisher | None
     findings: tuple[Finding, ...]
-    digests: Mapping[str, bytes] = field(default_factory=dict)
-    facts: Mapping[str, str | int] = field(default_factory=dict)
+    digests: Mapping[str, bytes] = msgspec.field(default_factory=dict)
+    facts: Mapping[str, str | int] = msgspec.field(default_factory=dict)
 
     def __bool__(self) -> bool:
         raise TypeError("a Verdict has three outcomes: compare verdict.outcome")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publisher:
+class Publisher(_State, frozen=True, kw_only=True):
     """The lasting identity of a *trusted* signer.  Producer: ``policy``.
 
     ``identity`` is what two files of one publisher share whatever leaf signed
@@ -356,8 +341,7 @@ class Publisher:
     subscriber_eku: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class Accepted(_State, frozen=True, kw_only=True):
     """A verdict whose outcome is ACCEPTED: all that enforcing code takes.  Producer: ``verbs``."""
 
     verdict: Verdict

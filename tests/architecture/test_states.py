@@ -1,9 +1,9 @@
 """A trust state is built by its one producer and by nobody else (DESIGN: trust is a type)."""
 
 import ast
-import dataclasses
 import re
 
+import msgspec
 import pytest
 
 import signward.state
@@ -32,7 +32,7 @@ EXEMPT = {
     ("signward.trust.authroot", "SignedArtifact"),
 }
 
-_REPLACERS = {"dataclasses.replace", "copy.replace"}
+_REPLACERS = {"dataclasses.replace", "copy.replace", "msgspec.structs.replace"}
 
 
 def violations(module: Module) -> list[str]:
@@ -52,7 +52,7 @@ def violations(module: Module) -> list[str]:
 
 def _fits(call: ast.Call, state: str) -> bool:
     """Say whether every field that a `replace` call names is one of the state's."""
-    fields = {field.name for field in dataclasses.fields(getattr(signward.state, state))}
+    fields = set(getattr(signward.state, state).__struct_fields__)
     return all(keyword.arg is None or keyword.arg in fields for keyword in call.keywords)
 
 
@@ -63,7 +63,7 @@ def test_each_state_is_built_by_its_producer_only() -> None:
 def test_the_table_is_the_one_the_docstrings_state() -> None:
     stated = {}
     for name, value in vars(signward.state).items():
-        if dataclasses.is_dataclass(value) and value.__module__ == signward.state.__name__:
+        if isinstance(value, type) and issubclass(value, msgspec.Struct):
             producer = re.search(r"Producer: ``(\w+)``", value.__doc__ or "")
             if producer:
                 stated[name] = producer[1]
@@ -72,11 +72,10 @@ def test_the_table_is_the_one_the_docstrings_state() -> None:
 
 @pytest.mark.parametrize("name", PRODUCERS)
 def test_every_state_is_frozen_slotted_and_keyword_only(name: str) -> None:
-    state = getattr(signward.state, name)
-    parameters = state.__dataclass_params__
-    assert parameters.frozen
-    assert "__slots__" in vars(state)
-    assert all(field.kw_only for field in dataclasses.fields(state))
+    config = getattr(signward.state, name).__struct_config__
+    assert config.frozen
+    with pytest.raises(TypeError, match="positional"):
+        getattr(signward.state, name)(None)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def test_every_state_is_frozen_slotted_and_keyword_only(name: str) -> None:
         "from signward import state\nstate.Verdict(subject='x')\n",
         "import signward.state\nsignward.state.Accepted(verdict=v)\n",
         "import signward.state as s\ns.ProvenTime(instant=t)\n",
-        "import dataclasses as d\nfrom signward.state import Verdict\nd.replace(v, cause=None)\n",
+        "from msgspec import structs as d\nfrom signward.state import Verdict\nd.replace(v, cause=None)\n",
     ],
 )
 def test_a_planted_violation_is_found(planted: str) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
+import msgspec
+
 from signward.envelopes.tsp import TST_INFO, read_tst_info
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
@@ -311,7 +313,7 @@ def _with_digest_conflict(claimed: ClaimedSignature, content: str, signer: str) 
         f"{signer}, the signer's",
         "Authenticode PE",
     )
-    return replace(claimed, findings=(*claimed.findings, finding))
+    return msgspec.structs.replace(claimed, findings=(*claimed.findings, finding))
 
 
 def _check_attributes(
