@@ -90,7 +90,7 @@ def claimed(label: str = "1", signer: bytes = LEAF, **changes: object) -> Claime
         claimed_signer=SignerId(issuer=known.issuer, serial=known.serial),
         claimed_certificates=(ROOT, signer),
     )
-    return replace(signature, **changes)  # type: ignore[arg-type]
+    return replace(signature, **changes)
 
 
 def stamp(kind: str, time: datetime) -> ClaimedTimestamp:
@@ -144,7 +144,7 @@ def verdict(*signatures: JudgedSignature, **changes: object) -> Verdict:
         digests={"sha256": b"\xab\xcd", "image-sha256": b"\1"},
         facts={"machine": "x64"},
     )
-    return replace(whole, **changes)  # type: ignore[arg-type]
+    return replace(whole, **changes)
 
 
 REJECTED = verdict(
