@@ -117,3 +117,16 @@ def test_signed_powershell(corpus: Callable[[str], Path]) -> None:
     verdicts = _judge(scripts)
     assert len(verdicts) == 20
     assert {v.outcome for v in verdicts.values()} == {Outcome.ACCEPTED}
+
+
+def test_signed_javascript(corpus: Callable[[str], Path]) -> None:
+    """Microsoft signs the package's JScript too: the one real witness of WSH's digest rule."""
+    tree = corpus("windows-admin-center-sdk")
+    signed = [p for p in sorted(tree.rglob("*.js")) if p.is_file() and _has_block(p)]
+    verdicts = _judge(signed)
+    assert len(verdicts) == 424
+    assert {v.outcome for v in verdicts.values()} == {Outcome.ACCEPTED}
+
+
+def _has_block(path: Path) -> bool:
+    return b"// SIG // End signature block" in path.read_bytes()
