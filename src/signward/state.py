@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import msgspec
 
 from signward.findings import Code, Finding
+from signward.frozen import Frozen
 
 
 class Hasher(Protocol):
@@ -45,11 +46,7 @@ class Source(Protocol):
         """Stream each ``(start, end)`` range through every hasher, in one pass."""
 
 
-class _State(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of the states: frozen, slotted, keyword-only; made quickly, at import and after."""
-
-
-class Slot(_State, frozen=True, kw_only=True):
+class Slot(Frozen, frozen=True, kw_only=True):
     """One named part of an artifact and the digest that speaks for it."""
 
     name: str
@@ -57,7 +54,7 @@ class Slot(_State, frozen=True, kw_only=True):
     digest: bytes
 
 
-class Algorithm(_State, frozen=True, kw_only=True):
+class Algorithm(Frozen, frozen=True, kw_only=True):
     """A signature algorithm: ``scheme`` plus what it needs.
 
     ``scheme`` is ``rsa-pkcs1v15``, ``rsa-pss``, ``ecdsa``, ``dsa``, ``ed25519``,
@@ -74,7 +71,7 @@ class Algorithm(_State, frozen=True, kw_only=True):
         return f"{self.scheme}/{self.digest}" if self.digest else self.scheme
 
 
-class Binding(_State, frozen=True, kw_only=True):
+class Binding(Frozen, frozen=True, kw_only=True):
     """A digest claimed over bytes that the envelope itself carries."""
 
     name: str
@@ -84,7 +81,7 @@ class Binding(_State, frozen=True, kw_only=True):
     clause: str
 
 
-class SignerId(_State, frozen=True, kw_only=True):
+class SignerId(Frozen, frozen=True, kw_only=True):
     """How an envelope names its signer: issuer and serial, or a key identifier."""
 
     issuer: bytes = b""
@@ -92,14 +89,14 @@ class SignerId(_State, frozen=True, kw_only=True):
     key_id: bytes = b""
 
 
-class Attribute(_State, frozen=True, kw_only=True):
+class Attribute(Frozen, frozen=True, kw_only=True):
     """One signed or unsigned attribute: dotted OID and raw DER/BER values."""
 
     oid: str
     values: tuple[bytes, ...]
 
 
-class ClaimedTimestamp(_State, frozen=True, kw_only=True):
+class ClaimedTimestamp(Frozen, frozen=True, kw_only=True):
     """A countersignature or RFC 3161 token as it claims to be.  Producer: ``envelopes``.
 
     ``imprint`` is compared with the digest of ``subject_value`` (the signature
@@ -117,7 +114,7 @@ class ClaimedTimestamp(_State, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
 
 
-class ClaimedSignature(_State, frozen=True, kw_only=True):
+class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     """A signature that parses; everything in it is a claim.  Producer: ``envelopes``.
 
     ``slots`` are the claimed digests of the artifact's parts, ``bindings`` those
@@ -148,7 +145,7 @@ class ClaimedSignature(_State, frozen=True, kw_only=True):
     raw: bytes = b""
 
 
-class Region(_State, frozen=True, kw_only=True):
+class Region(Frozen, frozen=True, kw_only=True):
     """Bytes no slot reaches.  ``exempt`` cites the clause that exempts them, or is empty."""
 
     start: int
@@ -157,7 +154,7 @@ class Region(_State, frozen=True, kw_only=True):
     exempt: str = ""
 
 
-class Endorsement(_State, frozen=True, kw_only=True):
+class Endorsement(Frozen, frozen=True, kw_only=True):
     """A signed list's word about another file's digest."""
 
     algorithm: str
@@ -165,7 +162,7 @@ class Endorsement(_State, frozen=True, kw_only=True):
     kind: str
 
 
-class SignedArtifact(_State, frozen=True, kw_only=True):
+class SignedArtifact(Frozen, frozen=True, kw_only=True):
     """Where content lies and which signatures are claimed over it.  Producer: ``formats``.
 
     ``required`` names, per signature label, the slots that signature must carry;
@@ -192,7 +189,7 @@ Manifest = Mapping[tuple[str, str], bytes]
 """Digests a format computed, by ``(slot name, digest algorithm)``."""
 
 
-class IntactTimestamp(_State, frozen=True, kw_only=True):
+class IntactTimestamp(Frozen, frozen=True, kw_only=True):
     """A token whose imprint matches and whose value fits its key.  Producer: ``integrity``."""
 
     claimed: ClaimedTimestamp
@@ -200,7 +197,7 @@ class IntactTimestamp(_State, frozen=True, kw_only=True):
     time: datetime
 
 
-class IntactSignature(_State, frozen=True, kw_only=True):
+class IntactSignature(Frozen, frozen=True, kw_only=True):
     """Every slot recomputed, the value fits the key.  Producer: ``integrity``.
 
     Who holds the key is not known yet.
@@ -212,14 +209,14 @@ class IntactSignature(_State, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
 
 
-class BrokenSignature(_State, frozen=True, kw_only=True):
+class BrokenSignature(Frozen, frozen=True, kw_only=True):
     """A signature that is not intact, or cannot be checked, and why.  Producer: ``integrity``."""
 
     claimed: ClaimedSignature
     findings: tuple[Finding, ...]
 
 
-class X509Path(_State, frozen=True, kw_only=True):
+class X509Path(Frozen, frozen=True, kw_only=True):
     """A certification path, leaf first, ending in a named anchor.  Producer: ``trust``."""
 
     certificates: tuple[bytes, ...]
@@ -227,7 +224,7 @@ class X509Path(_State, frozen=True, kw_only=True):
     store: str
 
 
-class ProvenTime(_State, frozen=True, kw_only=True):
+class ProvenTime(Frozen, frozen=True, kw_only=True):
     """The signature existed by ``instant``, says ``authority``.  Producer: ``trust``."""
 
     instant: datetime
@@ -244,7 +241,7 @@ class Status(StrEnum):
     UNKNOWN = "unknown"
 
 
-class RevocationStatus(_State, frozen=True, kw_only=True):
+class RevocationStatus(Frozen, frozen=True, kw_only=True):
     """What the evidence at hand says about one certificate.  Producer: ``trust``."""
 
     status: Status
@@ -255,7 +252,7 @@ class RevocationStatus(_State, frozen=True, kw_only=True):
     why: str = ""
 
 
-class TrustedSignature(_State, frozen=True, kw_only=True):
+class TrustedSignature(Frozen, frozen=True, kw_only=True):
     """An intact signature with a basis, a usage and a time.  Producer: ``trust``.
 
     Whether we want it is not known yet.  ``revocation`` runs along ``basis``,
@@ -270,7 +267,7 @@ class TrustedSignature(_State, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
 
 
-class UntrustedSignature(_State, frozen=True, kw_only=True):
+class UntrustedSignature(Frozen, frozen=True, kw_only=True):
     """An intact signature that trust refused or could not settle.  Producer: ``trust``.
 
     ``basis`` is the best path found, if any: who the signer *claims* to be.
@@ -303,7 +300,7 @@ class Stage(StrEnum):
     ACCEPTED = "accepted"
 
 
-class Verdict(_State, frozen=True, kw_only=True):
+class Verdict(Frozen, frozen=True, kw_only=True):
     """The whole answer about one artifact.  Producer: ``policy``.
 
     ``cause`` is None exactly when the outcome is ACCEPTED (the asked ``stage``
@@ -328,7 +325,7 @@ class Verdict(_State, frozen=True, kw_only=True):
         raise TypeError("a Verdict has three outcomes: compare verdict.outcome")
 
 
-class Publisher(_State, frozen=True, kw_only=True):
+class Publisher(Frozen, frozen=True, kw_only=True):
     """The lasting identity of a *trusted* signer.  Producer: ``policy``.
 
     ``identity`` is what two files of one publisher share whatever leaf signed
@@ -341,7 +338,7 @@ class Publisher(_State, frozen=True, kw_only=True):
     subscriber_eku: str = ""
 
 
-class Accepted(_State, frozen=True, kw_only=True):
+class Accepted(Frozen, frozen=True, kw_only=True):
     """A verdict whose outcome is ACCEPTED: all that enforcing code takes.  Producer: ``verbs``."""
 
     verdict: Verdict

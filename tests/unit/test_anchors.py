@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -12,6 +11,7 @@ from cryptography.x509 import load_der_x509_certificate
 
 from signward.errors import EvidenceError
 from signward.findings import Code
+from signward.frozen import replace
 from signward.trust import anchors
 from signward.trust.anchors import (
     TrustAnchor,
@@ -32,7 +32,7 @@ def pem(ca: Ca) -> bytes:
 
 def anchor(**limits: object) -> TrustAnchor:
     plain = TrustAnchor(certificate=ONE.certificate, name="One", store="test")
-    return replace(plain, **limits)  # type: ignore[arg-type]
+    return replace(plain, **limits)
 
 
 def test_finding_anchors_by_certificate_and_by_name() -> None:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from signward.findings import Code, Effect
+from signward.frozen import replace
 from signward.trust import building
 from signward.trust import path as path_module
 from signward.trust.anchors import TrustAnchor, TrustStore

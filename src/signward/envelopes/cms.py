@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-
-import msgspec
 
 from signward.envelopes.tsp import TST_INFO, read_tst_info
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
+from signward.frozen import Frozen, replace
 from signward.state import (
     Algorithm,
     Attribute,
@@ -70,8 +68,7 @@ SlotReader = Callable[[str, bytes], tuple[Slot, ...]]
 """Turns ``(content type, content octets)`` into the slots that content claims."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _SignedData:
+class _SignedData(Frozen, frozen=True, kw_only=True):
     digests: frozenset[str]
     content_type: str
     content: bytes
@@ -82,8 +79,7 @@ class _SignedData:
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _SignerInfo:
+class _SignerInfo(Frozen, frozen=True, kw_only=True):
     signer: SignerId
     digest: str
     algorithm: Algorithm
@@ -313,7 +309,7 @@ def _with_digest_conflict(claimed: ClaimedSignature, content: str, signer: str) 
         f"{signer}, the signer's",
         "Authenticode PE",
     )
-    return msgspec.structs.replace(claimed, findings=(*claimed.findings, finding))
+    return replace(claimed, findings=(*claimed.findings, finding))
 
 
 def _check_attributes(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from signward.errors import MalformedError
+from signward.frozen import Frozen
 from signward.wire import der
 from signward.wire.algorithms import digest_name
 
@@ -14,8 +14,7 @@ _WHAT = "timestamp token"
 _CLAUSE = "RFC 3161 2.4.2"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TstInfo:
+class TstInfo(Frozen, frozen=True, kw_only=True):
     """The fields of a TSTInfo that a verifier or a client needs (times in UTC)."""
 
     policy: str

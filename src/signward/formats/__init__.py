@@ -8,11 +8,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from typing import Protocol
 
+from signward.frozen import Frozen
 from signward.state import Manifest, SignedArtifact, Source, Wanted
 
 HEAD = 64 * 1024
@@ -47,12 +48,11 @@ class Peek:
         return f".{extension.lower()}" if dot and stem else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParseOptions:
+class ParseOptions(Frozen, frozen=True, kw_only=True):
     """Inputs of a parse that are not in the bytes."""
 
     extension: str = ""
-    companions: Sequence[str] = field(default=())
+    companions: Sequence[str] = ()
 
 
 class Format(Protocol):

@@ -11,9 +11,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
 
 from signward.errors import LimitError, MalformedError
+from signward.frozen import Frozen, replace
 from signward.state import Source
 
 HEAD_SIZE = 4096
@@ -53,8 +53,7 @@ _WHAT = "PE image"
 _CLAUSE = "PE Format"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class Section(Frozen, frozen=True, kw_only=True):
     """One section: where the loader maps it (``rva``) and its ``start``, ``end`` in the file."""
 
     name: bytes
@@ -64,8 +63,7 @@ class Section:
     end: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class Layout(Frozen, frozen=True, kw_only=True):
     """What the headers of a PE image say, as far as signatures need it.
 
     ``directory_offset`` is where the security directory entry stands, or None when the

@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ from signward.findings import Code, Effect, Finding
 from signward.formats import Match, ParseOptions, Peek
 from signward.formats._pe_layout import Layout, page_name, read_layout
 from signward.formats._spc import open_embedded
+from signward.frozen import Frozen
 from signward.state import (
     ClaimedSignature,
     Hasher,
@@ -69,8 +69,7 @@ _TABLE_CLAUSE = "PE Format, attribute certificate table"
 _HASH_CLAUSE = "Authenticode PE, calculating the PE image hash"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
+class _Entry(Frozen, frozen=True, kw_only=True):
     """A WIN_CERTIFICATE: its PKCS#7 and where that lies."""
 
     start: int

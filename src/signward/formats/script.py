@@ -28,7 +28,6 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from signward.envelopes.cms import SlotReader, open_signatures
 from signward.errors import (
@@ -41,6 +40,7 @@ from signward.errors import (
 from signward.findings import Code, Effect, Finding
 from signward.formats import Match, ParseOptions, Peek
 from signward.formats._spc import read_slots
+from signward.frozen import Frozen
 from signward.state import (
     ClaimedSignature,
     Manifest,
@@ -81,8 +81,7 @@ _JOB_END = "</job>"
 _CLAUSE = "PowerShell and WSH script signatures"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Style:
+class Style(Frozen, frozen=True, kw_only=True):
     """How one family of scripts writes a signature block.
 
     ``open`` and ``close`` surround each line of base64; ``mark_is_text`` says whether the
@@ -154,8 +153,7 @@ for _byte in range(0x80, 0xA0):
     _ANSI[_byte] = bytes([_byte]).decode("cp1252", "ignore") or chr(_byte)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
+class _Reading(Frozen, frozen=True, kw_only=True):
     """One reading of a script's bytes: the codec and the text behind the byte order mark."""
 
     codec: str
@@ -170,8 +168,7 @@ class _Reading:
         return len(self.mark) + len(self.text[:characters].encode(self.codec, errors))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Block:
+class _Block(Frozen, frozen=True, kw_only=True):
     """A signature block in a text: from the line break before its begin line to ``end``.
 
     ``line_end`` breaks its lines: CR LF as signers write it, or LF where a tool converted it.

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from signward.errors import BadInputError, EvidenceError
 from signward.findings import Code, Effect, Finding
+from signward.frozen import Frozen
 from signward.trust import pem
 from signward.trust.x509 import Certificate, load_certificate, normalized_name
 
@@ -23,8 +23,7 @@ MAX_ANCHORS = 5000
 """Most certificates in one store; the Microsoft list has about 560."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrustAnchor:
+class TrustAnchor(Frozen, frozen=True, kw_only=True):
     """One trusted certificate and the limits its store sets.
 
     ``usages`` are the EKUs (dotted) it is trusted for, None for any;

@@ -15,6 +15,7 @@ from typing import Any
 
 from signward import integrity
 from signward.errors import LimitError, MalformedError
+from signward.frozen import Frozen
 from signward.state import Algorithm
 from signward.trust.distribution import (
     IssuingDistributionPoint,
@@ -68,8 +69,7 @@ _PLAIN_REASON = bytes.fromhex("300c300a0603551d1504030a01")
 """Extensions that hold a reasonCode, not critical, and nothing else: nearly all of them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrlEntry:
+class CrlEntry(Frozen, frozen=True, kw_only=True):
     """One revoked certificate.  ``reason`` is empty where none was given."""
 
     revoked_at: datetime

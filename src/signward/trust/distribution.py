@@ -6,9 +6,8 @@ every other GeneralName octet for octet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from signward.errors import MalformedError
+from signward.frozen import Frozen
 from signward.trust.names import normalized_name
 from signward.wire import der
 
@@ -35,8 +34,7 @@ ALL_REASONS = frozenset(REASONS[1:])
 GeneralName = tuple[int, bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DistributionPoint:
+class DistributionPoint(Frozen, frozen=True, kw_only=True):
     """One entry of a certificate's cRLDistributionPoints or freshestCRL.
 
     ``names`` is None where the field is absent; ``crl_issuers`` are the normalized
@@ -49,8 +47,7 @@ class DistributionPoint:
     urls: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IssuingDistributionPoint:
+class IssuingDistributionPoint(Frozen, frozen=True, kw_only=True):
     """A CRL's issuingDistributionPoint (RFC 5280 5.2.5)."""
 
     names: frozenset[GeneralName] | None = None

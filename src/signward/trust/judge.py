@@ -7,11 +7,11 @@ evidence and an instant: no clock, no files, no network.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding, worst
+from signward.frozen import Frozen
 from signward.state import (
     IntactSignature,
     IntactTimestamp,
@@ -49,8 +49,7 @@ MAX_POOL = 512
 """Certificates considered for one path; a signature embeds a handful."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grounds:
+class Grounds(Frozen, frozen=True, kw_only=True):
     """What a judgement rests on: anchors, further certificates, evidence, an instant.
 
     ``notes`` tell of evidence that was sought in vain; they never change an outcome.

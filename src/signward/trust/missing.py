@@ -7,11 +7,11 @@ and where its issuer says that lies.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
 from signward.errors import BadInputError
+from signward.frozen import Frozen
 from signward.state import IntactSignature, Status, TrustedSignature, UntrustedSignature, X509Path
 from signward.trust.building import build
 from signward.trust.judge import Grounds, with_embedded
@@ -28,8 +28,7 @@ class Kind(StrEnum):
     CRL = "crl"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class Need(Frozen, frozen=True, kw_only=True):
     """One piece of evidence that might be had at ``url``.
 
     ``issuer`` is None exactly when it is the issuer that is missing.

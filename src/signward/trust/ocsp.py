@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
 from signward import integrity
 from signward.errors import BadInputError, EvidenceError, LimitError, MalformedError
 from signward.findings import Effect, worst
+from signward.frozen import Frozen
 from signward.state import Algorithm, Status
 from signward.trust.crl import INVALIDITY_DATE, REASON_CODE, CrlEntry, read_extensions, read_reason
 from signward.trust.names import normalized_name, same_name
@@ -49,8 +49,7 @@ _RESPONSE_STATUS = {
 """OCSPResponseStatus (RFC 6960 4.2.1)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertId:
+class CertId(Frozen, frozen=True, kw_only=True):
     """Which certificate: digests of its issuer's name and key, and its serial number."""
 
     digest: str
@@ -59,8 +58,7 @@ class CertId:
     serial: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SingleResponse:
+class SingleResponse(Frozen, frozen=True, kw_only=True):
     """What a response says about one certificate.
 
     ``archive_cutoff`` is the instant back to which the responder keeps answers about
@@ -76,8 +74,7 @@ class SingleResponse:
     unusable: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class OcspResponse:
+class OcspResponse(Frozen, frozen=True, kw_only=True, eq=False):
     """One successful basic response; who signed it is not known yet.
 
     ``responder_name`` (raw Name) or ``responder_key`` (SHA-1 of the key) names the
@@ -98,8 +95,7 @@ class OcspResponse:
     unusable: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Responder:
+class Responder(Frozen, frozen=True, kw_only=True):
     """Who signed a response.  ``to_check`` asks for the delegate's own revocation status."""
 
     certificate: Certificate

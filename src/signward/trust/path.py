@@ -9,11 +9,11 @@ objection wins, else the one that fails least.  Revocation is ``trust.revocation
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
 from signward.findings import Code, Effect, Finding, worst
+from signward.frozen import Frozen
 from signward.trust.anchors import TrustAnchor, TrustStore
 from signward.trust.building import Chain, Chains, build
 from signward.trust.constraints import check_names
@@ -89,8 +89,7 @@ _PROCESSED = frozenset(
 _GRAVITY = {effect: rank for rank, effect in enumerate(Effect)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathResult:
+class PathResult(Frozen, frozen=True, kw_only=True):
     """The best path found (leaf first, anchor last) and what speaks against it.
 
     ``anchor`` is None where no anchor was reached; ``path`` is then as far as it

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
+from signward.frozen import Frozen
 from signward.trust.rules import ANY_POLICY, PathRules
 from signward.trust.x509 import (
     CERTIFICATE_POLICIES,
@@ -30,8 +31,7 @@ _QUALIFIERS = frozenset({"1.3.6.1.5.5.7.2.1", "1.3.6.1.5.5.7.2.2"})
 """CPS pointer and user notice: the two RFC 5280 4.2.1.4 defines."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyFacts:
+class PolicyFacts(Frozen, frozen=True, kw_only=True):
     """What one certificate says about policies; None where an extension is absent."""
 
     policies: frozenset[str] | None

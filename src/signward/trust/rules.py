@@ -1,15 +1,14 @@
 """What a path is judged by, beside time and anchors: usage, algorithms, RFC 5280 inputs.
 
 All of it is named values.  A caller picks one or makes one with
-``dataclasses.replace``; nothing in the validator decides by itself.
+``frozen.replace``; nothing in the validator decides by itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from signward import integrity
 from signward.findings import Code, Effect, Finding
+from signward.frozen import Frozen, replace
 from signward.state import Algorithm
 from signward.trust.x509 import Certificate
 from signward.wire.algorithms import UNKNOWN
@@ -23,8 +22,7 @@ EKU_OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
 _SIGNING = frozenset({"digitalSignature", "nonRepudiation"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Frozen, frozen=True, kw_only=True):
     """What the leaf must be for.
 
     ``eku`` (dotted; None: any) must be allowed by every certificate on the path that
@@ -74,8 +72,7 @@ OCSP_SIGNING = Usage(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlgorithmPolicy:
+class AlgorithmPolicy(Frozen, frozen=True, kw_only=True):
     """Which keys and signature algorithms count.
 
     ``digests`` are hashlib names, ``min_rsa_bits`` and ``max_rsa_bits`` bound the
@@ -142,8 +139,7 @@ AT_LEGACY = replace(STRICT, name="at-legacy", digests=_SHA2_AND_3 | {"sha1"})
 """For what a trusted timestamp puts before the SHA-1 cut-off; MD5 and RSA < 2048 stay out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathRules:
+class PathRules(Frozen, frozen=True, kw_only=True):
     """The remaining inputs of RFC 5280 6.1.1, and what a profile adds to them.
 
     ``max_intermediates`` bounds the certificates between leaf and anchor that are not
