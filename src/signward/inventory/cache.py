@@ -264,19 +264,29 @@ class Cache:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application != APPLICATION_ID and tables:
-        raise EvidenceError(f"{path} is a database of another program: choose another --cache")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if tables and version != SCHEMA:
-        connection.executescript(_DROP)
+    """Make the tables, or make sure that they are ours and of this schema."""
+    if _is_ready(connection, path, "BEGIN"):
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.executescript(_SCHEMA)
-    if application != APPLICATION_ID or version != SCHEMA:
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA}")
+    if not _is_ready(connection, path, "BEGIN IMMEDIATE"):  # another scan may have been faster
+        marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA};"
+        connection.executescript(f"BEGIN IMMEDIATE; {marks} {_DROP} {_SCHEMA} COMMIT;")
+
+
+def _is_ready(connection: sqlite3.Connection, path: Path, begin: str) -> bool:
+    """Say whether the tables are there; see the marks and the tables at one instant."""
+    connection.execute(begin)
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        connection.rollback()
+    if application != APPLICATION_ID and tables:
+        raise EvidenceError(f"{path} is a database of another program: choose another --cache")
+    return bool(application == APPLICATION_ID and version == SCHEMA and tables)
 
 
 def _enter_epoch(connection: sqlite3.Connection, epoch: bytes, now: int) -> None:
