@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from typing import NamedTuple
 
 from signward.errors import MalformedError, UnreadableError
@@ -18,6 +20,12 @@ from signward.state import Hasher
 
 CHUNK = 256 * 1024
 """Bytes hashed per read: large enough to hide the call, small enough for the cache."""
+
+AHEAD = 4 * 1024 * 1024
+"""Files from this size on are read and hashed in threads: of use to whoever waits for one."""
+
+PIECE = 1024 * 1024
+"""Bytes handed from thread to thread: large enough to hide what handing over costs."""
 
 WHOLE = 1024 * 1024
 """Files up to this size are read in one call and kept while they are judged."""
@@ -86,19 +94,54 @@ class FileSource:
         if self._whole is not None:
             BytesSource(self.name, self._whole).feed(ranges, hashers)
             return
+        for start, end in (spans := tuple(ranges)):
+            _check_range(start, end - start, self.length)
+        if self.length >= AHEAD:
+            self._feed_ahead(spans, hashers)
+            return
+        for piece in self._pieces(spans):
+            for hasher in hashers:
+                hasher.update(piece)
+
+    def _pieces(self, spans: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
+        """Yield the spans piece by piece, each valid until the next is asked for."""
         if self._buffer is None:
             self._buffer = bytearray(CHUNK)
         view = memoryview(self._buffer)
-        for start, end in ranges:
-            _check_range(start, end - start, self.length)
-            while start < end:
-                wanted = view[: min(CHUNK, end - start)]
-                count = os.preadv(self._fd, [wanted], start)
-                if count == 0:
-                    raise self._changed()
-                for hasher in hashers:
-                    hasher.update(wanted[:count])
-                start += count
+        for start, size in _cut(spans, CHUNK):
+            yield self._fill(view[:size], start)
+
+    def _feed_ahead(self, spans: Sequence[tuple[int, int]], hashers: Sequence[Hasher]) -> None:
+        """Do the same in threads: one reads the next piece, each hasher has its own.
+
+        Reading and hashing let go of the interpreter's lock; memory stays two pieces.
+        """
+        from concurrent.futures import Future, ThreadPoolExecutor
+
+        buffers = cycle(memoryview(bytearray(PIECE)) for _ in range(2))
+        coming: deque[Future[memoryview]] = deque()
+
+        def absorb() -> None:
+            piece = coming.popleft().result()
+            for done in [pool.submit(hasher.update, piece) for hasher in hashers]:
+                done.result()
+
+        with ThreadPoolExecutor(len(hashers) + 1) as pool:
+            for start, size in _cut(spans, PIECE):
+                coming.append(pool.submit(self._fill, next(buffers)[:size], start))
+                if len(coming) == 2:  # the other buffer is being filled meanwhile
+                    absorb()
+            while coming:
+                absorb()
+
+    def _fill(self, view: memoryview, position: int) -> memoryview:
+        filled = 0
+        while filled < len(view):
+            count = os.preadv(self._fd, [view[filled:]], position + filled)
+            if count == 0:
+                raise self._changed()
+            filled += count
+        return view
 
     def check_unchanged(self) -> None:
         """Raise ``UnreadableError`` if the file changed since it was opened."""
@@ -126,6 +169,13 @@ class FileSource:
                 hint="run again when nothing writes to it",
             )
         )
+
+
+def _cut(spans: Sequence[tuple[int, int]], most: int) -> Iterator[tuple[int, int]]:
+    """Yield ``(start, size)`` pieces of at most ``most`` bytes."""
+    for start, end in spans:
+        for position in range(start, end, most):
+            yield position, min(most, end - position)
 
 
 def _check_range(offset: int, size: int, length: int) -> None:
