@@ -23,6 +23,7 @@ import hashlib
 import os
 import sqlite3
 import stat
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -265,25 +266,33 @@ class Cache:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables, or make sure that they are ours and of this schema."""
-    if _is_ready(connection, path, "BEGIN"):
+    if _is_ready(connection, path):
         connection.execute("PRAGMA synchronous = NORMAL")
         return
-    connection.execute("PRAGMA journal_mode = WAL")
+    with suppress(sqlite3.OperationalError):  # busy: another first scan is switching it
+        connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
-    if not _is_ready(connection, path, "BEGIN IMMEDIATE"):  # another scan may have been faster
-        marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA};"
-        connection.executescript(f"BEGIN IMMEDIATE; {marks} {_DROP} {_SCHEMA} COMMIT;")
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:  # one look and one change: another scan may have been faster
+        if not _is_marked(connection, path):
+            marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}"
+            for statement in f"{marks}; {_DROP} {_SCHEMA}".split(";"):
+                connection.execute(statement)
 
 
-def _is_ready(connection: sqlite3.Connection, path: Path, begin: str) -> bool:
+def _is_ready(connection: sqlite3.Connection, path: Path) -> bool:
     """Say whether the tables are there; see the marks and the tables at one instant."""
-    connection.execute(begin)
+    connection.execute("BEGIN")
     try:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return _is_marked(connection, path)
     finally:
         connection.rollback()
+
+
+def _is_marked(connection: sqlite3.Connection, path: Path) -> bool:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and tables:
         raise EvidenceError(f"{path} is a database of another program: choose another --cache")
     return bool(application == APPLICATION_ID and version == SCHEMA and tables)
