@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -52,7 +51,6 @@ class ParseOptions(Frozen, frozen=True, kw_only=True):
     """Inputs of a parse that are not in the bytes."""
 
     extension: str = ""
-    companions: Sequence[str] = ()
 
 
 class Format(Protocol):

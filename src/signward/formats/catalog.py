@@ -18,6 +18,8 @@ import re
 from signward.envelopes.cms import open_signatures
 from signward.errors import LimitError, MalformedError
 from signward.formats import Match, ParseOptions, Peek
+from signward.formats._ctl import CTL_CONTENT
+from signward.formats._spc import INDIRECT_DATA
 from signward.state import (
     Endorsement,
     Manifest,
@@ -35,9 +37,7 @@ MAX_CATALOG = 64 * 1024 * 1024
 
 MAX_MEMBERS = 1 << 20
 
-CTL = "1.3.6.1.4.1.311.10.1"
 CATALOG_LIST = "1.3.6.1.4.1.311.12.1.1"
-INDIRECT_DATA = "1.3.6.1.4.1.311.2.1.4"
 
 _KINDS = {
     "1.3.6.1.4.1.311.2.1.15": "image",
@@ -52,7 +52,7 @@ ANY_KIND = "any"
 
 _BY_LENGTH = {20: "sha1", 32: "sha256"}
 _HEXADECIMAL = re.compile(rb"(?:[0-9A-Fa-f]\x00){40}(?:(?:[0-9A-Fa-f]\x00){24})?(?:\x00\x00)?\Z")
-_CTL_MARK = der.oid(CTL)
+_CTL_MARK = der.oid(CTL_CONTENT)
 _LIST_MARK = der.oid(CATALOG_LIST)
 _INDIRECT_MARK = der.oid(INDIRECT_DATA)[2:]
 _RECOGNISED_WITHIN = 512
@@ -104,8 +104,8 @@ class CatalogFormat:
 
 
 def _no_slots(content_type: str, content: bytes) -> tuple[Slot, ...]:  # noqa: ARG001
-    if content_type != CTL:
-        raise MalformedError(_WHAT, f"content type {content_type}", CTL, _CLAUSE)
+    if content_type != CTL_CONTENT:
+        raise MalformedError(_WHAT, f"content type {content_type}", CTL_CONTENT, _CLAUSE)
     return ()
 
 

@@ -21,7 +21,7 @@ from typing import Literal
 import msgspec
 
 from signward.errors import BadInputError, MalformedError
-from signward.findings import WINDOWS_NAMES, Effect, Finding
+from signward.findings import GRAVITY, WINDOWS_NAMES, Effect, Finding
 from signward.state import (
     BrokenSignature,
     ClaimedSignature,
@@ -175,9 +175,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def deciding(self) -> FindingRecord | None:
         """The finding that decided: the first of the cause's code with the worst effect."""
-        gravity = list(Effect)
         matching = [f for f in self.findings if f.code == self.cause]
-        return max(matching, key=lambda f: gravity.index(f.effect), default=None)
+        return max(matching, key=lambda f: GRAVITY[f.effect], default=None)
 
     @property
     def judged_signature(self) -> SignatureRecord | None:
@@ -300,9 +299,8 @@ def _exact_name(name: str) -> str:
 
 
 def _deciding(verdict: Verdict) -> Finding | None:
-    gravity = list(Effect)
     matching = [f for f in verdict.findings if f.code == verdict.cause]
-    return max(matching, key=lambda f: gravity.index(f.effect), default=None)
+    return max(matching, key=lambda f: GRAVITY[f.effect], default=None)
 
 
 def finding_record(finding: Finding) -> FindingRecord:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TextIO
 
-from signward.findings import Effect
+from signward.findings import GRAVITY, Effect
 from signward.policy.record import FindingRecord, Record, one_line
 from signward.report.display import (
     listing,
@@ -107,8 +107,7 @@ def explain(record: Record, *, colour: bool = False, width: int = 0) -> str:
     """Return the line about a file, then its facts and every finding, gravest first."""
     lines = [line(record, colour=colour, width=width)]
     lines += [_fold("    ", text, width, 2) for text in _facts(record)]
-    gravity = list(Effect)
-    for finding in sorted(record.findings, key=lambda f: -gravity.index(f.effect)):
+    for finding in sorted(record.findings, key=lambda f: -GRAVITY[f.effect]):
         lines += _explained(finding, colour=colour, width=width)
     return "\n".join(lines)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 
-from signward.findings import Code, Effect, Finding, worst
+from signward.findings import GRAVITY, Code, Effect, Finding, worst
 from signward.frozen import Frozen
 from signward.trust.anchors import TrustAnchor, TrustStore
 from signward.trust.building import Chain, Chains, build
@@ -86,8 +86,6 @@ _PROCESSED = frozenset(
 )
 """Extensions read somewhere on the way to a verdict; any other critical one rejects."""
 
-_GRAVITY = {effect: rank for rank, effect in enumerate(Effect)}
-
 
 class PathResult(Frozen, frozen=True, kw_only=True):
     """The best path found (leaf first, anchor last) and what speaks against it.
@@ -103,7 +101,7 @@ class PathResult(Frozen, frozen=True, kw_only=True):
     @property
     def trusted(self) -> bool:
         """Whether the path reaches an anchor and nothing rejects it or leaves it open."""
-        return _GRAVITY[worst(self.findings)] < _GRAVITY[Effect.UNKNOWN]
+        return GRAVITY[worst(self.findings)] < GRAVITY[Effect.UNKNOWN]
 
 
 def find_path(
@@ -165,7 +163,7 @@ def _judge(
 
 def _badness(result: PathResult) -> tuple[int, int]:
     rejecting = sum(f.effect is Effect.REJECT for f in result.findings)
-    return _GRAVITY[worst(result.findings)], rejecting
+    return GRAVITY[worst(result.findings)], rejecting
 
 
 def _finding(
