@@ -10,6 +10,9 @@
     │   └── LimitError           they exceed a named bound
     ├── UnreadableError          the path is at fault: absent, no file, changing
     ├── EvidenceError            a store, CRL, OCSP answer or option file is at fault
+    ├── SigningError             something cannot be signed; found, required, hint
+    │   ├── NotSignableError     the file: its kind, what it holds, where it lies
+    │   └── KeyProviderError     the key: not found, locked, refused, wrong certificate
     ├── FetchError               what a URL names could not be had
     └── NotAcceptedError         raised by `verify`; carries the verdict
         ├── RejectedError
@@ -85,6 +88,23 @@ class UnreadableError(SignwardError):
 
 class EvidenceError(SignwardError):
     """Something the caller supplied (anchor, CRL, OCSP answer, catalog) is unusable."""
+
+
+class SigningError(SignwardError):
+    """Something could not be signed; the message says what was found and what was required."""
+
+    def __init__(self, subject: str, found: str, required: str, hint: str = "") -> None:
+        self.subject, self.found, self.required, self.hint = subject, found, required, hint
+        text = f"{subject}: found {found}, required {required}"
+        super().__init__(f"{text}\nhint: {hint}" if hint else text)
+
+
+class NotSignableError(SigningError):
+    """A file cannot be signed as asked."""
+
+
+class KeyProviderError(SigningError):
+    """A key could not be opened or used; never holds a secret."""
 
 
 class FetchError(SignwardError):

@@ -46,6 +46,16 @@ class Source(Protocol):
         """Stream each ``(start, end)`` range through every hasher, in one pass."""
 
 
+class Companions(Protocol):
+    """The files beside an artifact, by relative name.  Producer: ``wire``."""
+
+    def find(self, name: str) -> Source | None:
+        """Return the file of that name (``/`` between folders), or None where there is none.
+
+        A name that leads out of the artifact's own folder is never there.
+        """
+
+
 class Slot(Frozen, frozen=True, kw_only=True):
     """One named part of an artifact and the digest that speaks for it."""
 

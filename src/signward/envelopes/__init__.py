@@ -1,1 +1,42 @@
-"""One file per signature encoding."""
+"""One file per signature encoding: reading what is claimed, and drafting what is signed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from signward.frozen import Frozen
+from signward.state import Algorithm
+
+
+class Signer(Frozen, frozen=True, kw_only=True):
+    """Who signs: the certification path (DER, leaf first) and the algorithm of the leaf's key.
+
+    ``digest`` is what content is hashed with; for schemes that hash for themselves (EdDSA:
+    RFC 8419, ML-DSA: RFC 9882) the signed attributes go to the key whole.
+    """
+
+    certificates: tuple[bytes, ...]
+    algorithm: Algorithm
+    digest: str
+
+
+class Draft(Protocol):
+    """An envelope complete but for its signature value.
+
+    A key signs ``to_be_signed`` by ``algorithm``; it never sees the file.
+    """
+
+    @property
+    def to_be_signed(self) -> bytes:
+        """The octets that go to the key (not their digest)."""
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The signature algorithm the envelope names."""
+
+    def seal(self, value: bytes, tokens: Sequence[bytes] = ()) -> bytes:
+        """Return the finished envelope.
+
+        ``tokens`` are RFC 3161 TimeStampTokens (DER ContentInfo) whose imprints are of ``value``.
+        """

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+from datetime import datetime
+from enum import IntEnum, StrEnum
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import msgspec
+
+from signward.envelopes import Draft, Signer
+from signward.errors import NotSignableError
 from signward.frozen import Frozen
-from signward.state import Manifest, SignedArtifact, Source, Wanted
+from signward.state import Companions, Manifest, SignedArtifact, Source, Wanted
+from signward.wire.patch import PatchSet
 
 HEAD = 64 * 1024
 TAIL = 1024
@@ -48,9 +55,13 @@ class Peek:
 
 
 class ParseOptions(Frozen, frozen=True, kw_only=True):
-    """Inputs of a parse that are not in the bytes."""
+    """Inputs of a parse that are not in the bytes.
+
+    ``companions`` are the files beside this one, for formats that speak of them.
+    """
 
     extension: str = ""
+    companions: Companions | None = None
 
 
 class Format(Protocol):
@@ -74,6 +85,73 @@ class Format(Protocol):
 
         A slot the artifact does not have is left out of the answer.
         """
+
+
+class Existing(StrEnum):
+    """What becomes of signatures a file has already."""
+
+    REFUSE = "refuse"
+    REPLACE = "replace"
+    NESTED = "nested"
+    """They stay, and the new one is added as the format adds a further one."""
+
+
+class Request(Frozen, frozen=True, kw_only=True):
+    """What is asked of a format that signs.
+
+    ``at`` is the claimed signing time, aware UTC, for formats that write one.  ``options``
+    are those of the format's own ``options``, already known to be among them.
+    """
+
+    signer: Signer
+    at: datetime
+    existing: Existing = Existing.REFUSE
+    description: str = ""
+    url: str = ""
+    page_hashes: bool = False
+    extension: str = ""
+    companions: Companions | None = None
+    options: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+Signing = Generator[Draft, bytes, PatchSet]
+"""Yields each draft in turn, is sent the sealed envelope for it, and returns the patch.
+
+Most formats have one draft; a manifest with two signatures has two.
+"""
+
+
+@runtime_checkable
+class Signable(Format, Protocol):
+    """A format that can be signed too."""
+
+    options: Mapping[str, str]
+    """Names of the options a request may carry, each with a line of help."""
+
+    def sign(self, source: Source, request: Request) -> Signing:
+        """Sign: yield drafts, return the patch.
+
+        Raises ``NotSignableError`` where the request cannot be met (signed already, no room,
+        an algorithm the format has no name for), ``BadInputError`` for bad bytes.
+        """
+
+    def envelopes(self, source: Source) -> tuple[bytes, ...]:
+        """Return the outermost envelopes in the file, in the order of their labels."""
+
+    def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
+        """Return the patch that makes these the file's envelopes; none strips it.
+
+        Whatever else belongs to being signed (a checksum, a content type) is set too.
+        """
+
+
+def may_sign(signed: bool, request: Request, what: str) -> None:  # noqa: FBT001
+    """Raise ``NotSignableError`` if a signature is there and nobody said what becomes of it."""
+    if signed and request.existing is Existing.REFUSE:
+        raise NotSignableError(
+            what, "a signature", "none",
+            hint="--replace puts the new signature in its place, --nested keeps both",
+        )  # fmt: skip
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,108 @@
+"""Signing in tests without a command line: a format's own rounds, driven with a test identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from conformance.authenticode.keys import Key, key
+from conformance.authenticode.pki import NOW, Identity, issue, pem
+
+from signward.envelopes import Signer
+from signward.formats import Request, Signable, peek_at, recognise
+from signward.state import Algorithm, Source, Verdict
+from signward.verbs.context import Context
+from signward.verbs.options import Options
+from signward.verbs.verify import assess
+from signward.wire.patch import Patched, PatchSet
+from signward.wire.source import BytesSource
+
+
+@cache
+def authority(kind: str = "rsa2048") -> Identity:
+    """Return a root that issues signing certificates."""
+    return issue(
+        "Signing Test Root", subject_key=key(kind, "signing-root"), ca=True, ekus=None,
+        usage=("keyCertSign", "cRLSign"), not_before=datetime.fromisoformat("2010-01-01T00:00Z"),
+        not_after=datetime.fromisoformat("2040-01-01T00:00Z"),
+    )  # fmt: skip
+
+
+@cache
+def identity(kind: str = "rsa2048", name: str = "Signing Test Publisher") -> Identity:
+    """Return a code signer of the given kind of key (``conformance.authenticode.keys``)."""
+    return issue(name, issuer=authority(), subject_key=key(kind, f"signer-{name}"))
+
+
+def algorithm_of(of: Key, digest: str) -> Algorithm:
+    """Return the signature algorithm a test key signs with."""
+    schemes = {"rsa": "rsa-pkcs1v15", "ec": "ecdsa"}
+    if of.family in schemes:
+        return Algorithm(scheme=schemes[of.family], digest=digest)
+    return Algorithm(scheme=of.family)
+
+
+def signer_of(who: Identity, digest: str = "sha256") -> Signer:
+    """Return the signer a request names: the identity's path and algorithm."""
+    return Signer(
+        certificates=tuple(one.certificate for one in who.path),
+        algorithm=algorithm_of(who.key, digest),
+        digest=digest,
+    )
+
+
+def patch_of(
+    source: Source,
+    *,
+    who: Identity | None = None,
+    digest: str = "sha256",
+    tokens: Sequence[bytes] = (),
+    at: datetime = NOW,
+    **asked: Any,
+) -> PatchSet:
+    """Return the patch that signs ``source``; ``asked`` goes into the request."""
+    who = who or identity()
+    form = recognise(peek_at(source))
+    assert isinstance(form, Signable), f"{source.name}: not signable"
+    asked.setdefault("extension", peek_at(source).extension)
+    rounds = form.sign(source, Request(signer=signer_of(who, digest), at=at, **asked))
+    try:
+        draft = next(rounds)
+        while True:
+            value = who.key.sign(draft.to_be_signed, draft.algorithm.digest or digest)
+            draft = rounds.send(draft.seal(value, tokens))
+    except StopIteration as stop:
+        patch: PatchSet = stop.value
+        return patch
+
+
+def sign_bytes(name: str, data: bytes, **asked: Any) -> bytes:
+    """Return ``data`` signed as the format of its name and content signs it."""
+    source = BytesSource(name, data)
+    return b"".join(Patched(source, patch_of(source, **asked)).pieces())
+
+
+def strip_bytes(name: str, data: bytes) -> bytes:
+    """Return ``data`` without its signatures."""
+    source = BytesSource(name, data)
+    form = recognise(peek_at(source))
+    assert isinstance(form, Signable)
+    return b"".join(Patched(source, form.embed(source, ())).pieces())
+
+
+def context(folder: Path, *anchors: Identity, at: datetime = NOW, **options: Any) -> Context:
+    """Return a context that trusts the test authority (or ``anchors``) at ``at``."""
+    names = []
+    for number, anchor in enumerate(anchors or (authority(),)):
+        path = folder / f"anchor-{number}.pem"
+        path.write_bytes(pem(anchor.certificate))
+        names.append(str(path))
+    return Context(Options(anchors=tuple(names), at=at, **options))
+
+
+def assess_bytes(name: str, data: bytes, folder: Path, **options: Any) -> Verdict:
+    """Return the verdict on bytes under the test authority."""
+    return assess(BytesSource(name, data), context(folder, **options))
