@@ -26,9 +26,13 @@ FILES: Mapping[str, bytes] = {"App.exe": PROGRAM, "Assets/My Logo.png": b"\x89PN
 
 @dataclass(kw_only=True)
 class Zip:
-    """Writes an archive: ``make_appx`` with data descriptors and ZIP64 records, else plainly."""
+    """Writes an archive: ``make_appx`` with data descriptors and ZIP64 records, else plainly.
+
+    ``zip64`` puts every size and offset of central headers into ZIP64 fields.
+    """
 
     make_appx: bool = True
+    zip64: bool = False
     data: bytearray = field(default_factory=bytearray)
     central: list[bytes] = field(default_factory=list)
 
@@ -46,9 +50,14 @@ class Zip:
         self.data += header + packed
         if self.make_appx:
             self.data += struct.pack("<4sIQQ", b"PK\7\x08", crc, len(packed), len(content))
+        numbers, extra = (len(packed), len(content), offset), b""
+        if self.zip64:
+            extra = struct.pack("<HHQQQ", 1, 24, len(content), len(packed), offset)
+            numbers = (0xFFFFFFFF,) * 3
         self.central.append(
             struct.pack("<4sHHHHIIIIHHHHHII", b"PK\1\2", version, version, flags, method, moment,
-                        crc, len(packed), len(content), len(raw), 0, 0, 0, 0, 0, offset) + raw
+                        crc, *numbers[:2], len(raw), len(extra), 0, 0, 0, 0, numbers[2])
+            + raw + extra
         )  # fmt: skip
         return len(header), sizes
 
@@ -124,6 +133,7 @@ def package(
     *,
     publisher: str = PUBLISHER,
     make_appx: bool = True,
+    zip64: bool = False,
     digest: str = "sha256",
     stored: Sequence[str] = (),
     unlisted: Mapping[str, bytes] | None = None,
@@ -138,7 +148,7 @@ def package(
     ``unlisted`` are members the block map does not list, ``change_map`` changes the block
     map's text before it is packed, ``without`` names footprint parts to leave out.
     """
-    archive = Zip(make_appx=make_appx)
+    archive = Zip(make_appx=make_appx, zip64=zip64)
     listed = []
     everything = {**files, "AppxManifest.xml": manifest_xml or manifest(publisher)}
     for name, content in everything.items():
@@ -173,11 +183,12 @@ def bundle(
     *,
     publisher: str = PUBLISHER,
     make_appx: bool = True,
+    zip64: bool = False,
     change_manifest: Change = str,
     types_first: bool = False,
 ) -> bytes:
     """Return an unsigned bundle; its block map lists the manifest alone, as MakeAppx's does."""
-    archive = Zip(make_appx=make_appx)
+    archive = Zip(make_appx=make_appx, zip64=zip64)
     if types_first:
         archive.add("[Content_Types].xml", content_types())
     packages = packages or {"app_x64.msix": package({"App.exe": PROGRAM})}

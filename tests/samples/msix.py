@@ -8,7 +8,9 @@ from tests.builders import msix
 SAMPLES = {
     "app.msix": msix.package,
     "plain.appx": lambda: msix.package(make_appx=False, stored=("App.exe",)),
+    "large.msix": lambda: msix.package(zip64=True),
     "app.msixbundle": msix.bundle,
+    "large.msixbundle": lambda: msix.bundle(zip64=True),
     "plain.appxbundle": lambda: msix.bundle(make_appx=False),
 }
 

@@ -210,7 +210,7 @@ def _packed_sizes(name: str, file: MappedFile, member: ZipMember) -> Iterator[Fi
     total = sum(file.packed)
     if not member.method:
         yield _contradiction(name, "packed sizes", "none: the file is stored", member)
-    elif not 0 <= member.packed - total <= _TAIL:
+    elif member.packed - total not in (0, _TAIL):
         found, required = f"blocks of {total} packed bytes", f"{member.packed}, as in the archive"
         yield _contradiction(name, found, required, member)
 

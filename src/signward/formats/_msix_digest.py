@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PIECE = 128 * 1024
 """Bytes unpacked at a time."""
 
+FLUSH = b"\0\0\xff\xff"
+"""What ends a flushed run of deflate data: an empty stored block (RFC 1951 3.2.4)."""
+
 Wish = tuple[str, str]
 """A slot's name and a digest algorithm."""
 
@@ -29,7 +32,8 @@ class PartHasher:
     """Digests of one part: of its bytes as a whole, or (``blocks``) of its blocks.
 
     ``packed`` are the packed sizes of its blocks where the block map gives them: behind
-    each, that block must be complete, or the part has no digest.
+    each, that block must be complete and, but for the last, flushed, so that a reader can
+    begin there; else the part has no digest.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class PartHasher:
         self._unpacker = zlib.decompressobj(-15) if member.method else None
         self._hash = self._new()
         self._size, self._sound = 0, True
+        self._recent = b""
         if blocks:
             self._hash.update(member.size.to_bytes(8, "little"))
             self._block = self._new()
@@ -54,6 +59,8 @@ class PartHasher:
         while data and self._sound:
             step = len(data) if self._left < 0 else min(len(data), self._left)
             self._unpack(data[:step])
+            end = bytes(data[max(0, step - len(FLUSH)) : step])
+            self._recent = (self._recent + end)[-len(FLUSH) :]
             data = data[step:]
             if self._left >= 0:
                 self._left -= step
@@ -62,8 +69,9 @@ class PartHasher:
 
     def _boundary(self) -> None:
         """Go on to the next block; the one before must have been unpacked to its end."""
-        whole = self._size == self.member.size or (self._size > 0 and self._size % BLOCK == 0)
-        self._sound = self._sound and whole
+        last = self._size == self.member.size
+        whole = self._size > 0 and self._size % BLOCK == 0 and self._recent == FLUSH
+        self._sound = self._sound and (last or whole)
         self._left = next(self._ends, -1)
 
     def _unpack(self, data: memoryview) -> None:

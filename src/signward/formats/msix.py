@@ -42,6 +42,7 @@ from signward.formats._msix_blockmap import (
     read_block_map,
     required_files,
 )
+from signward.formats._msix_catalog import read_code_integrity, unlisted_programs
 from signward.formats._msix_digest import PartHasher, digest_archive
 from signward.formats._msix_package import (
     BLOCK_MAP,
@@ -127,6 +128,7 @@ class MsixFormat:
         if not signatures:
             raise MalformedError(SIGNATURE, "a PKCS#7 without signers", "one", "RFC 5652 5.1")
         required = frozenset(_required(package, identity))
+        catalog = read_code_integrity(source, package)
         shared = (
             *contradictions(source, package, block_map),
             *misplaced_packages(source, package, identity),
@@ -137,7 +139,9 @@ class MsixFormat:
             signatures=signatures,
             required={s.label: required for s in signatures},
             conditions={s.label: (*shared, *_agreement(package, identity, s)) for s in signatures},
+            nested={CODE_INTEGRITY: catalog} if catalog else {},
             regions=tuple(signature_regions(source, package)),
+            findings=tuple(unlisted_programs(source, package, catalog)) if catalog else (),
             facts={
                 "package": identity.name,
                 "version": identity.version,

@@ -30,7 +30,7 @@ from signward.state import (
 )
 from signward.verbs.catalogs import vouched_by
 from signward.verbs.context import Context
-from signward.verbs.stages import judge_signatures
+from signward.verbs.stages import judge_signatures, nested_findings
 from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
 
@@ -99,7 +99,11 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
     source = artifact.source
     computed = signable.digests(artifact, wanted_slots(artifact)) if artifact.signatures else {}
     judged = judge_signatures(artifact, computed, context)
-    findings = (*artifact.findings, *check_regions(artifact))
+    findings = (
+        *artifact.findings,
+        *check_regions(artifact),
+        *nested_findings(artifact, context),
+    )
     if not judged:
         vouched = vouched_by(signable, artifact, source, context)
         if vouched:
