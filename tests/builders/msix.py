@@ -28,11 +28,13 @@ FILES: Mapping[str, bytes] = {"App.exe": PROGRAM, "Assets/My Logo.png": b"\x89PN
 class Zip:
     """Writes an archive: ``make_appx`` with data descriptors and ZIP64 records, else plainly.
 
-    ``zip64`` puts every size and offset of central headers into ZIP64 fields.
+    ``zip64`` puts every size and offset of central headers into ZIP64 fields, ``offset64``
+    the offset alone, as members behind 4 GiB have it.
     """
 
     make_appx: bool = True
     zip64: bool = False
+    offset64: bool = False
     data: bytearray = field(default_factory=bytearray)
     central: list[bytes] = field(default_factory=list)
 
@@ -54,6 +56,9 @@ class Zip:
         if self.zip64:
             extra = struct.pack("<HHQQQ", 1, 24, len(content), len(packed), offset)
             numbers = (0xFFFFFFFF,) * 3
+        elif self.offset64:
+            extra = struct.pack("<HHQ", 1, 8, offset)
+            numbers = (len(packed), len(content), 0xFFFFFFFF)
         self.central.append(
             struct.pack("<4sHHHHIIIIHHHHHII", b"PK\1\2", version, version, flags, method, moment,
                         crc, *numbers[:2], len(raw), len(extra), 0, 0, 0, 0, numbers[2])
@@ -93,7 +98,7 @@ def mapped(
         value = base64.b64encode(hashlib.new(digest, content[at : at + BLOCK]).digest()).decode()
         size = f' Size="{sizes[number]}"' if sizes else ""
         blocks.append(f'<Block Hash="{value}"{size}/>')
-    shown = name.replace("/", "\\")
+    shown = name.replace("/", "\\").replace("&", "&amp;")
     return f'<File Name="{shown}" Size="{len(content)}" LfhSize="{header}">{"".join(blocks)}</File>'
 
 
@@ -184,11 +189,12 @@ def bundle(
     publisher: str = PUBLISHER,
     make_appx: bool = True,
     zip64: bool = False,
+    offset64: bool = False,
     change_manifest: Change = str,
     types_first: bool = False,
 ) -> bytes:
     """Return an unsigned bundle; its block map lists the manifest alone, as MakeAppx's does."""
-    archive = Zip(make_appx=make_appx, zip64=zip64)
+    archive = Zip(make_appx=make_appx, zip64=zip64, offset64=offset64)
     if types_first:
         archive.add("[Content_Types].xml", content_types())
     packages = packages or {"app_x64.msix": package({"App.exe": PROGRAM})}

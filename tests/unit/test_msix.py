@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import os
 import random
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -121,6 +124,20 @@ def test_every_hash_method_and_key(digest: str, kind: str, tmp_path: Path) -> No
     verdict = assess_bytes("a.msix", signed(data, who=who, digest=digest), tmp_path)
     assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
     assert verdict.facts["package"] == "Signward.Sample"
+
+
+def test_a_file_named_as_a_package_that_is_no_archive_is_malformed(tmp_path: Path) -> None:
+    assert cause(b"text", tmp_path) is Code.MALFORMED
+    assert cause(b"text", tmp_path, "a.txt") is Code.UNSIGNED
+
+
+def test_an_archive_that_cannot_be_read_is_not_called_unsigned(tmp_path: Path) -> None:
+    plain = msix.Zip(make_appx=False)
+    plain.add("a.txt", b"text")
+    data = plain.finish()
+    assert cause(data, tmp_path, "a.zip") is Code.UNSIGNED
+    assert cause(data[:-9], tmp_path, "a.zip") is Code.MALFORMED
+    assert cause(data[data.index(b"PK\1\2") :], tmp_path, "a") is Code.MALFORMED
 
 
 def test_files_of_many_blocks(tmp_path: Path) -> None:
@@ -246,7 +263,9 @@ def test_a_file_removed_is_a_mismatch(tmp_path: Path) -> None:
 def test_a_signer_whose_block_map_lies_is_refused(tmp_path: Path) -> None:
     """Row 27: everything is signed, and the block map's digests are still not the files'."""
     other = base64.b64encode(bytes(32)).decode()
-    data = msix.package(change_map=lambda text: re.sub('Hash="[^"]*"', f'Hash="{other}"', text, 1))
+    data = msix.package(
+        change_map=lambda text: re.sub('Hash="[^"]*"', f'Hash="{other}"', text, count=1)
+    )
     assert cause(signed(data), tmp_path) is Code.DIGEST_MISMATCH
 
 
@@ -724,6 +743,37 @@ def test_a_large_package_is_read_and_signed_in_pieces(tmp_path: Path) -> None:
         path.with_suffix(".appx").write_bytes(b"".join(Patched(source, patch).pieces()))
     verdict = assess_path(path.with_suffix(".appx"), context(tmp_path))
     assert verdict.outcome is Outcome.ACCEPTED
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from signward.verbs.verify import assess_path
+from signward.wire.patch import Patched
+from signward.wire.source import open_source
+from tests.signing import context, patch_of
+path, out = Path(sys.argv[1]), Path(sys.argv[2])
+with open_source(path) as source, out.open("wb") as target:
+    for piece in Patched(source, patch_of(source)).pieces():
+        target.write(piece)
+print(assess_path(out, context(out.parent)).outcome)
+print(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1])
+"""
+
+
+@pytest.mark.slow
+def test_a_package_of_100_mb_is_signed_and_verified_in_bounded_memory(tmp_path: Path) -> None:
+    path = tmp_path / "large.msix"
+    chooser = random.Random(6)
+    files = {f"{n}.bin": chooser.randbytes(10_000_000) + bytes(200_000) for n in range(10)}
+    path.write_bytes(msix.package(files))
+    assert path.stat().st_size > 100_000_000
+    command = [sys.executable, "-c", _CHILD, str(path), str(tmp_path / "signed.msix")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    told = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    outcome, peak = told.stdout.split()
+    assert outcome == "accepted"
+    assert int(peak) < 80_000  # KiB: an interpreter with its libraries takes 33,000
 
 
 def test_embedding_works_on_sources_in_memory() -> None:

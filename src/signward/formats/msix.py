@@ -108,12 +108,13 @@ class MsixFormat:
     options: Mapping[str, str] = MappingProxyType({})
 
     def recognise(self, peek: Peek) -> Match:
-        """Recognise a ZIP archive that names a part only packages have, or is named as one."""
+        """Recognise a ZIP archive that names a part only packages have, or any file so named."""
+        named = peek.extension in _EXTENSIONS
         if peek.head[:4] != _LOCAL_MAGIC:
-            return Match.NO
+            return Match.EXTENSION if named else Match.NO
         if any(name in _NAMES for name in _member_names(peek)):
             return Match.SPECIFIC
-        return Match.MAGIC if peek.extension in _EXTENSIONS else Match.NO
+        return Match.MAGIC if named else Match.NO
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Find the signature, what it must cover, and what it must agree with."""

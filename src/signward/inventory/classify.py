@@ -278,9 +278,11 @@ def _ends(*ends: bytes) -> Callable[[tuple[bytes, ...]], bool]:
     return lambda names: any(name.endswith(ends) for name in names)
 
 
+_BUNDLE_MANIFEST = b"AppxMetadata/AppxBundleManifest.xml"
+
 _ZIP_FAMILIES: tuple[tuple[str, Callable[[tuple[bytes, ...]], bool]], ...] = (
     ("apk", _has(b"AndroidManifest.xml", b"classes.dex")),
-    ("msix", _has(b"AppxManifest.xml", b"AppxBlockMap.xml")),
+    ("msix", _has(b"AppxManifest.xml", b"AppxBlockMap.xml", _BUNDLE_MANIFEST)),
     ("vsix", _ends(b".vsixmanifest")),
     ("nupkg", lambda names: any(n.endswith(b".nuspec") and b"/" not in n for n in names)),
     ("jar", _has(b"META-INF/MANIFEST.MF", b"META-INF/")),
@@ -317,6 +319,7 @@ _MAGICS: tuple[tuple[bytes, str | Refiner], ...] = (
     (b"\x30\x83", _refine_der),
     (b"\x30\x84", _refine_der),
     (b"PK\x03\x04", _refine_zip),
+    (b"PK\x01\x02", "zip"),
     (b"PK\x05\x06", "zip"),
     (b"\x1f\x8b\x08", "gzip"),
     (b"BZh", "bzip2"),

@@ -33,6 +33,7 @@ from signward.verbs.context import Context
 from signward.verbs.stages import judge_signatures, nested_findings
 from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
+from signward.wire.zip import read_directory
 
 
 def verify(path: str | os.PathLike[str], context: Context) -> Accepted:
@@ -146,6 +147,12 @@ def _unrecognised(source: Source, peek: Peek, context: Context) -> Verdict:
         )
         return evaluate(case, context.policy)
     kind = classify(peek)
+    if kind == "zip":
+        # An archive that cannot be read may be of any kind: malformed, not unsigned.
+        try:
+            read_directory(source)
+        except BadInputError as error:
+            return _failed(source.name, "", error.finding, context)
     if not KINDS[kind].signable:
         return evaluate(
             Case(subject=source.name, format="", judged=(), findings=(), at=context.at),
