@@ -34,7 +34,7 @@ from signward.policy.evaluate import Policy
 from signward.state import Outcome, Stage, Verdict
 from signward.verbs.verify import assess_path
 from signward.wire import der
-from signward.wire.patch import Patched
+from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource, open_source
 from signward.wire.zip import place, read_directory
 from signward.wire.zip_patch import Member, changed
@@ -68,7 +68,7 @@ def zipped_content(data: bytes, name: str) -> bytes:
 def rezipped(data: bytes, **members: Member | None) -> bytes:
     """Change members of a signed package as any ZIP tool would, the signature left as it is."""
     source = BytesSource("a.msix", data)
-    return b"".join(Patched(source, changed(source, members)).pieces())
+    return b"".join(pieces(Patched(source, changed(source, members))))
 
 
 def forced(
@@ -99,7 +99,7 @@ def forced(
         certificates=[one.certificate for one in who.path] if embed_certificates else (),
         trailing=trailing,
     )  # fmt: skip
-    return b"".join(Patched(source, FORMAT.embed(source, (envelope,))).pieces())
+    return b"".join(pieces(Patched(source, FORMAT.embed(source, (envelope,)))))
 
 
 # What is accepted
@@ -239,6 +239,11 @@ def test_a_file_the_block_map_does_not_list_is_missed(tmp_path: Path) -> None:
     verdict = assess_bytes("a.msix", signed(data), tmp_path)
     assert verdict.cause is Code.SLOT_MISSING
     assert any("file:evil.exe" in text for text in findings(verdict, Code.SLOT_MISSING))
+
+
+def test_the_content_types_that_jsign_6_leaves_behind_are_no_file(tmp_path: Path) -> None:
+    data = msix.package(unlisted={"[Content_Types].old": msix.content_types()})
+    assert cause(signed(data), tmp_path) is None
 
 
 def test_a_file_added_to_a_signed_package_is_missed(tmp_path: Path) -> None:
@@ -740,7 +745,7 @@ def test_a_large_package_is_read_and_signed_in_pieces(tmp_path: Path) -> None:
     with open_source(path) as source:
         patch = patch_of(source)
         assert sum(edit.length for edit in patch.edits) < 16 * 1024
-        path.with_suffix(".appx").write_bytes(b"".join(Patched(source, patch).pieces()))
+        path.with_suffix(".appx").write_bytes(b"".join(pieces(Patched(source, patch))))
     verdict = assess_path(path.with_suffix(".appx"), context(tmp_path))
     assert verdict.outcome is Outcome.ACCEPTED
 
@@ -749,12 +754,12 @@ _CHILD = """
 import sys
 from pathlib import Path
 from signward.verbs.verify import assess_path
-from signward.wire.patch import Patched
+from signward.wire.patch import Patched, pieces
 from signward.wire.source import open_source
 from tests.signing import context, patch_of
 path, out = Path(sys.argv[1]), Path(sys.argv[2])
 with open_source(path) as source, out.open("wb") as target:
-    for piece in Patched(source, patch_of(source)).pieces():
+    for piece in pieces(Patched(source, patch_of(source))):
         target.write(piece)
 print(assess_path(out, context(out.parent)).outcome)
 print(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1])
@@ -780,6 +785,6 @@ def test_embedding_works_on_sources_in_memory() -> None:
     inner = signed(msix.package())
     source = BytesSource("inner.msix", inner)
     envelopes = FORMAT.envelopes(source)
-    bare = b"".join(Patched(source, FORMAT.embed(source, ())).pieces())
+    bare = b"".join(pieces(Patched(source, FORMAT.embed(source, ()))))
     again = BytesSource("inner.msix", bare)
-    assert b"".join(Patched(again, FORMAT.embed(again, envelopes)).pieces()) == inner
+    assert b"".join(pieces(Patched(again, FORMAT.embed(again, envelopes)))) == inner

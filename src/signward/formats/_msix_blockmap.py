@@ -39,8 +39,8 @@ FILE = "file:"
 """How the slots of files begin; the part's name follows."""
 
 LEFTOVER = "[Content_Types].old"
-"""What jsign renames the content types to before it adds new ones: no part name, so no
-reader of packages sees it, and AXPC covers its bytes."""
+"""What jsign up to 6 renames the content types to before it adds new ones: no part name, so
+no reader of packages sees it, and AXPC covers its bytes."""
 
 _HASH_METHODS = {
     "http://www.w3.org/2001/04/xmlenc#sha256": "sha256",

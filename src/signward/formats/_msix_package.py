@@ -181,25 +181,23 @@ def signature_regions(source: Source, package: Package) -> Iterator[Region]:
     named = len(member.raw_name)
     fixed = where.start + _LOCAL_SIZE + named
     yield Region(start=where.start, end=fixed, what="signature's local header", exempt=_CLAUSE)
-    yield _extra(source, fixed, where.data, "local")
+    yield from _extra(source, fixed, where.data, "local")
     yield Region(start=where.data, end=where.end, what="signature", exempt=_CLAUSE)
     fixed = member.record + _CENTRAL_SIZE + named
-    comment = int.from_bytes(source.read(member.record + 32, 2), "little")
+    comment = member.record_end - int.from_bytes(source.read(member.record + 32, 2), "little")
     yield Region(start=member.record, end=fixed, what="signature's central header", exempt=_CLAUSE)
-    yield _extra(source, fixed, member.record_end - comment, "central")
-    yield Region(
-        start=member.record_end - comment, end=member.record_end, what="signature's comment"
-    )
+    yield from _extra(source, fixed, comment, "central")
+    if comment < member.record_end:
+        yield Region(start=comment, end=member.record_end, what="signature's comment")
 
 
-def _extra(source: Source, start: int, end: int, which: str) -> Region:
+def _extra(source: Source, start: int, end: int, which: str) -> Iterator[Region]:
     """Account for an extra field: a ZIP64 field alone is the format's own (APPNOTE 4.5.3)."""
     data = source.read(start, end - start)
     zip64 = data[:2] == b"\1\0" and len(data) == 4 + int.from_bytes(data[2:4], "little") <= 32
-    return Region(
-        start=start, end=end, what=f"extra field of the signature's {which} header",
-        exempt="APPNOTE 4.5.3" if zip64 else "",
-    )  # fmt: skip
+    if data:
+        what = f"extra field of the signature's {which} header"
+        yield Region(start=start, end=end, what=what, exempt="APPNOTE 4.5.3" if zip64 else "")
 
 
 def unsigned_directory(source: Source, package: Package) -> bytes:

@@ -388,7 +388,8 @@ def _check_block_map(source: Source, package: Package, request: Request) -> None
     if algorithm != request.signer.digest:
         raise NotSignableError(
             "--digest", request.signer.digest, f"{algorithm}, the hash method of the block map",
-            hint="Windows refuses a signature with another digest than the block map's",
+            hint=f"sign with --digest {algorithm}, or pack again: Windows refuses a signature "
+            "with another digest than the block map's",
         )  # fmt: skip
 
 
