@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 
-from tests.builders import images
+from tests.builders import images, msix
 from tests.corpus import CorpusMissingError, vectors_root
+from tests.signing import sign_bytes
 
 MAX_SAMPLE = 64 * 1024
 """Larger files are left out: the mutations would mostly hit code and data."""
@@ -52,5 +53,7 @@ def _made() -> dict[str, bytes]:
             "$x = '\u00e9'\r\n", codec="utf-16-le", mark=b"\xff\xfe"
         ),
         "list.cat": images.catalog([images.image_member(d) for d in digests]),
+        "app.msix": sign_bytes("app.msix", msix.package()),
+        "app.msixbundle": sign_bytes("app.msixbundle", msix.bundle(make_appx=False)),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip
