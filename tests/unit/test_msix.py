@@ -32,6 +32,7 @@ from signward.formats.msix import FORMAT, _digests, _Layout
 from signward.inventory.classify import KINDS, classify
 from signward.policy.evaluate import Policy
 from signward.state import Outcome, Stage, Verdict
+from signward.verbs.deep import InsideOut
 from signward.verbs.verify import assess_path
 from signward.wire import der
 from signward.wire.patch import Patched, pieces
@@ -737,6 +738,72 @@ def test_disk_numbers_become_zero() -> None:
     assert signed(data)[-18:-14] == bytes(4)
 
 
+# Signing inside out
+
+
+def _deep(name: str, data: bytes) -> tuple[bytes, list[str]]:
+    inside = InsideOut(Existing.REFUSE, lambda _form, source: Patched(source, patch_of(source)))
+    bare = b"".join(pieces(inside(BytesSource(name, data))))
+    return signed(bare, name), inside.names
+
+
+PROGRAMS = {"App.exe": pe.image(), "a/Other & x.dll": pe.image(plus=False) + bytes(150_000),
+            "empty.txt": b"", "a.txt": b"text"}  # fmt: skip
+
+
+@pytest.mark.parametrize("make_appx", [True, False])
+def test_signing_programs_inside_brings_the_block_map_up_to_date(
+    make_appx: bool, tmp_path: Path
+) -> None:
+    before = msix.package(PROGRAMS, make_appx=make_appx)
+    data, names = _deep("a.msix", before)
+    assert names == ["App.exe", "a/Other%20%26%20x.dll"]
+    verdict = assess_bytes("a.msix", data, tmp_path)
+    assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
+    assert assess_bytes("App.exe", zipped_content(data, "App.exe"), tmp_path).cause is None
+    assert zipped_content(data, "a.txt") == b"text"
+    old = zipped_content(before, "AppxBlockMap.xml")
+    new = zipped_content(data, "AppxBlockMap.xml")
+    kept = re.findall(rb"<File Name=.(?:a.txt|empty.txt|AppxManifest.xml).*?</File>", old)
+    assert len(kept) == 3
+    assert all(element in new for element in kept)
+
+
+@pytest.mark.parametrize("digest", ["sha256", "sha512"])
+def test_files_changed_before_signing_are_listed_anew(digest: str, tmp_path: Path) -> None:
+    data = msix.package({"a.bin": b"old", "b.bin": b"other"}, digest=digest)
+    content = bytes(range(256)) * 600
+    changed_data = rezipped(data, **{"a.bin": Member(data=content)})
+    fresh = b"".join(pieces(FORMAT.relisted(BytesSource("a.msix", changed_data))))
+    verdict = assess_bytes("a.msix", signed(fresh, digest=digest), tmp_path)
+    assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
+    source = BytesSource("a.msix", data)
+    assert FORMAT.relisted(source) is source
+
+
+def test_signing_packages_inside_a_bundle_brings_its_manifest_up_to_date(tmp_path: Path) -> None:
+    packages = {"one.msix": msix.package(PROGRAMS), "two.msix": msix.package()}
+    data, names = _deep("a.msixbundle", msix.bundle(packages))
+    assert "one.msix!App.exe" in names
+    assert names[-1] == "two.msix"
+    verdict = assess_bytes("a.msixbundle", data, tmp_path)
+    assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
+    for name in packages:
+        assert assess_bytes(name, zipped_content(data, name), tmp_path).cause is None
+
+
+def test_lists_that_are_no_utf_8_are_not_edited() -> None:
+    data = msix.package()
+    text = zipped_content(data, "AppxBlockMap.xml").decode().replace("UTF-8", "UTF-16")
+    utf16 = rezipped(data, **{"AppxBlockMap.xml": Member(data=text.encode("utf-16")),
+                              "App.exe": Member(data=b"changed")})  # fmt: skip
+    with pytest.raises(NotSignableError, match="UTF-8"):
+        FORMAT.relisted(BytesSource("a.msix", utf16))
+
+
+# Memory
+
+
 def test_a_large_package_is_read_and_signed_in_pieces(tmp_path: Path) -> None:
     """Only edits are held: the members' bytes stay in the file."""
     path = tmp_path / "large.msix"
@@ -753,6 +820,7 @@ def test_a_large_package_is_read_and_signed_in_pieces(tmp_path: Path) -> None:
 _CHILD = """
 import sys
 from pathlib import Path
+from signward.verbs.deep import InsideOut
 from signward.verbs.verify import assess_path
 from signward.wire.patch import Patched, pieces
 from signward.wire.source import open_source

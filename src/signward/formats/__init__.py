@@ -145,6 +145,17 @@ class Signable(Format, Protocol):
         """
 
 
+@runtime_checkable
+class Listing(Protocol):
+    """A container that lists its members' digests or places in a part of its own."""
+
+    def relisted(self, source: Source) -> Source:
+        """Return a container whose members were changed, with lists that say what it holds.
+
+        Raises ``BadInputError``, and ``NotSignableError`` for lists that cannot be edited.
+        """
+
+
 def may_sign(signed: bool, request: Request, what: str) -> None:  # noqa: FBT001
     """Raise ``NotSignableError`` if a signature is there and nobody said what becomes of it."""
     if signed and request.existing is Existing.REFUSE:

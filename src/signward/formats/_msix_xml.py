@@ -79,10 +79,15 @@ def read_elements(data: bytes, what: str, take: Taker) -> None:
 
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.StartElementHandler, parser.EndElementHandler = start, end
-    _parse(parser, data, what)
+    parse_with(parser, data, what)
 
 
-def _parse(parser: expat.XMLParserType, data: bytes, what: str) -> None:
+def parse_with(parser: expat.XMLParserType, data: bytes, what: str) -> None:
+    """Run an expat parser over a whole document, refusing document types and entities.
+
+    Raises ``MalformedError`` for what is no XML.
+    """
+
     def refuse(*_: object) -> None:
         raise MalformedError(what, "a document type declaration", "none", "[MS-APPX] XML parts")
 
@@ -150,7 +155,7 @@ class _Types:
         self._parser = expat.ParserCreate()
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._finish
-        _parse(self._parser, data, _CONTENT_TYPES)
+        parse_with(self._parser, data, _CONTENT_TYPES)
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         prefix, colon, local = name.rpartition(":")

@@ -61,6 +61,7 @@ from signward.formats._msix_package import (
     zero_disks,
 )
 from signward.formats._msix_publisher import name_of, name_text, parse_name
+from signward.formats._msix_relist import relisted
 from signward.formats._msix_xml import Identity, read_identity, signed_types, unsigned_types
 from signward.formats._spc import read_slots
 from signward.formats._spc_draft import SIP_INFO, draft_indirect, sip_info
@@ -186,6 +187,10 @@ class MsixFormat:
         """
         package = read_package(source)
         return self._patch(source, package, signed=bool(envelopes), envelopes=envelopes)
+
+    def relisted(self, source: Source) -> Source:
+        """Return a package whose members were changed, with lists that say so."""
+        return relisted(source)
 
     def _patch(
         self, source: Source, package: Package, *, signed: bool, envelopes: tuple[bytes, ...] = ()
