@@ -281,7 +281,7 @@ def _write_key(folder: Path) -> str:
 @pytest.mark.confirms("timestamp", "sign", "openssl ts")
 @pytest.mark.parametrize(("name", "form"), [("a.exe", PE), ("s.ps1", SCRIPT)])
 def test_openssl_stamps_and_checks_our_signatures(
-    name: str, form: type[PE | SCRIPT], openssl_tsa: str, tmp_path: Path, root: Path
+    name: str, form: Format, openssl_tsa: str, tmp_path: Path, root: Path
 ) -> None:
     path = tmp_path / name
     path.write_bytes(pe_builder.image() if name == "a.exe" else b"Get-Date\r\n")
