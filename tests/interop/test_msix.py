@@ -80,6 +80,7 @@ def ossl_verify(data: bytes, name: str, folder: Path, root: str) -> tuple[bool, 
     return done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.confirms("msix", "sign", "osslsigncode")
 @needs_osslsigncode
 @pytest.mark.parametrize("name", DATA)
 def test_osslsigncode_accepts_ours_and_refuses_a_flipped_byte(
@@ -95,6 +96,7 @@ def test_osslsigncode_accepts_ours_and_refuses_a_flipped_byte(
     assert assess_bytes(name, bytes(changed), tmp_path).cause is Code.DIGEST_MISMATCH
 
 
+@pytest.mark.confirms("msix", "verify", "osslsigncode")
 @needs_osslsigncode
 @pytest.mark.parametrize("name", DATA)
 def test_osslsigncodes_are_accepted(name: str, key: list[str], tmp_path: Path) -> None:
@@ -160,6 +162,7 @@ def jsigned(
     return {name: (folder / name).read_bytes() for name in files}
 
 
+@pytest.mark.confirms("msix", "verify", "jsign")
 @pytest.mark.slow
 @pytest.mark.parametrize("digest", ["sha256", "sha384", "sha512"])
 def test_jsigns_are_accepted(digest: str, jsign: list[str], key: list[str], tmp_path: Path) -> None:
@@ -172,6 +175,7 @@ def test_jsigns_are_accepted(digest: str, jsign: list[str], key: list[str], tmp_
         assert assess_bytes(name, bytes(changed), tmp_path).cause is Code.DIGEST_MISMATCH
 
 
+@pytest.mark.confirms("msix", "sign", "jsign")
 @pytest.mark.slow
 def test_jsign_computes_the_digests_we_signed(
     jsign: list[str], key: list[str], tmp_path: Path
