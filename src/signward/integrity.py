@@ -161,6 +161,7 @@ def check_signature(
     what = f"signature {claimed.label}"
     findings = list(claimed.findings)
     findings += _check_slots(what, artifact, claimed, computed)
+    findings += _check_countersigned(what, artifact, claimed, computed, certificates)
     certificate, value_findings = _check_claim(what, claimed, certificates)
     findings += value_findings
     if certificate is None or worst(findings) in (Effect.REJECT, Effect.UNKNOWN):
@@ -252,6 +253,30 @@ def _check_slots(
                 hint="the content was changed after it was signed",
             )
             return
+
+
+def _check_countersigned(
+    what: str,
+    artifact: SignedArtifact,
+    claimed: ClaimedSignature,
+    computed: Manifest,
+    certificates: Sequence[bytes],
+) -> Iterator[Finding]:
+    """Ask of a countersignature that what it is over is intact: else it vouches for nothing."""
+    for other in artifact.signatures:
+        if other.label != claimed.countersigns or other.countersigns:
+            continue
+        below = check_signature(artifact, other, computed, certificates)
+        if isinstance(below, BrokenSignature):
+            effect = worst(list(below.findings))
+            yield Finding(
+                code=next(f.code for f in below.findings if f.effect is effect),
+                effect=effect,
+                subject=what,
+                found=f"signature {other.label}, which is not intact",
+                required="an intact signature: a countersignature reaches content through it",
+                clause="RFC 5652 11.4",
+            )
 
 
 def _check_binding(what: str, binding: Binding, code: Code) -> Iterator[Finding]:

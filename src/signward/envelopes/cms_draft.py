@@ -74,7 +74,7 @@ class CmsDraft(Frozen, frozen=True, kw_only=True):
     def seal(self, value: bytes, tokens: Sequence[bytes] = ()) -> bytes:
         """Return the ContentInfo, with ``tokens`` as unsigned attributes."""
         unsigned = [attribute(self.token_oid, token) for token in tokens]
-        return _content_info(self, _signer_info(self, value, unsigned))
+        return _content_info(self, signer_info(self, value, unsigned))
 
 
 def draft(
@@ -162,7 +162,8 @@ def _pss_parameters(algorithm: Algorithm) -> bytes:
     )
 
 
-def _signer_info(draft: CmsDraft, value: bytes, unsigned: Sequence[bytes]) -> bytes:
+def signer_info(draft: CmsDraft, value: bytes, unsigned: Sequence[bytes]) -> bytes:
+    """Return the SignerInfo (RFC 5652 5.3) of a draft; ``unsigned`` are whole attributes."""
     leaf = outline(draft.signer.certificates[0])
     return der.sequence(
         der.integer(1),
@@ -175,7 +176,7 @@ def _signer_info(draft: CmsDraft, value: bytes, unsigned: Sequence[bytes]) -> by
     )
 
 
-def _content_info(draft: CmsDraft, signer_info: bytes) -> bytes:
+def _content_info(draft: CmsDraft, signer: bytes) -> bytes:
     """Return the whole; its version is 1 for PKCS#7 and for plain data (RFC 5652 5.1)."""
     plain = draft.form is Form.PKCS7 or draft.content_type == DATA
     signed_data = der.sequence(
@@ -183,7 +184,7 @@ def _content_info(draft: CmsDraft, signer_info: bytes) -> bytes:
         der.set_of(digest_algorithm(draft.signer.digest)),
         der.sequence(der.oid(draft.content_type), _encapsulated(draft)),
         der.context(0, b"".join(sorted(set(draft.signer.certificates)))),
-        der.set_of(signer_info),
+        der.set_of(signer),
     )
     return der.sequence(der.oid(SIGNED_DATA), der.context(0, signed_data))
 
