@@ -171,7 +171,8 @@ def _lines(content: bytes) -> Iterator[str]:
         text = content.decode()
     except UnicodeDecodeError:
         raise MalformedError(_WHAT, "bytes that are no text", "UTF-8", _CLAUSE) from None
-    return iter(re.split("\r\n|\n|\r", text))
+    *lines, rest = re.split("\r\n|\n|\r", text)
+    return iter([*lines, rest] if rest else lines)
 
 
 def _section(lines: Iterator[str]) -> dict[str, str]:
@@ -212,7 +213,7 @@ def read_role(claimed: ClaimedSignature) -> Role:
     owners = [
         owner.text(what)
         for value in _values(claimed, OWNERS)
-        for owner in der.parse(value, what).fields(what, 1)
+        for owner in der.parse(value, what).fields(what)
     ]
     url = urls[0].text(what) if len(urls) == 1 else ""
     return Role(name=name, service_index=url, owners=tuple(owners))

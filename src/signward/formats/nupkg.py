@@ -84,12 +84,14 @@ class NupkgFormat:
     )
 
     def recognise(self, peek: Peek) -> Match:
-        """Recognise a ZIP archive by its name, or by a .nuspec at its root."""
-        if not peek.head.startswith((b"PK\3\4", b"PK\5\6")):
-            return Match.NO
-        if peek.extension in _EXTENSIONS or _NUSPEC in _first_names(peek.head):
-            return Match.SPECIFIC
-        return Match.NO
+        """Recognise a ZIP archive by its name, or by a .nuspec at its root.
+
+        One that begins otherwise is recognised too, to be refused for what it is.
+        """
+        named = peek.extension in _EXTENSIONS
+        if peek.head.startswith((b"PK\3\4", b"PK\5\6")):
+            return Match.SPECIFIC if named or _has_nuspec(peek.head) else Match.NO
+        return Match.EXTENSION if named and b"PK\5\6" in peek.tail else Match.NO
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Find the signature and what it covers."""
@@ -162,10 +164,10 @@ class NupkgFormat:
         return changed(source, {SIGNATURE: new})
 
 
-def _first_names(head: bytes) -> bytes:
-    """Return what a root-level name ends with, of the members whose headers are in ``head``.
+def _has_nuspec(head: bytes) -> bool:
+    """Say whether a .nuspec at the root is among the members whose headers are in ``head``.
 
-    ``.nuspec`` if one is there.  Members whose sizes stand behind them end the look.
+    A member whose size stands behind it ends the look.
     """
     at = 0
     while head[at : at + 4] == b"PK\3\4" and at + 30 <= len(head):
@@ -174,11 +176,11 @@ def _first_names(head: bytes) -> bytes:
         named, extra = struct.unpack_from("<HH", head, at + 26)
         name = head[at + 30 : at + 30 + named]
         if name.endswith(_NUSPEC) and b"/" not in name:
-            return _NUSPEC
+            return True
         if flags & 8 and not packed:
-            return b""
+            return False
         at += 30 + named + extra + packed
-    return b""
+    return False
 
 
 def _signature_member(directory: ZipDirectory) -> ZipMember | None:
