@@ -10,8 +10,9 @@ from signward.cli.arguments import instant
 DESCRIPTION = """\
 Write a catalog that lists files by their SHA-256 digests.
 
-Whoever trusts the catalog's signature then trusts the files it lists, which themselves
-stay as they are: how drivers, and files that cannot carry a signature, are signed."""
+Whoever trusts the catalog's signature then trusts the files it lists, which
+themselves stay as they are: how drivers, and files that cannot carry a
+signature, are signed."""
 
 EPILOG = """examples:
   signward catalog driver.sys driver.inf -o driver.cat

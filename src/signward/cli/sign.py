@@ -12,24 +12,26 @@ if TYPE_CHECKING:
     from signward.verbs.sign import SignOptions
 
 DESCRIPTION = """\
-Sign files: each keeps its name, mode and times, and is replaced whole or not at all.
+Sign files: each keeps its name, mode and times, and is replaced whole or not
+at all.
 
-Every result is assessed before it is released: it must be intact, made with the
-certificate's key, and the certificate must be valid now and meant for signing code.
-That nobody here knows a path to a root, or whether the certificate is revoked, is a
-warning."""
+Every result is assessed before it is released: it must be intact, made with
+the certificate's key, and the certificate must be valid now and meant for
+signing code.  That nobody here knows a path to a root, or whether the
+certificate is revoked, is a warning."""
 
 EPILOG = """examples:
   signward sign --key file:release.pem setup.exe library.dll
-  signward sign --key pkcs12:release.p12 --pass-file pass.txt --timestamp URL setup.msi
-  signward sign --key 'pkcs11:token=Release;object=codesign' --cert chain.pem *.ps1
+  signward sign --key pkcs12:release.p12 --pass-file pass.txt setup.msi
+  signward sign --key pkcs12:release.p12 --timestamp URL --out signed/ *.exe
+  signward sign --key 'pkcs11:token=Release;object=codesign' --cert ca.pem a.ps1
 add a second signature, beside the one that is there:
   signward sign --key file:second.pem --nested setup.exe
 see what would be done, and whether it would be accepted:
   signward sign --key file:release.pem --dry-run --require-accepted setup.exe
 
-Passwords and tokens come from --pass-file, from the environment (SIGNWARD_PASSWORD)
-or from a prompt; never from the command line.
+Passwords and tokens come from --pass-file, from the environment
+(SIGNWARD_PASSWORD) or from a prompt; never from the command line.
 
 exit codes: 0 every file was signed, 1 some were not, 2 command line or key
 """

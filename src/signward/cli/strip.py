@@ -9,8 +9,9 @@ from signward.cli.results import add_output, report
 DESCRIPTION = """\
 Take every signature out of files.
 
-Each file keeps its name, mode and times, and is replaced whole or not at all.  What was
-signed stays as it was; bytes that signing added elsewhere (padding, say) may stay."""
+Each file keeps its name, mode and times, and is replaced whole or not at all.
+What was signed stays as it was; bytes that signing added elsewhere (padding,
+say) may stay."""
 
 EPILOG = """examples:
   signward strip setup.exe

@@ -9,8 +9,9 @@ from signward.cli.results import add_output, report
 DESCRIPTION = """\
 Add RFC 3161 timestamps to the signatures that files already carry.
 
-A timestamp proves that the signature existed then: it stays good after its certificate
-has ended, or is revoked for what happened later.  No key is needed."""
+A timestamp proves that the signature existed then: it stays good after its
+certificate has ended, or is revoked for what happened later.  No key is
+needed."""
 
 EPILOG = """examples:
   signward timestamp --timestamp URL setup.exe

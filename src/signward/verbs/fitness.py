@@ -7,11 +7,8 @@ unless the caller requires that the result be accepted.
 
 from __future__ import annotations
 
-from dataclasses import replace as with_fields
-
 from signward.errors import SigningError
 from signward.findings import Effect, Finding
-from signward.policy.evaluate import Policy
 from signward.state import (
     BrokenSignature,
     Companions,
@@ -24,7 +21,7 @@ from signward.state import (
 )
 from signward.trust.x509 import Certificate
 from signward.verbs.context import Context
-from signward.verbs.options import Options
+from signward.verbs.options import Options, stopping_at
 from signward.verbs.verify import assess
 
 Warnings = list[str]
@@ -35,7 +32,7 @@ class Assessor:
     """Assesses results; those of one format and signer get the same warnings, found once."""
 
     def __init__(self, options: Options, *, require_accepted: bool) -> None:
-        self._intact = Context(with_fields(options, policy=_intact(options.policy)))
+        self._intact = Context(stopping_at(options, Stage.INTACT))
         self._accepting = Context(options)
         self._require_accepted = require_accepted
         self._warned: dict[tuple[str, bytes], Warnings] = {}
@@ -71,10 +68,6 @@ class Assessor:
         if self._require_accepted:
             raise _refused(written.name, verdict, "one that is accepted")
         return [str(f).partition("\n")[0] for f in _grave(verdict)]
-
-
-def _intact(policy: Policy) -> Policy:
-    return with_fields(policy, stage=Stage.INTACT)
 
 
 def _certificate(signature: JudgedSignature) -> bytes:

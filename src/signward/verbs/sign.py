@@ -20,7 +20,7 @@ from signward.state import Companions, Source
 from signward.trust.pem import CERTIFICATES, blocks
 from signward.trust.profiles import PROFILES
 from signward.verbs.change import Destination, change
-from signward.verbs.credential import Credential
+from signward.verbs.credential import Credential, Standing
 from signward.verbs.fitness import Assessor, Warnings
 from signward.verbs.options import Options, read_option
 from signward.verbs.outcome import FileResult, caught
@@ -79,8 +79,8 @@ class Signatory:
             for block in blocks(path, read_option(path), CERTIFICATES)
         ]  # fmt: skip
         self._key = open_key(options.key, SecretFinder(options.pass_file))
-        self.credential = Credential(self._key, given, options.digest, pss=options.pss)
-        self._stamp = Stamper(options.timestamps, self.credential.signer.digest, self.at)
+        self._credential = Credential(self._key, given, options.digest, pss=options.pss)
+        self._stamp = Stamper(options.timestamps, self._credential.standing.signer.digest, self.at)
 
     def __enter__(self) -> Self:
         return self
@@ -102,65 +102,70 @@ class Signatory:
         return caught(path, lambda: self._sign(path))
 
     def _sign(self, path: str) -> FileResult:
+        made: list[tuple[str, Standing]] = []
         warnings: Warnings = []
-        formats: list[str] = []
 
         def make(form: Signable, source: Source, companions: Companions) -> Source:
-            formats.append(form.name)
-            self._check_fitness(form, source, companions)
-            return self._signed(form, source, companions)
+            result, standing = self._signed(form, source, companions)
+            made.append((form.name, standing))
+            return result
 
         def check(_form: Signable, written: Source, companions: Companions) -> None:
-            warnings.extend(self._assessor.check(written, companions, self.credential.leaf))
+            leaf = made[0][1].leaf
+            warnings.extend(self._assessor.check(written, companions, leaf))
 
         output = change(path, self._destination, make, check)
+        name, standing = made[0]
         return FileResult(
             path=path,
             outcome="planned" if self.options.dry_run else "signed",
-            format=formats[0],
+            format=name,
             output=output,
-            signer=self.credential.leaf.subject_text,
-            algorithm=str(self.credential.signer.algorithm),
+            signer=standing.leaf.subject_text,
+            algorithm=str(standing.signer.algorithm),
             warnings=tuple(warnings),
         )
 
-    def _check_fitness(self, form: Signable, source: Source, companions: Companions) -> None:
+    def _signed(
+        self, form: Signable, source: Source, companions: Companions
+    ) -> tuple[Source, Standing]:
+        """Let the format sign; begin again where the service changed its leaf meanwhile."""
         options = ParseOptions(extension=peek_at(source).extension, companions=companions)
         profile = PROFILES[form.parse(source, options).profile]
-        self.credential.check_fitness(profile, self.at)
-
-    def _signed(self, form: Signable, source: Source, companions: Companions) -> Source:
-        """Let the format sign; begin again where the service changed its leaf meanwhile."""
         for left in reversed(range(MAX_ROTATIONS)):
-            request = self._request(form, source, companions)
+            standing = self._credential.standing
+            standing.check_fitness(profile, self.at)
+            request = self._request(form, options, standing)
             try:
-                return self._rounds(form, source, request)
+                return self._rounds(form, source, request, standing), standing
             except RotatedError:
                 if not left:
                     raise
-                self.credential.refresh(request.signer)
+                self._credential.refresh(standing)
         raise AssertionError("the loop returns or raises")
 
-    def _rounds(self, form: Signable, source: Source, request: Request) -> Source:
+    def _rounds(
+        self, form: Signable, source: Source, request: Request, standing: Standing
+    ) -> Source:
         rounds = form.sign(source, request)
         try:
             draft = next(rounds)
             while True:
-                value = self.credential.sign(draft.to_be_signed, draft.algorithm)
+                value = self._credential.sign(standing, draft.to_be_signed, draft.algorithm)
                 draft = rounds.send(draft.seal(value, self._stamp(value)))
         except StopIteration as finished:
             return Patched(source, finished.value)
 
-    def _request(self, form: Signable, source: Source, companions: Companions) -> Request:
+    def _request(self, form: Signable, parsing: ParseOptions, standing: Standing) -> Request:
         options = self.options
         return Request(
-            signer=self.credential.signer,
+            signer=standing.signer,
             at=self.at,
             existing=options.existing,
             description=options.description,
             url=options.url,
             page_hashes=options.page_hashes,
-            extension=peek_at(source).extension,
-            companions=companions,
+            extension=parsing.extension,
+            companions=parsing.companions,
             options={name: v for name, v in options.options.items() if name in form.options},
         )
