@@ -185,8 +185,8 @@ def test_the_digest_is_of_the_package_without_its_signature(digest: str) -> None
     data = signed(digest=digest)
     content = open_package_signature(blob_of(data)).primary.content
     expected = base64.b64encode(hashlib.new(digest, UNSIGNED).digest())
-    assert content.startswith(b"Version:1\r\n\r\n2.16.840.1.101.3.4.2.")
-    assert content.endswith(b"-Hash:" + expected + b"\r\n\r\n")
+    assert content.startswith(b"Version:1\n\n2.16.840.1.101.3.4.2.")
+    assert content.endswith(b"-Hash:" + expected + b"\n\n")
     assert strip_bytes("a.nupkg", data) == UNSIGNED
 
 
@@ -496,6 +496,13 @@ CONTENTS: Mapping[str, tuple[bytes, str]] = {
 def test_content_that_cannot_be_read(judging: Context, case: str) -> None:
     content, word = CONTENTS[case]
     rejected(with_attributes(attributes(), content=content), judging, Code.MALFORMED, word)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_lines_end_in_any_way(judging: Context, end: bytes) -> None:
+    content = end.join([b"Version:1", b"", HASH, b"", b""])
+    data = with_attributes(attributes(), content=content)
+    assert verdict(data, judging).outcome is Outcome.ACCEPTED
 
 
 def test_content_with_lines_for_later_versions() -> None:

@@ -144,9 +144,9 @@ def _facts(role: Role, counters: Sequence[Role]) -> dict[str, str | int]:
 def read_content(content_type: str, content: bytes) -> tuple[Slot, ...]:
     """Return the package digests in a signature's content.
 
-    UTF-8 lines: a section with ``Version:1``, an empty line, a section with
-    ``<digest OID>-Hash:<base64>``, an empty line; what follows is for later versions.
-    Each digest named is a slot of its own.  Raises ``MalformedError``.
+    UTF-8 lines, ended by LF, CR LF or CR: a section with ``Version:1``, an empty line, a
+    section with ``<digest OID>-Hash:<base64>``, an empty line; what follows is for later
+    versions.  Each digest named is a slot of its own.  Raises ``MalformedError``.
     """
     if content_type != DATA:
         raise MalformedError("signature", f"content type {content_type}", DATA, _CLAUSE)
@@ -355,9 +355,12 @@ def _unallowed(what: str, found: str, required: str) -> Finding:
 
 
 def write_content(algorithm: str, digest: bytes) -> bytes:
-    """Return the content a signature is made over: the package digest by ``algorithm``."""
+    """Return the content a signature is made over: the package digest by ``algorithm``.
+
+    Lines end as NuGet's own writer ends them, with a line feed alone.
+    """
     encoded = base64.b64encode(digest).decode()
-    return f"Version:1\r\n\r\n{DIGEST_OIDS[algorithm]}-Hash:{encoded}\r\n\r\n".encode()
+    return f"Version:1\n\n{DIGEST_OIDS[algorithm]}-Hash:{encoded}\n\n".encode()
 
 
 def asked_role(request: Request) -> Role:
