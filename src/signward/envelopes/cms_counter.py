@@ -16,9 +16,11 @@ from signward.envelopes.cms_draft import (
     CmsDraft,
     Form,
     attribute,
+    changed_signer,
     signer_info,
     with_unsigned,
 )
+from signward.errors import MalformedError
 from signward.frozen import Frozen
 from signward.state import Algorithm
 from signward.wire import der
@@ -71,6 +73,34 @@ def draft_counter(
         token_oid=CMS_TIMESTAMP,
     )
     return CounterDraft(envelope=envelope, inner=inner)
+
+
+def with_unsigned_counter(envelope: bytes, number: int, added: bytes) -> bytes:
+    """Return a SignedData with one more unsigned attribute on a countersignature.
+
+    ``number`` counts the countersignatures of the first signer from 0, in the order of
+    ``cms.open_countersignatures``.  What was signed stays as it was.  Raises ``MalformedError``.
+    """
+    what = "signature"
+    outer = der.parse(envelope, what).fields(what, 2)
+    fields = outer[1].children()[0].fields(what, 4)
+    first, *others = (node.raw for node in fields[-1].fields(what, 1, der.SET))
+    signer = der.parse(first, what).fields(what, 6)
+    left, attributes = number, []
+    for node in signer[-1].children():
+        kind, values = node.fields(what, 2)[:2]
+        raws = [value.raw for value in values.children()]
+        if kind.oid(what) == COUNTERSIGNATURE:
+            if 0 <= left < len(raws):
+                raws[left] = changed_signer(raws[left], added)
+            left -= len(raws)
+        attributes.append(der.sequence(kind.raw, der.encode(der.SET, b"".join(raws))))
+    if left >= 0:
+        raise MalformedError(what, f"{number - left} countersignatures", f"at least {number + 1}")
+    kept = (field.raw for field in signer[:-1])
+    changed = der.sequence(*kept, der.context(1, b"".join(sorted(attributes))))
+    body = (*(field.raw for field in fields[:-1]), der.set_of(changed, *others))
+    return der.sequence(outer[0].raw, der.context(0, der.sequence(*body)))
 
 
 def _with_certificates(envelope: bytes, added: Sequence[bytes]) -> bytes:

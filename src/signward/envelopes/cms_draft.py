@@ -211,7 +211,7 @@ def with_unsigned(blob: bytes, number: int, added: bytes, nested: Sequence[int] 
     signers = [node.raw for node in fields[-1].fields(what, 1, der.SET)]
     if number >= len(signers):
         raise MalformedError(what, f"{len(signers)} signers", f"at least {number + 1}")
-    signers[number] = _changed_signer(signers[number], added, nested)
+    signers[number] = changed_signer(signers[number], added, nested)
     body = b"".join(field.raw for field in fields[:-1]) + der.set_of(*signers)
     return der.sequence(outer[0].raw, der.context(0, der.sequence(body)))
 
@@ -221,7 +221,7 @@ def with_nested(blob: bytes, inner: bytes) -> bytes:
     return with_unsigned(blob, 0, attribute(NESTED_SIGNATURE, inner))
 
 
-def _changed_signer(raw: bytes, added: bytes, nested: Sequence[int]) -> bytes:
+def changed_signer(raw: bytes, added: bytes, nested: Sequence[int] = ()) -> bytes:
     """Return a SignerInfo with the attribute added to it, or to a signature nested in it."""
     what = "SignerInfo"
     fields = der.parse(raw, what).fields(what, 5)

@@ -74,6 +74,7 @@ class NupkgFormat:
     name = "nupkg"
     spec = "NuGet, Package Signatures Technical Details, version 1"
     extensions: tuple[str, ...] = _EXTENSIONS
+    token_oid = CMS_TIMESTAMP
     options: Mapping[str, str] = MappingProxyType(
         {
             "type": "author (default) or repository; over an author's signature a repository's "
