@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -518,3 +519,63 @@ def test_copies_are_whole_after_sign(desk: Desk) -> None:
     assert desk.sign(desk.exe) == 0
     assert desk.sign(copy) == 0
     assert desk.exe.read_bytes() == copy.read_bytes()
+
+
+# --- containers, inside out ------------------------------------------------------
+
+
+def zipped(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name, (2024, 5, 6, 7, 8, 10))
+            info.external_attr = 0o100755 << 16
+            archive.writestr(info, data)
+    return path
+
+
+def test_deep_signs_what_a_zip_holds(desk: Desk) -> None:
+    vendor = desk.file("vendor.exe", pe.image(plus=False))
+    desk.sign(vendor)
+    inner = zipped(desk.folder / "inner.zip", {"deep.dll": pe.image()}).read_bytes()
+    members = {
+        "a/setup.exe": pe.image(), "vendor.exe": vendor.read_bytes(), "read.me": b"text",
+        "page.js": b"alert(1)", "s.ps1": b"Get-Date\r\n", "inner.zip": inner,
+    }  # fmt: skip
+    outer = zipped(desk.folder / "outer.zip", members)
+    assert desk.sign("--deep", "--json", outer) == 0
+    result = json.loads(desk.out)
+    assert result["members"] == ["a/setup.exe", "s.ps1", "inner.zip!deep.dll"]
+    with zipfile.ZipFile(outer) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == list(members)
+        for name in ("vendor.exe", "read.me", "page.js"):
+            assert archive.read(name) == members[name]
+        info = archive.getinfo("a/setup.exe")
+        assert (info.date_time, info.external_attr >> 16) == ((2024, 5, 6, 7, 8, 10), 0o100755)
+        archive.extractall(desk.folder / "x")
+    assert desk.verify(desk.folder / "x" / "a" / "setup.exe") == "accepted"
+    with zipfile.ZipFile(desk.folder / "x" / "inner.zip") as archive:
+        archive.extract("deep.dll", desk.folder / "x")
+    assert desk.verify(desk.folder / "x" / "deep.dll") == "accepted"
+
+
+def test_deep_fails_whole(desk: Desk) -> None:
+    broken = zipped(desk.folder / "b.zip", {"a.exe": pe.image(), "b.exe": pe.image()[:300]})
+    before = broken.read_bytes()
+    assert desk.sign("--deep", broken) == 1
+    assert broken.read_bytes() == before
+    text = zipped(desk.folder / "t.zip", {"read.me": b"text"})
+    assert desk.sign("--deep", text) == 1
+    assert "ZIP archive" in desk.err
+
+
+def test_deep_knows_its_limits(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pe.image()
+    for depth in range(7):
+        data = zipped(desk.folder / f"{depth}.zip", {f"in{depth}": data}).read_bytes()
+    assert desk.sign("--deep", desk.folder / "6.zip") == 1
+    assert "containers nested deeper" in desk.err
+    assert desk.sign("--deep", desk.folder / "2.zip") == 0
+    monkeypatch.setattr("signward.verbs.deep.MAX_HELD", 1000)
+    assert desk.sign("--deep", desk.folder / "3.zip") == 1
+    assert "more bytes to hold" in desk.err

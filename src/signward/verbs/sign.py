@@ -14,18 +14,20 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Self
 
-from signward.formats import Existing, ParseOptions, Request, Signable, peek_at
+from signward.formats import Existing, ParseOptions, Request, Signable, peek_at, recognise
 from signward.keys import RotatedError, open_key
 from signward.state import Companions, Source
 from signward.trust.pem import CERTIFICATES, blocks
 from signward.trust.profiles import PROFILES
-from signward.verbs.change import Destination, change
+from signward.verbs.change import Destination, change, signable
 from signward.verbs.credential import Credential, Standing
-from signward.verbs.fitness import Assessor, Warnings
+from signward.verbs.deep import InsideOut
+from signward.verbs.fitness import Assessor
 from signward.verbs.options import Options, read_option
 from signward.verbs.outcome import FileResult, caught
 from signward.verbs.secrets import SecretFinder
 from signward.verbs.stamping import Stamper
+from signward.wire.companions import MappedCompanions
 from signward.wire.patch import Patched
 
 MAX_ROTATIONS = 3
@@ -53,6 +55,7 @@ class SignOptions:
     page_hashes: bool = False
     description: str = ""
     url: str = ""
+    deep: bool = False
     out: str = ""
     dry_run: bool = False
     require_accepted: bool = False
@@ -102,29 +105,51 @@ class Signatory:
         return caught(path, lambda: self._sign(path))
 
     def _sign(self, path: str) -> FileResult:
-        made: list[tuple[str, Standing]] = []
-        warnings: Warnings = []
+        work = _Work()
 
-        def make(form: Signable, source: Source, companions: Companions) -> Source:
-            result, standing = self._signed(form, source, companions)
-            made.append((form.name, standing))
+        def make(source: Source, companions: Companions) -> Source:
+            if self.options.deep:
+                source = self._inside_out(source, work)
+            if self.options.deep and work.members and not _is_signable(source):
+                work.format = "zip"
+                return source
+            form = signable(source)
+            result, work.standing = self._signed(form, source, companions)
+            work.format = form.name
             return result
 
-        def check(_form: Signable, written: Source, companions: Companions) -> None:
-            leaf = made[0][1].leaf
-            warnings.extend(self._assessor.check(written, companions, leaf))
+        def check(written: Source, companions: Companions) -> None:
+            if _is_signable(written):
+                leaf = work.standing.leaf
+                work.warnings |= dict.fromkeys(self._assessor.check(written, companions, leaf))
 
+        work.standing = self._credential.standing
         output = change(path, self._destination, make, check)
-        name, standing = made[0]
         return FileResult(
             path=path,
             outcome="planned" if self.options.dry_run else "signed",
-            format=name,
+            format=work.format,
             output=output,
-            signer=standing.leaf.subject_text,
-            algorithm=str(standing.signer.algorithm),
-            warnings=tuple(warnings),
+            members=tuple(work.members),
+            signer=work.standing.leaf.subject_text,
+            algorithm=str(work.standing.signer.algorithm),
+            warnings=tuple(work.warnings),
         )
+
+    def _inside_out(self, source: Source, work: _Work) -> Source:
+        """Sign what a container holds; each member is assessed like a file of its own."""
+
+        def sign(form: Signable, member: Source) -> Source:
+            nothing = MappedCompanions({})
+            signed, standing = self._signed(form, member, nothing)
+            warnings = self._assessor.check(signed, nothing, standing.leaf)
+            work.warnings |= dict.fromkeys(warnings)
+            return signed
+
+        inside = InsideOut(self.options.existing, sign)
+        result = inside(source)
+        work.members = inside.names
+        return result
 
     def _signed(
         self, form: Signable, source: Source, companions: Companions
@@ -169,3 +194,17 @@ class Signatory:
             companions=parsing.companions,
             options={name: v for name, v in options.options.items() if name in form.options},
         )
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is known of a file under way."""
+
+    standing: Standing = field(init=False)
+    format: str = ""
+    members: list[str] = field(default_factory=list)
+    warnings: dict[str, None] = field(default_factory=dict)
+
+
+def _is_signable(source: Source) -> bool:
+    return isinstance(recognise(peek_at(source)), Signable)
