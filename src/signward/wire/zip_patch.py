@@ -163,9 +163,8 @@ class _Traits(Frozen, frozen=True, kw_only=True):
     def of(cls, record: bytes) -> _Traits:
         """Return the traits in a central header (4.3.12)."""
         fields = _CENTRAL.unpack_from(record)
-        return cls(
-            system=fields[1] >> 8, moment=fields[5], internal=fields[12], external=fields[13]
-        )
+        internal, external = fields[13:15]
+        return cls(system=fields[1] >> 8, moment=fields[5], internal=internal, external=external)
 
 
 class _Entry(Frozen, frozen=True, kw_only=True):
