@@ -7,7 +7,7 @@ that carries them; countersignatures and RFC 3161 tokens hang on their signature
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from functools import lru_cache
@@ -468,6 +468,15 @@ def open_countersignatures(signature: ClaimedSignature) -> tuple[ClaimedSignatur
         found = f"{len(values)} countersignatures"
         raise LimitError(f"signature {signature.label}", found, f"at most {MAX_SIGNERS}")
     return tuple(_countersigner(signature, v, number) for number, v in enumerate(values, 1))
+
+
+def with_findings(claimed: ClaimedSignature, found: Iterable[Finding]) -> ClaimedSignature:
+    """Return a claim with what a format's own rules found, and RFC 3161 tokens as its only times.
+
+    For formats in which a countersignature tells of a second party.
+    """
+    tokens = tuple(t for t in claimed.timestamps if t.kind == "rfc3161")
+    return replace(claimed, findings=(*claimed.findings, *found), timestamps=tokens)
 
 
 def _countersigner(over: ClaimedSignature, value: bytes, number: int) -> ClaimedSignature:

@@ -25,12 +25,13 @@ from signward.envelopes.cms import (
     SIGNING_CERTIFICATE_V2,
     open_countersignatures,
     open_signatures,
+    with_findings,
 )
 from signward.envelopes.cms_draft import attribute, signing_certificate, signing_time
 from signward.errors import BadInputError, MalformedError, NotSignableError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Request
-from signward.frozen import Frozen, replace
+from signward.frozen import Frozen
 from signward.state import Algorithm, ClaimedSignature, Slot
 from signward.wire import der
 from signward.wire.algorithms import DIGEST_OIDS, DIGESTS, RSA, digest_name, signature_algorithm
@@ -101,32 +102,19 @@ def open_package_signature(blob: bytes) -> Signatures:
     primaries = [s for s in opened if "." not in s.label]
     if len(primaries) != 1:
         raise MalformedError("signature", f"{len(primaries)} signers", "one", _CLAUSE)
-    primary = _without_old_timestamps(primaries[0])
+    primary = primaries[0]
     role = read_role(primary)
     counters = [
         (counter, counter_role)
         for counter in open_countersignatures(primary)
         if (counter_role := read_role(counter)).name == REPOSITORY
     ]
-    primary = _with_findings(primary, role, list(_counter_rules(primary, role, len(counters))))
+    own = [*_rules(primary, role), *_counter_rules(primary, role, len(counters))]
     return Signatures(
-        primary=primary,
-        counters=tuple(_with_findings(one, its, []) for one, its in counters),
+        primary=with_findings(primary, own),
+        counters=tuple(with_findings(one, _rules(one, its)) for one, its in counters),
         facts=_facts(role, [its for _, its in counters]),
     )
-
-
-def _without_old_timestamps(claimed: ClaimedSignature) -> ClaimedSignature:
-    """Keep RFC 3161 tokens: a countersignature here is a repository's word, no time."""
-    tokens = tuple(t for t in claimed.timestamps if t.kind == "rfc3161")
-    return replace(claimed, timestamps=tokens)
-
-
-def _with_findings(
-    claimed: ClaimedSignature, role: Role, further: list[Finding]
-) -> ClaimedSignature:
-    found = (*claimed.findings, *_rules(claimed, role), *further)
-    return replace(_without_old_timestamps(claimed), findings=found)
 
 
 def _facts(role: Role, counters: Sequence[Role]) -> dict[str, str | int]:

@@ -51,7 +51,7 @@ from signward.wire.zip import (
     read_member,
     refuse_ambiguous,
 )
-from signward.wire.zip_patch import Member, changed
+from signward.wire.zip_patch import EARLIEST, Member, changed
 
 SIGNATURE = ".signature.p7s"
 
@@ -155,13 +155,16 @@ class NupkgFormat:
         return self.embed(source, (sealed,))
 
     def envelopes(self, source: Source) -> tuple[bytes, ...]:
-        """Return the signature's SignedData, if there is one."""
+        """Return the signature's SignedData, if there is one; its entry must be as NuGet's."""
         member = _signature_member(read_directory(source))
-        return (read_member(source, member, MAX_SIGNATURE),) if member else ()
+        if member is None:
+            return ()
+        _check_entry(source, member)
+        return (read_member(source, member, MAX_SIGNATURE),)
 
     def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
         """Return the patch that makes the envelope the signature, or leaves none."""
-        new = Member(data=envelopes[0], stored=True) if envelopes else None
+        new = Member(data=envelopes[0], stored=True, moment=EARLIEST) if envelopes else None
         return changed(source, {SIGNATURE: new})
 
 
