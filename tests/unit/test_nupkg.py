@@ -761,3 +761,28 @@ def test_the_entry_is_written_as_nuget_writes_it() -> None:
     record = source.read(member.record, 46)
     assert struct.unpack_from("<HHHHI", record, 28) == (14, 0, 0, 0, 0)
     assert struct.unpack_from("<I", record, 12)[0] == zip_patch.EARLIEST
+
+
+def test_a_malformed_entry_is_stripped_before_it_is_replaced() -> None:
+    data = bytearray(signed())
+    data[data.rindex(SIGNATURE.encode()) - 46 + 38] = 1
+    with pytest.raises(MalformedError, match="attributes"):
+        signed(bytes(data), existing=Existing.REPLACE)
+    assert strip_bytes("a.nupkg", bytes(data)) == UNSIGNED
+
+
+class Watched(BytesSource):
+    """A source that remembers the largest piece anybody asked for."""
+
+    largest = 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        self.largest = max(self.largest, size)
+        return super().read(offset, size)
+
+
+def test_a_large_package_is_not_read_whole(judging: Context) -> None:
+    data = signed(package({**MEMBERS, "lib/large.dll": bytes(20 << 20)}, method=zipfile.ZIP_STORED))
+    source = Watched("a.nupkg", data)
+    assert assess(source, judging).outcome is Outcome.ACCEPTED
+    assert source.largest <= 1 << 17
