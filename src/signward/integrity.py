@@ -263,20 +263,23 @@ def _check_countersigned(
     certificates: Sequence[bytes],
 ) -> Iterator[Finding]:
     """Ask of a countersignature that what it is over is intact: else it vouches for nothing."""
-    for other in artifact.signatures:
-        if other.label != claimed.countersigns or other.countersigns:
-            continue
-        below = check_signature(artifact, other, computed, certificates)
-        if isinstance(below, BrokenSignature):
-            effect = worst(list(below.findings))
-            yield Finding(
-                code=next(f.code for f in below.findings if f.effect is effect),
-                effect=effect,
-                subject=what,
-                found=f"signature {other.label}, which is not intact",
-                required="an intact signature: a countersignature reaches content through it",
-                clause="RFC 5652 11.4",
-            )
+    if not claimed.countersigns:
+        return
+    others = [s for s in artifact.signatures if s.label == claimed.countersigns]
+    below = [check_signature(artifact, s, computed, certificates) for s in others
+             if not s.countersigns]  # fmt: skip
+    if below and isinstance(below[0], IntactSignature):
+        return
+    findings = list(below[0].findings) if below else []
+    effect = worst(findings) if below else Effect.REJECT
+    yield Finding(
+        code=next((f.code for f in findings if f.effect is effect), Code.SLOT_MISSING),
+        effect=effect,
+        subject=what,
+        found=f"signature {claimed.countersigns}, which is {'not intact' if below else 'absent'}",
+        required="an intact signature: a countersignature reaches content through it",
+        clause="RFC 5652 11.4",
+    )
 
 
 def _check_binding(what: str, binding: Binding, code: Code) -> Iterator[Finding]:

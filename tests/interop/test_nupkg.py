@@ -114,6 +114,7 @@ def packages(corpus: Callable[[str], Path]) -> list[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.confirms("nupkg", "verify", "NuGet")
 def test_the_sdks_packages_are_accepted(packages: list[Path]) -> None:
     assert len(packages) == PACKAGES
     judging = Context(Options(at=SEEN))
@@ -134,6 +135,7 @@ def test_the_sdks_packages_are_accepted(packages: list[Path]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.confirms("nupkg", "verify", "NuGet")
 def test_openssl_and_the_zip_reader_say_the_same_of_them(
     packages: list[Path], tmp_path: Path
 ) -> None:
@@ -150,6 +152,7 @@ def test_openssl_and_the_zip_reader_say_the_same_of_them(
         assert assess(BytesSource(path.name, other), judging).cause is Code.DIGEST_MISMATCH
 
 
+@pytest.mark.confirms("nupkg", "verify", "jsign")
 @pytest.mark.parametrize("streamed", [False, True])
 def test_what_jsign_signs_is_accepted(jsign: list[str], tmp_path: Path, *, streamed: bool) -> None:
     pki = default_pki()
@@ -185,6 +188,7 @@ def test_jsign_takes_our_signature_off(jsign: list[str], tmp_path: Path, *, stre
     assert (tmp_path / "a.nupkg").read_bytes() == unsigned
 
 
+@pytest.mark.confirms("nupkg", "sign", "openssl with zipfile")
 @pytest.mark.parametrize("digest", ["sha256", "sha384", "sha512"])
 @pytest.mark.parametrize("options", [{}, REPOSITORY], ids=["author", "repository"])
 def test_openssl_and_the_zip_reader_say_the_same_of_ours(

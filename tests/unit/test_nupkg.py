@@ -35,7 +35,7 @@ from signward.envelopes.cms_draft import (
 )
 from signward.errors import BadInputError, MalformedError, NotSignableError
 from signward.findings import Code, Effect
-from signward.formats import Existing, Match, Peek, nupkg, peek_at, recognise
+from signward.formats import Existing, Match, ParseOptions, Peek, nupkg, peek_at, recognise
 from signward.formats._nuget import (
     COMMITMENT_TYPE,
     OWNERS,
@@ -47,6 +47,8 @@ from signward.formats._nuget import (
     write_content,
 )
 from signward.formats.nupkg import FORMAT, SIGNATURE
+from signward.frozen import replace
+from signward.integrity import check_signature, wanted_slots
 from signward.policy.evaluate import Policy, SignatureRule
 from signward.state import (
     BrokenSignature,
@@ -296,6 +298,21 @@ def _mended(data: bytes) -> bytes:
     (member,) = [m for m in read_directory(source).members if m.name == SIGNATURE]
     where = place(source, member)
     return embedded(data[where.data : where.data_end], strip_bytes("a.nupkg", data))
+
+
+def test_a_countersignature_alone_is_not_intact() -> None:
+    """Whatever a format makes of it: without what it is over it reaches no content."""
+    artifact = FORMAT.parse(BytesSource("a.nupkg", countersigned()), ParseOptions())
+    computed = FORMAT.digests(artifact, wanted_slots(artifact))
+    author, repository = artifact.signatures
+    assert isinstance(check_signature(artifact, repository, computed), IntactSignature)
+    alone = replace(artifact, signatures=(repository,))
+    broken = check_signature(alone, repository, computed)
+    assert isinstance(broken, BrokenSignature)
+    assert [f.code for f in broken.findings] == [Code.SLOT_MISSING]
+    lost = replace(author, claimed_certificates=())
+    unsettled = check_signature(replace(artifact, signatures=(lost,)), repository, computed)
+    assert [(f.code, f.effect) for f in unsettled.findings] == [(Code.KEY_MISSING, Effect.UNKNOWN)]
 
 
 # --- attributes ------------------------------------------------------------------
