@@ -1,4 +1,7 @@
-"""MSIX packages and bundles: digests, the block map, the publisher, the archive's own traps."""
+"""MSIX packages and bundles: digests, block map, publisher, the archive (THREATS 8, 27, 32, 54-55).
+
+Each rule is broken alone and must be refused for that reason.
+"""
 
 from __future__ import annotations
 

@@ -38,8 +38,9 @@ from signward.verbs.stamping import Stamper
 from signward.wire.companions import MappedCompanions
 from signward.wire.patch import Patched
 
-MAX_ROTATIONS = 3
-"""Times a file is drafted anew because the service changed its leaf meanwhile."""
+MAX_ROTATIONS = 8
+"""Times a file is drafted anew because the service changed its leaf meanwhile: one change can
+meet a file twice, when another file's refresh falls between its draft and its signature."""
 
 WORKERS = 8
 """Files under way at once; how many of them use the key at once is the provider's word."""
