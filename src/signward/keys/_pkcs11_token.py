@@ -17,12 +17,12 @@ import pkcs11
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509 import load_der_x509_certificate
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, TokenFlag
 
 from signward.errors import BadInputError, KeyProviderError
 from signward.keys import Secrets
-from signward.keys._local import PASSWORD_HINT, key_in, leaf_first, read_key_file, spki_of
+from signward.keys._certificates import key_in, leaf_first, path_from, spki_of
+from signward.keys._local import PASSWORD_HINT, read_key_file
 from signward.keys._pkcs11_uri import Pkcs11Uri, module_file
 from signward.state import Algorithm
 from signward.wire import der
@@ -105,7 +105,7 @@ class TokenKey:
             held = [(bytes(_maybe(one, Attribute.ID) or b""), one[Attribute.VALUE])
                     for one in found]  # fmt: skip
         own = [value for one, value in held if identifier and one == identifier]
-        self.certificates = _path(own, [value for _, value in held]) if own else ()
+        self.certificates = path_from(own, [value for _, value in held]) if own else ()
 
     def close(self) -> None:
         """Log out and close the session."""
@@ -321,16 +321,3 @@ def _ecdsa_value(value: bytes) -> bytes:
     half = len(value) // 2
     r, s = int.from_bytes(value[:half]), int.from_bytes(value[half:])
     return der.sequence(der.integer(r), der.integer(s))
-
-
-def _path(own: list[bytes], held: list[bytes]) -> tuple[bytes, ...]:
-    """Return the leaves and the issuers that the token holds, in order."""
-    path, rest = list(own), [one for one in held if one not in own]
-    try:
-        names = {one: load_der_x509_certificate(one) for one in (*own, *rest)}
-    except ValueError:
-        return tuple(path)
-    while issuers := [one for one in rest if names[one].subject == names[path[-1]].issuer]:
-        path.append(issuers[0])
-        rest.remove(issuers[0])
-    return tuple(path)
