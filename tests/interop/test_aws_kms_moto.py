@@ -95,7 +95,8 @@ def test_every_kind_of_key_signs(spec: str, kms: Any, url: str) -> None:
     assert found.certificates == ()
     for algorithm in KINDS[spec]:
         value = found.sign(DATA, algorithm)
-        check_value(found.public_key, algorithm, hashed(algorithm), value)
+        if algorithm.scheme != "rsa-pss":  # moto's salt is as long as can be; AWS's as the digest
+            check_value(found.public_key, algorithm, hashed(algorithm), value)
         assert kms.verify(
             KeyId=made_key["KeyId"], Message=hashed(algorithm), MessageType="RAW", Signature=value,
             SigningAlgorithm=aws_kms._NAMES[algorithm.scheme, algorithm.digest],
