@@ -14,6 +14,7 @@ from signward.cli.commands import build_parser, command_parsers
 from signward.cli.completion import Argument, described
 from signward.findings import WINDOWS_NAMES
 from signward.report.causes import SECTIONS
+from tools.keys_page import keys_page
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -94,7 +95,7 @@ def _option(argument: Argument) -> str:
     return " ".join(filter(None, (", ".join(argument.flags), values)))
 
 
-PAGES = {"docs/cli.md": cli_page, "docs/causes.md": causes_page}
+PAGES = {"docs/cli.md": cli_page, "docs/causes.md": causes_page, "docs/keys.md": keys_page}
 """Each generated page and what writes it."""
 
 
