@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
+import pkcs11
+import pytest
 from conformance.authenticode.keys import Key
 
 PIN = "87 secret 65"
@@ -32,13 +33,17 @@ def module() -> str:
 
 
 class SoftHsm:
-    """Tokens in one folder, which SOFTHSM2_CONF names for as long as the tests run."""
+    """Tokens in one folder, which SOFTHSM2_CONF names for as long as ``patch`` lasts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         (folder / "tokens").mkdir()
         (folder / "softhsm2.conf").write_text(f"directories.tokendir = {folder}/tokens\n")
-        os.environ["SOFTHSM2_CONF"] = str(folder / "softhsm2.conf")
+        patch.setenv("SOFTHSM2_CONF", str(folder / "softhsm2.conf"))
+
+    def ready(self) -> None:
+        """Let the module in this process read its configuration, which it does once."""
+        pkcs11.lib(module()).reinitialize()
 
     def run(self, *arguments: str | Path) -> bytes:
         """Run a tool and return what it printed."""

@@ -39,9 +39,8 @@ GENERATED = {
 
 @pytest.fixture(scope="module")
 def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsm]:
-    made = SoftHsm(tmp_path_factory.mktemp("softhsm"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SOFTHSM2_CONF", str(made.folder / "softhsm2.conf"))
+        made = SoftHsm(tmp_path_factory.mktemp("softhsm"), patch)
         made.make_token("Release keys")
         for label, (kind, identifier, _) in GENERATED.items():
             made.generate("Release keys", kind, label, identifier)
@@ -56,6 +55,7 @@ def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsm]:
         made.put_key("Imported", key("p256", "third"), "second", "c4")
         made.put_key("Imported", key("p384", "stranger"), "stranger", "d5")
         made.put_certificate("Imported", who.certificate, "not its own", "d5")
+        made.ready()
         yield made
 
 
