@@ -55,6 +55,9 @@ def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsm]:
         made.put_key("Imported", key("p256", "third"), "second", "c4")
         made.put_key("Imported", key("p384", "stranger"), "stranger", "d5")
         made.put_certificate("Imported", who.certificate, "not its own", "d5")
+        made.make_token("Careful")
+        made.tool("Careful", "--keypairgen", "--key-type", "rsa:2048", "--label", "each time",
+                  "--id", "09", "--always-auth")  # fmt: skip
         made.ready()
         yield made
 
@@ -206,6 +209,17 @@ def test_threads_share_one_key(hsm: SoftHsm) -> None:
         values = list(pool.map(lambda n: found.sign(b"%d" % n, algorithm), range(40)))
     for number, value in enumerate(values):
         check_value(found.public_key, algorithm, b"%d" % number, value)
+    found.close()
+
+
+def test_a_key_that_asks_for_the_pin_at_every_use_gets_it(hsm: SoftHsm) -> None:
+    """As a PIV token's signature slot does (CKA_ALWAYS_AUTHENTICATE)."""
+    asked: list[str] = []
+    found = open_key(uri("token=Careful"), saying(PIN, asked))
+    for number in range(3):
+        check_value(found.public_key, RSA, b"%d" % number, found.sign(b"%d" % number, RSA))
+    assert asked == ["PIN of Careful"]
+    assert PIN not in repr(found)
     found.close()
 
 

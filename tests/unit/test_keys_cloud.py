@@ -308,6 +308,13 @@ def test_a_uri_that_names_no_key_shows_the_form(uri: str) -> None:
         open_key(uri, SecretFinder(environment={"VAULT_TOKEN": "x"}))
 
 
+@pytest.mark.parametrize("bad", ["line\nbreak-secret", "\u2603snow-secret"])
+def test_a_token_that_no_header_can_hold_is_not_shown(vault: World, bad: str) -> None:
+    told = vault.refusal(lambda: vault.open(VAULT_TOKEN=bad))
+    assert "secret" not in told
+    assert vault.service.requests() == []
+
+
 # --- one vendor's own rules -----------------------------------------------------------------
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from signward.errors import KeyProviderError
-
-_PRINTABLE = re.compile(r"[\x21-\x7e]+")
 
 
 class Endpoint(NamedTuple):
@@ -44,9 +41,10 @@ def parse(
             found = f"option {option[:40]!r}" + (" twice" if option in options else "")
             raise KeyProviderError(f"{scheme}: URI", found, f"options of {allowed}, each once")
         options[option] = unquote(value)
-    if not _PRINTABLE.fullmatch(name):
+    plain = unquote(name)
+    if not plain or not plain.isprintable():
         raise KeyProviderError(f"{scheme}: URI", "no name that can be sent", f"{scheme}:{form}")
-    return unquote(name), options
+    return plain, options
 
 
 def endpoint(scheme: str, url: str) -> Endpoint:

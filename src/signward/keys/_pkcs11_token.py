@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import quote
 
 import pkcs11
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -249,9 +250,10 @@ def _private_key(session: Any, uri: Pkcs11Uri) -> Any:
 
 
 def _described(key: Any) -> str:
+    """Return the attributes that choose a key, as its URI has them."""
     identifier = bytes(_maybe(key, Attribute.ID) or b"")
     escaped = "".join(f"%{octet:02x}" for octet in identifier)
-    return f"object={_maybe(key, Attribute.LABEL) or ''};id={escaped}"
+    return f"object={quote(_maybe(key, Attribute.LABEL) or '')};id={escaped}"
 
 
 def _objects(session: Any, wanted: dict[Attribute, Any]) -> Iterator[Any]:

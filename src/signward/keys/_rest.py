@@ -100,7 +100,8 @@ class Rest:
         wait = FIRST_WAIT
         for tries_left in range(MAX_TRIES - 1, -1, -1):
             secrets = self._headers()
-            reply = self._once(method, path, body, {"Content-Type": kind, **secrets})
+            about = {} if body is None else {"Content-Type": kind}
+            reply = self._once(method, path, body, {**about, **secrets})
             if reply.status not in _BUSY or not tries_left:
                 break
             time.sleep(_asked_wait(reply, wait))
