@@ -71,9 +71,10 @@ a salt as long as the digest.
 - **Azure Artifact Signing** issues a leaf for three days at a time and tells which one it used only
   in an answer. Opening the key therefore costs one signature, over the digest of a fixed sentence.
   When the leaf has changed since, the file is begun again with the next one.
-- **Azure** credentials are `AZURE_ACCESS_TOKEN`, or `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and
-  `AZURE_CLIENT_SECRET`; `AZURE_AUTHORITY_HOST` names another cloud's login. Managed identities are
-  not asked: get a token with `az account get-access-token`.
+- **Azure** credentials are `AZURE_ACCESS_TOKEN`, or `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and either
+  `AZURE_CLIENT_SECRET` or `AZURE_FEDERATED_TOKEN_FILE` (workload identities);
+  `AZURE_AUTHORITY_HOST` names another cloud's login. Managed identities are not asked: get a token
+  with `az account get-access-token`.
 - **Azure Key Vault** gives the leaf alone: give its issuers with `--cert`. `VAULT` is a name in the
   public cloud, or a host. Without a version the latest one is opened and kept.
 - **Google Cloud KMS** keeps no certificate, and a key version signs by one algorithm. Checksums

@@ -147,15 +147,20 @@ class Azure(Cloud):
     """What Azure's services share: tokens of Entra ID (OAuth 2.0 client credentials)."""
 
     scope = ""
+    federated = False
     issued = 0
     expires_in = 3599
 
     def respond(self, request: Request) -> Reply:
         if request.path == "/tenant%20id/oauth2/v2.0/token":
             assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+            proof = {"client_secret": [CLIENT_SECRET]}
+            if self.federated:
+                proof = {"client_assertion": [CLIENT_SECRET], "client_assertion_type": [
+                    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"]}  # fmt: skip
             assert parse_qs(request.body.decode(), strict_parsing=True) == {
                 "grant_type": ["client_credentials"], "client_id": ["client-id"],
-                "client_secret": [CLIENT_SECRET], "scope": [self.scope],
+                "scope": [self.scope], **proof,
             }  # fmt: skip
             self.issued += 1
             return answer({"token_type": "Bearer", "access_token": TOKEN,

@@ -378,6 +378,16 @@ def test_an_azure_token_from_the_environment_is_used_as_it_is(azure_kv: World) -
     assert azure_kv.service.problems == []
 
 
+def test_a_workload_identity_proves_itself_by_its_token(azure_kv: World, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"{cloud.CLIENT_SECRET}\n")
+    azure_kv.service.federated = True
+    found = azure_kv.open(
+        AZURE_CLIENT_SECRET="", AZURE_FEDERATED_TOKEN_FILE=str(tmp_path / "token")
+    )
+    check_value(found.public_key, RSA, DATA, found.sign(DATA, RSA))
+    assert azure_kv.service.problems == []
+
+
 def test_what_entra_says_is_quoted_without_the_client_secret(azure_kv: World) -> None:
     said = f"invalid_client {cloud.CLIENT_SECRET} client%2Fsecret%2B7d1e"
     azure_kv.service.fail(Reply(said.encode(), 401))

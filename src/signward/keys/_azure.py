@@ -17,12 +17,15 @@ from signward.keys._rest import Rest
 AUTHORITY = "https://login.microsoftonline.com"
 """Where tokens are asked for; AZURE_AUTHORITY_HOST names another cloud's."""
 
+ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+"""What a federated token is (RFC 7523 2.2): workload identities of Kubernetes and CI have one."""
+
 EARLY_SECONDS = 120
 """How long before its end a token is replaced: a signature may wait that long in a queue."""
 
 _HINT = (
     "set AZURE_ACCESS_TOKEN (az account get-access-token), or AZURE_TENANT_ID, AZURE_CLIENT_ID "
-    "and AZURE_CLIENT_SECRET"
+    "and AZURE_CLIENT_SECRET or AZURE_FEDERATED_TOKEN_FILE"
 )
 
 
@@ -57,13 +60,21 @@ class AzureCredentials:
     def _asked(self) -> _Token:
         tenant = os.environ.get("AZURE_TENANT_ID", "")
         client = os.environ.get("AZURE_CLIENT_ID", "")
-        secret = self._secrets("AZURE_CLIENT_SECRET")
+        secret, proof = self._proof()
         if not (tenant and client and secret):
             raise KeyProviderError(self._name, "no credentials", "an access token", _HINT)
         host = endpoint("azure", os.environ.get("AZURE_AUTHORITY_HOST") or AUTHORITY)
         form = urlencode({"grant_type": "client_credentials", "client_id": client,
-                          "client_secret": secret, "scope": self._scope})  # fmt: skip
+                          "scope": self._scope, **proof})  # fmt: skip
         rest = Rest(self._name, host, secret_words=(secret, quote(secret, safe="")))
         path = f"/{quote(tenant, safe='')}/oauth2/v2.0/token"
         kind = "application/x-www-form-urlencoded"
         return rest.read(_Token, rest.exchange("POST", path, form.encode(), kind))
+
+    def _proof(self) -> tuple[str, Mapping[str, str]]:
+        """Return what proves who asks, a secret or a federated token, and its form fields."""
+        secret = self._secrets("AZURE_CLIENT_SECRET")
+        if secret:
+            return secret, {"client_secret": secret}
+        token = (self._secrets("AZURE_FEDERATED_TOKEN") or "").strip()
+        return token, {"client_assertion": token, "client_assertion_type": ASSERTION}
