@@ -62,6 +62,14 @@ def test_any_text_is_an_address_or_refused(text: str, scheme: str) -> None:
         assert set(options) <= {"endpoint"}
 
 
+def test_this_machine_has_several_names() -> None:
+    for host in ("localhost", "127.0.0.1", "127.8.8.8", "[::1]"):
+        text = f"http://{host}:8080/base/"
+        assert str(_address.endpoint("test", text)) == text.removesuffix("/")
+    with pytest.raises(KeyProviderError, match="http to another machine"):
+        _address.endpoint("test", "http://localhost.example/")
+
+
 @given(st.one_of(st.text(max_size=60), st.text(max_size=40).map("https://{}".format)))
 def test_any_text_is_an_endpoint_or_refused(text: str) -> None:
     with suppress(KeyProviderError):

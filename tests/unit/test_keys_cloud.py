@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from conformance.authenticode.keys import key
 from conformance.authenticode.pki import Identity, issue, pem
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -404,6 +406,14 @@ def test_key_vault_follows_no_other_host_and_takes_no_other_version(azure_kv: Wo
     assert "key identifier" in azure_kv.refusal(azure_kv.open)
 
 
+def test_half_an_elliptic_curve_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for world in made("azure-kv", monkeypatch, identity("p256", "EC publisher")):
+        found = world.open()
+        kid = f"https://x/keys/release/{world.service.version}"
+        world.service.fail(cloud.answer({"kid": kid, "value": "AAAAAAAAAAAA"[:10]}))
+        assert "7 octets" in world.refusal(lambda found=found: found.sign(DATA, ECDSA))  # type: ignore[misc]
+
+
 def test_key_vault_reads_the_version_that_is_named(azure_kv: World) -> None:
     azure_kv.open("azure-kv:my-vault/release/0a1b2c").sign(DATA, RSA)
     assert azure_kv.service.problems == []
@@ -452,6 +462,14 @@ def test_an_operation_of_an_odd_name_is_not_asked_for(artifact: World, name: str
     assert "without identifier" in artifact.refusal(artifact.open)
 
 
+def test_a_path_with_two_leaves_is_refused(artifact: World) -> None:
+    held = [x509.load_der_x509_certificate(one.certificate)
+            for one in (identity(), identity("p256", "Another leaf"))]  # fmt: skip
+    der = pkcs7.serialize_certificates(held, Encoding.DER)
+    artifact.service.certificate = lambda: cloud.b64(cloud.b64(der).encode())
+    assert "2 certificates, 2 of which" in artifact.refusal(artifact.open)
+
+
 @pytest.mark.parametrize(
     "certificate", ["AAAA", "!", cloud.b64(b"not base64!"), cloud.b64(b"0\x03abc")]
 )
@@ -474,6 +492,14 @@ def test_google_values_that_were_damaged_on_the_way_are_refused(
     gcp.service.fail(cloud.answer(true), cloud.answer({**true, **changes}))
     assert found.sign(DATA, RSA) == b"\0\0\0"
     assert "damaged on its way" in gcp.refusal(lambda: found.sign(DATA, RSA))
+
+
+def test_a_google_public_key_that_was_damaged_on_the_way_is_refused(gcp: World) -> None:
+    found = {"pem": cloud.spki_pem(identity()), "algorithm": gcp.service.algorithm}
+    gcp.service.fail(cloud.answer({**found, "pemCrc32c": "1"}))
+    assert "a public key damaged" in gcp.refusal(gcp.open)
+    gcp.service.fail(cloud.answer({**found, "pem": "-----BEGIN"}))
+    assert "no public key in PEM" in gcp.refusal(gcp.open)
 
 
 def test_a_google_key_signs_by_its_one_algorithm(gcp: World) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pkcs11
 import pytest
+from pkcs11 import TokenFlag
+from pkcs11.types import PROTECTED_AUTH
 
 from signward.errors import KeyProviderError
 from signward.keys import _pkcs11_uri as uris
 from signward.keys import open_key
-from signward.keys._pkcs11_token import refusals
+from signward.keys._pkcs11_token import _session, refusals
 from signward.keys._pkcs11_uri import module_file, parse
 from tests.builders.keyfiles import saying
 
@@ -89,6 +91,43 @@ def test_what_a_token_refuses_is_said_in_words(error: Exception, said: tuple[str
     with pytest.raises(KeyProviderError) as caught, refusals("pkcs11:token=a"):
         raise error
     assert [one for one in said if one not in str(caught.value)] == []
+
+
+class Token:
+    """A token of some flags, which notes how it was opened."""
+
+    label = "Pad"
+
+    def __init__(self, flags: TokenFlag) -> None:
+        self.flags, self.opened = flags, list[object]()
+
+    def open(self, user_pin: object = None) -> str:
+        self.opened.append(user_pin)
+        return "session"
+
+
+@pytest.mark.parametrize(
+    ("flags", "pins", "asked"),
+    [
+        (TokenFlag.TOKEN_INITIALIZED, [None], []),
+        (TokenFlag.LOGIN_REQUIRED, ["1234"], ["PIN of Pad"]),
+        (TokenFlag.LOGIN_REQUIRED | TokenFlag.PROTECTED_AUTHENTICATION_PATH,
+         [PROTECTED_AUTH], []),
+    ],
+)  # fmt: skip
+def test_a_token_is_opened_as_its_flags_ask(
+    flags: TokenFlag, pins: list[object], asked: list[str]
+) -> None:
+    token, said = Token(flags), list[str]()
+    assert _session(token, parse("token=Pad"), saying("1234", said))[0] == "session"
+    assert (token.opened, said) == (pins, asked)
+
+
+def test_a_token_whose_pin_is_locked_is_not_tried() -> None:
+    token, said = Token(TokenFlag.LOGIN_REQUIRED | TokenFlag.USER_PIN_LOCKED), list[str]()
+    with pytest.raises(KeyProviderError, match="found a locked PIN"), refusals("pkcs11:token=Pad"):
+        _session(token, parse("token=Pad"), saying("1234", said))
+    assert (token.opened, said) == ([], [])
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
