@@ -89,9 +89,9 @@ def _flag(group: argparse._ArgumentGroup, flag: str, text: str) -> None:
 
 def options_from(arguments: argparse.Namespace) -> Options:
     """Return the run's options as the arguments give them."""
-    from signward.policy.evaluate import Policy, SignatureRule
+    from signward.policy.settings import Policy, SignatureRule
     from signward.state import Stage
-    from signward.trust.profiles import RevocationMode, TrustPolicy
+    from signward.trust.settings import RevocationMode, TrustPolicy
     from signward.verbs.options import Options
 
     cutoff = {"sha1_cutoff": arguments.sha1_until} if arguments.sha1_until else {}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from signward.cli.arguments import add_judgement, options_from
 
 if TYPE_CHECKING:
-    from signward.policy.record import Record
+    from signward.policy.record import Record, Written
     from signward.report.table import Summary
     from signward.verbs.scan import Scan, ScanOptions
 
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryFile(prefix="signward-") as spool:
         try:
             for record in _watched(scan, options, arguments):
-                summary.add(record)
+                summary.add(record.gist)
                 _spool(spool, record, arguments)
         except KeyboardInterrupt:
             _say_interrupted(scan, arguments)
@@ -138,7 +138,7 @@ def _scan_options(arguments: argparse.Namespace) -> ScanOptions:
     )
 
 
-def _watched(scan: Scan, options: ScanOptions, arguments: argparse.Namespace) -> Iterator[Record]:
+def _watched(scan: Scan, options: ScanOptions, arguments: argparse.Namespace) -> Iterator[Written]:
     """Pass the records on; on a terminal, draw how far the scan is."""
     records = scan.run()
     try:
@@ -152,7 +152,7 @@ def _watched(scan: Scan, options: ScanOptions, arguments: argparse.Namespace) ->
             close()
 
 
-def _drawn(scan: Scan, options: ScanOptions, records: Iterator[Record]) -> Iterator[Record]:
+def _drawn(scan: Scan, options: ScanOptions, records: Iterator[Written]) -> Iterator[Written]:
     from rich import progress
     from rich.console import Console
 
@@ -178,15 +178,13 @@ def _drawn(scan: Scan, options: ScanOptions, records: Iterator[Record]) -> Itera
             yield record
 
 
-def _spool(spool: BinaryIO, record: Record, arguments: argparse.Namespace) -> None:
+def _spool(spool: BinaryIO, record: Written, arguments: argparse.Namespace) -> None:
     """Keep the record on disk until the scan is complete: reports are whole or absent."""
-    from signward.policy.record import to_json
-
-    if arguments.skip_unsigned and record.cause == "unsigned":
+    if arguments.skip_unsigned and record.gist.cause == "unsigned":
         return
-    if record.outcome.value == "accepted" and _lists_others_only(arguments):
+    if record.gist.outcome.value == "accepted" and _lists_others_only(arguments):
         return
-    spool.write(to_json(record) + b"\n")
+    spool.write(record.line + b"\n")
 
 
 def _lists_others_only(arguments: argparse.Namespace) -> bool:

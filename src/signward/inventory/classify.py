@@ -16,8 +16,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from signward.formats import Peek
+if TYPE_CHECKING:
+    from signward.formats import Peek
 
 QUICK_HEAD = 4096
 """Bytes of head that :func:`classify` needs; more changes no answer but a ZIP's."""

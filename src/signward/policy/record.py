@@ -186,6 +186,29 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.signatures[self.judged]
 
 
+class _Passed(msgspec.Struct, frozen=True, gc=False):
+    """Something that is there, and passed over."""
+
+
+class Gist(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The fields of a record that counts are made of; the others are passed over."""
+
+    subject: str
+    kind: str = ""
+    outcome: Outcome
+    cause: str | None = None
+    publisher: PublisherRecord | None = None
+    signatures: tuple[_Passed, ...] = ()
+    facts: dict[str, str | int] = {}
+
+
+class Written(msgspec.Struct, frozen=True, gc=False):
+    """A record as it is stored and sent: ``line`` is its :func:`to_json`."""
+
+    line: bytes
+    gist: Gist
+
+
 _UNSAFE = re.compile(
     "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
@@ -193,6 +216,7 @@ _UNSAFE = re.compile(
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder = msgspec.json.Decoder(Record)
+_gist_decoder = msgspec.json.Decoder(Gist)
 
 
 def record(
@@ -256,6 +280,11 @@ def from_json(data: bytes | str) -> Record:
             "record", str(error), f"a verdict of schema version {SCHEMA_VERSION}",
             "docs/verdict.schema.json",
         ) from None  # fmt: skip
+
+
+def written(line: bytes) -> Written:
+    """Return a line that :func:`to_json` made, with what counts of it."""
+    return Written(line, _gist_decoder.decode(line))
 
 
 def schema() -> dict[str, object]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
-from signward.policy.record import Record
+from signward.policy.record import Gist, Record
 from signward.report import attack
 from signward.report.display import (
     MARKS,
@@ -42,7 +42,7 @@ class Summary:
     names: dict[str, str] = field(default_factory=dict)
     coverage: dict[str, attack.Coverage] = field(default_factory=lambda: attack.coverage(()))
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Record | Gist) -> None:
         """Count one record."""
         self.files += 1
         self.outcomes[record.outcome] += 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from signward.errors import EvidenceError, UnreadableError
-from signward.policy.evaluate import Policy
+from signward.policy.settings import Policy
 from signward.wire.source import open_source
 
 MAX_OPTION_FILE = 256 * 1024 * 1024

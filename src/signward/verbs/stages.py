@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from signward.integrity import check_signature
-from signward.policy.evaluate import SignatureRule, strength
+from signward.policy.evaluate import strength
+from signward.policy.settings import SignatureRule
 from signward.state import (
     BrokenSignature,
     IntactSignature,
