@@ -137,10 +137,10 @@ def test_a_report_that_fails_leaves_nothing(tree: Path, monkeypatch: pytest.Monk
 
 
 SLOW = f"""
-import dataclasses, sys
-import signal
+import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a CI in the background ignores it
 sys.path[:] = {sys.path!r}
+from signward import frozen
 from signward.cli import scan as command
 from signward.cli.commands import run
 from signward.verbs import scan as verb
@@ -149,7 +149,7 @@ verb.BATCH_TASKS = 2
 real = command._scan_options
 def options(arguments):
     trust = Options(log=sys.argv[1])
-    return dataclasses.replace(real(arguments), trust=trust, factory=make_judge)
+    return frozen.replace(real(arguments), trust=trust, factory=make_judge)
 command._scan_options = options
 if __name__ == "__main__":
     raise SystemExit(run(["scan", *sys.argv[2:]]))

@@ -9,7 +9,6 @@ import sqlite3
 import struct
 import time
 import zipfile
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from signward.errors import EvidenceError
+from signward.frozen import replace
 from signward.inventory.cache import MAX_AGE_SECONDS, Place
 from signward.inventory.walk import Glance, WalkOptions, glance
 from signward.policy.record import Record, from_json

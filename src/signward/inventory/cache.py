@@ -20,11 +20,11 @@ to it, and a row that was damaged does not pass its check.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 import stat
 import struct
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -67,11 +67,11 @@ CREATE TABLE IF NOT EXISTS verdict (
     device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
     mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,
     judged INTEGER NOT NULL, good_until INTEGER NOT NULL,
-    entry BLOB NOT NULL, proof BLOB NOT NULL,
+    entry BLOB NOT NULL, proof INTEGER NOT NULL,
     PRIMARY KEY (epoch, folder, part, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS listing (
     folder BLOB NOT NULL, part INTEGER NOT NULL,
-    classifier BLOB NOT NULL, files BLOB NOT NULL, proof BLOB NOT NULL,
+    classifier BLOB NOT NULL, files BLOB NOT NULL, proof INTEGER NOT NULL,
     PRIMARY KEY (folder, part)) WITHOUT ROWID;
 """
 _ROW = "SELECT name, device, inode, size, mtime, ctime, judged, good_until, entry, proof FROM verdict WHERE epoch = ? AND folder = ? AND part = ?"  # noqa: E501
@@ -183,6 +183,7 @@ class Cache:
         self._octets = 0
         self._shelf = _Shelf()
         self._here = _here()
+        self._latest = ("", b"")
         self._connection = self._connect(now)
 
     def __enter__(self) -> Self:
@@ -264,8 +265,11 @@ class Cache:
 
     def _key(self, folder: str) -> bytes:
         """Return what stands for a directory: a relative path is one from here."""
-        name = octets(folder)
-        return name if name.startswith(b"/") else self._here + b"\0" + name
+        if folder != self._latest[0]:
+            name = octets(folder)
+            key = name if name.startswith(b"/") else self._here + b"\0" + name
+            self._latest = (folder, key)
+        return self._latest[1]
 
     def _verdict(self, folder: bytes, part: int, name: bytes, now: int) -> tuple[Any, ...] | None:
         """Return a file's row; those of its directory are read at once, as far as they fit."""
@@ -437,12 +441,10 @@ def _signed(identity: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(value - 2 * _INTEGER if value >= _INTEGER else value for value in identity)
 
 
-def _proof(key: tuple[bytes, ...], fields: tuple[int, ...], content: bytes) -> bytes:
+def _proof(key: tuple[bytes, ...], fields: tuple[int, ...], content: bytes) -> int:
     """Return a check of the whole row, against damage (not against an attacker)."""
-    proof = hashlib.blake2b(b"\0".join(key), digest_size=16)
-    proof.update(struct.pack(f"<{len(fields)}q", *fields))
-    proof.update(content)
-    return proof.digest()
+    start = zlib.crc32(b"\0".join(key) + struct.pack(f"<{len(fields)}q", *fields))
+    return zlib.crc32(content, start)
 
 
 def _here() -> bytes:

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from signward.formats import Peek
@@ -34,8 +35,7 @@ MODULE_MAGIC = b"~Module signature appended~\n"
 """The last bytes of a signed kernel module (Linux, kernel/module_signature.h)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """What is known of every file of a kind.
 
     ``signable``: a signature scheme exists, so an unsigned one is worth saying.

@@ -202,9 +202,7 @@ class _Walker:
         except OSError as error:
             yield unreadable(path, error)
             return
-        named: list[str] = []
-        sorted_out = (self._sort_out(entry, path, named) for entry in entries)
-        items = [item for item in sorted_out if item is not None]
+        items, named = _sorted_out(entries, path)
         below += [name for name in named if name not in self._options.exclude]
         for part, start in enumerate(range(0, len(items) or 1, FOLDER_FILES)):
             end = start + FOLDER_FILES
@@ -213,21 +211,25 @@ class _Walker:
         if not whole:
             yield _too_much(path, f"more than {DIRECTORY_ENTRIES} entries", DIRECTORY_ENTRIES)
 
-    def _sort_out(
-        self, entry: os.DirEntry[str], path: str, named: list[str]
-    ) -> os.DirEntry[str] | Trouble | None:
-        """Return a file, or what to say of what is none; add a directory to ``named``."""
+
+def _sorted_out(
+    entries: Iterable[os.DirEntry[str]], path: str
+) -> tuple[list[os.DirEntry[str] | Trouble], list[str]]:
+    """Return a directory's files, with what to say of what is none, and its directories."""
+    items: list[os.DirEntry[str] | Trouble] = []
+    named: list[str] = []
+    for entry in entries:
         try:
             if entry.is_file(follow_symlinks=False):
-                return entry
-            if entry.is_dir(follow_symlinks=False):
+                items.append(entry)
+            elif entry.is_dir(follow_symlinks=False):
                 named.append(entry.name)
             elif not entry.is_symlink():
                 mode = entry.stat(follow_symlinks=False).st_mode
-                return special(join(path, entry.name), mode)
+                items.append(special(join(path, entry.name), mode))
         except OSError as error:
-            return unreadable(join(path, entry.name), error)
-        return None
+            items.append(unreadable(join(path, entry.name), error))
+    return items, named
 
 
 def join(path: str, name: str) -> str:

@@ -8,9 +8,11 @@ touches nothing; it is counted as not judged.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from signward.findings import Code
+from signward.frozen import Frozen
 from signward.policy.record import Gist, Record
 from signward.state import Outcome
 
@@ -73,8 +75,7 @@ WINDOWS_PROGRAMS = frozenset(
 _MICROSOFT = ("microsoft corporation", "microsoft windows")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Technique:
+class Technique(Frozen, frozen=True, kw_only=True):
     """One technique, what of a verdict speaks for it, and for which files it is asked."""
 
     id: str
@@ -89,14 +90,13 @@ class Technique:
         return f"https://attack.mitre.org/techniques/{self.id.replace('.', '/')}/"
 
 
-@dataclass(slots=True)
-class Coverage:
+class Coverage(msgspec.Struct):
     """What one set of files says about one technique, in files."""
 
     concerned: int = 0
     accepted: int = 0
     unsettled: int = 0
-    touched: list[str] = field(default_factory=list)
+    touched: list[str] = []
 
 
 def _basename(record: Record | Gist) -> str:

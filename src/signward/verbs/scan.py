@@ -7,11 +7,11 @@ keeps every verdict reached so far in the cache.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from signward.findings import Effect
+from signward.frozen import Frozen, replace
 from signward.inventory.cache import MAX_AGE_SECONDS, Cache, Entry, Place, settled
 from signward.inventory.classify import KINDS
 from signward.inventory.limits import Limits
@@ -68,33 +69,31 @@ def default_judge(options: Any) -> Judge:
     return judge
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScanOptions:
+class ScanOptions(Frozen, frozen=True, kw_only=True):
     """What to scan and how.  ``trust`` is ``verbs.context.Options``; 0 jobs: one per CPU."""
 
     paths: tuple[str, ...]
     trust: Any
     jobs: int = 0
     cache: Path | None = None
-    walk: WalkOptions = field(default_factory=WalkOptions)
-    limits: Limits = field(default_factory=Limits)
+    walk: WalkOptions = WalkOptions()
+    limits: Limits = Limits()
     containers: bool = True
     only: frozenset[str] = frozenset()
     factory: JudgeFactory = default_judge
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(msgspec.Struct):
     """What the scan has seen so far; read it at any time."""
 
     files: int = 0
     judged: int = 0
     cached: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
-    members: Counter[str] = field(default_factory=Counter)
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    left_out: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    kinds: Counter[str] = msgspec.field(default_factory=Counter)
+    members: Counter[str] = msgspec.field(default_factory=Counter)
+    outcomes: Counter[Outcome] = msgspec.field(default_factory=Counter)
+    left_out: list[str] = []
+    warnings: list[str] = []
     seconds: float = 0.0
     done: int = 0
     """Files whose records were handed out (or that have none): what progress counts."""
@@ -135,7 +134,7 @@ class Scan:
         asked: datetime | None = options.trust.at
         self.at = asked or datetime.now(UTC)
         self._timeless = asked is not None
-        trust = replace(options.trust, at=self.at)
+        trust = dataclasses.replace(options.trust, at=self.at)
         self._job = Job(
             factory=options.factory,
             options=trust,
@@ -296,7 +295,7 @@ def _concerns(options: ScanOptions, kind: str) -> bool:
 
 def count_files(options: ScanOptions) -> int:
     """Walk without opening anything; return how many files a scan will look at."""
-    unordered = msgspec.structs.replace(options.walk, stable=False)
+    unordered = replace(options.walk, stable=False)
     walked = walk_folders(options.paths, unordered)
     return sum(len(item.items) if isinstance(item, Folder) else 1 for item in walked)
 
