@@ -81,6 +81,32 @@ def test_json_lines_go_to_the_terminal_and_the_summary_beside(
     assert b"unsigned" in captured.err
 
 
+def test_json_lines_and_a_page_are_written_together(tree: Path) -> None:
+    lines, page = tree.parent / "lines", tree.parent / "page"
+    words = ("--format", "jsonl", "--quiet", "--at", "2026-01-01", "--output")
+    assert scan(tree, *words, str(lines), "--html", str(page)) == 0
+    assert len(lines.read_bytes().splitlines()) == 3
+    assert b"broken.exe" in page.read_bytes()
+    other = tree.parent / "other"
+    os.mkfifo(other)
+    reader = os.open(other, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert scan(tree, *words, str(other)) == 0
+        assert os.read(reader, 1 << 20) == lines.read_bytes()
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv", "sarif", "html"])
+def test_a_second_scan_writes_what_the_first_did(tree: Path, form: str) -> None:
+    words = ("--format", form, "--quiet", "--at", "2026-01-01", "--output")
+    assert scan(tree, *words, str(tree.parent / "first")) == 0
+    assert scan(tree, *words, str(tree.parent / "second")) == 0
+    first = (tree.parent / "first").read_bytes()
+    assert (tree.parent / "second").read_bytes() == first
+    assert b"broken.exe" in first
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

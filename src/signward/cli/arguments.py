@@ -52,6 +52,7 @@ def add_revocation(group: argparse._ArgumentGroup) -> None:
     _many(group, "--ocsp", "FILE", "OCSP responses, DER or PEM")
     _flag(group, "--online", "fetch the certificates, CRLs and OCSP answers that are missing")
     _flag(group, "--online-private", "the same, from private and loopback addresses too")
+    _flag(group, "--online-nonce", "the same, with a nonce in OCSP requests: no cache answers")
     modes = ("prefer", "require", "ignore")
     _choice(group, "--revocation", modes, "where nothing is known of a certificate: prefer says "
             "so, require answers INDETERMINATE, ignore is silent")  # fmt: skip
@@ -116,7 +117,8 @@ def options_from(arguments: argparse.Namespace) -> Options:
         catalogs=tuple(arguments.catalog),
         profile=arguments.profile,
         at=arguments.at,
-        online=arguments.online or arguments.online_private,
+        online=arguments.online or arguments.online_private or arguments.online_nonce,
         online_private=arguments.online_private,
+        online_nonce=arguments.online_nonce,
         policy=policy,
     )

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -101,15 +101,15 @@ def run(arguments: argparse.Namespace) -> int:
     options = _scan_options(arguments)
     scan = Scan(options)
     summary = Summary()
-    with tempfile.TemporaryFile(prefix="signward-") as spool:
-        try:
+    try:
+        with _opened_spool(arguments) as spool:
             for record in _watched(scan, options, arguments):
                 summary.add(record.gist)
                 _spool(spool, record, arguments)
-        except KeyboardInterrupt:
-            _say_interrupted(scan, arguments)
-            return EXIT_INTERRUPTED
-        _write_reports(spool, arguments)
+            _write_reports(spool, arguments)
+    except KeyboardInterrupt:
+        _say_interrupted(scan, arguments)
+        return EXIT_INTERRUPTED
     _finish(scan, summary, arguments)
     return _exit_code(summary, arguments)
 
@@ -178,6 +178,20 @@ def _drawn(scan: Scan, options: ScanOptions, records: Iterator[Written]) -> Iter
             yield record
 
 
+def _opened_spool(arguments: argparse.Namespace) -> AbstractContextManager[BinaryIO]:
+    """Return a file for the records; a report that holds just their lines is its own spool."""
+    if _is_spool(arguments):
+        return written_whole(arguments.output)
+    return tempfile.TemporaryFile(prefix="signward-")
+
+
+def _is_spool(arguments: argparse.Namespace) -> bool:
+    if arguments.format != "jsonl" or not arguments.output:
+        return False
+    target = Path(arguments.output)
+    return target.is_file() or not target.exists()  # a device cannot be taken back
+
+
 def _spool(spool: BinaryIO, record: Written, arguments: argparse.Namespace) -> None:
     """Keep the record on disk until the scan is complete: reports are whole or absent."""
     if arguments.skip_unsigned and record.gist.cause == "unsigned":
@@ -204,6 +218,8 @@ def _write_reports(spool: BinaryIO, arguments: argparse.Namespace) -> None:
     if arguments.html:
         with written_whole(arguments.html) as out:
             _write_spooled("html", spool, out)
+    if _is_spool(arguments):
+        return
     if arguments.output:
         with written_whole(arguments.output) as out:
             _write_spooled(arguments.format, spool, out)
@@ -288,7 +304,7 @@ def written_whole(path: str) -> Iterator[BinaryIO]:
     except OSError as error:
         raise EvidenceError(f"{path}: {error.strerror}") from None
     try:
-        with os.fdopen(number, "wb") as out:
+        with os.fdopen(number, "w+b") as out:
             yield out
             out.flush()
             os.fsync(out.fileno())

@@ -18,7 +18,8 @@ class Options:
     """What the caller asks for.  Paths are strings, ``at`` is aware UTC.
 
     With neither ``stores`` nor ``anchors`` each profile uses the store of its name.
-    ``online_private`` lets fetching reach private and loopback addresses.
+    ``online_private`` lets fetching reach private and loopback addresses, ``online_nonce``
+    asks OCSP responders under a nonce and past all caches.
     """
 
     stores: tuple[str, ...] = ()
@@ -31,6 +32,7 @@ class Options:
     at: datetime | None = None
     online: bool = False
     online_private: bool = False
+    online_nonce: bool = False
     policy: Policy = field(default_factory=Policy)
 
 
