@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -44,6 +44,13 @@ SCHEMA_VERSION: Literal[1] = 1
 
 SignatureState = Literal["trusted", "untrusted", "intact", "broken"]
 TimestampState = Literal["trusted", "intact", "broken"]
+
+
+_Any = TypeVar("_Any")
+
+
+def _at(items: tuple[_Any, ...], index: int | None) -> _Any | None:
+    return items[index] if index is not None and 0 <= index < len(items) else None
 
 
 class FindingRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -115,6 +122,8 @@ class SignatureRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One signature of the artifact.
 
     ``digest`` is the content's digest algorithm, ``algorithm`` the signature's.
+    ``quantum_safe`` says that neither the value nor a certificate under it could be forged
+    with a quantum computer.
     ``signer`` is a claim unless ``state`` is *trusted*.
     """
 
@@ -181,13 +190,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def judged_signature(self) -> SignatureRecord | None:
         """The signature that decided, if one did."""
-        if self.judged is None or not 0 <= self.judged < len(self.signatures):
-            return None
-        return self.signatures[self.judged]
+        return _at(self.signatures, self.judged)
 
 
-class _Passed(msgspec.Struct, frozen=True, gc=False):
-    """Something that is there, and passed over."""
+class SignatureGist(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The one field of a signature that counts are made of."""
+
+    quantum_safe: bool
 
 
 class Gist(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -198,8 +207,14 @@ class Gist(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outcome: Outcome
     cause: str | None = None
     publisher: PublisherRecord | None = None
-    signatures: tuple[_Passed, ...] = ()
+    judged: int | None = None
+    signatures: tuple[SignatureGist, ...] = ()
     facts: dict[str, str | int] = {}
+
+    @property
+    def judged_signature(self) -> SignatureGist | None:
+        """The signature that decided, if one did."""
+        return _at(self.signatures, self.judged)
 
 
 class Written(msgspec.Struct, frozen=True, gc=False):
@@ -367,7 +382,7 @@ def _signature(judged: JudgedSignature) -> SignatureRecord:
         state=state_of(judged),
         digest=claimed.slots[0].algorithm if claimed.slots else claimed.algorithm.digest,
         algorithm=str(claimed.algorithm),
-        quantum_safe=claimed.algorithm.scheme.startswith("ml-dsa-"),
+        quantum_safe=_is_quantum_safe(claimed, trust.basis if trust else None),
         page_hashes=any(slot.name.startswith("page:") for slot in claimed.slots),
         signer=_signer(judged),
         path=_path(trust.basis, trust.revocation) if trust and trust.basis else None,
@@ -376,6 +391,25 @@ def _signature(judged: JudgedSignature) -> SignatureRecord:
         judged_at=trust.judged_at if trust else None,
         timestamps=tuple(_timestamps(judged)),
     )
+
+
+QUANTUM_SAFE = "ml-dsa-"
+"""Schemes that no quantum computer is known to break begin so (FIPS 204)."""
+
+
+def _is_quantum_safe(claimed: ClaimedSignature, basis: X509Path | None) -> bool:
+    """Say whether nobody with a quantum computer could make this signature.
+
+    Its own value must be of such a scheme, and so must every certificate below the anchor be
+    signed: whoever forges one of those, forges a signer.
+    """
+    if not claimed.algorithm.scheme.startswith(QUANTUM_SAFE):
+        return False
+    from signward.trust.x509 import load_certificate
+
+    below = basis.certificates[:-1] if basis else ()
+    schemes = (load_certificate(der).signature_algorithm.scheme for der in below)
+    return all(scheme.startswith(QUANTUM_SAFE) for scheme in schemes)
 
 
 def claimed_of(judged: JudgedSignature) -> ClaimedSignature:
