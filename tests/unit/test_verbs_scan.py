@@ -51,7 +51,7 @@ class Tree:
         self, *, jobs: int = 1, cached: bool = True, **trust: Any
     ) -> tuple[list[Record], Scan]:
         scan = Scan(self.options(jobs=jobs, cached=cached, **trust))
-        return [from_json(written.line) for written in scan.run()], scan
+        return [from_json(line) for line in scan.run()], scan
 
     def options(self, *, jobs: int = 1, cached: bool = True, **trust: Any) -> ScanOptions:
         return ScanOptions(
@@ -594,7 +594,7 @@ def test_only_some_kinds(tree: Tree) -> None:
         only=frozenset({"powershell"}),
         factory=make_judge,
     )
-    records = [from_json(written.line) for written in Scan(options).run()]
+    records = [from_json(line) for line in Scan(options).run()]
     assert short(records) == [("b.ps1", "accepted", None)]
 
 

@@ -217,13 +217,6 @@ class Gist(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return _at(self.signatures, self.judged)
 
 
-class Written(msgspec.Struct, frozen=True, gc=False):
-    """A record as it is stored and sent: ``line`` is its :func:`to_json`."""
-
-    line: bytes
-    gist: Gist
-
-
 _UNSAFE = re.compile(
     "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
@@ -297,9 +290,9 @@ def from_json(data: bytes | str) -> Record:
         ) from None  # fmt: skip
 
 
-def written(line: bytes) -> Written:
-    """Return a line that :func:`to_json` made, with what counts of it."""
-    return Written(line, _gist_decoder.decode(line))
+def gist(line: bytes) -> Gist:
+    """Return what counts of a record, from a line that :func:`to_json` made."""
+    return _gist_decoder.decode(line)
 
 
 def schema() -> dict[str, object]:

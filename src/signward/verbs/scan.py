@@ -25,8 +25,8 @@ from signward.inventory.cache import MAX_AGE_SECONDS, Cache, Entry, Place, settl
 from signward.inventory.classify import KINDS
 from signward.inventory.limits import Limits
 from signward.inventory.walk import Folder, Glance, Trouble, WalkOptions, walk_folders
-from signward.policy.record import Record, Written, written
-from signward.state import Outcome, Source
+from signward.policy.record import Record
+from signward.state import Source
 from signward.verbs.epoch import code_epoch, trust_epoch
 from signward.verbs.sighting import sightings
 from signward.verbs.tasks import Job, Judge, JudgeFactory, Result, Task, entry_of, undecided
@@ -91,7 +91,6 @@ class Tally(msgspec.Struct):
     cached: int = 0
     kinds: Counter[str] = msgspec.field(default_factory=Counter)
     members: Counter[str] = msgspec.field(default_factory=Counter)
-    outcomes: Counter[Outcome] = msgspec.field(default_factory=Counter)
     left_out: list[str] = []
     warnings: list[str] = []
     seconds: float = 0.0
@@ -155,8 +154,8 @@ class Scan:
         epoch = trust_epoch(options.trust, options.limits, options.containers, code=code)
         return Cache(options.cache, epoch, self._now, classifier=code)
 
-    def run(self) -> Iterator[Written]:
-        """Yield the records in walk order, as they are stored and sent.
+    def run(self) -> Iterator[bytes]:
+        """Yield the records in walk order, each as a line of JSON (``policy.record``).
 
         Raises ``EvidenceError`` when an option is at fault.  However it ends, what was
         judged is in the cache and the workers are gone.
@@ -166,10 +165,7 @@ class Scan:
             for entry in self._entries():
                 if entry.members:
                     self.tally.members.update(entry.members)
-                for line in entry.lines:
-                    record = written(line)
-                    self.tally.outcomes[record.gist.outcome] += 1
-                    yield record
+                yield from entry.lines
         finally:
             if self._pool is not None:
                 self._pool.close()
