@@ -268,3 +268,32 @@ def test_a_fifo_is_written_to_and_a_link_is_followed(tree: Path, tmp_path: Path)
     assert scan(tree, "--format", "jsonl", "--output", str(link), "--quiet") == 0
     assert link.is_symlink()
     assert read[0].count(b"\n") == target.read_bytes().count(b"\n") > 0
+
+
+LOADED = """
+import sys
+from signward.cli import main
+code = main(sys.argv[1:])
+print("LOADED", *sorted({name.partition(".")[0] for name in sys.modules}))
+print("OURS", *sorted(name for name in sys.modules if name.startswith("signward")))
+raise SystemExit(code)
+"""
+
+
+def test_a_second_scan_loads_neither_validator_nor_workers(tree: Path) -> None:
+    words = ("scan", str(tree), "--cache", str(tree.parent / "cache"), "--quiet")
+    heavy = {"cryptography", "multiprocessing", "concurrent", "rich", "zipfile", "email", "ssl"}
+
+    def loaded() -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", LOADED, *words],
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src")},
+            capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        return set(done.stdout.split())
+
+    time.sleep(0.2)  # until the files count as settled
+    assert {"cryptography", "signward.verbs.verify"} <= loaded()
+    second = loaded()
+    assert not second & heavy
+    assert not second & {"signward.verbs.pool", "signward.verbs.verify", "signward.integrity"}
