@@ -33,7 +33,7 @@ from signward.formats._msix_xml import read_elements, signed_types, unsigned_typ
 from signward.formats._spc_draft import SIP_INFO
 from signward.formats.msix import FORMAT, _digests, _Layout
 from signward.inventory.classify import KINDS, classify
-from signward.policy.evaluate import Policy
+from signward.policy.settings import Policy
 from signward.state import Outcome, Stage, Verdict
 from signward.verbs.deep import InsideOut
 from signward.verbs.verify import assess_path

@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from signward.formats import Peek
+import msgspec
+
+if TYPE_CHECKING:
+    from signward.formats import Peek
 
 QUICK_HEAD = 4096
 """Bytes of head that :func:`classify` needs; more changes no answer but a ZIP's."""
@@ -32,8 +35,7 @@ MODULE_MAGIC = b"~Module signature appended~\n"
 """The last bytes of a signed kernel module (Linux, kernel/module_signature.h)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """What is known of every file of a kind.
 
     ``signable``: a signature scheme exists, so an unsigned one is worth saying.

@@ -8,7 +8,8 @@ from dataclasses import replace
 from signward.findings import Finding
 from signward.formats import all_formats
 from signward.integrity import check_regions, check_signature, wanted_slots
-from signward.policy.evaluate import SignatureRule, strength, unsigned
+from signward.policy.evaluate import strength, unsigned
+from signward.policy.settings import SignatureRule
 from signward.state import (
     BrokenSignature,
     IntactSignature,
