@@ -7,10 +7,11 @@ that carries them; countersignatures and RFC 3161 tokens hang on their signature
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from functools import lru_cache
+from typing import TypeVar
 
 from signward.envelopes.tsp import TST_INFO, read_tst_info
 from signward.errors import BadInputError, LimitError, MalformedError
@@ -33,7 +34,9 @@ MAX_CERTIFICATES = 256
 MAX_ATTRIBUTES = 128
 MAX_TIMESTAMPS = 16
 REPEATED_OCTETS = 256
-"""Attributes up to this size are cached: most are the same in every file of a signer."""
+"""Elements up to this size are remembered: many are the same in every file of a signer."""
+REPEATED = 1024
+"""Elements remembered, and so at most 256 KiB of their octets."""
 MAX_NESTING = 4
 """Nested signatures inside nested signatures; the deepest real one has depth 1."""
 
@@ -64,6 +67,8 @@ _CMS_VERSIONS = frozenset({1, 3, 4, 5})
 _PKCS7_VERSIONS = frozenset({1})
 """SignedData version of PKCS#7 1.5, which Authenticode keeps whatever its content."""
 
+_Value = TypeVar("_Value")
+
 SlotReader = Callable[[str, bytes], tuple[Slot, ...]]
 """Turns ``(content type, content octets)`` into the slots that content claims."""
 
@@ -87,9 +92,10 @@ class _SignerInfo(Frozen, frozen=True, kw_only=True):
     signed: tuple[Attribute, ...]
     signed_der: bytes
     unsigned: tuple[Attribute, ...]
+    signed_values: Mapping[str, tuple[bytes, ...]]
 
     def values(self, oid: str) -> tuple[bytes, ...]:
-        return tuple([value for a in self.signed if a.oid == oid for value in a.values])
+        return self.signed_values.get(oid, ())
 
 
 def open_signatures(
@@ -228,25 +234,34 @@ def _signer_info(node: der.Node, what: str) -> _SignerInfo:
         signed=signed,
         signed_der=signed_der,
         unsigned=_attributes(rest[2], what) if len(rest) == 3 else (),
+        signed_values=_values(signed),
     )
+
+
+def _values(attributes: tuple[Attribute, ...]) -> dict[str, tuple[bytes, ...]]:
+    """Return all values by OID: an attribute may stand several times."""
+    values: dict[str, tuple[bytes, ...]] = {}
+    for attribute in attributes:
+        values[attribute.oid] = values.get(attribute.oid, ()) + attribute.values
+    return values
 
 
 def _signer_id(node: der.Node, what: str) -> SignerId:
     if node.tag == 0x80:
         return SignerId(key_id=node.content)
+    return _kept(node, what, _issuer_and_serial)
+
+
+def _issuer_and_serial(node: der.Node, what: str) -> SignerId:
     issuer, serial = node.fields(what, 2)[:2]
     return SignerId(issuer=issuer.raw, serial=serial.integer(what))
 
 
 def _attributes(node: der.Node, what: str) -> tuple[Attribute, ...]:
-    attributes = [
-        (child.next - child.offset <= REPEATED_OCTETS and _repeated(child.raw))
-        or _attribute(child, what)
-        for child in node.children()
-    ]
+    attributes = tuple([_kept(child, what, _attribute) for child in node.children()])
     if len(attributes) > MAX_ATTRIBUTES:
         raise LimitError(what, f"{len(attributes)} attributes", f"at most {MAX_ATTRIBUTES}")
-    return tuple(attributes)
+    return attributes
 
 
 def _attribute(node: der.Node, what: str) -> Attribute:
@@ -255,11 +270,18 @@ def _attribute(node: der.Node, what: str) -> Attribute:
     return Attribute(oid=fields[0].oid(what), values=tuple([v.raw for v in values]))
 
 
-@lru_cache(maxsize=1024)
-def _repeated(raw: bytes) -> Attribute | None:
-    """Return a short attribute, cached; None for one whose fault the caller reports in place."""
+def _kept(node: der.Node, what: str, read: Callable[[der.Node, str], _Value]) -> _Value:
+    """Return what ``read`` makes of an element, remembered if it is short (decision 19)."""
+    if node.next - node.offset > REPEATED_OCTETS:
+        return read(node, what)
+    kept: _Value | None = _read_alone(node.raw, read)
+    return read(node, what) if kept is None else kept  # read in place, a fault names its place
+
+
+@lru_cache(maxsize=REPEATED)
+def _read_alone(raw: bytes, read: Callable[[der.Node, str], _Value]) -> _Value | None:
     try:
-        return _attribute(der.parse(raw, "attribute"), "attribute")
+        return read(der.parse(raw, "element"), "element")
     except BadInputError:
         return None
 
