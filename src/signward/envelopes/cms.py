@@ -61,6 +61,9 @@ _ONCE = {
 }
 _UNDERSTOOD = TIMESTAMP_TOKENS | {COUNTERSIGNATURE, NESTED_SIGNATURE}
 
+_NEVER_REPEATED = (der.oid(MESSAGE_DIGEST), der.oid(SIGNING_TIME))
+"""How attributes begin that no two files share: remembering them would push out the others."""
+
 _CMS_VERSIONS = frozenset({1, 3, 4, 5})
 """SignedData versions of CMS (RFC 5652 5.1); writers disagree which content asks for which."""
 
@@ -258,7 +261,14 @@ def _issuer_and_serial(node: der.Node, what: str) -> SignerId:
 
 
 def _attributes(node: der.Node, what: str) -> tuple[Attribute, ...]:
-    attributes = tuple([_kept(child, what, _attribute) for child in node.children()])
+    attributes = tuple(
+        [
+            _attribute(child, what)
+            if child.data.startswith(_NEVER_REPEATED, child.start)
+            else _kept(child, what, _attribute)
+            for child in node.children()
+        ]
+    )
     if len(attributes) > MAX_ATTRIBUTES:
         raise LimitError(what, f"{len(attributes)} attributes", f"at most {MAX_ATTRIBUTES}")
     return attributes
