@@ -6,11 +6,13 @@ import pytest
 
 from signward.envelopes import cms
 from signward.errors import BadInputError, MalformedError
-from signward.wire import der
+from signward.wire import der, repeated
 
 GOOD = der.sequence(der.oid("1.2.3.4"), der.set_of(der.octet_string(b"value")))
 BAD = der.sequence(der.oid("1.2.3.4"), der.sequence(der.octet_string(b"no SET")))
-LONG = der.sequence(der.oid("1.2.3.4"), der.set_of(der.octet_string(bytes(cms.REPEATED_OCTETS))))
+LONG = der.sequence(
+    der.oid("1.2.3.4"), der.set_of(der.octet_string(bytes(repeated.REPEATED_OCTETS)))
+)
 OWN = der.sequence(der.oid(cms.MESSAGE_DIGEST), der.set_of(der.octet_string(b"digest")))
 
 
@@ -36,11 +38,11 @@ def test_a_fault_names_its_own_place_each_time() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    for number in range(2 * cms.REPEATED):
+    for number in range(2 * repeated.REPEATED):
         distinct = der.sequence(der.oid(f"1.2.3.{number}"), der.set_of(der.null()))
         (attribute,) = cms._attributes(attributes(distinct), "many")
         assert attribute.oid == f"1.2.3.{number}"
-    assert cms._read_alone.cache_info().currsize == cms.REPEATED
+    assert repeated._read_alone.cache_info().currsize == repeated.REPEATED
 
 
 def test_faults_never_escape_as_anything_else() -> None:

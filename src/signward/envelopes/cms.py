@@ -7,11 +7,9 @@ that carries them; countersignatures and RFC 3161 tokens hang on their signature
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
-from functools import lru_cache
-from typing import TypeVar
 
 from signward.envelopes.tsp import TST_INFO, read_tst_info
 from signward.errors import BadInputError, LimitError, MalformedError
@@ -28,15 +26,12 @@ from signward.state import (
 )
 from signward.wire import der
 from signward.wire.algorithms import digest_name, signature_algorithm
+from signward.wire.repeated import kept
 
 MAX_SIGNERS = 16
 MAX_CERTIFICATES = 256
 MAX_ATTRIBUTES = 128
 MAX_TIMESTAMPS = 16
-REPEATED_OCTETS = 256
-"""Elements up to this size are remembered: many are the same in every file of a signer."""
-REPEATED = 1024
-"""Elements remembered, and so at most 256 KiB of their octets."""
 MAX_NESTING = 4
 """Nested signatures inside nested signatures; the deepest real one has depth 1."""
 
@@ -69,8 +64,6 @@ _CMS_VERSIONS = frozenset({1, 3, 4, 5})
 
 _PKCS7_VERSIONS = frozenset({1})
 """SignedData version of PKCS#7 1.5, which Authenticode keeps whatever its content."""
-
-_Value = TypeVar("_Value")
 
 SlotReader = Callable[[str, bytes], tuple[Slot, ...]]
 """Turns ``(content type, content octets)`` into the slots that content claims."""
@@ -252,7 +245,7 @@ def _values(attributes: tuple[Attribute, ...]) -> dict[str, tuple[bytes, ...]]:
 def _signer_id(node: der.Node, what: str) -> SignerId:
     if node.tag == 0x80:
         return SignerId(key_id=node.content)
-    return _kept(node, what, _issuer_and_serial)
+    return kept(node, what, _issuer_and_serial)
 
 
 def _issuer_and_serial(node: der.Node, what: str) -> SignerId:
@@ -265,7 +258,7 @@ def _attributes(node: der.Node, what: str) -> tuple[Attribute, ...]:
         [
             _attribute(child, what)
             if child.data.startswith(_NEVER_REPEATED, child.start)
-            else _kept(child, what, _attribute)
+            else kept(child, what, _attribute)
             for child in node.children()
         ]
     )
@@ -278,22 +271,6 @@ def _attribute(node: der.Node, what: str) -> Attribute:
     fields = node.fields(what, 2)
     values = fields[1].fields(what, 0, der.SET)
     return Attribute(oid=fields[0].oid(what), values=tuple([v.raw for v in values]))
-
-
-def _kept(node: der.Node, what: str, read: Callable[[der.Node, str], _Value]) -> _Value:
-    """Return what ``read`` makes of an element, remembered if it is short (decision 19)."""
-    if node.next - node.offset > REPEATED_OCTETS:
-        return read(node, what)
-    kept: _Value | None = _read_alone(node.raw, read)
-    return read(node, what) if kept is None else kept  # read in place, a fault names its place
-
-
-@lru_cache(maxsize=REPEATED)
-def _read_alone(raw: bytes, read: Callable[[der.Node, str], _Value]) -> _Value | None:
-    try:
-        return read(der.parse(raw, "element"), "element")
-    except BadInputError:
-        return None
 
 
 def _claim(
@@ -469,13 +446,11 @@ def _countersignature(
 ) -> ClaimedTimestamp:
     """Read a PKCS#9 countersignature (RFC 5652 11.4): a SignerInfo over the signature value."""
     info = _signer_info(der.parse(value, label), label)
-    data = _SignedData(
+    data = replace(
+        parent,
         digests=frozenset({info.digest}),
         content_type=DATA,
         content=subject_value,
-        certificates=parent.certificates,
-        crls=parent.crls,
-        ocsp=parent.ocsp,
         signers=(),
         raw=value,
     )
@@ -486,6 +461,50 @@ def _countersignature(
     return ClaimedTimestamp(
         kind="pkcs9", signature=signature, claimed_time=signature.claimed_time, imprint=imprint
     )
+
+
+def open_countersignatures(signature: ClaimedSignature) -> tuple[ClaimedSignature, ...]:
+    """Return a signature's PKCS#9 countersignatures (RFC 5652 11.4) as signatures.
+
+    For formats where one tells of a second party; elsewhere it is a timestamp of old.
+    Labels are ``LABEL/countersignature``, then ``LABEL/countersignature 2``.  Each may
+    carry tokens of its own.  Raises ``BadInputError``.
+    """
+    values = [
+        v for a in signature.unsigned_attributes if a.oid == COUNTERSIGNATURE for v in a.values
+    ]
+    if len(values) > MAX_SIGNERS:
+        found = f"{len(values)} countersignatures"
+        raise LimitError(f"signature {signature.label}", found, f"at most {MAX_SIGNERS}")
+    return tuple(_countersigner(signature, v, number) for number, v in enumerate(values, 1))
+
+
+def with_findings(claimed: ClaimedSignature, found: Iterable[Finding]) -> ClaimedSignature:
+    """Return a claim with what a format's own rules found, and RFC 3161 tokens as its only times.
+
+    For formats in which a countersignature tells of a second party.
+    """
+    tokens = tuple(t for t in claimed.timestamps if t.kind == "rfc3161")
+    return replace(claimed, findings=(*claimed.findings, *found), timestamps=tokens)
+
+
+def _countersigner(over: ClaimedSignature, value: bytes, number: int) -> ClaimedSignature:
+    label = f"{over.label}/countersignature" + (f" {number}" if number > 1 else "")
+    what = f"signature {label}"
+    info = _signer_info(der.parse(value, what), what)
+    data = _SignedData(
+        digests=frozenset({info.digest}),
+        content_type=DATA,
+        content=over.value,
+        certificates=over.claimed_certificates,
+        crls=over.claimed_crls,
+        ocsp=over.claimed_ocsp,
+        signers=(),
+        raw=value,
+    )
+    stamps = _timestamps(what, data, info)
+    claimed = _claim(what, data, info, label=label, timestamps=stamps, content_type_required=False)
+    return replace(claimed, countersigns=over.label)
 
 
 def _token(label: str, value: bytes, parent: _SignedData, subject_value: bytes) -> ClaimedTimestamp:
