@@ -85,7 +85,7 @@ class FileSource:
         return self._pread(offset, size)
 
     def feed(self, ranges: Iterable[tuple[int, int]], hashers: Sequence[Hasher]) -> None:
-        """Stream each ``(start, end)`` range through every hasher, in one pass."""
+        """Stream each ``(start, end)`` range through every hasher; large files once for each."""
         if self._whole is not None:
             BytesSource(self.name, self._whole).feed(ranges, hashers)
             return
