@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from signward.envelopes import cms
+from signward.envelopes import _cms_read, cms
 from signward.errors import BadInputError, MalformedError
 from signward.wire import der, repeated
 
@@ -22,8 +22,8 @@ def attributes(*encoded: bytes) -> der.Node:
 
 @pytest.mark.parametrize("encoded", [GOOD, LONG, OWN], ids=["short", "long", "never repeated"])
 def test_an_attribute_reads_the_same_wherever_and_however_often(encoded: bytes) -> None:
-    first = cms._attributes(attributes(encoded), "first")
-    again = cms._attributes(attributes(OWN, encoded, GOOD), "again")
+    first = _cms_read._attributes(attributes(encoded), "first")
+    again = _cms_read._attributes(attributes(OWN, encoded, GOOD), "again")
     assert again[1:2] == first
     assert der.parse(encoded, "attribute").children()[1].children()[0].raw == first[0].values[0]
 
@@ -31,7 +31,7 @@ def test_an_attribute_reads_the_same_wherever_and_however_often(encoded: bytes) 
 def test_a_fault_names_its_own_place_each_time() -> None:
     for before in ((), (GOOD,), (GOOD, LONG), ()):
         with pytest.raises(MalformedError) as caught:
-            cms._attributes(attributes(*before, BAD), "signature 7")
+            _cms_read._attributes(attributes(*before, BAD), "signature 7")
         finding = caught.value.finding
         where = attributes(*before, BAD).children()[-1].children()[1].offset
         assert (finding.subject, finding.offset) == ("signature 7", where)
@@ -40,13 +40,13 @@ def test_a_fault_names_its_own_place_each_time() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     for number in range(2 * repeated.REPEATED):
         distinct = der.sequence(der.oid(f"1.2.3.{number}"), der.set_of(der.null()))
-        (attribute,) = cms._attributes(attributes(distinct), "many")
+        (attribute,) = _cms_read._attributes(attributes(distinct), "many")
         assert attribute.oid == f"1.2.3.{number}"
-    assert repeated._read_alone.cache_info().currsize == repeated.REPEATED
+    assert repeated.remembered.cache_info().currsize == repeated.REPEATED
 
 
 def test_faults_never_escape_as_anything_else() -> None:
     for cut in range(1, len(GOOD)):
         broken = der.context(0, GOOD[:cut])
         with pytest.raises(BadInputError):
-            cms._attributes(der.parse(broken, "attributes"), "cut")
+            _cms_read._attributes(der.parse(broken, "attributes"), "cut")

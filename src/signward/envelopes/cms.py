@@ -7,45 +7,70 @@ that carries them; countersignatures and RFC 3161 tokens hang on their signature
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
+from signward.envelopes._cms_parts import (
+    CONTENT_TYPE,
+    COUNTERSIGNATURE,
+    DATA,
+    MAX_ATTRIBUTES,
+    MAX_CERTIFICATES,
+    MAX_SIGNERS,
+    MESSAGE_DIGEST,
+    NESTED_SIGNATURE,
+    OCSP_RESPONSE,
+    SIGNED_DATA,
+    SIGNING_CERTIFICATE,
+    SIGNING_CERTIFICATE_V2,
+    SIGNING_TIME,
+    TIMESTAMP_TOKENS,
+    SignedData,
+    SignerInfo,
+)
+from signward.envelopes._cms_read import read_signed_data, read_signer_info
 from signward.envelopes.tsp import TST_INFO, read_tst_info
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
-from signward.frozen import Frozen, replace
+from signward.frozen import replace
 from signward.state import (
-    Algorithm,
-    Attribute,
     Binding,
     ClaimedSignature,
     ClaimedTimestamp,
-    SignerId,
     Slot,
 )
 from signward.wire import der
-from signward.wire.algorithms import digest_name, signature_algorithm
-from signward.wire.repeated import kept
+from signward.wire.algorithms import digest_name
 
-MAX_SIGNERS = 16
-MAX_CERTIFICATES = 256
-MAX_ATTRIBUTES = 128
+__all__ = [
+    "CONTENT_TYPE",
+    "COUNTERSIGNATURE",
+    "DATA",
+    "MAX_ATTRIBUTES",
+    "MAX_CERTIFICATES",
+    "MAX_NESTING",
+    "MAX_SIGNERS",
+    "MAX_TIMESTAMPS",
+    "MESSAGE_DIGEST",
+    "NESTED_SIGNATURE",
+    "OCSP_RESPONSE",
+    "SIGNED_DATA",
+    "SIGNING_CERTIFICATE",
+    "SIGNING_CERTIFICATE_V2",
+    "SIGNING_TIME",
+    "TIMESTAMP_TOKENS",
+    "SlotReader",
+    "open_countersignatures",
+    "open_signatures",
+    "open_token",
+    "read_signed_data",
+    "with_findings",
+]
+
 MAX_TIMESTAMPS = 16
 MAX_NESTING = 4
 """Nested signatures inside nested signatures; the deepest real one has depth 1."""
-
-SIGNED_DATA = "1.2.840.113549.1.7.2"
-DATA = "1.2.840.113549.1.7.1"
-CONTENT_TYPE = "1.2.840.113549.1.9.3"
-MESSAGE_DIGEST = "1.2.840.113549.1.9.4"
-SIGNING_TIME = "1.2.840.113549.1.9.5"
-COUNTERSIGNATURE = "1.2.840.113549.1.9.6"
-SIGNING_CERTIFICATE = "1.2.840.113549.1.9.16.2.12"
-SIGNING_CERTIFICATE_V2 = "1.2.840.113549.1.9.16.2.47"
-TIMESTAMP_TOKENS = frozenset({"1.3.6.1.4.1.311.3.3.1", "1.2.840.113549.1.9.16.2.14"})
-NESTED_SIGNATURE = "1.3.6.1.4.1.311.2.4.1"
-OCSP_RESPONSE = "1.3.6.1.5.5.7.16.2"
 
 _ONCE = {
     CONTENT_TYPE: "RFC 5652 11.1",
@@ -56,42 +81,8 @@ _ONCE = {
 }
 _UNDERSTOOD = TIMESTAMP_TOKENS | {COUNTERSIGNATURE, NESTED_SIGNATURE}
 
-_NEVER_REPEATED = (der.oid(MESSAGE_DIGEST), der.oid(SIGNING_TIME))
-"""How attributes begin that no two files share: remembering them would push out the others."""
-
-_CMS_VERSIONS = frozenset({1, 3, 4, 5})
-"""SignedData versions of CMS (RFC 5652 5.1); writers disagree which content asks for which."""
-
-_PKCS7_VERSIONS = frozenset({1})
-"""SignedData version of PKCS#7 1.5, which Authenticode keeps whatever its content."""
-
 SlotReader = Callable[[str, bytes], tuple[Slot, ...]]
 """Turns ``(content type, content octets)`` into the slots that content claims."""
-
-
-class _SignedData(Frozen, frozen=True, kw_only=True):
-    digests: frozenset[str]
-    content_type: str
-    content: bytes
-    certificates: tuple[bytes, ...]
-    crls: tuple[bytes, ...]
-    ocsp: tuple[bytes, ...]
-    signers: tuple[der.Node, ...]
-    raw: bytes
-
-
-class _SignerInfo(Frozen, frozen=True, kw_only=True):
-    signer: SignerId
-    digest: str
-    algorithm: Algorithm
-    value: bytes
-    signed: tuple[Attribute, ...]
-    signed_der: bytes
-    unsigned: tuple[Attribute, ...]
-    signed_values: Mapping[str, tuple[bytes, ...]]
-
-    def values(self, oid: str) -> tuple[bytes, ...]:
-        return self.signed_values.get(oid, ())
 
 
 def open_signatures(
@@ -118,7 +109,7 @@ def open_signatures(
     for number, node in enumerate(data.signers):
         own = label if number == 0 else f"{label}/{number + 1}"
         what = f"signature {own}"
-        info = _signer_info(node, what)
+        info = read_signer_info(node, what)
         timestamps = _timestamps(what, data, info)
         claimed = _claim(what, data, info, label=own, slots=slots, timestamps=timestamps)
         if uniform_digest and slots and slots[0].algorithm != info.digest:
@@ -137,146 +128,10 @@ def open_signatures(
     return tuple(signatures)
 
 
-def read_signed_data(blob: bytes, what: str) -> _SignedData:
-    """Read ContentInfo and SignedData (RFC 5652 3 and 5.1)."""
-    outer = der.parse(blob, what).fields(what, 2)
-    if outer[0].oid(what) != SIGNED_DATA or outer[1].tag != 0xA0:
-        raise MalformedError(what, f"content type {outer[0].oid(what)}", "SignedData", "RFC 5652 3")
-    inner = outer[1].children()
-    if len(inner) != 1 or len(outer) != 2:
-        raise MalformedError(what, "several contents", "one SignedData", "RFC 5652 3")
-    fields = inner[0].fields(what, 4)
-    content_type, content, versions = _content(fields[2], what)
-    if fields[0].integer(what) not in versions:
-        required = f"one of {sorted(versions)}"
-        raise MalformedError(what, f"version {fields[0].integer()}", required, "RFC 5652 5.1")
-    certificates: list[bytes] = []
-    crls: list[bytes] = []
-    ocsp: list[bytes] = []
-    for field in fields[3:-1]:
-        if field.tag == 0xA0:
-            certificates += [node.raw for node in field.children() if node.tag == der.SEQUENCE]
-        elif field.tag == 0xA1:
-            _revocation(field, crls, ocsp, what)
-        else:
-            raise MalformedError(what, f"field {field.tag:#x}", "[0] or [1]", "RFC 5652 5.1")
-    signers = fields[-1].fields(what, 1, der.SET)
-    if len(certificates) > MAX_CERTIFICATES or len(signers) > MAX_SIGNERS:
-        raise LimitError(
-            what, f"{len(certificates)} certificates, {len(signers)} signers",
-            f"at most {MAX_CERTIFICATES} and {MAX_SIGNERS}",
-        )  # fmt: skip
-    return _SignedData(
-        digests=frozenset(digest_name(n, what) for n in fields[1].fields(what, 0, der.SET)),
-        content_type=content_type,
-        content=content,
-        certificates=tuple(certificates),
-        crls=tuple(crls),
-        ocsp=tuple(ocsp),
-        signers=tuple(signers),
-        raw=blob,
-    )
-
-
-def _content(node: der.Node, what: str) -> tuple[str, bytes, frozenset[int]]:
-    """Return content type, octets, and the versions of SignedData that go with their form.
-
-    CMS wraps content in an OCTET STRING, PKCS#7 1.5 (so Authenticode) had ANY.
-    """
-    fields = node.fields(what, 1)
-    content_type = fields[0].oid(what)
-    if len(fields) == 1:
-        return content_type, b"", _CMS_VERSIONS
-    inner = fields[1].expect(0xA0, what).children()
-    if len(inner) != 1 or len(fields) > 2:
-        raise MalformedError(what, "several contents", "one eContent", "RFC 5652 5.2")
-    if inner[0].tag in (der.OCTET_STRING, der.OCTET_STRING | 0x20):
-        return content_type, inner[0].octets(what), _CMS_VERSIONS
-    return content_type, inner[0].expect(der.SEQUENCE, what).content, _PKCS7_VERSIONS
-
-
-def _revocation(field: der.Node, crls: list[bytes], ocsp: list[bytes], what: str) -> None:
-    """Sort RevocationInfoChoices (RFC 5652 10.2.1) into CRLs and OCSP responses."""
-    for node in field.children():
-        if node.tag == der.SEQUENCE:
-            crls.append(node.raw)
-            continue
-        parts = node.children()
-        if node.tag == 0xA1 and len(parts) == 2 and parts[0].oid(what) == OCSP_RESPONSE:
-            ocsp.append(parts[1].raw)
-
-
-def _signer_info(node: der.Node, what: str) -> _SignerInfo:
-    """Read one SignerInfo (RFC 5652 5.3)."""
-    fields = node.fields(what, 5)
-    version = 3 if fields[1].tag == 0x80 else 1
-    if fields[0].integer(what) != version:
-        found = f"version {fields[0].integer()}"
-        raise MalformedError(what, found, f"version {version}", "RFC 5652 5.3")
-    digest = digest_name(fields[2], what)
-    rest = fields[3:]
-    signed: tuple[Attribute, ...] = ()
-    signed_der = b""
-    if rest[0].tag == 0xA0:
-        signed, signed_der = _attributes(rest[0], what), rest[0].der(der.SET)
-        rest = rest[1:]
-    if len(rest) < 2 or len(rest) > 3 or (len(rest) == 3 and rest[2].tag != 0xA1):
-        raise MalformedError(what, f"{len(fields)} fields", "a SignerInfo", "RFC 5652 5.3")
-    return _SignerInfo(
-        signer=_signer_id(fields[1], what),
-        digest=digest,
-        algorithm=signature_algorithm(rest[0], digest, what),
-        value=rest[1].octets(what),
-        signed=signed,
-        signed_der=signed_der,
-        unsigned=_attributes(rest[2], what) if len(rest) == 3 else (),
-        signed_values=_values(signed),
-    )
-
-
-def _values(attributes: tuple[Attribute, ...]) -> dict[str, tuple[bytes, ...]]:
-    """Return all values by OID: an attribute may stand several times."""
-    values: dict[str, tuple[bytes, ...]] = {}
-    for attribute in attributes:
-        values[attribute.oid] = values.get(attribute.oid, ()) + attribute.values
-    return values
-
-
-def _signer_id(node: der.Node, what: str) -> SignerId:
-    if node.tag == 0x80:
-        return SignerId(key_id=node.content)
-    return kept(node, what, _issuer_and_serial)
-
-
-def _issuer_and_serial(node: der.Node, what: str) -> SignerId:
-    issuer, serial = node.fields(what, 2)[:2]
-    return SignerId(issuer=issuer.raw, serial=serial.integer(what))
-
-
-def _attributes(node: der.Node, what: str) -> tuple[Attribute, ...]:
-    attributes = tuple(
-        [
-            _attribute(child, what)
-            if child.data.startswith(_NEVER_REPEATED, child.start)
-            else kept(child, what, _attribute)
-            for child in node.children()
-        ]
-    )
-    if len(attributes) > MAX_ATTRIBUTES:
-        raise LimitError(what, f"{len(attributes)} attributes", f"at most {MAX_ATTRIBUTES}")
-    return attributes
-
-
-def _attribute(node: der.Node, what: str) -> Attribute:
-    fields = node.fields(what, 2)
-    values = fields[1].fields(what, 0, der.SET)
-    return Attribute(oid=fields[0].oid(what), values=tuple([v.raw for v in values]))
-
-
 def _claim(
     what: str,
-    data: _SignedData,
-    info: _SignerInfo,
+    data: SignedData,
+    info: SignerInfo,
     *,
     label: str = "",
     slots: tuple[Slot, ...] = (),
@@ -322,7 +177,7 @@ def _with_digest_conflict(claimed: ClaimedSignature, content: str, signer: str) 
 
 
 def _check_attributes(
-    what: str, data: _SignedData, info: _SignerInfo, *, content_type_required: bool
+    what: str, data: SignedData, info: SignerInfo, *, content_type_required: bool
 ) -> list[Finding]:
     """Check that signed attributes are there, each once, and name the content's type."""
     if not info.signed:
@@ -342,7 +197,7 @@ def _check_attributes(
     return findings
 
 
-def _miscounted(what: str, info: _SignerInfo, needed: AbstractSet[str]) -> list[Finding]:
+def _miscounted(what: str, info: SignerInfo, needed: AbstractSet[str]) -> list[Finding]:
     """Report attributes that must stand once and do not; others may hold what they like."""
     findings = []
     for oid, clause in _ONCE.items():
@@ -354,7 +209,7 @@ def _miscounted(what: str, info: _SignerInfo, needed: AbstractSet[str]) -> list[
     return findings
 
 
-def _check_algorithms(what: str, data: _SignedData, info: _SignerInfo) -> list[Finding]:
+def _check_algorithms(what: str, data: SignedData, info: SignerInfo) -> list[Finding]:
     findings = []
     if info.digest not in data.digests:
         listed = ", ".join(sorted(data.digests)) or "none"
@@ -370,7 +225,7 @@ def _check_algorithms(what: str, data: _SignedData, info: _SignerInfo) -> list[F
     return findings
 
 
-def _content_binding(what: str, data: _SignedData, info: _SignerInfo) -> tuple[Binding, ...]:
+def _content_binding(what: str, data: SignedData, info: SignerInfo) -> tuple[Binding, ...]:
     digests = info.values(MESSAGE_DIGEST)
     if not digests:
         return ()
@@ -385,12 +240,12 @@ def _content_binding(what: str, data: _SignedData, info: _SignerInfo) -> tuple[B
     )
 
 
-def _signing_time(what: str, info: _SignerInfo) -> datetime | None:
+def _signing_time(what: str, info: SignerInfo) -> datetime | None:
     times = info.values(SIGNING_TIME)
     return der.parse(times[0], what).time(what) if times else None
 
 
-def _certificate_digests(what: str, info: _SignerInfo) -> tuple[tuple[str, bytes], ...]:
+def _certificate_digests(what: str, info: SignerInfo) -> tuple[tuple[str, bytes], ...]:
     """Return the first ESSCertID of each signing-certificate attribute (RFC 5035)."""
     digests = []
     for oid, default in ((SIGNING_CERTIFICATE, "sha1"), (SIGNING_CERTIFICATE_V2, "sha256")):
@@ -404,7 +259,7 @@ def _certificate_digests(what: str, info: _SignerInfo) -> tuple[tuple[str, bytes
     return tuple(digests)
 
 
-def _unauthenticated(what: str, info: _SignerInfo) -> list[Finding]:
+def _unauthenticated(what: str, info: SignerInfo) -> list[Finding]:
     return [
         Finding(
             code=Code.UNAUTHENTICATED_DATA,
@@ -420,7 +275,7 @@ def _unauthenticated(what: str, info: _SignerInfo) -> list[Finding]:
     ]
 
 
-def _timestamps(what: str, data: _SignedData, info: _SignerInfo) -> tuple[ClaimedTimestamp, ...]:
+def _timestamps(what: str, data: SignedData, info: SignerInfo) -> tuple[ClaimedTimestamp, ...]:
     """Read every token and countersignature; one that cannot be read keeps its finding."""
     found: list[ClaimedTimestamp] = []
     for attribute in info.unsigned:
@@ -442,10 +297,10 @@ def _timestamps(what: str, data: _SignedData, info: _SignerInfo) -> tuple[Claime
 
 
 def _countersignature(
-    label: str, value: bytes, parent: _SignedData, subject_value: bytes
+    label: str, value: bytes, parent: SignedData, subject_value: bytes
 ) -> ClaimedTimestamp:
     """Read a PKCS#9 countersignature (RFC 5652 11.4): a SignerInfo over the signature value."""
-    info = _signer_info(der.parse(value, label), label)
+    info = read_signer_info(der.parse(value, label), label)
     data = replace(
         parent,
         digests=frozenset({info.digest}),
@@ -491,8 +346,8 @@ def with_findings(claimed: ClaimedSignature, found: Iterable[Finding]) -> Claime
 def _countersigner(over: ClaimedSignature, value: bytes, number: int) -> ClaimedSignature:
     label = f"{over.label}/countersignature" + (f" {number}" if number > 1 else "")
     what = f"signature {label}"
-    info = _signer_info(der.parse(value, what), what)
-    data = _SignedData(
+    info = read_signer_info(der.parse(value, what), what)
+    data = SignedData(
         digests=frozenset({info.digest}),
         content_type=DATA,
         content=over.value,
@@ -507,7 +362,7 @@ def _countersigner(over: ClaimedSignature, value: bytes, number: int) -> Claimed
     return replace(claimed, countersigns=over.label)
 
 
-def _token(label: str, value: bytes, parent: _SignedData, subject_value: bytes) -> ClaimedTimestamp:
+def _token(label: str, value: bytes, parent: SignedData, subject_value: bytes) -> ClaimedTimestamp:
     """Read an RFC 3161 token; ``parent`` lends its certificates where the token has none."""
     data = read_signed_data(value, label)
     if not data.certificates:
@@ -516,7 +371,7 @@ def _token(label: str, value: bytes, parent: _SignedData, subject_value: bytes) 
         raise MalformedError(label, f"content {data.content_type}", "TSTInfo", "RFC 3161 2.4.2")
     if len(data.signers) != 1:
         raise MalformedError(label, f"{len(data.signers)} signers", "one", "RFC 3161 2.4.2")
-    info = _signer_info(data.signers[0], label)
+    info = read_signer_info(data.signers[0], label)
     signature = _claim(label, data, info)
     tst = read_tst_info(data.content)
     findings: tuple[Finding, ...] = ()

@@ -26,12 +26,13 @@ def kept(node: der.Node, what: str, read: Callable[[der.Node, str], _Value]) -> 
     """
     if node.next - node.offset > REPEATED_OCTETS:
         return read(node, what)
-    value: _Value | None = _read_alone(node.raw, read)
+    value = remembered(node.raw, read)
     return read(node, what) if value is None else value
 
 
 @lru_cache(maxsize=REPEATED)
-def _read_alone(raw: bytes, read: Callable[[der.Node, str], _Value]) -> _Value | None:
+def remembered(raw: bytes, read: Callable[[der.Node, str], _Value]) -> _Value | None:
+    """Return what ``read`` makes of an element of at most ``REPEATED_OCTETS``; None for a fault."""
     try:
         return read(der.parse(raw, "element"), "element")
     except BadInputError:
