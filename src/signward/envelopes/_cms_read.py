@@ -40,7 +40,11 @@ def read_signed_data(blob: bytes, what: str) -> SignedData:
     ocsp: list[bytes] = []
     for field in fields[3:-1]:
         if field.tag == 0xA0:
-            certificates += [node.raw for node in field.children() if node.tag == der.SEQUENCE]
+            certificates += [
+                blob[node.offset : node.next]
+                for node in field.children()
+                if node.tag == der.SEQUENCE
+            ]
         elif field.tag == 0xA1:
             _revocation(field, crls, ocsp, what)
         else:
@@ -52,7 +56,7 @@ def read_signed_data(blob: bytes, what: str) -> SignedData:
             f"at most {MAX_CERTIFICATES} and {MAX_SIGNERS}",
         )  # fmt: skip
     return SignedData(
-        digests=frozenset(digest_name(n, what) for n in fields[1].fields(what, 0, der.SET)),
+        digests=frozenset([digest_name(n, what) for n in fields[1].fields(what, 0, der.SET)]),
         content_type=content_type,
         content=content,
         certificates=tuple(certificates),
@@ -147,6 +151,9 @@ def _attributes(node: der.Node, what: str) -> tuple[Attribute, ...]:
 
 def _attribute(node: der.Node, what: str) -> Attribute:
     """Read an Attribute (RFC 5652 5.3).  Fields behind the two are passed by."""
-    fields = node.fields(what, 2)
-    values = fields[1].fields(what, 0, der.SET)
-    return Attribute(oid=fields[0].oid(what), values=tuple([v.raw for v in values]))
+    oid, values = node.fields(what, 2)[:2]
+    data = node.data
+    return Attribute(
+        oid=oid.oid(what),
+        values=tuple([data[v.offset : v.next] for v in values.fields(what, 0, der.SET)]),
+    )

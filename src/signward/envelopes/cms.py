@@ -42,6 +42,7 @@ from signward.state import (
 )
 from signward.wire import der
 from signward.wire.algorithms import digest_name
+from signward.wire.repeated import kept_alone
 
 __all__ = [
     "CONTENT_TYPE",
@@ -79,6 +80,8 @@ _ONCE = {
     SIGNING_CERTIFICATE: "RFC 5035 5.4",
     SIGNING_CERTIFICATE_V2: "RFC 5035 3",
 }
+_NEEDED = frozenset({MESSAGE_DIGEST, CONTENT_TYPE})
+_NEEDED_OF_COUNTERSIGNATURE = frozenset({MESSAGE_DIGEST})
 _UNDERSTOOD = TIMESTAMP_TOKENS | {COUNTERSIGNATURE, NESTED_SIGNATURE}
 
 SlotReader = Callable[[str, bytes], tuple[Slot, ...]]
@@ -185,12 +188,13 @@ def _check_attributes(
             return []
         return [_attribute_rule(what, "no signed attributes", "some", "RFC 5652 5.3")]
     findings: list[Finding] = []
-    needed = {MESSAGE_DIGEST, CONTENT_TYPE} if content_type_required else {MESSAGE_DIGEST}
-    single = [a.oid for a in info.signed if len(a.values) == 1]
-    if len(single) != len(info.signed) or len(set(single)) != len(single) or needed - {*single}:
+    needed = _NEEDED if content_type_required else _NEEDED_OF_COUNTERSIGNATURE
+    values = info.signed_values
+    single = len(values) == len(info.signed) and set(map(len, values.values())) == {1}
+    if not (single and needed <= values.keys()):
         findings = _miscounted(what, info, needed)
     types = info.values(CONTENT_TYPE)
-    if types and (named := der.parse(types[0], what).oid(what)) != data.content_type:
+    if types and (named := kept_alone(types[0], what, der.Node.oid)) != data.content_type:
         findings.append(
             _attribute_rule(what, f"contentType {named}", data.content_type, "RFC 5652 11.1")
         )
@@ -247,16 +251,35 @@ def _signing_time(what: str, info: SignerInfo) -> datetime | None:
 
 def _certificate_digests(what: str, info: SignerInfo) -> tuple[tuple[str, bytes], ...]:
     """Return the first ESSCertID of each signing-certificate attribute (RFC 5035)."""
-    digests = []
-    for oid, default in ((SIGNING_CERTIFICATE, "sha1"), (SIGNING_CERTIFICATE_V2, "sha256")):
-        for value in info.values(oid):
-            ids = der.parse(value, what).fields(what, 1)[0].fields(what, 1)
-            fields, algorithm = ids[0].fields(what, 1), default
-            if oid == SIGNING_CERTIFICATE_V2 and fields[0].tag == der.SEQUENCE:
-                fields = ids[0].fields(what, 2)
-                algorithm, fields = digest_name(fields[0], what), fields[1:]
-            digests.append((algorithm, fields[0].octets(what)))
-    return tuple(digests)
+    return tuple(
+        [
+            kept_alone(value, what, read)
+            for oid, read in _CERTIFICATE_IDS
+            for value in info.values(oid)
+        ]
+    )
+
+
+def _certificate_id(node: der.Node, what: str) -> tuple[str, bytes]:
+    """Read the first ESSCertID of a SigningCertificate (RFC 5035 5.4); its digest is SHA-1."""
+    ids = node.fields(what, 1)[0].fields(what, 1)
+    return "sha1", ids[0].fields(what, 1)[0].octets(what)
+
+
+def _certificate_id_v2(node: der.Node, what: str) -> tuple[str, bytes]:
+    """Read the first ESSCertIDv2 of a SigningCertificateV2 (RFC 5035 3), SHA-256 by default."""
+    ids = node.fields(what, 1)[0].fields(what, 1)
+    fields, algorithm = ids[0].fields(what, 1), "sha256"
+    if fields[0].tag == der.SEQUENCE:
+        fields = ids[0].fields(what, 2)
+        algorithm, fields = digest_name(fields[0], what), fields[1:]
+    return algorithm, fields[0].octets(what)
+
+
+_CERTIFICATE_IDS = (
+    (SIGNING_CERTIFICATE, _certificate_id),
+    (SIGNING_CERTIFICATE_V2, _certificate_id_v2),
+)
 
 
 def _unauthenticated(what: str, info: SignerInfo) -> list[Finding]:

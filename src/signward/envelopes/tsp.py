@@ -8,6 +8,7 @@ from signward.errors import MalformedError
 from signward.frozen import Frozen
 from signward.wire import der
 from signward.wire.algorithms import DIGEST_OIDS, digest_name
+from signward.wire.repeated import kept
 
 TST_INFO = "1.2.840.113549.1.9.16.1.4"
 _WHAT = "timestamp token"
@@ -79,7 +80,7 @@ def read_tst_info(content: bytes) -> TstInfo:
     accuracy, nonce = 0.0, None
     for field in fields[5:]:
         if field.tag == der.SEQUENCE:
-            accuracy = _accuracy(field)
+            accuracy = kept(field, _WHAT, _accuracy)
         elif field.tag == der.INTEGER:
             nonce = field.integer(_WHAT)
     return TstInfo(
@@ -93,11 +94,11 @@ def read_tst_info(content: bytes) -> TstInfo:
     )
 
 
-def _accuracy(node: der.Node) -> float:
+def _accuracy(node: der.Node, what: str) -> float:
     units = {der.INTEGER: 1.0, 0x80: 1e-3, 0x81: 1e-6}
     total = 0.0
     for field in node.children():
         if field.tag not in units or field.end - field.start > 4:
-            raise MalformedError(_WHAT, "an odd accuracy", "seconds, millis, micros", _CLAUSE)
-        total += units[field.tag] * field.implicit(der.INTEGER).integer(_WHAT)
+            raise MalformedError(what, "an odd accuracy", "seconds, millis, micros", _CLAUSE)
+        total += units[field.tag] * field.implicit(der.INTEGER).integer(what)
     return total

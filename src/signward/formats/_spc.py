@@ -11,6 +11,7 @@ from signward.errors import LimitError, MalformedError
 from signward.state import ClaimedSignature, Slot
 from signward.wire import der
 from signward.wire.algorithms import digest_name
+from signward.wire.repeated import kept
 
 INDIRECT_DATA = "1.3.6.1.4.1.311.2.1.4"
 PAGE_HASHES = {"1.3.6.1.4.1.311.2.3.1": "sha1", "1.3.6.1.4.1.311.2.3.2": "sha256"}
@@ -53,7 +54,7 @@ def read_slots(content_slot: str) -> SlotReader:
             algorithm=digest_name(digest_info[0], _WHAT),
             digest=digest_info[1].octets(_WHAT),
         )
-        return (own, *_page_hashes(fields[0]))
+        return (own, *kept(fields[0], _WHAT, _page_hashes))
 
     return read
 
@@ -68,9 +69,9 @@ def _indirect_data(content: bytes) -> list[der.Node]:
     return fields if len(fields) > 1 else fields[0].fields(_WHAT, 2)
 
 
-def _page_hashes(attribute: der.Node) -> tuple[Slot, ...]:
+def _page_hashes(attribute: der.Node, what: str) -> tuple[Slot, ...]:
     """Return page hashes in SpcAttributeTypeAndOptionalValue -> SpcPeImageData -> SpcLink."""
-    fields = attribute.fields(_WHAT, 1)
+    fields = attribute.fields(what, 1)
     if len(fields) < 2 or fields[1].tag != der.SEQUENCE:
         return ()
     for part in fields[1].children():
@@ -80,8 +81,8 @@ def _page_hashes(attribute: der.Node) -> tuple[Slot, ...]:
         if link is None or link.tag != 0xA1:
             continue
         moniker = link.children()
-        if len(moniker) == 2 and moniker[0].octets(_WHAT) == PAGE_HASH_CLASS:
-            return _page_table(moniker[1].octets(_WHAT))
+        if len(moniker) == 2 and moniker[0].octets(what) == PAGE_HASH_CLASS:
+            return _page_table(moniker[1].octets(what))
     return ()
 
 

@@ -90,7 +90,7 @@ _ENCODED_RSA = {
 
 def digest_name(node: Node, what: str = "digest algorithm") -> str:
     """Return the hashlib name in an AlgorithmIdentifier; ``unknown:OID`` for others."""
-    known = _ENCODED_DIGESTS.get(node.raw)
+    known = _ENCODED_DIGESTS.get(node.data[node.offset : node.next])
     if known:
         return known
     fields = node.fields(what, 1)
@@ -106,7 +106,7 @@ def signature_algorithm(node: Node, digest: str = "", what: str = "algorithm") -
     ``digest`` completes a bare key algorithm (RFC 5652 5.3: the SignerInfo's own
     digestAlgorithm).  An algorithm we do not know keeps its OID in ``scheme``.
     """
-    raw = node.raw
+    raw = node.data[node.offset : node.next]
     known = _ENCODED_RSA.get((raw, digest)) or _ENCODED_SIGNATURES.get(raw)
     if known:
         return known

@@ -49,7 +49,8 @@ class Node(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     ``next`` is where its successor begins (``end``, plus the two end-of-contents
     octets for an indefinite length).  Positional, and unknown to the garbage collector (it
-    holds octets and numbers): a signature has hundreds.
+    holds octets and numbers): a signature has hundreds.  For the same reason methods look
+    at fields themselves, not through properties or `expect`, where nothing is wrong.
     """
 
     data: bytes
@@ -123,7 +124,9 @@ class Node(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     def fields(self, what: str, least: int = 0, tag: int = SEQUENCE) -> list[Node]:
         """Return the children of a SEQUENCE (or ``tag``) with at least ``least`` of them."""
-        nodes = self.expect(tag, what).children()
+        if self.tag != tag:
+            self.expect(tag, what)
+        nodes = self.children()
         if len(nodes) < least:
             raise MalformedError(
                 what, f"{len(nodes)} fields", f"at least {least}", offset=self.offset
@@ -132,13 +135,14 @@ class Node(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     def integer(self, what: str = "INTEGER", tag: int = INTEGER) -> int:
         """Return an INTEGER (or ENUMERATED, named by ``tag``) as a signed int."""
-        self.expect(tag, what)
+        if self.tag != tag:
+            self.expect(tag, what)
         if not 0 < self.end - self.start <= MAX_INTEGER_OCTETS:
             raise LimitError(
                 what, f"{self.end - self.start} octets", f"1 to {MAX_INTEGER_OCTETS}",
                 "X.690 8.3", offset=self.offset,
             )  # fmt: skip
-        return int.from_bytes(self.content, "big", signed=True)
+        return int.from_bytes(self.data[self.start : self.end], "big", signed=True)
 
     def boolean(self, what: str = "BOOLEAN") -> bool:
         """Return a BOOLEAN; any non-zero octet is true (X.690 8.2)."""
@@ -150,8 +154,10 @@ class Node(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     def oid(self, what: str = "OBJECT IDENTIFIER") -> str:
         """Return an OBJECT IDENTIFIER in dotted decimal."""
+        if self.tag != OID:
+            self.expect(OID, what)
         try:
-            return _dotted(self.expect(OID, what).content)
+            return _dotted(self.data[self.start : self.end])
         except ValueError as error:
             raise MalformedError(
                 what, str(error), "an OBJECT IDENTIFIER", "X.690 8.19", offset=self.offset
@@ -163,7 +169,7 @@ class Node(msgspec.Struct, frozen=True, gc=False, eq=False):
         ``tag`` is the primitive tag; an implicitly tagged string names its own.
         """
         if self.tag == tag:
-            return self.content
+            return self.data[self.start : self.end]
         self.expect(tag | _CONSTRUCTED, what)
         return b"".join(child.octets(what) for child in self.children())
 

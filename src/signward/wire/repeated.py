@@ -26,8 +26,14 @@ def kept(node: der.Node, what: str, read: Callable[[der.Node, str], _Value]) -> 
     """
     if node.next - node.offset > REPEATED_OCTETS:
         return read(node, what)
-    value = remembered(node.raw, read)
+    value: _Value | None = remembered(node.data[node.offset : node.next], read)
     return read(node, what) if value is None else value
+
+
+def kept_alone(raw: bytes, what: str, read: Callable[[der.Node, str], _Value]) -> _Value:
+    """Return the same for the one element that ``raw`` holds."""
+    value: _Value | None = remembered(raw, read) if len(raw) <= REPEATED_OCTETS else None
+    return read(der.parse(raw, what), what) if value is None else value
 
 
 @lru_cache(maxsize=REPEATED)
