@@ -8,7 +8,7 @@ worst effect among its findings and nothing else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -154,10 +154,22 @@ class Finding:
 
     def with_effect(self, effect: Effect, code: Code | None = None) -> Finding:
         """Return the same fact with another effect (and code, where it now means another)."""
-        return replace(self, effect=effect, code=code or self.code)
+        return Finding(
+            code=code or self.code,
+            effect=effect,
+            subject=self.subject,
+            found=self.found,
+            required=self.required,
+            clause=self.clause,
+            hint=self.hint,
+            offset=self.offset,
+        )
 
 
 def worst(findings: tuple[Finding, ...] | list[Finding]) -> Effect:
     """Return the gravest effect among ``findings``; NOTE when there are none."""
     found = [finding.effect for finding in findings]
-    return next((effect for effect in _GRAVEST_FIRST if effect in found), Effect.NOTE)
+    for effect in _GRAVEST_FIRST:
+        if effect in found:
+            return effect
+    return Effect.NOTE

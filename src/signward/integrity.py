@@ -329,7 +329,7 @@ def _signer_certificates(claimed: ClaimedSignature, certificates: Sequence[bytes
             seen = outline(certificate)
         except BadInputError:
             continue  # an unreadable certificate can be nobody's signer
-        by_name = (seen.issuer, seen.serial) == (signer.issuer, signer.serial)
+        by_name = seen.serial == signer.serial and seen.issuer == signer.issuer
         by_key = bool(signer.key_id) and seen.key_id == signer.key_id
         if (by_key or by_name) and certificate not in found:
             found.append(certificate)

@@ -14,23 +14,26 @@ from signward.findings import Code
 from signward.wire.source import APART, WHOLE, BytesSource, open_source
 
 
-@pytest.fixture(params=[100, WHOLE + 100_001, APART + 100_001], ids=["small", "large", "apart"])
+@pytest.fixture(params=[100, WHOLE + 100_001], ids=["small", "large"])
 def sample(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "sample"
     path.write_bytes(os.urandom(request.param))
     return path
 
 
-def test_reads_and_feeds_what_is_there(sample: Path) -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_reads_and_feeds_what_is_there(sample: Path, apart: bool) -> None:
     data = sample.read_bytes()
     with open_source(sample) as source:
         assert source.length == len(data)
         assert source.read(7, 50) == data[7:57]
         first, second = hashlib.sha256(), hashlib.sha1(usedforsecurity=False)
-        source.feed([(0, 10), (20, len(data))], [first, second])
+        end = len(data) if apart else min(len(data), APART - 1)
+        source.feed([(0, 10), (20, end)], [first, second])
         source.check_unchanged()
-    assert first.digest() == hashlib.sha256(data[:10] + data[20:]).digest()
-    assert second.digest() == hashlib.sha1(data[:10] + data[20:], usedforsecurity=False).digest()
+    taken = data[:10] + data[20:end]
+    assert first.digest() == hashlib.sha256(taken).digest()
+    assert second.digest() == hashlib.sha1(taken, usedforsecurity=False).digest()
 
 
 @pytest.mark.parametrize(("offset", "size"), [(-1, 5), (0, -1), (99, 2**62), (10**9, 1)])
@@ -41,14 +44,14 @@ def test_reads_outside_are_malformed(sample: Path, offset: int, size: int) -> No
         BytesSource("b", b"abc").feed([(0, 4)], [hashlib.sha256()])
 
 
-@pytest.mark.parametrize("size", [WHOLE + 10, APART + 10])
-def test_a_file_that_shrinks_is_reported(tmp_path: Path, size: int) -> None:
+@pytest.mark.parametrize("octets", [APART - 1, APART])
+def test_a_file_that_shrinks_is_reported(tmp_path: Path, octets: int) -> None:
     path = tmp_path / "shrinks"
-    path.write_bytes(bytes(size))
+    path.write_bytes(bytes(WHOLE + 10))
     with open_source(path) as source:
         os.truncate(path, 10)
         with pytest.raises(UnreadableError) as caught:
-            source.feed([(0, WHOLE)], [hashlib.sha256(), hashlib.sha512()])
+            source.feed([(0, octets)], [hashlib.sha256(), hashlib.sha512()])
         assert caught.value.finding.code is Code.CHANGED_WHILE_READ
         with pytest.raises(UnreadableError):
             source.read(100, 10)

@@ -146,7 +146,7 @@ class PeFormat:
             if name in (IMAGE, PADDED_IMAGE)
         }
         pages = _pages_wanted(layout, wanted)
-        plan = _page_plan(layout, pages)
+        plan = _page_plan(layout, pages) if pages else []
         consumers: list[Hasher] = [*hashers.values(), *([_PageFeeder(plan)] if plan else [])]
         if consumers:
             artifact.source.feed(layout.image_ranges(), consumers)
@@ -236,9 +236,10 @@ class _Summer:
 
     def update(self, data: memoryview, /) -> None:
         """Add words many at a time: long numbers of equal length, divided once at the end."""
-        shift = 8 * (self.position & 1)
+        words = 0
         for start in range(0, len(data), SUMMED):
-            self._total += int.from_bytes(data[start : start + SUMMED], "little") << shift
+            words += int.from_bytes(data[start : start + SUMMED], "little")
+        self._total += words << 8 * (self.position & 1)
         self.position += len(data)
 
     def folded(self) -> int:

@@ -55,6 +55,8 @@ class TrustAnchor(Frozen, frozen=True, kw_only=True):
             _date_objection(self, at),
             _issue_objection(self, eku, issued),
         )
+        if not any(found):
+            return ()
         return tuple(
             Finding(
                 code=Code.WRONG_USAGE if number == 0 else Code.DISTRUSTED,

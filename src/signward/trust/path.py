@@ -207,7 +207,7 @@ def _check_validity(path: tuple[Certificate, ...], at: datetime) -> list[Finding
     Certificates count in whole seconds, so the last second lasts until it is over.
     """
     findings = []
-    second = at.replace(microsecond=0)
+    second = at.replace(microsecond=0) if at.microsecond else at
     for certificate in path:
         if certificate.not_before > at:
             code, found = (

@@ -287,13 +287,14 @@ _MAYBE_INDEFINITE = re.compile(rb"[\x20-\x3f\x60-\x7f\xa0-\xbf\xe0-\xff]\x80")
 def _has_indefinite(node: Node) -> bool:
     """Say whether a length in here is indefinite: some octets rule that out without a look inside.
 
-    Such an element ends with two zeros, which signed attributes hardly ever hold.
+    Its length octet is 0x80 and two zeros end it; signed attributes seldom hold the former.
     """
+    data, start, end = node.data, node.start, node.end
     if node.indefinite:
         return True
-    if node.data.find(b"\0\0", node.start, node.end) < 0:
+    if data.find(b"\x80", start, end) < 0 or data.find(b"\0\0", start, end) < 0:
         return False
-    if not _MAYBE_INDEFINITE.search(node.data, node.start, node.end):
+    if not _MAYBE_INDEFINITE.search(data, start, end):
         return False
     return any(child.tag & _CONSTRUCTED and _has_indefinite(child) for child in node.children())
 

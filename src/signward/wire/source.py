@@ -19,8 +19,8 @@ from signward.state import Hasher
 CHUNK = 256 * 1024
 """Bytes hashed per read: large enough to hide the call, small enough for the cache."""
 
-APART = 4 * 1024 * 1024
-"""Files from this size on are hashed in threads, one for each digest: of use to whoever waits."""
+APART = 1024 * 1024
+"""From so many bytes on, digests are computed in threads, one for each: of use to whoever waits."""
 
 WHOLE = 1024 * 1024
 """Files up to this size are read in one call and kept while they are judged."""
@@ -85,15 +85,17 @@ class FileSource:
         return self._pread(offset, size)
 
     def feed(self, ranges: Iterable[tuple[int, int]], hashers: Sequence[Hasher]) -> None:
-        """Stream each ``(start, end)`` range through every hasher; large files once for each."""
+        """Stream each ``(start, end)`` range through every hasher; many bytes once for each."""
         if self._whole is not None:
             BytesSource(self.name, self._whole).feed(ranges, hashers)
             return
+        octets = 0
         for start, end in (spans := tuple(ranges)):
             _check_range(start, end - start, self.length)
+            octets += end - start
         if self._buffer is None:
             self._buffer = bytearray(CHUNK)
-        if self.length < APART or len(hashers) < 2:
+        if octets < APART or len(hashers) < 2:
             self._stream(spans, hashers, self._buffer)
         else:
             self._feed_apart(spans, hashers, self._buffer)
