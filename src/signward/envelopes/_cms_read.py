@@ -151,9 +151,6 @@ def _attributes(node: der.Node, what: str) -> tuple[Attribute, ...]:
 
 def _attribute(node: der.Node, what: str) -> Attribute:
     """Read an Attribute (RFC 5652 5.3).  Fields behind the two are passed by."""
-    oid, values = node.fields(what, 2)[:2]
-    data = node.data
-    return Attribute(
-        oid=oid.oid(what),
-        values=tuple([data[v.offset : v.next] for v in values.fields(what, 0, der.SET)]),
-    )
+    kind, values = node.fields(what, 2)[:2]
+    octets = [node.data[v.offset : v.next] for v in values.fields(what, 0, der.SET)]
+    return Attribute(oid=kind.oid(what), values=tuple(octets))

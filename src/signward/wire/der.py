@@ -328,8 +328,10 @@ def _instant(tag: int, text: str) -> datetime:
     digits, dot, fraction = text[:-1].partition(".")
     if not digits.isdigit() or len(digits) not in (12, 14) or (dot and not fraction.isdigit()):
         raise ValueError("not YYYYMMDDHHMM[SS[.f]]Z")
-    fields = [int(digits[:4])] + [int(digits[i : i + 2]) for i in range(4, len(digits), 2)]
-    instant = datetime(*fields[:3], *fields[3:], tzinfo=UTC)  # type: ignore[misc,arg-type]
+    instant = datetime(
+        int(digits[:4]), int(digits[4:6]), int(digits[6:8]),
+        int(digits[8:10]), int(digits[10:12]), int(digits[12:] or 0), tzinfo=UTC,
+    )  # fmt: skip
     return instant + timedelta(microseconds=int(f"{fraction:0<6.6}")) if fraction else instant
 
 
