@@ -43,6 +43,7 @@ class Code(StrEnum):
     DIGEST_MISMATCH = "digest-mismatch"
     PAGE_HASH_MISMATCH = "page-hash-mismatch"
     SLOT_MISSING = "slot-missing"
+    COMPANION_MISSING = "companion-missing"
     UNCOVERED_CONTENT = "uncovered-content"
     SIGNATURE_MISMATCH = "signature-mismatch"
     ATTRIBUTE_RULE = "attribute-rule"

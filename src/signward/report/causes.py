@@ -70,6 +70,10 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
         Code.SLOT_MISSING: Cause(
             "The signature leaves out a part that runs and must be covered.", _MAKER
         ),
+        Code.COMPANION_MISSING: Cause(
+            "A manifest speaks of files beside it, and one of them is not there to be looked at.",
+            "Judge it where it is deployed, with all of its files.",
+        ),
         Code.UNCOVERED_CONTENT: Cause(
             "The file holds bytes that no signature covers and no rule exempts (CVE-2013-3900).",
             "Treat it as changed after signing. Some installers hide settings there: ask for "
