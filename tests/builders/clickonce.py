@@ -43,8 +43,9 @@ def application(
         for name, data in files.items()
     )
     return (
-        f'{_HEAD}  <asmv1:assemblyIdentity name="App.exe" version="1.0.0.0" publicKeyToken="{TOKEN}"'
-        ' language="neutral" processorArchitecture="msil" type="win32" />\n'
+        f'{_HEAD}  <asmv1:assemblyIdentity name="App.exe" version="1.0.0.0"'
+        f' publicKeyToken="{TOKEN}" language="neutral" processorArchitecture="msil"'
+        ' type="win32" />\n'
         '  <application />\n  <entryPoint><assemblyIdentity name="App" version="1.0.0.0"'
         ' language="neutral" processorArchitecture="msil" />'
         '<commandLine file="App.exe" parameters="" /></entryPoint>\n'
@@ -69,7 +70,8 @@ def deployment(
         f' publicKeyToken="{TOKEN}" language="neutral" processorArchitecture="msil"'
         ' xmlns="urn:schemas-microsoft-com:asm.v1" />\n'
         '  <description asmv2:publisher="Somebody" asmv2:product="App"'
-        ' xmlns:asmv2="urn:schemas-microsoft-com:asm.v2" xmlns="urn:schemas-microsoft-com:asm.v1" />\n'
+        ' xmlns:asmv2="urn:schemas-microsoft-com:asm.v2"'
+        ' xmlns="urn:schemas-microsoft-com:asm.v1" />\n'
         f'  <deployment install="true"{extensions} />\n'
         '  <dependency><dependentAssembly dependencyType="install"'
         f' codebase="{codebase}" size="{len(manifest)}"><assemblyIdentity name="App.exe"'

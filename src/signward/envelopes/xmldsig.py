@@ -173,8 +173,10 @@ def canonicalization(element: Any, what: str) -> Canonical:
     uri = attributes(element, ("Algorithm",), what).get("Algorithm", "")
     method = xmltree.METHODS.get(uri)
     if method is None:
-        raise MalformedError(what, f"canonicalization {uri[:120]!r}",
-                             "Canonical XML 1.0 or Exclusive Canonical XML", "XMLDSig 6.5")  # fmt: skip
+        raise MalformedError(
+            what, f"canonicalization {uri[:120]!r}", "Canonical XML 1.0 or the exclusive one",
+            "XMLDSig 6.5",
+        )  # fmt: skip
     prefixes: list[str] = []
     for child in elements(element, what):
         if child.tag != f"{{{xmltree.EXCLUSIVE_C14N}}}InclusiveNamespaces" or not method.exclusive:
@@ -244,7 +246,9 @@ def referenced(reference: Reference, signature: XmlSignature) -> bytes:
     enveloped, method = _plan(reference, what)
     if enveloped:
         if uri and signature.element not in node.iterdescendants():
-            raise MalformedError(what, "an enveloped signature elsewhere", "one inside what it signs")
+            raise MalformedError(
+                what, "an enveloped signature elsewhere", "one inside what it signs"
+            )
         tree = xmltree.without(signature.element)
         node = xmltree.by_id(tree, uri[1:], what) if uri else tree
     return xmltree.canonical(node, method, what)
@@ -305,7 +309,9 @@ def _x509_data(element: Any, what: str) -> list[bytes]:
         elif part.tag in (ds("X509SubjectName"), ds("X509SKI")):
             text(part, what)
         else:
-            raise MalformedError(what, f"{local(part)} in X509Data", "certificates", "XMLDSig 4.5.4")
+            raise MalformedError(
+                what, f"{local(part)} in X509Data", "certificates", "XMLDSig 4.5.4"
+            )
     return found
 
 

@@ -131,7 +131,9 @@ def _half(signer: Signer) -> int:
         return 0
     oid = spki.curve(outline(signer.certificates[0]).spki)
     if oid not in spki.CURVE_SIZES:
-        raise NotSignableError("XML signature", f"an ECDSA key on curve {oid}", "P-256, P-384, P-521")
+        raise NotSignableError(
+            "XML signature", f"an ECDSA key on curve {oid}", "P-256, P-384, P-521"
+        )
     return spki.CURVE_SIZES[oid]
 
 

@@ -41,7 +41,9 @@ def strong_name_blob(spki: bytes) -> bytes:
     """
     numbers = rsa_numbers(spki)
     if numbers is None or numbers[1] >= 1 << 32 or numbers[0] <= 0 or numbers[1] < 0:
-        raise MalformedError("strong name", "a key that is none of RSA", "an RSA key", "ECMA-335 II.6.3")
+        raise MalformedError(
+            "strong name", "a key that is none of RSA", "an RSA key", "ECMA-335 II.6.3"
+        )
     modulus, exponent = numbers
     size = (modulus.bit_length() + 7) // 8
     header = _PUBLIC_KEY_BLOB.pack(
@@ -92,7 +94,9 @@ def issuer_key_hash(certificate: bytes, path: Sequence[bytes]) -> str:
     for other in (certificate, *path):
         try:
             if subject_of(other) == leaf.issuer:
-                return hashlib.sha1(key_bits(outline(other).spki), usedforsecurity=False).hexdigest()
+                return hashlib.sha1(
+                    key_bits(outline(other).spki), usedforsecurity=False
+                ).hexdigest()
         except BadInputError:
             continue  # an unreadable certificate is nobody's issuer
     return _authority_key_identifier(certificate)

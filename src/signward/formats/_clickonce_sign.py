@@ -32,7 +32,7 @@ from signward.state import Source
 from signward.wire import xmltree
 from signward.wire.algorithms import COMPUTABLE
 from signward.wire.certificate import outline
-from signward.wire.patch import Edit, Patched, PatchSet
+from signward.wire.patch import Edit, Patched, PatchSet, pieces
 from signward.wire.source import BytesSource
 from signward.wire.xmlspans import Span, escaped, spans, with_attribute
 
@@ -71,7 +71,7 @@ class Text:
         self.root = self.tree.getroot()
         # The elements are kept: lxml makes the same ones again only while they are in use.
         self._elements = list(self.root.iter("*"))
-        self._spans = dict(zip(self._elements, spans(self.data), strict=True))
+        self._spans: dict[Any, Span] = dict(zip(self._elements, spans(self.data), strict=True))
 
     def span(self, element: Any) -> Span:
         """Return where an element lies."""
@@ -106,7 +106,9 @@ def prepare(source: Source, request: Request) -> Prepared:
     certificate = signer.certificates[0]
     key_hash = issuer_key_hash(certificate, signer.certificates)
     if not key_hash:
-        raise NotSignableError(WHAT, "a certificate whose issuer is not at hand", "its issuer's too")
+        raise NotSignableError(
+            WHAT, "a certificate whose issuer is not at hand", "its issuer's too"
+        )
     edits = _file_edits(text, request)
     token = public_key_token(outline(certificate).spki)
     return _prepared(text, token, windows_name(certificate), key_hash, edits)
@@ -159,7 +161,7 @@ def _place(edit: Edit) -> tuple[int, int]:
 
 
 def _applied(text: Text, edits: tuple[Edit, ...]) -> bytes:
-    return b"".join(Patched(BytesSource(WHAT, text.data), _patch(edits)).pieces())
+    return b"".join(pieces(Patched(BytesSource(WHAT, text.data), _patch(edits))))
 
 
 def draft_licence(prepared: Prepared, request: Request) -> XmlDraft:
@@ -316,7 +318,7 @@ def _entry_edits(
 
 
 def _hash_text(algorithm: str, digest: bytes, *, microsoft: bool) -> str:
-    """Return what stands in a ``hash``; each element declares its namespace, the parent has none."""
+    """Return what stands in a ``hash``; each element declares its own namespace."""
     parts = (
         f'<Transforms><Transform Algorithm="{manifest.IDENTITY_TRANSFORM}"/></Transforms>'
         + digest_text(algorithm, digest, microsoft=microsoft)
@@ -330,10 +332,8 @@ def _identity_edits(text: Text, entry: manifest.Entry, file: Source) -> list[Edi
     """Return the edit that takes over the identity of the application manifest as it now is."""
     inner = xmltree.parse(file.read(0, min(file.length, xmltree.MAX_XML + 1)), entry.name)
     current = dict(manifest.identity(inner.getroot()).attrib)
-    held = [
-        child for child in entry.element
-        if child.tag in (f"{{{manifest.ASM1}}}assemblyIdentity", f"{{{manifest.ASM2}}}assemblyIdentity")
-    ]  # fmt: skip
+    names = (f"{{{manifest.ASM1}}}assemblyIdentity", f"{{{manifest.ASM2}}}assemblyIdentity")
+    held = [child for child in entry.element if child.tag in names]
     return [text.attribute(child, **current) for child in held]
 
 

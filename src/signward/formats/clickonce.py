@@ -32,6 +32,11 @@ _ROOT = re.compile(rb"<(?:\w+:)?assembly[\s>]")
 _OWN = re.compile(rb"<(?:\w+:)?(?:entryPoint|deployment)[\s/>]")
 _END = re.compile(rb"</(?:\w+:)?Signature>\s*</(?:\w+:)?assembly>\s*\Z")
 _EXTENSIONS = (".application", ".vsto")
+_FACTS = {
+    "name": "assembly",
+    "version": "assembly-version",
+    "publicKeyToken": "public-key-token",
+}
 WHAT = "manifest"
 
 
@@ -174,8 +179,7 @@ def _tree(source: Source) -> Any:
 
 def _facts(identity: Any) -> dict[str, str | int]:
     """Return what a manifest calls itself; claims, all of them."""
-    names = {"name": "assembly", "version": "assembly-version", "publicKeyToken": "public-key-token"}
-    return {fact: identity.get(name)[:256] for name, fact in names.items() if identity.get(name)}
+    return {fact: identity.get(name)[:256] for name, fact in _FACTS.items() if identity.get(name)}
 
 
 def _strong_name_alone() -> tuple[Finding, ...]:

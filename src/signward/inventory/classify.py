@@ -76,6 +76,7 @@ KINDS: dict[str, Kind] = {
     "cab": Kind("cabinet", signable=True),
     "catalog": Kind("security catalog", signable=True),
     "cms": Kind("CMS or PKCS#7 message"),
+    "clickonce": Kind("ClickOnce manifest", signable=True),
     "zip": Kind("ZIP archive", container="zip"),
     "jar": Kind("Java archive", signable=True, container="zip"),
     "apk": Kind("Android package", signable=True, container="zip"),
@@ -211,6 +212,16 @@ def _refine_pem(head: bytes, name: str, _length: int) -> str:
     return "x509" if label else _by_name(head, name)
 
 
+def _refine_xml(head: bytes, name: str, _length: int) -> str:
+    """Tell ClickOnce manifests, by name and namespace, and by what makes a .manifest its own."""
+    extension = extension_of(name)
+    named = extension in {"application", "vsto", "manifest"}
+    if not named or b"urn:schemas-microsoft-com:asm.v1" not in head:
+        return _by_name(head, name)
+    own = extension != "manifest" or b"entryPoint" in head or b"publisherIdentity" in head
+    return "clickonce" if own else _by_name(head, name)
+
+
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "csh", "tcsh", "fish", "ash", "busybox"})
 _INTERPRETERS: dict[str, str] = dict.fromkeys(_SHELLS, "shell") | {
     "python": "python",
@@ -328,6 +339,9 @@ _MAGICS: tuple[tuple[bytes, str | Refiner], ...] = (
     (b"7z\xbc\xaf\x27\x1c", "7z"),
     (b"Rar!\x1a\x07", "rar"),
     (b"-----BEGIN ", _refine_pem),
+    (b"<?xml", _refine_xml),
+    (b"\xef\xbb\xbf<", _refine_xml),
+    (b"<a", _refine_xml),
     (b"\x89PNG", "image"),
     (b"\xff\xd8\xff", "image"),
     (b"GIF8", "image"),

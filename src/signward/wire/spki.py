@@ -33,9 +33,7 @@ def rsa_numbers(spki: bytes) -> tuple[int, int] | None:
 def rsa_key(modulus: int, exponent: int) -> bytes:
     """Return the SubjectPublicKeyInfo (DER) of an RSA key (RFC 3279 2.3.1)."""
     numbers = der.sequence(der.integer(modulus), der.integer(exponent))
-    return der.sequence(
-        der.sequence(der.oid(RSA), der.null()), der.bit_string(numbers)
-    )
+    return der.sequence(der.sequence(der.oid(RSA), der.null()), der.bit_string(numbers))
 
 
 def curve(spki: bytes) -> str:
@@ -59,7 +57,9 @@ def ecdsa_der(raw: bytes) -> bytes:
     """
     half = len(raw) // 2
     if not half or len(raw) % 2:
-        raise MalformedError("signature value", f"{len(raw)} octets", "two halves", "RFC 6931 2.3.6")
+        raise MalformedError(
+            "signature value", f"{len(raw)} octets", "two halves", "RFC 6931 2.3.6"
+        )
     r, s = int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big")
     return der.sequence(der.integer(r), der.integer(s))
 

@@ -244,8 +244,10 @@ def by_id(tree: Any, value: str, what: str) -> Any:
     if not found:
         raise MalformedError(what, f"a reference to #{value[:80]}", "the identifier of an element")
     if len(found) > 1:
-        raise AmbiguousError(what, f"{len(found)} elements identified by {value[:80]!r}", "one",
-                             hint="a signed element was moved, and another put in its place")  # fmt: skip
+        raise AmbiguousError(
+            what, f"{len(found)} elements identified by {value[:80]!r}", "one",
+            hint="a signed element was moved, and another put in its place",
+        )  # fmt: skip
     return found[0]
 
 
