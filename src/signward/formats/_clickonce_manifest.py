@@ -8,6 +8,7 @@ manifest that gives them, with a backslash between folders.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen
 from signward.state import Companions, Slot, Source
 from signward.wire import xmltree
+from signward.wire.algorithms import COMPUTABLE
 
 ASM1 = "urn:schemas-microsoft-com:asm.v1"
 ASM2 = "urn:schemas-microsoft-com:asm.v2"
@@ -162,7 +164,10 @@ def cover(root: Any, companions: Companions | None) -> Coverage:
         if source is None or not entry.manifest:
             continue
         folder = entry.name.rpartition("/")[0]
-        inner = xmltree.parse(_whole(source), entry.name).getroot()
+        data = _whole(source)
+        if not _is_current(entry, data):
+            continue  # integrity says so; what it names is nobody's word
+        inner = xmltree.parse(data, entry.name).getroot()
         for below in entries(inner):
             builder.add(below, f"{folder}/" if folder else "", mapped=mapped)
     return builder.coverage()
@@ -172,6 +177,12 @@ def _whole(source: Source) -> bytes:
     if source.length > xmltree.MAX_XML:
         raise LimitError(source.name, f"{source.length} bytes", f"at most {xmltree.MAX_XML}")
     return source.read(0, source.length)
+
+
+def _is_current(entry: Entry, data: bytes) -> bool:
+    if entry.algorithm not in COMPUTABLE:
+        return False
+    return hashlib.new(entry.algorithm, data, usedforsecurity=False).digest() == entry.digest
 
 
 class _Builder:

@@ -77,7 +77,9 @@ def name_values(name: str) -> list[str]:
     for character in f"{name},":
         quoted ^= character == '"'
         if not quoted and character in ",+":
-            values.append(current.partition("=")[2].strip().strip('"').replace('""', '"'))
+            value = current.partition("=")[2].strip()
+            whole = len(value) > 1 and value[0] == value[-1] == '"'
+            values.append(value[1:-1].replace('""', '"') if whole else value)
             current = ""
         else:
             current += character

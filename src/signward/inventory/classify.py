@@ -218,7 +218,7 @@ def _refine_xml(head: bytes, name: str, _length: int) -> str:
     named = extension in {"application", "vsto", "manifest"}
     if not named or b"urn:schemas-microsoft-com:asm.v1" not in head:
         return _by_name(head, name)
-    own = extension != "manifest" or b"entryPoint" in head or b"publisherIdentity" in head
+    own = extension != "manifest" or b"entryPoint" in head or b"deployment" in head
     return "clickonce" if own else _by_name(head, name)
 
 
