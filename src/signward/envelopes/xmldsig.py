@@ -108,6 +108,7 @@ class XmlSignature(Frozen, frozen=True, kw_only=True):
     value: bytes
     references: tuple[Reference, ...]
     certificates: tuple[bytes, ...] = ()
+    crls: tuple[bytes, ...] = ()
     key: bytes = b""
     extensions: tuple[Any, ...] = ()
     objects: tuple[Any, ...] = ()
@@ -275,12 +276,13 @@ def _key_info(signature: XmlSignature, element: Any) -> XmlSignature:
     """Read KeyInfo (XMLDSig 4.5): key values and certificates; no way to fetch anything."""
     what = signature.what
     identifier = attributes(element, ("Id",), what).get("Id")
-    key, certificates, extensions = b"", [], []
+    key, certificates, crls, extensions = b"", [], [], []
     for part in elements(element, what):
         if part.tag == ds("KeyValue") and not key:
             key = _key_value(part, what)
         elif part.tag == ds("X509Data"):
-            certificates += _x509_data(part, what)
+            more, lists = _x509_data(part, what)
+            certificates, crls = certificates + more, crls + lists
         elif part.tag == ds("KeyName"):
             text(part, what)
         elif not part.tag.startswith((f"{{{DSIG}}}", f"{{{DSIG11}}}")):
@@ -288,21 +290,23 @@ def _key_info(signature: XmlSignature, element: Any) -> XmlSignature:
         else:
             raise MalformedError(what, f"{local(part)} in KeyInfo", "KeyValue or X509Data",
                                  "XMLDSig 4.5")  # fmt: skip
-    if len(certificates) > MAX_CERTIFICATES:
-        raise LimitError(what, f"{len(certificates)} certificates", f"at most {MAX_CERTIFICATES}")
+    if len(certificates) + len(crls) > MAX_CERTIFICATES:
+        found = f"{len(certificates)} certificates, {len(crls)} revocation lists"
+        raise LimitError(what, found, f"at most {MAX_CERTIFICATES}")
     return replace(
-        signature, key=key, certificates=tuple(certificates), extensions=tuple(extensions),
-        key_info_id=identifier,
+        signature, key=key, certificates=tuple(certificates), crls=tuple(crls),
+        extensions=tuple(extensions), key_info_id=identifier,
     )  # fmt: skip
 
 
-def _x509_data(element: Any, what: str) -> list[bytes]:
-    """Return the certificates of X509Data; names of the signer's beside them say nothing more."""
+def _x509_data(element: Any, what: str) -> tuple[list[bytes], list[bytes]]:
+    """Return certificates and CRLs of X509Data; names of the signer's beside them add nothing."""
     attributes(element, (), what)
-    found = []
+    found: list[bytes] = []
+    crls: list[bytes] = []
     for part in elements(element, what):
-        if part.tag == ds("X509Certificate"):
-            found.append(octets(part, what))
+        if part.tag in (ds("X509Certificate"), ds("X509CRL")):
+            (found if part.tag == ds("X509Certificate") else crls).append(octets(part, what))
         elif part.tag == ds("X509IssuerSerial"):
             for name in elements(part, what):
                 text(name, what)
@@ -312,7 +316,7 @@ def _x509_data(element: Any, what: str) -> list[bytes]:
             raise MalformedError(
                 what, f"{local(part)} in X509Data", "certificates", "XMLDSig 4.5.4"
             )
-    return found
+    return found, crls
 
 
 def _key_value(element: Any, what: str) -> bytes:
@@ -409,6 +413,7 @@ def claim(
         value=signature.value,
         claimed_signer=signer,
         claimed_certificates=tuple(dict.fromkeys((*signature.certificates, *certificates))),
+        claimed_crls=signature.crls,
         timestamps=timestamps,
         findings=findings,
         raw=raw,

@@ -30,6 +30,9 @@ MAX_NAMESPACES = 10_000
 
 C14N = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
 EXCLUSIVE_C14N = "http://www.w3.org/2001/10/xml-exc-c14n#"
+C14N_11 = "http://www.w3.org/2006/12/xml-c14n11"
+"""Canonical XML 1.1: it differs where an element inherits ``xml:`` attributes; that is refused."""
+
 WITH_COMMENTS = "WithComments"
 
 _DECLARATION = re.compile(
@@ -53,6 +56,8 @@ class Canonical(Frozen, frozen=True, kw_only=True):
 METHODS = {
     C14N: Canonical(exclusive=False),
     f"{C14N}#{WITH_COMMENTS}": Canonical(exclusive=False, comments=True),
+    C14N_11: Canonical(exclusive=False),
+    f"{C14N_11}#{WITH_COMMENTS}": Canonical(exclusive=False, comments=True),
     EXCLUSIVE_C14N: Canonical(),
     f"{EXCLUSIVE_C14N}{WITH_COMMENTS}": Canonical(comments=True),
 }
@@ -131,7 +136,8 @@ def canonical(node: Any, method: Canonical, what: str) -> bytes:
                              "Canonical XML 1.0 2.4")  # fmt: skip
     try:
         octets: bytes = etree.tostring(
-            node, method="c14n", exclusive=method.exclusive, with_comments=method.comments,
+            alone(node) if etree.iselement(node) else node,
+            method="c14n", exclusive=method.exclusive, with_comments=method.comments,
             inclusive_ns_prefixes=list(method.prefixes) if method.exclusive else None,
         )  # fmt: skip
     except (etree.LxmlError, ValueError) as error:
@@ -164,12 +170,14 @@ def without(element: Any) -> Any:
 
 
 def alone(element: Any) -> Any:
-    """Return a document of its own that holds a copy of an element, with the names in its reach."""
-    from copy import deepcopy
+    """Return a document of its own that holds a copy of an element.
 
-    copied = deepcopy(element)
-    copied.tail = None
-    return copied.getroottree()
+    All namespaces in its scope are declared on it, whether used or not: inclusive canonical
+    form shows them (Canonical XML 1.0 2.4).  Written and read again, because ``lxml``'s own
+    inclusive form of an element inside a document undeclares the default namespace below it.
+    """
+    etree = library("XML")
+    return etree.fromstring(etree.tostring(element, with_tail=False)).getroottree()
 
 
 def _detach(element: Any) -> None:
