@@ -10,6 +10,7 @@ be anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from signward.errors import BadInputError, LimitError, MalformedError
@@ -96,9 +97,10 @@ class Reference(Frozen, frozen=True, kw_only=True):
 class XmlSignature(Frozen, frozen=True, kw_only=True):
     """A Signature element, read; everything in it is a claim.
 
-    ``signed_info`` is canonical, ``value`` as the key's algorithm has it (ECDSA: DER), ``key``
-    the KeyValue as SubjectPublicKeyInfo (DER, empty without), ``certificates`` the X509Data.
-    ``extensions`` are KeyInfo's children of foreign namespaces, for the format to judge.
+    ``signed_info`` is canonical, ``raw_value`` what SignatureValue holds (a timestamp speaks of
+    that), ``value`` the same as the key's algorithm has it (ECDSA: DER), ``key`` the KeyValue
+    as SubjectPublicKeyInfo (DER, empty without), ``certificates`` and ``crls`` the X509Data,
+    ``extensions`` KeyInfo's children of foreign namespaces, for the format to judge.
     """
 
     element: Any
@@ -106,6 +108,7 @@ class XmlSignature(Frozen, frozen=True, kw_only=True):
     signed_info: bytes
     algorithm: Algorithm
     value: bytes
+    raw_value: bytes
     references: tuple[Reference, ...]
     certificates: tuple[bytes, ...] = ()
     crls: tuple[bytes, ...] = ()
@@ -161,6 +164,7 @@ def _signed_info(element: Any, value: Any, what: str) -> XmlSignature:
         what=what,
         signed_info=xmltree.canonical(element, method, what),
         algorithm=algorithm,
+        raw_value=raw,
         value=spki.ecdsa_der(raw) if algorithm.scheme == "ecdsa" else raw,
         references=tuple(read_reference(part, what) for part in parts[2:]),
     )
@@ -276,7 +280,10 @@ def _key_info(signature: XmlSignature, element: Any) -> XmlSignature:
     """Read KeyInfo (XMLDSig 4.5): key values and certificates; no way to fetch anything."""
     what = signature.what
     identifier = attributes(element, ("Id",), what).get("Id")
-    key, certificates, crls, extensions = b"", [], [], []
+    key = b""
+    certificates: list[bytes] = []
+    crls: list[bytes] = []
+    extensions: list[Any] = []
     for part in elements(element, what):
         if part.tag == ds("KeyValue") and not key:
             key = _key_value(part, what)
@@ -394,6 +401,7 @@ def claim(
     certificates: Sequence[bytes] = (),
     findings: tuple[Finding, ...] = (),
     raw: bytes = b"",
+    claimed_time: datetime | None = None,
 ) -> ClaimedSignature:
     """Return what a Signature claims; ``certificate`` is its signer's, empty if unknown.
 
@@ -414,6 +422,7 @@ def claim(
         claimed_signer=signer,
         claimed_certificates=tuple(dict.fromkeys((*signature.certificates, *certificates))),
         claimed_crls=signature.crls,
+        claimed_time=claimed_time,
         timestamps=timestamps,
         findings=findings,
         raw=raw,

@@ -220,7 +220,7 @@ def _timestamps(inner: XmlSignature) -> tuple[ClaimedTimestamp, ...]:
             raise MalformedError(_INNER, "another Object", "one with a Timestamp", _CLAUSE)
         blob = xmltree.octets(parts[0], _INNER)
         label = f"{_INNER}, timestamp {number}"
-        found.append(read_timestamp(label, blob, inner.value))
+        found.append(read_timestamp(label, blob, inner.raw_value))
     return tuple(found)
 
 
