@@ -68,7 +68,6 @@ def _sections(confirmed: Mapping[tuple[str, str], Sequence[str]]) -> Iterator[st
     yield "| format | option | meaning |\n|---|---|---|"
     for form in all_formats():
         if isinstance(form, Signable):
-            yield from (
-                f"| {form.name} | `{name}` | {told} |" for name, told in form.options.items()
-            )
+            for name, told in form.options.items():
+                yield f"| {form.name} | `{name}` | {told} |"
     yield ""

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conformance.authenticode import pe as pe_builder
@@ -20,7 +21,7 @@ from conformance.authenticode.script import FAMILIES, encode
 from cryptography.hazmat.primitives import serialization
 
 from signward.envelopes.cms import TIMESTAMP_TOKENS
-from signward.formats import Existing, ParseOptions
+from signward.formats import Existing, Format, ParseOptions
 from signward.formats.pe import FORMAT as PE
 from signward.formats.script import FORMAT as SCRIPT
 from signward.state import Outcome
@@ -69,7 +70,7 @@ def flipped(data: bytes, offset: int) -> bytes:
     return bytes(changed)
 
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "sha384": {"digest": "sha384"},
     "sha512": {"digest": "sha512"},
@@ -143,6 +144,21 @@ def test_osslsigncode_finds_a_member_in_our_catalog(root: Path, tmp_path: Path) 
     assert osslsigncode(exe, root, "-catalog", listed)
     exe.write_bytes(flipped(exe.read_bytes(), 0x400))
     assert not osslsigncode(exe, root, "-catalog", listed)
+
+
+@pytest.mark.confirms("catalog", "verify", "osslsigncode")
+def test_osslsigncode_signs_a_catalog_we_accept(tmp_path: Path) -> None:
+    source, target = tmp_path / "in.cat", tmp_path / "out.cat"
+    source.write_bytes(sign_bytes("in.cat", catalog.SAMPLES["driver.cat"]()))
+    (tmp_path / "key.pem").write_bytes(_private(identity()))
+    (tmp_path / "cert.pem").write_bytes(as_pem(identity().certificate))
+    code, text = said(tool("osslsigncode"), "sign", "-certs", tmp_path / "cert.pem", "-key",
+                      tmp_path / "key.pem", "-in", source, "-out", target)  # fmt: skip
+    assert code == 0, text
+    assert assess_path(target, context(tmp_path)).outcome is Outcome.ACCEPTED
+    data = target.read_bytes()
+    target.write_bytes(flipped(data, data.index(bytes(range(32))) + 5))
+    assert assess_path(target, context(tmp_path)).outcome is Outcome.REJECTED
 
 
 @pytest.mark.confirms("pe", "sign", "LIEF")
@@ -265,7 +281,7 @@ def _write_key(folder: Path) -> str:
 @pytest.mark.confirms("timestamp", "sign", "openssl ts")
 @pytest.mark.parametrize(("name", "form"), [("a.exe", PE), ("s.ps1", SCRIPT)])
 def test_openssl_stamps_and_checks_our_signatures(
-    name: str, form: type[PE | SCRIPT], openssl_tsa: str, tmp_path: Path, root: Path
+    name: str, form: Format, openssl_tsa: str, tmp_path: Path, root: Path
 ) -> None:
     path = tmp_path / name
     path.write_bytes(pe_builder.image() if name == "a.exe" else b"Get-Date\r\n")

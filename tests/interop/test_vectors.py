@@ -22,7 +22,7 @@ from signward.verbs.options import Options
 from signward.verbs.verify import assess, assess_path
 from signward.wire.source import BytesSource
 
-FORMATS = frozenset({"pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "fuzz-exe", "navx"})
+FORMATS = frozenset({"nupkg", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "fuzz-exe", "navx"})
 
 EXPECTED_CODES = {
     "valid": {0},

@@ -71,6 +71,7 @@ class Credential:
     ) -> None:
         self._key, self._given, self._digest, self._pss = key, tuple(given), digest, pss
         self._lock = threading.Lock()
+        self._turns = threading.BoundedSemaphore(max(1, key.parallel))
         self.standing = self._read()
 
     def _read(self) -> Standing:
@@ -90,9 +91,15 @@ class Credential:
 
         Raises ``RotatedError`` where it was made with another key than ``standing``'s.
         """
-        value = self._key.sign(data, algorithm)
         try:
+            with self._turns:
+                value = self._key.sign(data, algorithm)
             check_value(standing.leaf.spki, algorithm, data, value)
+        except KeyProviderError as error:
+            if self.standing is standing:
+                raise
+            # Another file's refresh came between: the key open now may be of another kind.
+            raise RotatedError(error.subject, error.found, error.required, error.hint) from None
         except (ValueMismatchError, UnsupportedKeyError) as error:
             raise RotatedError(
                 "--key", f"a signature that does not fit {standing.leaf.label} ({error})",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
+from signward.envelopes.cms_counter import with_unsigned_counter
 from signward.envelopes.cms_draft import MICROSOFT_TIMESTAMP, attribute, with_unsigned
 from signward.errors import NotSignableError
 from signward.formats import ParseOptions, Signable, peek_at
@@ -17,8 +19,9 @@ from signward.verbs.outcome import FileResult, caught
 from signward.verbs.stamping import Stamper
 from signward.wire.patch import Patched
 
-_LABEL = re.compile(r"(\d+)(?:/(\d+))?((?:\.\d+)*)")
-"""``2.1``: the first signature nested in the second envelope's; ``1/2``: a second signer."""
+_LABEL = re.compile(r"(\d+)(?:/(\d+))?((?:\.\d+)*)(?:/countersignature(?: (\d+))?)?")
+"""``2.1``: the first signature nested in the second envelope's; ``1/2``: a second signer;
+``1/countersignature 2``: the second one over the first envelope's first signer."""
 
 
 class Timestamper:
@@ -33,8 +36,8 @@ class Timestamper:
 
     def run(self, paths: Iterable[str]) -> Iterator[FileResult]:
         """Timestamp every signature of every file; yield results in the order of ``paths``."""
-        for path in paths:
-            yield caught(path, lambda path=path: self._timestamped(path))  # type: ignore[misc]
+        results = (caught(path, partial(self._timestamped, path)) for path in paths)
+        return self._destination.settled(results)
 
     def _timestamped(self, path: str) -> FileResult:
         formats: list[str] = []
@@ -81,4 +84,8 @@ def _add_token(
     index = int(label[1]) - 1
     nested = [int(number) - 1 for number in label[3].split(".")[1:]]
     added = attribute(getattr(form, "token_oid", MICROSOFT_TIMESTAMP), token)
+    if signature.countersigns:
+        number = int(label[4] or 1) - 1
+        envelopes[index] = with_unsigned_counter(envelopes[index], number, added)
+        return
     envelopes[index] = with_unsigned(envelopes[index], int(label[2] or 1) - 1, added, nested)
