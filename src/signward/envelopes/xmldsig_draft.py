@@ -47,10 +47,16 @@ class XmlDraft(Frozen, frozen=True, kw_only=True):
     token: tuple[str, str] | None = None
     half: int = 0
 
+    def stamped(self, value: bytes) -> bytes | None:
+        """Return the octets of SignatureValue, which a timestamp speaks for; None without place."""
+        return None if self.token is None else self._written(value)
+
+    def _written(self, value: bytes) -> bytes:
+        return spki.ecdsa_raw(value, self.half) if self.half else value
+
     def seal(self, value: bytes, tokens: Sequence[bytes] = ()) -> bytes:
         """Return the Signature element in UTF-8; ECDSA values become ``r || s``."""
-        if self.half:
-            value = spki.ecdsa_raw(value, self.half)
+        value = self._written(value)
         stamps = ""
         if self.token is not None:
             before, behind = self.token

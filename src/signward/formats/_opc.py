@@ -17,7 +17,13 @@ from signward.errors import AmbiguousError, LimitError, MalformedError
 from signward.frozen import Frozen
 from signward.state import Source
 from signward.wire import xmltree
-from signward.wire.zip import ZipDirectory, ZipMember, check_expansion, read_directory, read_member
+from signward.wire.zip import (
+    ZipMember,
+    check_expansion,
+    read_directory,
+    read_member,
+    refuse_ambiguous,
+)
 
 CONTENT_TYPES = "[Content_Types].xml"
 _TYPES = "http://schemas.openxmlformats.org/package/2006/content-types"
@@ -111,7 +117,6 @@ def resolve(of: str, target: str) -> str:
 def read_package(source: Source) -> Package:
     """Read a package's directory and content types.  Raises ``BadInputError``."""
     directory = read_directory(source)
-    _refuse_ambiguous(directory)
     check_expansion(directory.members, source.length)
     if len(directory.members) > MAX_PARTS:
         raise LimitError(WHAT, f"{len(directory.members)} parts", f"at most {MAX_PARTS}")
@@ -127,15 +132,8 @@ def read_package(source: Source) -> Package:
     if types is None:
         raise MalformedError(WHAT, f"no {CONTENT_TYPES}", "one", "OPC 7.3.7")
     defaults, overrides = _content_types(read_member(source, types, MAX_PART_XML))
+    refuse_ambiguous(directory)
     return Package(source=source, parts=parts, defaults=defaults, overrides=overrides)
-
-
-def _refuse_ambiguous(directory: ZipDirectory) -> None:
-    for finding in directory.findings:
-        raise AmbiguousError(
-            finding.subject, finding.found, finding.required, finding.clause,
-            offset=finding.offset, hint=finding.hint,
-        )  # fmt: skip
 
 
 def _add(parts: dict[str, Part], member: ZipMember) -> None:
