@@ -156,6 +156,14 @@ def as_signable(form: Format | None) -> Signable | None:
     return _signers().get(form.name) if form else None
 
 
+@runtime_checkable
+class Describing(Format, Protocol):
+    """A format that can say more of a file than a verdict needs."""
+
+    def with_facts(self, artifact: SignedArtifact) -> SignedArtifact:
+        """Return the artifact with all that its file says of itself; may read all of it."""
+
+
 def may_sign(signed: bool, request: Request, what: str) -> None:  # noqa: FBT001
     """Raise ``NotSignableError`` if a signature is there and nobody said what becomes of it."""
     if signed and request.existing is Existing.REFUSE:
