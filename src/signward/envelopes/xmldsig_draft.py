@@ -23,10 +23,10 @@ from signward.envelopes.xmldsig import (
 )
 from signward.errors import NotSignableError
 from signward.frozen import Frozen
-from signward.state import Algorithm
+from signward.state import Algorithm, ClaimedSignature
 from signward.wire import spki, xmltree
 from signward.wire.certificate import outline
-from signward.wire.xmlspans import escaped
+from signward.wire.xmlspans import escaped, spans
 
 _MICROSOFT_NAMES = {algorithm: uri for uri, algorithm in MICROSOFT_SIGNATURES.items()}
 _MICROSOFT_DIGESTS = {name: uri for uri, name in MICROSOFT_DIGESTS.items()}
@@ -63,6 +63,34 @@ class XmlDraft(Frozen, frozen=True, kw_only=True):
             stamps = "".join(f"{before}{encoded(token)}{behind}" for token in tokens)
         text = f"{self.opening}<SignatureValue>{encoded(value)}</SignatureValue>{self.closing}"
         return f"{text}{stamps}</Signature>".encode()
+
+
+def written_value(claimed: ClaimedSignature) -> bytes:
+    """Return a signature's value as SignatureValue holds it: ECDSA's as ``r || s``.
+
+    Raises ``NotSignableError`` where the signer's certificate is not there to tell the curve.
+    """
+    if claimed.algorithm.scheme != "ecdsa":
+        return claimed.value
+    for certificate in claimed.claimed_certificates:
+        seen, named = outline(certificate), claimed.claimed_signer
+        if (seen.issuer, seen.serial) == (named.issuer, named.serial):
+            return spki.ecdsa_raw(claimed.value, spki.CURVE_SIZES[spki.curve(seen.spki)])
+    raise NotSignableError("XML signature", "no certificate of its signer", "it")
+
+
+def with_token(envelope: bytes, identifier: str, form: tuple[str, str], token: bytes) -> bytes:
+    """Return an envelope with a token at the end of one of its Signatures (by Id; empty: the root).
+
+    ``form`` is what goes around the token in base64.
+    """
+    tree = xmltree.parse(envelope, "signature")
+    every = list(tree.getroot().iter("*"))
+    for element, span in zip(every, spans(envelope), strict=True):
+        if element.tag == ds("Signature") and element.get("Id", "") == identifier:
+            added = f"{form[0]}{encoded(token)}{form[1]}".encode()
+            return envelope[: span.close] + added + envelope[span.close :]
+    raise NotSignableError("XML signature", f"no Signature {identifier!r}", "one")
 
 
 def draft(

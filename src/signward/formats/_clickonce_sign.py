@@ -44,6 +44,12 @@ _DIGESTS = frozenset({"sha1", "sha256"})
 
 WHAT = "manifest"
 
+TOKEN = (
+    f'<Object xmlns="{DSIG}"><as:Timestamp xmlns:as="{licence.AUTHENTICODE}">',
+    "</as:Timestamp></Object>",
+)
+"""What goes around a timestamp, wherever default namespaces stand."""
+
 
 class Prepared(Frozen, frozen=True, kw_only=True):
     """A manifest ready for its signature: the edits that make it so, and what is signed.
@@ -178,10 +184,7 @@ def draft_licence(prepared: Prepared, request: Request) -> XmlDraft:
         key_info=f"<KeyInfo>{key_info}</KeyInfo>",
         identifier=licence.AUTHENTICODE_ID,
         microsoft=microsoft,
-        token=(
-            f'<Object><as:Timestamp xmlns:as="{licence.AUTHENTICODE}">',
-            "</as:Timestamp></Object>",
-        ),
+        token=TOKEN,
     )  # fmt: skip
 
 

@@ -42,10 +42,15 @@ _OWN = ("psdor", "psdsxs")
 _PLAIN = "/%!$&'()*+,;=:@~"
 """What stands as it is in a reference to a part; an escape in a member's name is one already."""
 
-_STAMP_OPENING = (
-    f'<Object><TimeStamp xmlns="{signatures.MDSSI}" Id="idSignatureTimestamp">'
-    "<Comment></Comment><EncodedTime>"
+TOKEN = (
+    (
+        f'<Object xmlns="{DSIG}"><TimeStamp xmlns="{signatures.MDSSI}" Id="idSignatureTimestamp">'
+        "<Comment></Comment><EncodedTime>"
+    ),
+    "</EncodedTime></TimeStamp></Object>",
 )
+"""What goes around a timestamp."""
+
 _TYPES = "http://schemas.openxmlformats.org/package/2006/content-types"
 
 
@@ -73,7 +78,7 @@ def draft_package(source: Source, request: Request) -> XmlDraft:
         method=xmltree.C14N,
         key_info=f"<KeyInfo>{x509_data(request.signer.certificates)}</KeyInfo>",
         objects=content,
-        token=(_STAMP_OPENING, "</EncodedTime></TimeStamp></Object>"),
+        token=TOKEN,
     )  # fmt: skip
 
 

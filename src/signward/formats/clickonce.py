@@ -21,7 +21,7 @@ from signward.errors import LimitError, MalformedError, NotSignableError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Existing, Match, ParseOptions, Peek, Request, Signing, may_sign
 from signward.frozen import Frozen
-from signward.state import Manifest, SignedArtifact, Source, Wanted
+from signward.state import ClaimedSignature, Manifest, SignedArtifact, Source, Wanted
 from signward.wire.patch import PatchSet
 
 MAX_MANIFEST = 16 * 1024 * 1024
@@ -145,6 +145,18 @@ class ClickOnceFormat:
         found = manifest.signatures(_tree(source).getroot())
         method = xmltree.Canonical(comments=True)
         return tuple(xmltree.canonical(element, method, WHAT) for element in found)
+
+    def stamped(self, signature: ClaimedSignature) -> bytes | None:
+        """Return the licence's signature value; the strong name has no place for a timestamp."""
+        return signature.value if signature.label == "1.1" else None
+
+    def with_token(self, envelope: bytes, signature: ClaimedSignature, token: bytes) -> bytes:  # noqa: ARG002
+        """Return the signature with a token in its licence's."""
+        from signward.envelopes.xmldsig_draft import with_token
+        from signward.formats._clickonce_licence import AUTHENTICODE_ID
+        from signward.formats._clickonce_sign import TOKEN
+
+        return with_token(envelope, AUTHENTICODE_ID, TOKEN, token)
 
     def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
         """Return the patch that makes this the manifest's signature, or that strips it.

@@ -16,7 +16,7 @@ from signward.errors import NotSignableError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Existing, Match, ParseOptions, Peek, Request, Signing, may_sign
 from signward.frozen import Frozen
-from signward.state import Manifest, SignedArtifact, Source, Wanted
+from signward.state import ClaimedSignature, Manifest, SignedArtifact, Source, Wanted
 from signward.wire.patch import PatchSet
 from signward.wire.zip import ZipMember, feed_member
 
@@ -110,6 +110,21 @@ class VsixFormat:
 
         package = opc.read_package(source)
         return tuple(package.read(part) for part in signatures.find_signatures(package).signatures)
+
+    def stamped(self, signature: ClaimedSignature) -> bytes | None:
+        """Return the signature value as it stands in the signature part."""
+        from signward.envelopes.xmldsig_draft import written_value
+
+        return written_value(signature)
+
+    def with_token(self, envelope: bytes, signature: ClaimedSignature, token: bytes) -> bytes:  # noqa: ARG002
+        """Return the signature part with a token in an Object of its own."""
+        from signward.envelopes.xmldsig_draft import with_token
+        from signward.formats._vsix_sign import TOKEN
+        from signward.wire import xmltree
+
+        identifier = xmltree.parse(envelope, "signature").getroot().get("Id", "")
+        return with_token(envelope, identifier, TOKEN, token)
 
     def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
         """Return the patch that makes this the package's signature, or strips it.
