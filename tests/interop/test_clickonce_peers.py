@@ -45,6 +45,7 @@ def relic(tmp_path_factory: pytest.TempPathFactory) -> Relic:
 
 
 @pytest.mark.slow
+@pytest.mark.confirms("clickonce", "sign", "relic")
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_relic_takes_ours_and_not_when_changed(relic: Relic, name: str) -> None:
     signed = sign_bytes(name, MANIFESTS[name])
@@ -53,6 +54,7 @@ def test_relic_takes_ours_and_not_when_changed(relic: Relic, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.confirms("clickonce", "verify", "relic")
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_we_take_relics_and_not_when_changed(relic: Relic, name: str, tmp_path: Path) -> None:
     signed = relic.sign(name, MANIFESTS[name], "--digest", "sha256")
@@ -96,6 +98,7 @@ def _xmlsec_takes(xmlsec: str, folder: Path, data: bytes, identifier: str) -> bo
     return done.returncode == 0
 
 
+@pytest.mark.confirms("clickonce", "sign", "xmlsec1")
 @pytest.mark.parametrize("identifier", ["StrongNameSignature", "AuthenticodeSignature"])
 @pytest.mark.parametrize("asked", [{"options": {"algorithms": "w3c"}}, {"digest": "sha1"}])
 def test_xmlsec_takes_either_signature_and_not_when_changed(

@@ -39,6 +39,7 @@ def relic(tmp_path_factory: pytest.TempPathFactory) -> Relic:
 
 
 @pytest.mark.slow
+@pytest.mark.confirms("vsix", "sign", "relic")
 def test_relic_takes_ours_and_not_when_changed(relic: Relic) -> None:
     signed = sign_bytes("a.vsix", extension())
     assert relic.verify("a.vsix", signed)
@@ -46,6 +47,7 @@ def test_relic_takes_ours_and_not_when_changed(relic: Relic) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.confirms("vsix", "verify", "relic")
 @pytest.mark.parametrize("options", [(), ("--detach-certs",)])
 def test_we_take_relics_and_not_when_changed(
     relic: Relic, options: tuple[str, ...], tmp_path: Path
@@ -58,6 +60,7 @@ def test_we_take_relics_and_not_when_changed(
     assert changed.outcome is Outcome.REJECTED
 
 
+@pytest.mark.confirms("vsix", "sign", "xmlsec1")
 @pytest.mark.parametrize("kind", ["rsa2048", "p256", "p384", "p521"])
 def test_xmlsec_takes_the_signature_and_not_when_changed(kind: str, tmp_path: Path) -> None:
     xmlsec = shutil.which("xmlsec1")

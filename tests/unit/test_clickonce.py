@@ -1,4 +1,5 @@
-"""ClickOnce manifests: what signing covers, what both signatures must agree on, what is refused."""
+"""ClickOnce manifests: what signing covers, what both signatures must agree on, what is refused
+(THREATS 29)."""
 
 from __future__ import annotations
 

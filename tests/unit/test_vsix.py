@@ -1,4 +1,5 @@
-"""VSIX packages: every part signed, every relationship selected, nothing read in two ways."""
+"""VSIX packages: every part signed, every relationship selected, nothing read in two ways
+(THREATS 29, 30, 32)."""
 
 from __future__ import annotations
 

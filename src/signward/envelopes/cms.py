@@ -432,38 +432,6 @@ def _timestamps(what: str, data: _SignedData, info: _SignerInfo) -> tuple[Claime
     return tuple(found)
 
 
-def read_timestamp(label: str, blob: bytes, value: bytes) -> ClaimedTimestamp:
-    """Return the timestamp over a signature value that an envelope of another kind carries.
-
-    ``blob`` is an RFC 3161 token, or the older PKCS#7 of Authenticode's timestamp servers,
-    whose content is the value itself.  One that cannot be read keeps its finding.
-    """
-    kind = "rfc3161"
-    try:
-        data = read_signed_data(blob, label)
-        if data.content_type != DATA:
-            return _token(label, blob, data, value)
-        kind = "pkcs7"
-        return _value_signed(label, data, value)
-    except BadInputError as error:
-        return _unreadable_timestamp(kind, label, error)
-
-
-def _value_signed(label: str, data: _SignedData, value: bytes) -> ClaimedTimestamp:
-    """Read a PKCS#7 over a signature value; its signingTime is the time it vouches for."""
-    if len(data.signers) != 1:
-        raise MalformedError(label, f"{len(data.signers)} signers", "one", "RFC 5652 5.1")
-    signature = _claim(label, data, _signer_info(data.signers[0], label))
-    if signature.claimed_time is None or not signature.bindings:
-        raise MalformedError(label, "no signingTime", "the time it vouches for", "RFC 5652 11.3")
-    return ClaimedTimestamp(
-        kind="pkcs7",
-        signature=signature,
-        claimed_time=signature.claimed_time,
-        imprint=replace(signature.bindings[0], data=value),
-    )
-
-
 def _countersignature(
     label: str, value: bytes, parent: _SignedData, subject_value: bytes
 ) -> ClaimedTimestamp:
@@ -565,12 +533,11 @@ def _token(label: str, value: bytes, parent: _SignedData, subject_value: bytes) 
     )
 
 
-def open_token(token: bytes, subject_value: bytes) -> ClaimedTimestamp:
+def open_token(token: bytes, subject_value: bytes, label: str = "timestamp") -> ClaimedTimestamp:
     """Return an RFC 3161 token (DER ContentInfo) that is to speak for ``subject_value``.
 
     Raises ``BadInputError``.
     """
-    label = "timestamp"
     return _token(label, token, read_signed_data(token, label), subject_value)
 
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from signward.envelopes.cms import MAX_TIMESTAMPS, read_timestamp
+from signward.envelopes.cms import MAX_TIMESTAMPS
+from signward.envelopes.stamps import read_timestamp
 from signward.envelopes.xmldsig import (
     XmlSignature,
     claim,

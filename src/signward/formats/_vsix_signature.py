@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from signward.envelopes.cms import read_timestamp
+from signward.envelopes.stamps import read_timestamp
 from signward.envelopes.xmldsig import (
     Reference,
     Transform,
