@@ -89,9 +89,8 @@ def test_a_signed_manifest_with_its_files_is_accepted(judge: Judge) -> None:
     assert verdict.outcome is Outcome.ACCEPTED
     trusted = [s for s in verdict.signatures if isinstance(s, TrustedSignature)]
     assert [s.intact.claimed.label for s in trusted] == ["1", "1.1"]
-    assert {"file:App.exe-sha256", "file:data/settings.txt-sha256", "manifest-sha256"} <= set(
-        verdict.digests
-    )
+    slots = {slot.name for slot in trusted[1].intact.claimed.slots}
+    assert slots == {"manifest", "licence", "file:App.exe", "file:data/settings.txt"}
 
 
 def test_changed_content_is_rejected(judge: Judge) -> None:

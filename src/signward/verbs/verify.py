@@ -118,7 +118,7 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
         vouched=bool(judged) and not artifact.signatures,
         facts=artifact.facts,
         digests={f"{slot}-{name}": value for (slot, name), value in computed.items()
-                 if not slot.startswith(("page:", "file:"))},
+                 if not slot.startswith(("page:", "file:", "part:"))},
     )  # fmt: skip
     return evaluate(case, context.policy)
 
