@@ -74,3 +74,21 @@ def test_a_vsix_package_from_signing_to_stripping(desk: Desk, server: Server, ki
     assert desk.verify(path) == "accepted"
     assert desk.run("strip", path) == 0
     assert members(path.read_bytes()) == members(related())
+
+
+def test_a_scan_looks_at_the_files_beside_a_manifest_every_time(desk: Desk) -> None:
+    program = desk.file("App.exe", b"MZ")
+    path = desk.file("App.exe.manifest", application(b"MZ", {}))
+    assert desk.sign(path) == 0
+    cache = desk.folder / "cache.db"
+
+    def cause() -> str:
+        root = desk.folder / "root.pem"
+        desk.run("scan", "--format", "jsonl", "--anchor", root, "--cache", cache, path)
+        records = [json.loads(line) for line in desk.out.splitlines()]
+        (found,) = [record for record in records if record.get("kind") == "clickonce"]
+        return str(found.get("cause") or found["outcome"])
+
+    assert cause() == "accepted"
+    program.write_bytes(b"MZ newer")
+    assert cause() == "digest-mismatch"

@@ -40,11 +40,13 @@ class Kind(msgspec.Struct, frozen=True):
 
     ``signable``: a signature scheme exists, so an unsigned one is worth saying.
     ``container``: which opener reads its members (``zip``, ``tar``, ``stream``), or empty.
+    ``beside``: a verdict on it depends on the files beside it.
     """
 
     text: str
     signable: bool = False
     container: str = ""
+    beside: bool = False
 
 
 KINDS: dict[str, Kind] = {
@@ -78,7 +80,7 @@ KINDS: dict[str, Kind] = {
     "cab": Kind("cabinet", signable=True),
     "catalog": Kind("security catalog", signable=True),
     "cms": Kind("CMS or PKCS#7 message"),
-    "clickonce": Kind("ClickOnce manifest", signable=True),
+    "clickonce": Kind("ClickOnce manifest", signable=True, beside=True),
     "zip": Kind("ZIP archive", container="zip"),
     "jar": Kind("Java archive", signable=True, container="zip"),
     "apk": Kind("Android package", signable=True, container="zip"),
