@@ -60,6 +60,13 @@ def application(
     ).encode()
 
 
+def alone() -> bytes:
+    """Return an application manifest that names no file to look at."""
+    whole = application(b"", {})
+    start = whole.index(b'  <dependency><dependentAssembly dependencyType="install"')
+    return whole[:start] + b"</asmv1:assembly>"
+
+
 def deployment(
     codebase: str, manifest: bytes, *, token: str = TOKEN, mapped: bool = False
 ) -> bytes:

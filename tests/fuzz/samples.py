@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 
-from tests.builders import images, msix
+from tests.builders import clickonce, images, msix, vsix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
 from tests.signing import sign_bytes
@@ -57,5 +57,7 @@ def _made() -> dict[str, bytes]:
         "list.cat": images.catalog([images.image_member(d) for d in digests]),
         "app.msix": sign_bytes("app.msix", msix.package()),
         "app.msixbundle": sign_bytes("app.msixbundle", msix.bundle(make_appx=False)),
+        "App.exe.manifest": sign_bytes("App.exe.manifest", clickonce.alone()),
+        "a.vsix": sign_bytes("a.vsix", vsix.related()),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip

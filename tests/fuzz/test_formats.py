@@ -14,10 +14,12 @@ import pytest
 from signward.errors import BadInputError
 from signward.formats import Format, ParseOptions, peek_at, recognise
 from signward.formats.catalog import FORMAT as CATALOG
+from signward.formats.clickonce import FORMAT as CLICKONCE
 from signward.formats.msix import FORMAT as MSIX
 from signward.formats.nupkg import FORMAT as NUPKG
 from signward.formats.pe import FORMAT as PE
 from signward.formats.script import FORMAT as SCRIPT
+from signward.formats.vsix import FORMAT as VSIX
 from signward.integrity import check_regions, check_signature, wanted_slots
 from signward.state import BrokenSignature, IntactSignature, Manifest, SignedArtifact
 from signward.wire.source import BytesSource
@@ -29,7 +31,7 @@ SHARDS = 20
 MAX_SECONDS = 5.0
 """Processor time one input may take; the usual is a millisecond."""
 
-FORMATS: tuple[Format, ...] = (PE, SCRIPT, CATALOG, MSIX, NUPKG)
+FORMATS: tuple[Format, ...] = (PE, SCRIPT, CATALOG, MSIX, NUPKG, CLICKONCE, VSIX)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,19 @@ from signward.verbs.verify import assess, assess_path
 from signward.wire.source import BytesSource
 
 FORMATS = frozenset(
-    {"nupkg", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "fuzz-exe", "fuzz-appx", "navx"}
+    {
+        "nupkg",
+        "vsix",
+        "pe",
+        "pe-efi",
+        "ps1",
+        "ps1xml",
+        "vbs",
+        "cat",
+        "fuzz-exe",
+        "fuzz-appx",
+        "navx",
+    }
 )
 
 EXPECTED_CODES = {

@@ -24,7 +24,7 @@ from signward.formats._clickonce_publisher import windows_name
 from signward.formats.clickonce import FORMAT
 from signward.frozen import replace
 from signward.inventory.classify import classify
-from signward.policy.evaluate import Policy, SignatureRule
+from signward.policy.settings import Policy, SignatureRule
 from signward.state import Outcome, TrustedSignature, Verdict
 from signward.verbs.verify import assess
 from signward.wire.companions import MappedCompanions

@@ -93,7 +93,7 @@ CHANGES: dict[str, tuple[Callable[[Members], object], Code]] = {
         _edit("_rels/.rels", b'Target="/Sample.dll"', b'Target="/extension.vsixmanifest"'),
         Code.DIGEST_MISMATCH,
     ),
-    "a relationship of another type": (
+    "a relationship that means something else": (
         _edit("_rels/Sample.dll.rels", b"example.org/data", b"example.org/code"),
         Code.DIGEST_MISMATCH,
     ),
@@ -154,6 +154,9 @@ CHANGES: dict[str, tuple[Callable[[Members], object], Code]] = {
     ),
     "a selection by something else": (
         _edit("signature", b"RelationshipReference", b"RelationshipRule"), Code.MALFORMED,
+    ),
+    "relationships of another type": (
+        _edit("[Content_Types].xml", b"relationships+xml", b"relationships"), Code.MALFORMED,
     ),
     "a DTD": (_edit("signature", b"<Signature", b"<!DOCTYPE x><Signature"), Code.MALFORMED),
 }  # fmt: skip

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Finding
 from signward.frozen import Frozen, replace
@@ -66,7 +68,7 @@ DIGEST_URIS = {name: uri for uri, name in DIGESTS.items()}
 _ALL_SIGNATURES = SIGNATURES | MICROSOFT_SIGNATURES
 _ALL_DIGESTS = DIGESTS | MICROSOFT_DIGESTS
 
-MAX_REFERENCES = 64
+MAX_REFERENCES = 16
 """References in a SignedInfo; real ones have one to four.  Manifests have a bound of their own."""
 
 MAX_CERTIFICATES = 64
@@ -116,6 +118,7 @@ class XmlSignature(Frozen, frozen=True, kw_only=True):
     extensions: tuple[Any, ...] = ()
     objects: tuple[Any, ...] = ()
     key_info_id: str | None = None
+    identified: xmltree.Identified = msgspec.field(default_factory=dict)
 
 
 def ds(name: str) -> str:
@@ -140,6 +143,9 @@ def read_signature(element: Any, what: str) -> XmlSignature:
         raise LimitError(what, f"{len(objects)} Objects", f"at most {MAX_OBJECTS}")
     attributes(parts[1], ("Id",), what)
     signature = _signed_info(parts[0], parts[1], what)
+    if any(reference.uri for reference in signature.references):
+        tree = element.getroottree()
+        signature = replace(signature, identified=xmltree.identified(tree))
     signature = replace(signature, element=element, objects=tuple(objects))
     return _key_info(signature, parts[2]) if ds("KeyInfo") in shape else signature
 
@@ -247,7 +253,7 @@ def referenced(reference: Reference, signature: XmlSignature) -> bytes:
         raise MalformedError(what, f"a reference to {uri!r}", "one into its own document",
                              "XMLDSig 4.4.3.1")  # fmt: skip
     tree = signature.element.getroottree()
-    node = xmltree.by_id(tree, uri[1:], what) if uri else tree
+    node = xmltree.by_id(signature.identified, uri[1:], what) if uri else tree
     enveloped, method = _plan(reference, what)
     if enveloped:
         if uri and signature.element not in node.iterdescendants():
@@ -255,7 +261,7 @@ def referenced(reference: Reference, signature: XmlSignature) -> bytes:
                 what, "an enveloped signature elsewhere", "one inside what it signs"
             )
         tree = xmltree.without(signature.element)
-        node = xmltree.by_id(tree, uri[1:], what) if uri else tree
+        node = xmltree.by_id(xmltree.identified(tree), uri[1:], what) if uri else tree
     return xmltree.canonical(node, method, what)
 
 

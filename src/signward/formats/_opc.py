@@ -85,7 +85,12 @@ class Package(Frozen, frozen=True, kw_only=True):
     def relationships(self, of: str) -> tuple[Relationship, ...]:
         """Return the relationships of a part, or of the package (empty name)."""
         part = self.part(rels_name(of))
-        return read_relationships(self.read(part), part.name) if part else ()
+        if part is None:
+            return ()
+        if self.content_type(part) != RELATIONSHIPS_TYPE:
+            raise MalformedError(part.name, f"content type {self.content_type(part)[:80]!r}",
+                                 RELATIONSHIPS_TYPE, "OPC 6.5.2")  # fmt: skip
+        return read_relationships(self.read(part), part.name)
 
 
 def key(name: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 from signward.envelopes.stamps import read_timestamp
 from signward.envelopes.xmldsig import (
+    ENVELOPED,
     Reference,
     Transform,
     XmlSignature,
@@ -201,8 +202,12 @@ def _certificate(package: opc.Package, part: opc.Part) -> bytes:
 def _manifest(signature: XmlSignature) -> list[Reference]:
     """Return the References in the package's Object, the one that SignedInfo speaks of."""
     what = signature.what
-    element = xmltree.by_id(signature.element.getroottree(), PACKAGE_OBJECT, what)
+    element = xmltree.by_id(signature.identified, PACKAGE_OBJECT, what)
     uris = [reference.uri for reference in signature.references]
+    enveloped = any(t.uri == ENVELOPED for r in signature.references for t in r.transforms)
+    if len(set(uris)) < len(uris) or enveloped:
+        raise MalformedError(what, "references to one Object twice, or to what is around it",
+                             "one to each Object", "OPC 10.5.11")  # fmt: skip
     if element not in signature.objects or uris.count(f"#{PACKAGE_OBJECT}") != 1:
         raise MalformedError(what, "no reference to the package's Object", "one", "OPC 10.5.12")
     xmltree.attributes(element, ("Id",), what)

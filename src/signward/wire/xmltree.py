@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from signward.errors import AmbiguousError, ExtraMissingError, LimitError, MalformedError
@@ -26,7 +27,11 @@ MAX_MARKUP = 400_000
 Depth is bounded by the parser: it ends at 256 levels."""
 
 MAX_NAMESPACES = 10_000
-"""Namespace declarations: canonical form compares those in scope with each other."""
+"""Namespace declarations of one document."""
+
+MAX_IN_SCOPE = 32
+"""Namespace declarations in force at one element, those that others hide included: canonical
+form compares them with each other at every element.  Visual Studio's manifests have ten."""
 
 C14N = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
 EXCLUSIVE_C14N = "http://www.w3.org/2001/10/xml-exc-c14n#"
@@ -80,12 +85,14 @@ def parse(data: bytes, what: str) -> Any:
     DTD, ``LimitError`` beyond the bounds above, ``ExtraMissingError``.
     """
     etree = library(what)
-    _check(data, what)
+    declarations = _check(data, what)
     parser = etree.XMLParser(
         resolve_entities=False, load_dtd=False, no_network=True, dtd_validation=False,
         huge_tree=False, recover=False, remove_comments=False, remove_pis=False,
     )  # fmt: skip
     try:
+        if declarations > MAX_IN_SCOPE:
+            _check_scopes(etree, data, what)
         tree = etree.fromstring(data, parser).getroottree()
     except (etree.XMLSyntaxError, ValueError) as error:
         raise MalformedError(what, f"XML that is none: {str(error)[:120]}", "well-formed XML",
@@ -95,7 +102,21 @@ def parse(data: bytes, what: str) -> Any:
     return tree
 
 
-def _check(data: bytes, what: str) -> None:
+def _check_scopes(etree: Any, data: bytes, what: str) -> None:
+    """Refuse a document with more namespaces in force somewhere than canonical form can bear."""
+    events = etree.iterparse(
+        io.BytesIO(data), events=("start-ns", "end-ns"), resolve_entities=False, load_dtd=False,
+        no_network=True, huge_tree=False, recover=False,
+    )  # fmt: skip
+    in_scope = 0
+    for event, _ in events:
+        in_scope += 1 if event == "start-ns" else -1
+        if in_scope > MAX_IN_SCOPE:
+            raise LimitError(what, "more namespaces in force", f"at most {MAX_IN_SCOPE}")
+
+
+def _check(data: bytes, what: str) -> int:
+    """Check what can be checked before parsing; return how many namespaces are declared."""
     if len(data) > MAX_XML:
         raise LimitError(what, f"{len(data)} bytes of XML", f"at most {MAX_XML}")
     text = decoded(data, what)
@@ -110,6 +131,7 @@ def _check(data: bytes, what: str) -> None:
     for mark, limit in (("<", MAX_MARKUP), ("=", MAX_MARKUP), ("xmlns", MAX_NAMESPACES)):
         if text.count(mark) > limit:
             raise LimitError(what, f"{text.count(mark)} times {mark!r}", f"at most {limit}")
+    return text.count("xmlns")
 
 
 def decoded(data: bytes, what: str) -> str:
@@ -242,13 +264,27 @@ def local(element: Any) -> str:
     return tag.rpartition("}")[2][:80] if isinstance(tag, str) else "a comment"
 
 
-def by_id(tree: Any, value: str, what: str) -> Any:
+Identified = Mapping[str, Sequence[Any]]
+"""Elements by their identifiers."""
+
+
+def identified(tree: Any) -> Identified:
+    """Return every element that some reader takes an identifier of, by identifier."""
+    found: dict[str, list[Any]] = {}
+    for element in tree.getroot().iter("*"):
+        if element.attrib:
+            for value in {element.get(name) for name in _ID_NAMES} - {None}:
+                found.setdefault(value, []).append(element)
+    return found
+
+
+def by_id(elements: Identified, value: str, what: str) -> Any:
     """Return the one element whose identifier is ``value``.
 
     Whatever attribute some reader takes for an identifier counts, so that none of them finds
     another element.  Raises ``MalformedError`` for none, ``AmbiguousError`` for several.
     """
-    found = list(_identified(tree, value))
+    found = elements.get(value, ())
     if not found:
         raise MalformedError(what, f"a reference to #{value[:80]}", "the identifier of an element")
     if len(found) > 1:
@@ -257,9 +293,3 @@ def by_id(tree: Any, value: str, what: str) -> Any:
             hint="a signed element was moved, and another put in its place",
         )  # fmt: skip
     return found[0]
-
-
-def _identified(tree: Any, value: str) -> Iterator[Any]:
-    for element in tree.getroot().iter("*"):
-        if any(element.get(name) == value for name in _ID_NAMES):
-            yield element
