@@ -17,7 +17,9 @@ terminator (not the root's), the class identifier (storages) or the low 32 bits 
 (streams), the state bits, and both times (not the root's).  It has the algorithm of the
 signature, which covers it by way of the content digest: so it is the slot ``metadata``.
 signtool always writes it, and so does `sign` unless asked not to.  A signature without it
-covers content only: streams may have been renamed, which is said as a warning.
+covers content only: streams may have been renamed, which is said as a warning.  And since
+the content digest knows no names, a metadata stream renamed so that it still comes first
+would pass for content: without one, a stream that ends just where it would is ambiguous.
 
 **What nothing covers.**  The structure itself is checked strictly by ``wire.cfb``.  Bytes
 behind the last sector in use, and sectors or entries that nothing leads to, are refused:
@@ -31,6 +33,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from types import MappingProxyType
 
 from signward.envelopes.cms import SlotReader, open_signatures
@@ -146,7 +149,7 @@ class MsiFormat:
             signatures=signatures,
             required={s.label: required for s in signatures},
             regions=regions,
-            findings=(*_metadata_findings(signatures, metadata), *findings),
+            findings=(*_metadata_findings(compound, signatures, metadata), *findings),
             layout=compound,
         )
 
@@ -300,7 +303,7 @@ def _slot_reader(metadata: bytes) -> SlotReader:
 
 
 def _metadata_findings(
-    signatures: Sequence[ClaimedSignature], metadata: bytes
+    compound: CompoundFile, signatures: Sequence[ClaimedSignature], metadata: bytes
 ) -> Iterator[Finding]:
     """Say what a package without the metadata digest leaves open, and refuse one of odd size."""
     if not metadata:
@@ -314,19 +317,50 @@ def _metadata_findings(
             hint="streams may have been renamed since; their content is covered",
         )
     for signature in signatures:
-        slot = signature.slots[0]
-        if not metadata or slot.algorithm not in COMPUTABLE:
-            continue
-        size = hashlib.new(slot.algorithm, usedforsecurity=False).digest_size
-        if len(metadata) != size:
+        algorithm = signature.slots[0].algorithm
+        size = _size(algorithm) if algorithm in COMPUTABLE else 0
+        if size and metadata and len(metadata) != size:
             yield Finding(
                 code=Code.ALGORITHM_INCONSISTENT,
                 effect=Effect.REJECT,
                 subject=f"signature {signature.label}",
                 found=f"a metadata digest of {len(metadata)} bytes",
-                required=f"{size}: {slot.algorithm}, the signature's own digest",
+                required=f"{size}: {algorithm}, the signature's own digest",
                 clause=_CLAUSE,
             )
+        if size and not metadata and _begins_like_metadata(compound.root, size):
+            yield Finding(
+                code=Code.AMBIGUOUS,
+                effect=Effect.REJECT,
+                subject=f"signature {signature.label}",
+                found=f"no MsiDigitalSignatureEx, and a stream that ends {size} bytes into the "
+                "content, where that one would",
+                required=f"the stream, or content not to be taken for it ({algorithm})",
+                clause=_CLAUSE,
+                hint="renamed, the metadata digest passes for content and covers nothing",
+            )
+
+
+def _size(algorithm: str) -> int:
+    return hashlib.new(algorithm, usedforsecurity=False).digest_size
+
+
+def _begins_like_metadata(root: Entry, size: int) -> bool:
+    """Say whether a stream ends just where a metadata digest in front would."""
+    for end in accumulate(_sizes(root)):
+        if end >= size:
+            return end == size
+    return False
+
+
+def _sizes(storage: Entry) -> Iterator[int]:
+    """Yield the sizes of what the content digest takes, in order."""
+    for member in _members(storage):
+        if member.kind is Kind.STREAM:
+            yield member.size
+        else:
+            yield from _sizes(member)
+    yield len(storage.clsid)
 
 
 def _leftover() -> Finding:
@@ -410,7 +444,7 @@ def _metadata_to_write(compound: CompoundFile, request: Request, *, nested: bool
     if asked not in ("", "yes", "no"):
         raise NotSignableError("ex", repr(asked), "yes or no")
     if not nested:
-        return b"" if asked == "no" else metadata_digest(compound.root, request.signer.digest)
+        return _first_metadata(compound, request.signer.digest, left_out=asked == "no")
     _, metadata = _streams(compound)
     if asked and (asked == "yes") != bool(metadata):
         raise NotSignableError(
@@ -422,6 +456,17 @@ def _metadata_to_write(compound: CompoundFile, request: Request, *, nested: bool
             "the digest algorithm of the first signature, over an unchanged package",
         )  # fmt: skip
     return metadata
+
+
+def _first_metadata(compound: CompoundFile, algorithm: str, *, left_out: bool) -> bytes:
+    if not left_out:
+        return metadata_digest(compound.root, algorithm)
+    if _begins_like_metadata(compound.root, _size(algorithm)):
+        raise NotSignableError(
+            "ex", "no, for a package whose content begins like a metadata digest", "yes",
+            hint="a signature without it would be ambiguous",
+        )  # fmt: skip
+    return b""
 
 
 def _metadata_claimed(compound: CompoundFile, blob: bytes) -> bytes:

@@ -359,14 +359,14 @@ class _Sectors:
                 f"as many as {self.present} sectors need", "2.5", offset=44,
             )  # fmt: skip
         named = list(_numbers(header.raw[HEADER_SIZE - 4 * HEADER_DIFAT :]))
-        at, chained = header.difat, []
+        at, chained = header.difat, list[int]()
         for _ in range(header.difat_sectors):
             self._own(at, "DIFAT")
             chained.append(at)
             numbers = self.numbers((at,))
             named += numbers[:-1]
             at = numbers[-1]
-        if chained and at not in (END, FREE):
+        if at not in (END, FREE):
             raise _bad(f"a DIFAT that goes on at {at:#x}", "its end", "2.5")
         sectors, rest = named[: header.fat_sectors], named[header.fat_sectors :]
         if rest.count(FREE) != len(rest):
@@ -530,6 +530,8 @@ class _MiniStream:
     def __init__(self, sectors: _Sectors, header: _Header, start: int, size: int) -> None:
         self._all = sectors
         most = sectors.present
+        if size % MINI_SECTOR:
+            raise _bad(f"a mini stream of {size} bytes", "whole mini sectors of 64", "2.6.2")
         count = -(-size // sectors.size)
         self._sectors = (
             sectors.chain(start, "mini stream", count=count, most=most) if size else array("I")
@@ -541,7 +543,7 @@ class _MiniStream:
         )  # fmt: skip
         self._fat = sectors.numbers(chain)
         self._room = len(self._sectors) * sectors.size // MINI_SECTOR
-        self._whole = -(-size // MINI_SECTOR)
+        self._whole = size // MINI_SECTOR
         self._count = min(len(self._fat), self._whole)
         self._owned = bytearray(self._room)
         beyond = self._fat[self._room :]
