@@ -22,11 +22,12 @@ the content digest knows no names, a metadata stream renamed so that it still co
 would pass for content: without one, a stream that ends just where it would is ambiguous.
 
 **What nothing covers.**  The structure itself is checked strictly by ``wire.cfb``.  Bytes
-behind the last sector in use, and sectors or entries that nothing leads to, are refused:
-no writer leaves them, and Java runs a JAR appended to a signed package.  Free sectors
-between others and the slack behind a stream's end are left by Windows' own writer, with
-remains of what stood there before, in packages that everybody accepts: told as a warning
-and a note, and refused only where a ZIP's end record stands in them.
+behind the last sector in use, and sectors or entries that nothing leads to, are refused
+if they hold anything: no writer leaves such, and Java runs a JAR appended to a signed
+package.  Free sectors between others and the slack behind a stream's end are left by
+Windows' own writer, with remains of what stood there before, in packages that everybody
+accepts: told as a warning and a note, and refused only where a ZIP's end record stands
+in them.
 """
 
 from __future__ import annotations
@@ -393,14 +394,17 @@ def _survey(compound: CompoundFile) -> tuple[tuple[Region, ...], tuple[Finding, 
 
 def _is_refused(source: Source, gap: Gap) -> bool:
     """Say whether a gap hides content, or could make the file an archive too."""
-    if gap.kind in (GapKind.BEHIND, GapKind.UNREFERENCED):
+    if gap.kind is GapKind.BEHIND:
         return True
     held, archive = _held(source, gap)
-    return archive or (gap.kind is GapKind.TRAILING and held > 0)
+    return archive or (gap.kind in (GapKind.TRAILING, GapKind.UNREFERENCED) and held > 0)
 
 
 def _held(source: Source, gap: Gap) -> tuple[int, bool]:
-    """Return how many bytes of a gap are not zero, and whether a ZIP's end record stands there."""
+    """Return how many bytes of a gap say anything, and whether a ZIP's end record stands there.
+
+    Zeros and ones (0xFF, as Apache POI pads) are filler.
+    """
     held, archive = 0, False
     reach = len(_ZIP_END) - 1
     for start in range(gap.start, gap.end, _PIECE):
@@ -408,7 +412,7 @@ def _held(source: Source, gap: Gap) -> tuple[int, bool]:
         first = max(0, start - reach)
         data = source.read(first, min(end + reach, source.length) - first)
         inner = data[start - first : end - first]
-        held += len(inner) - inner.count(0)
+        held += len(inner) - inner.count(0) - inner.count(0xFF)
         archive = archive or _ZIP_END in data
     return held, archive
 
@@ -419,7 +423,7 @@ def _remains(kind: GapKind, effect: Effect, places: Sequence[tuple[int, int]]) -
         code=Code.UNAUTHENTICATED_DATA,
         effect=effect,
         subject=kind,
-        found=f"{sum(held for _, held in places)} bytes that are not zero",
+        found=f"{sum(held for _, held in places)} bytes that are no filler",
         required="none: no signature covers them",
         clause=_CLAUSE,
         hint="remains of what stood there before; the installer does not read them",

@@ -394,10 +394,13 @@ class _Directory:
         self._pieces = 0
         self.gaps: list[Gap] = []
         most = MAX_ENTRIES * ENTRY_SIZE // sectors.size
-        count = header.directory_sectors if header.major == 4 else None
-        chain = sectors.chain(header.directory, "directory", count=count, most=most)
-        if not chain:
-            raise _bad("no directory", "one", "2.6")
+        chain = sectors.chain(header.directory, "directory", count=None, most=most)
+        # Version 4 counts them; Apache POI, so jsign, counts one too many, which misleads nobody.
+        if not chain or (header.major == 4 and header.directory_sectors < len(chain)):
+            raise _bad(
+                f"a directory of {len(chain)} sectors, counted {header.directory_sectors}",
+                "one, and every sector counted", "2.2", offset=40,
+            )  # fmt: skip
         self._chain = chain
         self._raw = b"".join(sectors.source.read(sectors.offset(s), sectors.size) for s in chain)
         self._seen = bytearray(len(self._raw) // ENTRY_SIZE)
@@ -546,8 +549,9 @@ class _MiniStream:
         self._whole = size // MINI_SECTOR
         self._count = min(len(self._fat), self._whole)
         self._owned = bytearray(self._room)
-        beyond = self._fat[self._room :]
-        if beyond.count(FREE) != len(beyond):
+        # osslsigncode ends the mini FAT with an end of chain that belongs to no chain.
+        beyond = self._fat[self._whole :]
+        if beyond.count(FREE) + beyond.count(END) != len(beyond):
             raise _bad("mini sectors in use behind the mini stream's end", "none", "2.4")
 
     def content(self, entry: Entry, start: int) -> tuple[Span, ...]:
@@ -586,9 +590,10 @@ class _MiniStream:
             yield found
 
     def _why(self, number: int) -> GapKind:
-        if number < len(self._fat) and self._fat[number] != FREE:
-            return GapKind.UNREFERENCED
-        return GapKind.FREE if number < self._whole else GapKind.SLACK
+        if number >= self._whole:
+            return GapKind.SLACK
+        used = number < len(self._fat) and self._fat[number] != FREE
+        return GapKind.UNREFERENCED if used else GapKind.FREE
 
     def _offset(self, number: int) -> int:
         position = number * MINI_SECTOR

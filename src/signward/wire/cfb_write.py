@@ -1,7 +1,7 @@
 """Compound files ([MS-CFB] version 11): writing one anew, streaming.
 
-A file is laid out from the tree of its entries: directory, FAT, DIFAT, mini FAT, mini
-stream, then every larger stream in one piece.  Content is not copied but referred to
+A file is laid out from the tree of its entries: the FAT's first sector, directory, the rest
+of the FAT, DIFAT, mini FAT, mini stream, then every larger stream in one piece.  Content is not copied but referred to
 (``wire.patch.Joined``), so memory holds the tables only: 1 byte for every 128 of content
 in sectors of 512.  The same tree always gives the same bytes.
 
@@ -97,10 +97,10 @@ class _Layout:
         mini = self._sectors(self._mini_size)
         large = [self._sectors(entry.size) for entry in self._large]
         tables = self._tables(directory + mini_fat + mini + sum(large))
-        self._fat = array("I")
+        self._fat = array("I", [FAT_SECTOR])  # where Windows has it; osslsigncode needs it there
         self._directory = _chain(self._fat, directory)
-        self._fat_start = len(self._fat)
-        self._fat.extend([FAT_SECTOR] * tables[0])
+        self._fat_sectors = [0, *range(len(self._fat), len(self._fat) + tables[0] - 1)]
+        self._fat.extend([FAT_SECTOR] * (tables[0] - 1))
         self._difat_start = len(self._fat)
         self._fat.extend([DIFAT_SECTOR] * tables[1])
         self._counts = (directory, *tables, mini_fat)
@@ -129,8 +129,10 @@ class _Layout:
         """Yield the file from its first byte to its last."""
         yield from self._padded([_whole(self._header_bytes())], HEADER_SIZE)
         directory = b"".join(self._entry_bytes())
+        fat = self._table_bytes(self._fat)
+        yield fat, 0, self._size
         yield _whole(directory + BLANK * (-len(directory) % self._size // ENTRY_SIZE))
-        yield _whole(self._table_bytes(self._fat))
+        yield fat, self._size, len(fat)
         yield _whole(self._difat_bytes())
         yield _whole(self._table_bytes(self._mini_fat))
         mini = [part for entry in self._small for part in _content(entry, source, MINI_SECTOR)]
@@ -148,9 +150,9 @@ class _Layout:
 
     def _difat_bytes(self) -> bytes:
         """Return the DIFAT sectors: FAT sectors that the header has no room for, and the next."""
-        _, fat, count, _ = self._counts
+        count = self._counts[2]
         per_sector = self._size // 4 - 1
-        named = array("I", range(self._fat_start + HEADER_DIFAT, self._fat_start + fat))
+        named = array("I", self._fat_sectors[HEADER_DIFAT:])
         named.extend([FREE] * (count * per_sector - len(named)))
         parts = []
         for number in range(count):
@@ -171,7 +173,7 @@ class _Layout:
             directory if major == 4 else 0, fat, self._directory, transaction, MINI_CUTOFF,
             self._mini_fat_start, mini_fat, self._difat_start if difat else END, difat,
         )  # fmt: skip
-        named = array("I", range(self._fat_start, self._fat_start + min(fat, HEADER_DIFAT)))
+        named = array("I", self._fat_sectors[:HEADER_DIFAT])
         named.extend([FREE] * (HEADER_DIFAT - len(named)))
         return fixed + _bytes(named)
 
