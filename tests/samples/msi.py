@@ -25,7 +25,8 @@ def exempt(data: bytes) -> frozenset[int]:
     In the header the minor version and the transaction number; of each entry its colour
     and, in version 3, the upper half of its size; the root's times; state and times of the
     signature's own two entries; a storage's start and size; an empty stream's start; unused
-    entries; the unused rest of sectors.
+    entries; the unused rest of sectors; and the bit by which the first mini FAT entry behind
+    the mini stream may be an end of chain, as osslsigncode writes it.
     """
     from signward.wire.cfb import open_compound
     from signward.wire.source import BytesSource
@@ -33,6 +34,9 @@ def exempt(data: bytes) -> frozenset[int]:
     found = {24, 25, *range(52, 56)}
     for gap in open_compound(BytesSource("m", data)).gaps:
         found |= set(range(gap.start, gap.end))
+    mini_fat = (struct.unpack_from("<I", data, 60)[0] + 1) * 512
+    root = (struct.unpack_from("<I", data, 48)[0] + 1) * 512
+    found.add(mini_fat + struct.unpack_from("<I", data, root + 120)[0] // 64 * 4)
     sector, directory = struct.unpack_from("<I", data, 48)[0], []
     while sector < 0xFFFFFFFE:
         directory += range(512 * (sector + 1), 512 * (sector + 2), 128)

@@ -1,9 +1,9 @@
 """Compound files ([MS-CFB] version 11): writing one anew, streaming.
 
 A file is laid out from the tree of its entries: the FAT's first sector, directory, the rest
-of the FAT, DIFAT, mini FAT, mini stream, then every larger stream in one piece.  Content is not copied but referred to
-(``wire.patch.Joined``), so memory holds the tables only: 1 byte for every 128 of content
-in sectors of 512.  The same tree always gives the same bytes.
+of the FAT, DIFAT, mini FAT, mini stream, then every larger stream in one piece.  Content
+is not copied but referred to (``wire.patch.Joined``), so memory holds the tables only: 1
+byte for every 128 of content in sectors of 512.  The same tree always gives the same bytes.
 
 Writing anew instead of patching in place is deliberate: it leaves no free sector, no slack
 and no stale copy of what was replaced, and one writer serves every case.
