@@ -138,11 +138,12 @@ class MsiFormat:
             return SignedArtifact(
                 format=self.name, source=source, signatures=(), findings=left, layout=compound
             )
-        _check_whole(blob)
-        regions, findings = _survey(compound)
-        signatures = open_signatures(blob, _slot_reader(metadata), uniform_digest=True)
+        end = der.parse(blob, "PKCS#7", trailing=True).next
+        signatures = open_signatures(blob[:end], _slot_reader(metadata), uniform_digest=True)
         if not signatures:
             raise MalformedError(_WHAT, "a PKCS#7 without signers", "one", "RFC 5652 5.1")
+        _check_whole(blob, end)
+        regions, findings = _survey(compound)
         required = frozenset((CONTENT, METADATA)) if metadata else frozenset((CONTENT,))
         return SignedArtifact(
             format=self.name,
@@ -278,9 +279,8 @@ def _streams(compound: CompoundFile) -> tuple[bytes, bytes]:
     return found[0], found[1]
 
 
-def _check_whole(blob: bytes) -> None:
+def _check_whole(blob: bytes, end: int) -> None:
     """Refuse bytes behind the PKCS#7 in its stream: no digest reaches them."""
-    end = der.parse(blob, "PKCS#7", trailing=True).next
     if end < len(blob):
         raise UncoveredError(
             "DigitalSignature", f"{len(blob) - end} bytes behind the PKCS#7", "none", _CLAUSE
