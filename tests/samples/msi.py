@@ -2,15 +2,19 @@
 
 import struct
 
-from tests.builders.compound import compound
+from tests.builders.compound import Tree, compound
 
-TREE = {
+TREE: Tree = {
     "\u4840\u3f3f": bytes(range(100)),
     "\u4840\u4559": b"table",
     "\5SummaryInformation": b"summary" * 20,
     "empty": b"",
 }
-PATCH = {"T1": {"inner": b"transform", "deeper": {"x": b"1" * 64}}, "T10": {"y": b"2"}, "z": b"3"}
+PATCH: Tree = {
+    "T1": {"inner": b"transform", "deeper": {"x": b"1" * 64}},
+    "T10": {"y": b"2"},
+    "z": b"3",
+}
 
 SAMPLES = {
     "package.msi": lambda: bytes(compound(TREE)),
@@ -37,7 +41,8 @@ def exempt(data: bytes) -> frozenset[int]:
     mini_fat = (struct.unpack_from("<I", data, 60)[0] + 1) * 512
     root = (struct.unpack_from("<I", data, 48)[0] + 1) * 512
     found.add(mini_fat + struct.unpack_from("<I", data, root + 120)[0] // 64 * 4)
-    sector, directory = struct.unpack_from("<I", data, 48)[0], []
+    directory: list[int] = []
+    sector = struct.unpack_from("<I", data, 48)[0]
     while sector < 0xFFFFFFFE:
         directory += range(512 * (sector + 1), 512 * (sector + 2), 128)
         sector = struct.unpack_from("<I", data, 512 * (_fat(data) + 1) + 4 * sector)[0]
