@@ -51,7 +51,8 @@ def _tell(result: FileResult, arguments: argparse.Namespace, warned: set[str]) -
     if not arguments.quiet:
         place = "" if result.output == result.path else f" -> {result.output}"
         by = f" by {result.signer} ({result.algorithm})" if result.signer else ""
-        print(f"{result.outcome.upper():<8} {result.path}{place}: {result.format}{by}")
+        inside = f", {len(result.members)} members inside" if result.members else ""
+        print(f"{result.outcome.upper():<8} {result.path}{place}: {result.format}{inside}{by}")
     for warning in result.warnings:
         if warning not in warned:
             warned.add(warning)

@@ -80,6 +80,8 @@ def _add_signature(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--description", default="", metavar="TEXT",
                        help="what the file is, for Windows' prompts")  # fmt: skip
     group.add_argument("--url", default="", metavar="URL", help="where to learn more of it")
+    group.add_argument("--deep", action="store_true",
+                       help="in packages and ZIP archives, first sign what they hold")  # fmt: skip
     group.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
                        help="an option of one format's own, see docs/formats.md")  # fmt: skip
 
@@ -109,6 +111,7 @@ def _options(arguments: argparse.Namespace) -> SignOptions:
         page_hashes=arguments.page_hashes,
         description=arguments.description,
         url=arguments.url,
+        deep=arguments.deep,
         out=arguments.out,
         dry_run=arguments.dry_run,
         require_accepted=arguments.require_accepted,

@@ -18,10 +18,10 @@ from signward.verbs.release import ReleaseError, check_writable, release
 from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
 
-Make = Callable[[Signable, Source, Companions], Source]
+Make = Callable[[Source, Companions], Source]
 """Makes what the file is to become: a view of the source with patches applied."""
 
-Check = Callable[[Signable, Source, Companions], None]
+Check = Callable[[Source, Companions], None]
 """Raises for a result that must not be released."""
 
 
@@ -64,17 +64,16 @@ def change(path: str, destination: Destination, make: Make, check: Check) -> str
         check_writable(target)
     folder = os.path.dirname(target if in_place else path)  # noqa: PTH120 - paths stay strings
     with open_source(path) as source, FolderCompanions(folder) as companions:
-        form = signable(source)
-        result = make(form, source, companions)
+        result = make(source, companions)
         source.check_unchanged()
         if destination.dry_run:
-            check(form, result, companions)
+            check(result, companions)
             return path
         if not in_place:
             os.makedirs(destination.out, exist_ok=True)  # noqa: PTH103
         release(
             result, target, like=os.stat(path),  # noqa: PTH116
-            check=lambda written: check(form, written, companions),
+            check=lambda written: check(written, companions),
             expected=source.identity if in_place else None,
         )  # fmt: skip
     return target if destination.out or os.path.islink(path) else path  # noqa: PTH114

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from signward.envelopes import Signer
@@ -31,65 +32,22 @@ _MOST_PATH = 16
 """Certificates put beside a signature."""
 
 
-class Credential:
-    """An open key with its certification path.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who signs at present: the leaf, and the signer a request names.
 
-    Not the same for ever: a service may rotate its leaf, then `refresh` reads the next.
+    A value: a file that was begun with one leaf is finished with it, whatever the service
+    does meanwhile.
     """
 
-    def __init__(
-        self, key: SigningKey, given: Sequence[bytes], digest: str, *, pss: bool = False
-    ) -> None:
-        self.key, self._given, self._digest, self._pss = key, tuple(given), digest, pss
-        self._lock = threading.Lock()
-        self._load()
-
-    def _load(self) -> None:
-        certificates = [_loaded(one) for one in (*self._given, *self.key.certificates)]
-        self.leaf = _leaf(certificates, self.key.public_key)
-        path = _path(self.leaf, certificates)
-        algorithm, digest = _algorithm(self.key.public_key, self._digest, pss=self._pss)
-        self.signer = Signer(
-            certificates=tuple(certificate.der for certificate in path),
-            algorithm=algorithm,
-            digest=digest,
-        )
-
-    def sign(self, data: bytes, algorithm: Algorithm) -> bytes:
-        """Return the value over ``data``, checked against the certificate before anyone uses it.
-
-        Raises ``RotatedError`` where it was made with another key than the certificate's.
-        """
-        value = self.key.sign(data, algorithm)
-        try:
-            check_value(self.leaf.spki, algorithm, data, value)
-        except (ValueMismatchError, UnsupportedKeyError) as error:
-            raise RotatedError(
-                "--key", f"a signature that does not fit {self.leaf.label} ({error})",
-                "one made with the certificate's key",
-            ) from None  # fmt: skip
-        return value
-
-    def refresh(self, stale: Signer) -> None:
-        """Read key and certificates anew, unless another thread has already."""
-        with self._lock:
-            if self.signer is stale:
-                self.key.refresh()
-                self._load()
+    leaf: Certificate
+    signer: Signer
 
     def check_fitness(self, profile: Profile, at: datetime) -> None:
-        """Raise ``SigningError`` if the certificate cannot sign for ``profile`` now."""
-        leaf = self.leaf
+        """Raise ``SigningError`` if the certificate cannot sign for ``profile`` at ``at``."""
+        leaf, usage = self.leaf, profile.usage
         if profile.rules.judge_validity and not leaf.not_before <= at <= leaf.not_after:
-            expired = at > leaf.not_after
-            raise SigningError(
-                leaf.label,
-                f"validity {leaf.not_before:%Y-%m-%d} to {leaf.not_after:%Y-%m-%d}",
-                f"one that includes {at:%Y-%m-%d}",
-                hint="the certificate has expired: get a new one" if expired else
-                "the certificate is not valid yet: check the machine's clock",
-            )  # fmt: skip
-        usage = profile.usage
+            raise _outside_validity(leaf, at)
         if usage.eku_required and usage.eku not in (leaf.ekus or ()):
             raise SigningError(
                 leaf.label, f"extended key usage {', '.join(sorted(leaf.ekus or ())) or 'none'}",
@@ -100,6 +58,65 @@ class Credential:
                 leaf.label, f"key usage {', '.join(sorted(leaf.key_usage)) or 'none'}",
                 " or ".join(sorted(usage.key_usage)),
             )  # fmt: skip
+
+
+class Credential:
+    """An open key with its certification path.
+
+    Not the same for ever: a service may rotate its leaf, then `refresh` reads the next.
+    """
+
+    def __init__(
+        self, key: SigningKey, given: Sequence[bytes], digest: str, *, pss: bool = False
+    ) -> None:
+        self._key, self._given, self._digest, self._pss = key, tuple(given), digest, pss
+        self._lock = threading.Lock()
+        self.standing = self._read()
+
+    def _read(self) -> Standing:
+        certificates = [_loaded(one) for one in (*self._given, *self._key.certificates)]
+        leaf = _leaf(certificates, self._key.public_key)
+        path = _path(leaf, certificates)
+        algorithm, digest = _algorithm(self._key.public_key, self._digest, pss=self._pss)
+        signer = Signer(
+            certificates=tuple(certificate.der for certificate in path),
+            algorithm=algorithm,
+            digest=digest,
+        )
+        return Standing(leaf, signer)
+
+    def sign(self, standing: Standing, data: bytes, algorithm: Algorithm) -> bytes:
+        """Return the value over ``data``, checked against the certificate before anyone uses it.
+
+        Raises ``RotatedError`` where it was made with another key than ``standing``'s.
+        """
+        value = self._key.sign(data, algorithm)
+        try:
+            check_value(standing.leaf.spki, algorithm, data, value)
+        except (ValueMismatchError, UnsupportedKeyError) as error:
+            raise RotatedError(
+                "--key", f"a signature that does not fit {standing.leaf.label} ({error})",
+                "one made with the certificate's key",
+            ) from None  # fmt: skip
+        return value
+
+    def refresh(self, stale: Standing) -> None:
+        """Read key and certificates anew, unless another thread has already."""
+        with self._lock:
+            if self.standing is stale:
+                self._key.refresh()
+                self.standing = self._read()
+
+
+def _outside_validity(leaf: Certificate, at: datetime) -> SigningError:
+    expired = at > leaf.not_after
+    return SigningError(
+        leaf.label,
+        f"validity {leaf.not_before:%Y-%m-%d} to {leaf.not_after:%Y-%m-%d}",
+        f"one that includes {at:%Y-%m-%d}",
+        hint="the certificate has expired: get a new one" if expired else
+        "the certificate is not valid yet: check the machine's clock",
+    )  # fmt: skip
 
 
 def _loaded(der: bytes) -> Certificate:

@@ -20,6 +20,7 @@ class FileResult(Frozen, frozen=True, kw_only=True):
     outcome: str
     format: str = ""
     output: str = ""
+    members: tuple[str, ...] = ()
     signer: str = ""
     algorithm: str = ""
     problem: str = ""

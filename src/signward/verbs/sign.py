@@ -14,18 +14,20 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Self
 
-from signward.formats import Existing, ParseOptions, Request, Signable, peek_at
+from signward.formats import Existing, ParseOptions, Request, Signable, peek_at, recognise
 from signward.keys import RotatedError, open_key
 from signward.state import Companions, Source
 from signward.trust.pem import CERTIFICATES, blocks
 from signward.trust.profiles import PROFILES
-from signward.verbs.change import Destination, change
-from signward.verbs.credential import Credential
-from signward.verbs.fitness import Assessor, Warnings
+from signward.verbs.change import Destination, change, signable
+from signward.verbs.credential import Credential, Standing
+from signward.verbs.deep import InsideOut
+from signward.verbs.fitness import Assessor
 from signward.verbs.options import Options, read_option
 from signward.verbs.outcome import FileResult, caught
 from signward.verbs.secrets import SecretFinder
 from signward.verbs.stamping import Stamper
+from signward.wire.companions import MappedCompanions
 from signward.wire.patch import Patched
 
 MAX_ROTATIONS = 3
@@ -53,6 +55,7 @@ class SignOptions:
     page_hashes: bool = False
     description: str = ""
     url: str = ""
+    deep: bool = False
     out: str = ""
     dry_run: bool = False
     require_accepted: bool = False
@@ -79,8 +82,8 @@ class Signatory:
             for block in blocks(path, read_option(path), CERTIFICATES)
         ]  # fmt: skip
         self._key = open_key(options.key, SecretFinder(options.pass_file))
-        self.credential = Credential(self._key, given, options.digest, pss=options.pss)
-        self._stamp = Stamper(options.timestamps, self.credential.signer.digest, self.at)
+        self._credential = Credential(self._key, given, options.digest, pss=options.pss)
+        self._stamp = Stamper(options.timestamps, self._credential.standing.signer.digest, self.at)
 
     def __enter__(self) -> Self:
         return self
@@ -102,65 +105,106 @@ class Signatory:
         return caught(path, lambda: self._sign(path))
 
     def _sign(self, path: str) -> FileResult:
-        warnings: Warnings = []
-        formats: list[str] = []
+        work = _Work()
 
-        def make(form: Signable, source: Source, companions: Companions) -> Source:
-            formats.append(form.name)
-            self._check_fitness(form, source, companions)
-            return self._signed(form, source, companions)
+        def make(source: Source, companions: Companions) -> Source:
+            if self.options.deep:
+                source = self._inside_out(source, work)
+            if self.options.deep and work.members and not _is_signable(source):
+                work.format = "zip"
+                return source
+            form = signable(source)
+            result, work.standing = self._signed(form, source, companions)
+            work.format = form.name
+            return result
 
-        def check(_form: Signable, written: Source, companions: Companions) -> None:
-            warnings.extend(self._assessor.check(written, companions, self.credential.leaf))
+        def check(written: Source, companions: Companions) -> None:
+            if _is_signable(written):
+                leaf = work.standing.leaf
+                work.warnings |= dict.fromkeys(self._assessor.check(written, companions, leaf))
 
+        work.standing = self._credential.standing
         output = change(path, self._destination, make, check)
         return FileResult(
             path=path,
             outcome="planned" if self.options.dry_run else "signed",
-            format=formats[0],
+            format=work.format,
             output=output,
-            signer=self.credential.leaf.subject_text,
-            algorithm=str(self.credential.signer.algorithm),
-            warnings=tuple(warnings),
+            members=tuple(work.members),
+            signer=work.standing.leaf.subject_text,
+            algorithm=str(work.standing.signer.algorithm),
+            warnings=tuple(work.warnings),
         )
 
-    def _check_fitness(self, form: Signable, source: Source, companions: Companions) -> None:
+    def _inside_out(self, source: Source, work: _Work) -> Source:
+        """Sign what a container holds; each member is assessed like a file of its own."""
+
+        def sign(form: Signable, member: Source) -> Source:
+            nothing = MappedCompanions({})
+            signed, standing = self._signed(form, member, nothing)
+            warnings = self._assessor.check(signed, nothing, standing.leaf)
+            work.warnings |= dict.fromkeys(warnings)
+            return signed
+
+        inside = InsideOut(self.options.existing, sign)
+        result = inside(source)
+        work.members = inside.names
+        return result
+
+    def _signed(
+        self, form: Signable, source: Source, companions: Companions
+    ) -> tuple[Source, Standing]:
+        """Let the format sign; begin again where the service changed its leaf meanwhile."""
         options = ParseOptions(extension=peek_at(source).extension, companions=companions)
         profile = PROFILES[form.parse(source, options).profile]
-        self.credential.check_fitness(profile, self.at)
-
-    def _signed(self, form: Signable, source: Source, companions: Companions) -> Source:
-        """Let the format sign; begin again where the service changed its leaf meanwhile."""
         for left in reversed(range(MAX_ROTATIONS)):
-            request = self._request(form, source, companions)
+            standing = self._credential.standing
+            standing.check_fitness(profile, self.at)
+            request = self._request(form, options, standing)
             try:
-                return self._rounds(form, source, request)
+                return self._rounds(form, source, request, standing), standing
             except RotatedError:
                 if not left:
                     raise
-                self.credential.refresh(request.signer)
+                self._credential.refresh(standing)
         raise AssertionError("the loop returns or raises")
 
-    def _rounds(self, form: Signable, source: Source, request: Request) -> Source:
+    def _rounds(
+        self, form: Signable, source: Source, request: Request, standing: Standing
+    ) -> Source:
         rounds = form.sign(source, request)
         try:
             draft = next(rounds)
             while True:
-                value = self.credential.sign(draft.to_be_signed, draft.algorithm)
+                value = self._credential.sign(standing, draft.to_be_signed, draft.algorithm)
                 draft = rounds.send(draft.seal(value, self._stamp(value)))
         except StopIteration as finished:
             return Patched(source, finished.value)
 
-    def _request(self, form: Signable, source: Source, companions: Companions) -> Request:
+    def _request(self, form: Signable, parsing: ParseOptions, standing: Standing) -> Request:
         options = self.options
         return Request(
-            signer=self.credential.signer,
+            signer=standing.signer,
             at=self.at,
             existing=options.existing,
             description=options.description,
             url=options.url,
             page_hashes=options.page_hashes,
-            extension=peek_at(source).extension,
-            companions=companions,
+            extension=parsing.extension,
+            companions=parsing.companions,
             options={name: v for name, v in options.options.items() if name in form.options},
         )
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is known of a file under way."""
+
+    standing: Standing = field(init=False)
+    format: str = ""
+    members: list[str] = field(default_factory=list)
+    warnings: dict[str, None] = field(default_factory=dict)
+
+
+def _is_signable(source: Source) -> bool:
+    return isinstance(recognise(peek_at(source)), Signable)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from signward.errors import NotSignableError
-from signward.formats import Signable
 from signward.state import Companions, Source
-from signward.verbs.change import Destination, change
+from signward.verbs.change import Destination, change, signable
 from signward.verbs.fitness import Assessor
 from signward.verbs.options import Options
 from signward.verbs.outcome import FileResult, caught
@@ -24,13 +23,14 @@ def strip(paths: Iterable[str], destination: Destination) -> Iterator[FileResult
 def _stripped(path: str, destination: Destination, assessor: Assessor) -> FileResult:
     formats: list[str] = []
 
-    def make(form: Signable, source: Source, _companions: Companions) -> Source:
+    def make(source: Source, _companions: Companions) -> Source:
+        form = signable(source)
         formats.append(form.name)
         if not form.envelopes(source):
             raise NotSignableError(path, "no signature", "one to take away")
         return Patched(source, form.embed(source, ()))
 
-    def check(_form: Signable, written: Source, companions: Companions) -> None:
+    def check(written: Source, companions: Companions) -> None:
         assessor.check_stripped(written, companions)
 
     output = change(path, destination, make, check)

@@ -10,7 +10,7 @@ from signward.envelopes.cms_draft import MICROSOFT_TIMESTAMP, attribute, with_un
 from signward.errors import NotSignableError
 from signward.formats import ParseOptions, Signable, peek_at
 from signward.state import ClaimedSignature, Companions, Source
-from signward.verbs.change import Destination, change
+from signward.verbs.change import Destination, change, signable
 from signward.verbs.fitness import Assessor
 from signward.verbs.options import Options
 from signward.verbs.outcome import FileResult, caught
@@ -39,11 +39,12 @@ class Timestamper:
     def _timestamped(self, path: str) -> FileResult:
         formats: list[str] = []
 
-        def make(form: Signable, source: Source, companions: Companions) -> Source:
+        def make(source: Source, companions: Companions) -> Source:
+            form = signable(source)
             formats.append(form.name)
             return self._with_tokens(form, source, companions)
 
-        def check(_form: Signable, written: Source, companions: Companions) -> None:
+        def check(written: Source, companions: Companions) -> None:
             self._assessor.check_intact(written, companions)
 
         output = change(path, self._destination, make, check)

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from signward.errors import AmbiguousError, LimitError, NotSignableError
 from signward.findings import Effect
-from signward.frozen import Frozen
+from signward.frozen import Frozen, replace
 from signward.state import Hasher, Source
 from signward.wire.patch import Edit, PatchSet
 from signward.wire.zip import MEMBERS, ZipDirectory, ZipMember, place, read_directory
@@ -43,12 +43,13 @@ class Member(Frozen, frozen=True, kw_only=True):
     """What a member is to be.
 
     ``moment`` is its modification time as DOS date (high 16 bits) and time (low 16): see
-    :func:`dos_moment`.  Data that is ``stored`` is never held in memory.
+    :func:`dos_moment`; None keeps that of the member it replaces, or is the earliest there
+    is.  Data that is ``stored`` is never held in memory.
     """
 
     data: bytes | Source
     stored: bool = False
-    moment: int = EARLIEST
+    moment: int | None = None
 
 
 def dos_moment(at: datetime) -> int:
@@ -116,13 +117,16 @@ class _Rewriter:
         where = place(self._source, member)
         new = members[member.name]
         if new is not None:
-            return self._put(member.name, new, where.start, where.end)
+            record = self._source.read(member.record, member.record_end - member.record)
+            return self._put(member.name, new, where.start, where.end, _Traits.of(record))
         self._replace(where.start, where.end, b"")
         return b""
 
-    def _put(self, name: str, new: Member, start: int, end: int) -> bytes:
+    def _put(
+        self, name: str, new: Member, start: int, end: int, traits: _Traits | None = None
+    ) -> bytes:
         """Put a new member in place of a range; return its central header."""
-        entry = _entry(name, new)
+        entry = _entry(name, new, traits or _Traits())
         offset = start + self._shift
         self._replace(start, end, entry.local)
         self._replace(end, end, entry.data)
@@ -147,13 +151,29 @@ def _by_place(member: ZipMember) -> int:
     return member.local
 
 
+class _Traits(Frozen, frozen=True, kw_only=True):
+    """What a replaced member hands on: who made it, its time, its attributes (Unix mode)."""
+
+    system: int = 0
+    moment: int = EARLIEST
+    internal: int = 0
+    external: int = 0
+
+    @classmethod
+    def of(cls, record: bytes) -> _Traits:
+        """Return the traits in a central header (4.3.12)."""
+        fields = _CENTRAL.unpack_from(record)
+        internal, external = fields[13:15]
+        return cls(system=fields[1] >> 8, moment=fields[5], internal=internal, external=external)
+
+
 class _Entry(Frozen, frozen=True, kw_only=True):
     """A new member, ready to be placed."""
 
     name: bytes
     flags: int
     method: int
-    moment: int
+    traits: _Traits
     crc: int
     size: int
     data: bytes | Source
@@ -171,7 +191,7 @@ class _Entry(Frozen, frozen=True, kw_only=True):
             sizes = [_MAX32, _MAX32]
         version = _WITH_ZIP64 if extra else _PLAIN
         header = _LOCAL.pack(
-            b"PK\3\4", version, self.flags, self.method, self.moment, self.crc, *sizes,
+            b"PK\3\4", version, self.flags, self.method, self.traits.moment, self.crc, *sizes,
             len(self.name), len(extra),
         )  # fmt: skip
         return header + self.name + extra
@@ -183,21 +203,23 @@ class _Entry(Frozen, frozen=True, kw_only=True):
         extra = struct.pack(f"<HH{len(large)}Q", 1, 8 * len(large), *large) if large else b""
         version = _WITH_ZIP64 if extra else _PLAIN
         size, packed, at = (min(value, _MAX32) for value in values)
+        traits = self.traits
         header = _CENTRAL.pack(
-            b"PK\1\2", version, version, self.flags, self.method, self.moment, self.crc,
-            packed, size, len(self.name), len(extra), 0, 0, 0, 0, at,
+            b"PK\1\2", version | traits.system << 8, version, self.flags, self.method,
+            traits.moment, self.crc, packed, size, len(self.name), len(extra), 0, 0,
+            traits.internal, traits.external, at,
         )  # fmt: skip
         return header + self.name + extra
 
 
-def _entry(name: str, new: Member) -> _Entry:
+def _entry(name: str, new: Member, old: _Traits) -> _Entry:
     """Pack a member and name it: plain ASCII, or UTF-8 with the flag that says so (appendix D)."""
     data, crc, size = _packed(new, name)
     return _Entry(
         name=name.encode(),
         flags=0 if name.isascii() else _UTF8,
         method=_STORED if new.stored else _DEFLATED,
-        moment=new.moment,
+        traits=old if new.moment is None else replace(old, moment=new.moment),
         crc=crc,
         size=size,
         data=data,
