@@ -411,6 +411,12 @@ def test_recognised_by_extension_where_the_class_is_another() -> None:
     assert FORMAT.recognise(peek_at(BytesSource("a.msi", b"text"))) is Match.NO
 
 
+def test_a_root_beyond_the_head_is_looked_for_where_the_name_says_nothing() -> None:
+    built = bytes(compound(TREE, fat=130))  # the FAT stands in front of the directory
+    assert FORMAT.recognise(peek_at(BytesSource("package", built))) is Match.EXTENSION
+    assert FORMAT.recognise(peek_at(BytesSource("a.doc", built))) is Match.NO
+
+
 # Signing
 
 

@@ -118,16 +118,18 @@ class MsiFormat:
     extensions: tuple[str, ...] = (".msi", ".msp", ".mst", ".msm")
 
     def recognise(self, peek: Peek) -> Match:
-        """Recognise a compound file by its root's class identifier, else by extension too."""
-        head = peek.head
-        if head[:8] != MAGIC:
+        """Recognise a compound file by its root's class identifier, else by extension too.
+
+        Where the name says nothing and the root lies beyond the head, `parse` has to look.
+        """
+        if peek.head[:8] != MAGIC:
             return Match.NO
-        shift = int.from_bytes(head[30:32], "little")
-        if shift in SHIFTS.values():
-            at = ((int.from_bytes(head[48:52], "little") + 1) << shift) + 80
-            if head[at : at + 16] in _CLASSES:
-                return Match.SPECIFIC
-        return Match.MAGIC if peek.extension in self.extensions else Match.NO
+        seen = _root_class(peek.head)
+        if seen in _CLASSES:
+            return Match.SPECIFIC
+        if peek.extension in self.extensions:
+            return Match.MAGIC
+        return Match.NO if seen or peek.extension else Match.EXTENSION
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Check the compound file's structure and read the signatures in their stream."""
@@ -211,6 +213,18 @@ class MsiFormat:
                 _WHAT, f"{len(envelopes)} envelopes", "one: further signatures are nested in it"
             )
         return _with_streams(compound, envelopes[0], _metadata_claimed(compound, envelopes[0]))
+
+
+def _root_class(head: bytes) -> bytes:
+    """Return the root's class identifier, empty where it does not lie in the head.
+
+    It stands 80 bytes into the first directory entry, whose sector the u32 at 48 names.
+    """
+    shift = int.from_bytes(head[30:32], "little")
+    if shift not in SHIFTS.values():
+        return b""
+    at = ((int.from_bytes(head[48:52], "little") + 1) << shift) + 80
+    return head[at : at + 16] if at + 16 <= len(head) else b""
 
 
 def metadata_digest(root: Entry, algorithm: str) -> bytes:
