@@ -120,16 +120,15 @@ class MsiFormat:
     def recognise(self, peek: Peek) -> Match:
         """Recognise a compound file by its root's class identifier, else by extension too.
 
-        Where the name says nothing and the root lies beyond the head, `parse` has to look.
+        One whose name says nothing may be a package, its root beyond the head: `parse` looks.
         """
         if peek.head[:8] != MAGIC:
             return Match.NO
-        seen = _root_class(peek.head)
-        if seen in _CLASSES:
+        if _root_class(peek.head) in _CLASSES:
             return Match.SPECIFIC
         if peek.extension in self.extensions:
             return Match.MAGIC
-        return Match.NO if seen or peek.extension else Match.EXTENSION
+        return Match.NO if peek.extension else Match.EXTENSION
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Check the compound file's structure and read the signatures in their stream."""
@@ -224,7 +223,7 @@ def _root_class(head: bytes) -> bytes:
     if shift not in SHIFTS.values():
         return b""
     at = ((int.from_bytes(head[48:52], "little") + 1) << shift) + 80
-    return head[at : at + 16] if at + 16 <= len(head) else b""
+    return head[at : at + 16]
 
 
 def metadata_digest(root: Entry, algorithm: str) -> bytes:
