@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from conformance.authenticode.compound import PACKAGE, Tree, compound
 from conformance.authenticode.keys import key
 from conformance.authenticode.pki import EKU_TIME_STAMPING, NOW, Identity, issue, pem
 from conformance.authenticode.runners import signify
@@ -25,7 +26,6 @@ from signward.verbs.options import Options
 from signward.verbs.verify import assess_path
 from signward.wire.cfb import open_compound
 from signward.wire.source import BytesSource
-from tests.builders.compound import PACKAGE, Tree, compound
 from tests.interop.test_jsign import VERSION as JSIGN
 from tests.samples.msi import SAMPLES
 from tests.signing import authority, context, identity, sign_bytes

@@ -2,7 +2,7 @@
 
 import struct
 
-from tests.builders.compound import Tree, compound
+from conformance.authenticode.compound import Tree, compound
 
 TREE: Tree = {
     "\u4840\u3f3f": bytes(range(100)),

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import olefile
 import pytest
+from conformance.authenticode.compound import DIFAT, END, FREE, PACKAGE, Built, Tree, compound
 
 from signward.errors import BadInputError, LimitError, MalformedError, UncoveredError
 from signward.frozen import replace
@@ -19,7 +20,6 @@ from signward.wire.cfb import CompoundFile, Entry, GapKind, Kind, collation, ope
 from signward.wire.cfb_write import build, rewrite
 from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource
-from tests.builders.compound import DIFAT, END, FREE, PACKAGE, Built, Tree, compound
 
 SIZES = pytest.mark.parametrize("size", [512, 4096])
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conformance.authenticode.compound import END, FREE, Built, Tree, compound
 from conformance.authenticode.pki import NOW
 
 from signward.errors import NotSignableError
@@ -26,7 +27,6 @@ from signward.wire.cfb import Entry, open_compound
 from signward.wire.cfb_write import rewrite
 from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource
-from tests.builders.compound import END, FREE, Built, Tree, compound
 from tests.signing import assess_bytes, identity, patch_of, sign_bytes, strip_bytes
 
 TREE: Tree = {

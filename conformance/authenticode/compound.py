@@ -1,4 +1,4 @@
-"""Compound files, laid out plainly and by other code than ``wire.cfb_write``; ready to break.
+"""Compound files, laid out plainly, with their parts' places known: ready to break.
 
 FAT, DIFAT, directory, mini FAT, mini stream, streams, in this order.  The members of a
 storage hang to the right of each other, a tree as legal as any.
@@ -14,6 +14,14 @@ from typing import Union
 Tree = Mapping[str, Union[bytes, "Tree"]]
 
 PACKAGE = bytes.fromhex("84100c0000000000c000000000000046")
+"""The root's class identifier of an installer package."""
+
+STORAGE = bytes(range(16))
+"""The class identifier that every storage gets."""
+
+TIMES = bytes(range(1, 17))
+"""The times that every storage gets."""
+
 FREE, END, FAT, DIFAT = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD, 0xFFFFFFFC
 
 
@@ -45,23 +53,25 @@ class Built:
     fat: list[int] = field(default_factory=list)
 
     def sector(self, number: int) -> int:
+        """Return where a sector lies."""
         return (number + 1) * self.size
 
     def fat_entry(self, sector: int) -> int:
+        """Return where the FAT speaks of a sector."""
         per_sector = self.size // 4
         return self.sector(self.fat[sector // per_sector]) + 4 * (sector % per_sector)
 
     def mini_fat_entry(self, number: int) -> int:
+        """Return where the mini FAT speaks of a mini sector."""
         return self.sector(self.mini_fat) + 4 * number
 
-    def mini_sector(self, number: int) -> int:
-        return self.sector(self.mini) + 64 * number
-
     def entry(self, name: str) -> int:
+        """Return where the directory entry of a name lies."""
         number = next(n for n, row in enumerate(self.rows) if row.name == name)
         return self.sector(self.directory) + 128 * number
 
     def number(self, name: str) -> int:
+        """Return the number of the directory entry of a name."""
         return next(n for n, row in enumerate(self.rows) if row.name == name)
 
     def put(self, offset: int, value: int) -> Built:
@@ -70,6 +80,7 @@ class Built:
         return self
 
     def get(self, offset: int) -> int:
+        """Return 32 bits."""
         return int(struct.unpack_from("<I", self.data, offset)[0])
 
     def __bytes__(self) -> bytes:
@@ -143,7 +154,7 @@ def _add(rows: list[Row], parent: Row, tree: Tree) -> None:
         if isinstance(value, bytes):
             row.data = value
         else:
-            row.start, row.clsid, row.times = 0, bytes(range(16)), bytes(range(1, 17))
+            row.start, row.clsid, row.times = 0, STORAGE, TIMES
             _add(rows, row, value)
 
 
