@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 
+from conformance.authenticode import msi
+
 from tests.builders import images
 from tests.corpus import CorpusMissingError, vectors_root
 
@@ -52,5 +54,7 @@ def _made() -> dict[str, bytes]:
             "$x = '\u00e9'\r\n", codec="utf-16-le", mark=b"\xff\xfe"
         ),
         "list.cat": images.catalog([images.image_member(d) for d in digests]),
+        "package.msi": bytes(msi.signed()),
+        "patch.msp": bytes(msi.signed(msi.PATCH, ex=False)),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip

@@ -14,6 +14,7 @@ import pytest
 from signward.errors import BadInputError
 from signward.formats import Format, ParseOptions, peek_at, recognise
 from signward.formats.catalog import FORMAT as CATALOG
+from signward.formats.msi import FORMAT as MSI
 from signward.formats.pe import FORMAT as PE
 from signward.formats.script import FORMAT as SCRIPT
 from signward.integrity import check_regions, check_signature, wanted_slots
@@ -27,7 +28,7 @@ SHARDS = 20
 MAX_SECONDS = 5.0
 """Processor time one input may take; the usual is a millisecond."""
 
-FORMATS: tuple[Format, ...] = (PE, SCRIPT, CATALOG)
+FORMATS: tuple[Format, ...] = (PE, SCRIPT, CATALOG, MSI)
 
 
 @dataclass(frozen=True)
