@@ -149,6 +149,7 @@ def flipped(data: bytes) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
+@pytest.mark.confirms("msi", "verify", "osslsigncode")
 @SIGNED_BY_OSSLSIGNCODE
 @EX
 def test_what_osslsigncode_signs_is_accepted(
@@ -200,6 +201,7 @@ def test_a_timestamp_of_osslsigncodes_own_authority(
     assert signature.proven_time.instant == NOW
 
 
+@pytest.mark.confirms("msi", "sign", "osslsigncode")
 @NAMES
 @EX
 def test_osslsigncode_accepts_ours(
@@ -237,6 +239,7 @@ def jsign() -> list[str]:
     return [tool("java"), "-jar", str(jar)]
 
 
+@pytest.mark.confirms("msi", "verify", "jsign")
 @NAMES
 def test_what_jsign_signs_is_accepted(
     name: str, jsign: list[str], signer: Path, tmp_path: Path
