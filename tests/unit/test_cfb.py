@@ -15,8 +15,9 @@ from conformance.authenticode.compound import DIFAT, END, FREE, PACKAGE, Built, 
 
 from signward.errors import BadInputError, LimitError, MalformedError, UncoveredError
 from signward.frozen import replace
-from signward.wire import cfb
-from signward.wire.cfb import CompoundFile, Entry, GapKind, Kind, collation, open_compound
+from signward.wire import cfb, cfb_sectors
+from signward.wire.cfb import CompoundFile, Entry, Kind, collation, open_compound
+from signward.wire.cfb_sectors import GapKind
 from signward.wire.cfb_write import build, rewrite
 from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource
@@ -366,7 +367,7 @@ def test_entries_and_sectors_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(cfb, "MAX_ENTRIES", 8)
     with pytest.raises(LimitError, match="directory"):
         opened(compound({f"{n:02}": b"" for n in range(8)}))
-    monkeypatch.setattr(cfb, "MAX_SECTORS", 4)
+    monkeypatch.setattr(cfb_sectors, "MAX_SECTORS", 4)
     with pytest.raises(LimitError, match="sectors"):
         opened(compound(TREE))
 

@@ -63,17 +63,8 @@ from signward.state import (
 )
 from signward.wire import der
 from signward.wire.algorithms import COMPUTABLE
-from signward.wire.cfb import (
-    MAGIC,
-    SHIFTS,
-    CompoundFile,
-    Entry,
-    Gap,
-    GapKind,
-    Kind,
-    Span,
-    open_compound,
-)
+from signward.wire.cfb import CompoundFile, Entry, Kind, open_compound
+from signward.wire.cfb_sectors import MAGIC, SHIFTS, Gap, GapKind, Span
 from signward.wire.patch import PatchSet
 
 CONTENT = "content"

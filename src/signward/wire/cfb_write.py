@@ -20,10 +20,17 @@ from signward.frozen import Frozen
 from signward.state import Source
 from signward.wire.cfb import (
     BLANK,
-    DIFAT_SECTOR,
-    END,
     ENTRY,
     ENTRY_SIZE,
+    NOBODY,
+    CompoundFile,
+    Entry,
+    Kind,
+    collation,
+)
+from signward.wire.cfb_sectors import (
+    DIFAT_SECTOR,
+    END,
     FAT_SECTOR,
     FREE,
     HEADER,
@@ -32,12 +39,7 @@ from signward.wire.cfb import (
     MAGIC,
     MINI_CUTOFF,
     MINI_SECTOR,
-    NOBODY,
     SHIFTS,
-    CompoundFile,
-    Entry,
-    Kind,
-    collation,
 )
 from signward.wire.patch import Edit, Joined, PatchSet, Stretch
 
