@@ -8,7 +8,9 @@ from functools import cache
 from conformance.authenticode import msi
 
 from tests.builders import images
+from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
+from tests.signing import sign_bytes
 
 MAX_SAMPLE = 64 * 1024
 """Larger files are left out: the mutations would mostly hit code and data."""
@@ -53,6 +55,7 @@ def _made() -> dict[str, bytes]:
         "utf16.psm1": images.powershell(
             "$x = '\u00e9'\r\n", codec="utf-16-le", mark=b"\xff\xfe"
         ),
+        "author.nupkg": sign_bytes("author.nupkg", package()),
         "list.cat": images.catalog([images.image_member(d) for d in digests]),
         "package.msi": bytes(msi.signed()),
         "patch.msp": bytes(msi.signed(msi.PATCH, ex=False)),

@@ -23,7 +23,7 @@ from signward.verbs.verify import assess, assess_path
 from signward.wire.source import BytesSource
 
 FORMATS = frozenset(
-    {"pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "fuzz-exe", "fuzz-msi", "msi", "navx"}
+    {"cat", "fuzz-exe", "fuzz-msi", "msi", "navx", "nupkg", "pe", "pe-efi", "ps1", "ps1xml", "vbs"}
 )
 
 EXPECTED_CODES = {
