@@ -21,6 +21,8 @@ from signward.findings import Code, Effect
 from signward.formats import Existing, Match, peek_at
 from signward.formats.msi import FORMAT, METADATA_STREAM, SIGNATURE_STREAM
 from signward.frozen import replace
+from signward.inventory.containers import Member, open_members
+from signward.inventory.walk import Glance, glance
 from signward.state import Outcome, Verdict
 from signward.wire import der
 from signward.wire.cfb import Entry, open_compound
@@ -415,6 +417,23 @@ def test_a_root_beyond_the_head_is_looked_for_where_the_name_says_nothing() -> N
     built = bytes(compound(TREE, fat=130))  # the FAT stands in front of the directory
     assert FORMAT.recognise(peek_at(BytesSource("package", built))) is Match.EXTENSION
     assert FORMAT.recognise(peek_at(BytesSource("a.doc", built))) is Match.NO
+
+
+def test_a_scan_finds_a_package_under_another_name(tmp_path: Path) -> None:
+    """Windows puts the root entry 8 KiB into the file, behind what a scan reads at first."""
+    data = bytes(compound(TREE, size=4096))
+    (tmp_path / "setup.dat").write_bytes(data)
+    glanced = glance(str(tmp_path / "setup.dat"))
+    assert isinstance(glanced, Glance)
+    assert glanced.kind == "msi"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("setup.dat", data)
+    source = BytesSource("a.zip", packed.getvalue())
+    (member,) = open_members(source, "zip", wanted=lambda kind: kind == "msi")
+    assert isinstance(member, Member)
+    assert member.kind == "msi"
+    assert member.source is not None
 
 
 # Signing

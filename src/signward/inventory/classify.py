@@ -400,6 +400,15 @@ def quick_kind(name: str, head: bytes, length: int) -> str:
     return _by_name(head, name)
 
 
+def needs_head(kind: str) -> bool:
+    """Say whether more of the head could change ``kind``.
+
+    A compound file's class stands in its root entry, which Windows puts behind the first
+    8 KiB: an installer package under another name shows only there.
+    """
+    return kind == "ole"
+
+
 def needs_tail(kind: str, name: str, head: bytes) -> bool:
     """Say whether the last :data:`QUICK_TAIL` bytes could change ``kind``.
 
