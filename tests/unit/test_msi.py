@@ -237,6 +237,20 @@ def test_a_metadata_digest_of_another_algorithm(judge: Judge) -> None:
     assert judge(data).cause is Code.ALGORITHM_INCONSISTENT
 
 
+def test_streams_in_pieces_have_the_same_digest(judge: Judge) -> None:
+    """Where sectors lie is the file system's business: their order in the chain counts."""
+    built = prepared()
+    first, count = built.get(built.entry("cab") + 116), -(-len(TREE["cab"]) // 512)
+    order = [first + n for n in (0, *range(count - 1, 0, -1))]
+    old = bytes(built.data)
+    for number, sector in enumerate(order):
+        part = old[built.sector(first + number) : built.sector(first + number) + 512]
+        built.data[built.sector(sector) : built.sector(sector) + 512] = part
+        built.put(built.fat_entry(sector), order[number + 1] if number + 1 < count else END)
+    assert bytes(built.data) != old
+    assert judge(bytes(built)).outcome is Outcome.ACCEPTED
+
+
 # Bytes that no signature covers
 
 

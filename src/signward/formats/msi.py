@@ -82,6 +82,9 @@ MAX_SIGNATURE = 16 * 1024 * 1024
 MAX_METADATA = 64
 """Largest metadata stream read: a SHA-512."""
 
+GATHERED = 64 * 1024
+"""Ranges below this size are gathered before they are hashed: a file may lie in pieces."""
+
 MAX_REPORTED = 64
 """Uncovered ranges told one by one; the first alone rejects."""
 
@@ -262,12 +265,32 @@ def _feed(compound: CompoundFile, storage: Entry, hashers: Sequence[Hasher]) -> 
         if member.kind is Kind.STREAM:
             waiting += member.spans
         else:
-            compound.source.feed(waiting, hashers)
+            _feed_spans(compound.source, waiting, hashers)
             waiting = []
             _feed(compound, member, hashers)
-    compound.source.feed(waiting, hashers)
+    _feed_spans(compound.source, waiting, hashers)
     for hasher in hashers:
         hasher.update(memoryview(storage.clsid))
+
+
+def _feed_spans(source: Source, spans: Iterable[Span], hashers: Sequence[Hasher]) -> None:
+    """Feed ranges in order; small ones are gathered, as a hasher's start for each would cost."""
+    gathered = bytearray()
+    for start, end in spans:
+        small = end - start < GATHERED
+        if gathered and (not small or len(gathered) > _PIECE):
+            _update(hashers, gathered)
+            gathered = bytearray()
+        if small:
+            gathered += source.read(start, end - start)
+        else:
+            source.feed(((start, end),), hashers)
+    _update(hashers, gathered)
+
+
+def _update(hashers: Sequence[Hasher], data: bytearray) -> None:
+    for hasher in hashers:
+        hasher.update(memoryview(data))
 
 
 def _streams(compound: CompoundFile) -> tuple[bytes, bytes]:
