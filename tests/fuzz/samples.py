@@ -7,7 +7,7 @@ from functools import cache
 
 from conformance.authenticode import msi
 
-from tests.builders import images
+from tests.builders import images, msix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
 from tests.signing import sign_bytes
@@ -59,5 +59,7 @@ def _made() -> dict[str, bytes]:
         "list.cat": images.catalog([images.image_member(d) for d in digests]),
         "package.msi": bytes(msi.signed()),
         "patch.msp": bytes(msi.signed(msi.PATCH, ex=False)),
+        "app.msix": sign_bytes("app.msix", msix.package()),
+        "app.msixbundle": sign_bytes("app.msixbundle", msix.bundle(make_appx=False)),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip

@@ -15,6 +15,7 @@ from signward.errors import BadInputError
 from signward.formats import Format, ParseOptions, peek_at, recognise
 from signward.formats.catalog import FORMAT as CATALOG
 from signward.formats.msi import FORMAT as MSI
+from signward.formats.msix import FORMAT as MSIX
 from signward.formats.nupkg import FORMAT as NUPKG
 from signward.formats.pe import FORMAT as PE
 from signward.formats.script import FORMAT as SCRIPT
@@ -29,7 +30,7 @@ SHARDS = 20
 MAX_SECONDS = 5.0
 """Processor time one input may take; the usual is a millisecond."""
 
-FORMATS: tuple[Format, ...] = (PE, SCRIPT, CATALOG, MSI, NUPKG)
+FORMATS: tuple[Format, ...] = (PE, SCRIPT, CATALOG, MSI, MSIX, NUPKG)
 
 
 @dataclass(frozen=True)

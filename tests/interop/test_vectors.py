@@ -15,7 +15,7 @@ from pathlib import Path
 from signward.cli.verify import exit_code
 from signward.envelopes.cms import open_signatures
 from signward.integrity import check_signature
-from signward.policy.evaluate import Policy
+from signward.policy.settings import Policy
 from signward.state import IntactSignature, SignedArtifact, Stage, Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import Options
@@ -23,7 +23,8 @@ from signward.verbs.verify import assess, assess_path
 from signward.wire.source import BytesSource
 
 FORMATS = frozenset(
-    {"cat", "fuzz-exe", "fuzz-msi", "msi", "navx", "nupkg", "pe", "pe-efi", "ps1", "ps1xml", "vbs"}
+    {"cat", "fuzz-appx", "fuzz-exe", "fuzz-msi", "msi", "navx", "nupkg", "pe", "pe-efi", "ps1"}
+    | {"ps1xml", "vbs"}
 )
 
 EXPECTED_CODES = {

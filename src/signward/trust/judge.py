@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding, worst
@@ -24,7 +25,7 @@ from signward.state import (
 )
 from signward.trust.anchors import TrustStore
 from signward.trust.path import PathResult, find_path
-from signward.trust.profiles import LIFETIME_SIGNING, Profile, RevocationMode, TrustPolicy
+from signward.trust.profiles import LIFETIME_SIGNING, Profile
 from signward.trust.revocation import Evidence, effective_date, revocation_status
 from signward.trust.rules import (
     AT_LEGACY,
@@ -36,6 +37,7 @@ from signward.trust.rules import (
     PathRules,
     Usage,
 )
+from signward.trust.settings import RevocationMode, TrustPolicy
 from signward.trust.x509 import Certificate, load_certificate
 
 _HARMLESS_TSA_REASONS = frozenset(
@@ -407,15 +409,22 @@ def _revoked(
     )
 
 
-def _unknown(subject: str, status: RevocationStatus, policy: TrustPolicy) -> Iterator[Finding]:
+def _unknown(subject: str, status: RevocationStatus, policy: TrustPolicy) -> tuple[Finding, ...]:
     if policy.revocation is RevocationMode.IGNORE:
-        return
+        return ()
     required = policy.revocation is RevocationMode.REQUIRE
-    yield Finding(
+    effect = Effect.UNKNOWN if required else Effect.NOTE
+    return (_revocation_unknown(subject, effect, status.why or "no evidence"),)
+
+
+@lru_cache(maxsize=256)
+def _revocation_unknown(subject: str, effect: Effect, why: str) -> Finding:
+    """Return a finding that is the same for every file of a signer (decision 19)."""
+    return Finding(
         code=Code.REVOCATION_UNKNOWN,
-        effect=Effect.UNKNOWN if required else Effect.NOTE,
+        effect=effect,
         subject=subject,
-        found=status.why or "no evidence",
+        found=why,
         required="a CRL or OCSP answer that covers it",
         clause="RFC 5280 6.3",
         hint="give --crl or --ocsp files, or allow --online",
