@@ -250,7 +250,7 @@ def test_a_fat_sector_named_twice() -> None:
 
 @pytest.mark.parametrize(
     ("offset", "value"),
-    [(44, 2), (44, 1 << 31), (72, 1), (72, 1 << 31), (64, 0), (64, 9), (60, END), (48, END),
+    [(44, 2), (44, 1 << 31), (64, 1 << 31), (72, 1), (72, 1 << 31), (64, 0), (64, 9), (60, END), (48, END),
      (48, 99), (76, 5), (80, 0), (68, 0), (40, 1), (30, 12), (26, 4), (32, 7), (28, 0xFEFF),
      (56, 4097), (8, 1), (34, 1)],
 )  # fmt: skip
@@ -363,10 +363,13 @@ def test_pieces_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         opened(compound({"a": b"a", "b": b"b", "c": b"c", "d": b"d"}))
 
 
-def test_entries_and_sectors_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_mini_stream_and_sectors_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cfb, "MAX_ENTRIES", 8)
     with pytest.raises(LimitError, match="directory"):
         opened(compound({f"{n:02}": b"" for n in range(8)}))
+    monkeypatch.setattr(cfb_sectors, "MAX_MINI", 64)
+    with pytest.raises(LimitError, match="mini stream"):
+        opened(compound({"a": b"a" * 65}))
     monkeypatch.setattr(cfb_sectors, "MAX_SECTORS", 4)
     with pytest.raises(LimitError, match="sectors"):
         opened(compound(TREE))

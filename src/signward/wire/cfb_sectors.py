@@ -11,6 +11,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from itertools import chain, starmap
 
 from signward.errors import LimitError, MalformedError
 from signward.frozen import Frozen, replace
@@ -34,6 +35,9 @@ SHIFTS = {3: 9, 4: 12}
 
 MAX_SECTORS = 1 << 23
 """Sectors read: 4 GiB of 512 bytes; the table of them takes 32 MiB of memory."""
+
+MAX_MINI = 256 * 1024 * 1024
+"""Largest mini stream: as much as 65,536 streams below the cut-off can take."""
 
 _RANGE_LOCK = 0x7FFFFF00
 """Where version 4 keeps a sector for locks ([MS-CFB] 2.8), in files that reach so far."""
@@ -186,12 +190,8 @@ class Sectors:
         """Yield every range that no chain and no table took."""
         yield from self.slack
         used = self.owned.rfind(1) + 1
-        position = self.owned.find(0)
-        while position >= 0:
-            end = self.owned.find(1, position)
-            end = self.present if end < 0 else end
-            yield from self._loose(position, end, used)
-            position = self.owned.find(0, end)
+        for first, last in _left_over(self.owned):
+            yield from self._loose(first, last, used)
         whole = self.offset(self.present)
         if self.source.length > whole:
             yield Gap(kind=GapKind.BEHIND, start=whole, end=self.source.length)
@@ -274,16 +274,20 @@ class MiniStream:
         most = sectors.present
         if size % MINI_SECTOR:
             raise bad(f"a mini stream of {size} bytes", "whole mini sectors of 64", "2.6.2")
+        if size > MAX_MINI:
+            raise LimitError(_WHAT, f"a mini stream of {size} bytes", f"at most {MAX_MINI}")
         count = -(-size // sectors.size)
         self._sectors = (
             sectors.chain(start, "mini stream", count=count, most=most) if size else array("I")
         )
         number = header.mini_fat_sectors
-        chain = (
-            sectors.chain(header.mini_fat, "mini FAT", count=number, most=most)
+        if not number and header.mini_fat not in (END, FREE):
+            raise bad("a mini FAT of no sectors that starts somewhere", "none", "2.2", offset=60)
+        tables = (
+            sectors.chain(header.mini_fat, "mini FAT", count=number, most=MAX_MINI // sectors.size)
             if number else array("I")
         )  # fmt: skip
-        self._fat = sectors.numbers(chain)
+        self._fat = sectors.numbers(tables)
         self._room = len(self._sectors) * sectors.size // MINI_SECTOR
         self._whole = size // MINI_SECTOR
         self._count = min(len(self._fat), self._whole)
@@ -314,9 +318,7 @@ class MiniStream:
     def gaps(self) -> Iterator[Gap]:
         """Yield the mini sectors that no stream took, runs of one reason together."""
         found: Gap | None = None
-        for number in range(self._room):
-            if self._owned[number]:
-                continue
+        for number in chain.from_iterable(starmap(range, _left_over(self._owned))):
             kind = self._why(number)
             start = self._offset(number)
             if found and found.kind is kind and found.end == start:
@@ -338,6 +340,16 @@ class MiniStream:
         position = number * MINI_SECTOR
         sector = self._sectors[position // self._all.size]
         return self._all.offset(sector) + position % self._all.size
+
+
+def _left_over(owned: bytearray) -> Iterator[tuple[int, int]]:
+    """Yield the runs of sectors that nobody owns, ``(first, behind the last)``."""
+    position = owned.find(0)
+    while position >= 0:
+        end = owned.find(1, position)
+        end = len(owned) if end < 0 else end
+        yield position, end
+        position = owned.find(0, end)
 
 
 def _numbers(data: bytes) -> array[int]:
