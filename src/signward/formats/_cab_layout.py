@@ -165,6 +165,9 @@ def check_blocks(source: Source, layout: CabLayout) -> None:
     Raises ``MalformedError``.
     """
     used = [folder for folder in layout.folders if folder.blocks]
+    if (layout.data_reserve and not used) or (layout.folder_reserve and not layout.folders):
+        raise _malformed("a reserve in data blocks or folders, of which there are none", "no size",
+                         FIXED)  # fmt: skip
     if sum(folder.blocks for folder in used) > MAX_BLOCKS:
         raise LimitError(_WHAT, "more data blocks", f"at most {MAX_BLOCKS}", DATA_CLAUSE)
     starts = sorted(folder.start for folder in used)
