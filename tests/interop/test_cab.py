@@ -234,7 +234,7 @@ def test_jsign_and_we_agree_on_cabinets_of_other_makers(
 
 @pytest.mark.parametrize("compressed", [True, False], ids=["mszip", "stored"])
 def test_gcabs_cabinets_extract_as_before_when_signed(
-    compressed: bool,  # noqa: FBT001 - the parameter
+    compressed: bool,
     tmp_path: Path,
     judge: Callable[[bytes], Verdict],
 ) -> None:
