@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -46,9 +46,9 @@ def algorithm_of(of: Key, digest: str) -> Algorithm:
 
 
 def signer_of(who: Identity, digest: str = "sha256") -> Signer:
-    """Return the signer a request names: the identity's path and algorithm."""
+    """Return the signer a request names: the identity's path without its root, and algorithm."""
     return Signer(
-        certificates=tuple(one.certificate for one in who.path),
+        certificates=tuple(one.certificate for one in who.path if one.issuer),
         algorithm=algorithm_of(who.key, digest),
         digest=digest,
     )
@@ -59,11 +59,14 @@ def patch_of(
     *,
     who: Identity | None = None,
     digest: str = "sha256",
-    tokens: Sequence[bytes] = (),
+    stamp: Callable[[bytes], bytes] | None = None,
     at: datetime = NOW,
     **asked: Any,
 ) -> PatchSet:
-    """Return the patch that signs ``source``; ``asked`` goes into the request."""
+    """Return the patch that signs ``source``; ``asked`` goes into the request.
+
+    ``stamp`` makes a TimeStampToken (DER) from a signature value.
+    """
     who = who or identity()
     form = recognise(peek_at(source))
     assert isinstance(form, Signable), f"{source.name}: not signable"
@@ -73,7 +76,7 @@ def patch_of(
         draft = next(rounds)
         while True:
             value = who.key.sign(draft.to_be_signed, draft.algorithm.digest or digest)
-            draft = rounds.send(draft.seal(value, tokens))
+            draft = rounds.send(draft.seal(value, (stamp(value),) if stamp else ()))
     except StopIteration as stop:
         patch: PatchSet = stop.value
         return patch

@@ -10,9 +10,10 @@ import pytest
 
 from signward.errors import AmbiguousError, BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
-from signward.formats import Match, ParseOptions, Peek, recognise
+from signward.formats import Match, ParseOptions, Peek, _script_text, recognise
 from signward.formats import script as script_module
-from signward.formats.script import FORMAT, MEASURED_TEXT, STYLES, TEXT, WHOLE_FILE
+from signward.formats._script_text import STYLES
+from signward.formats.script import FORMAT, MEASURED_TEXT, TEXT, WHOLE_FILE
 from signward.integrity import check_regions, check_signature, wanted_slots
 from signward.state import BrokenSignature, IntactSignature, SignedArtifact
 from signward.wire.source import BytesSource
@@ -299,7 +300,7 @@ def test_octet_string_content_as_dotnet_signs_it() -> None:
 
 def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     data = images.powershell("x")
-    monkeypatch.setattr(script_module, "MAX_BLOCK_LINES", 3)
+    monkeypatch.setattr(_script_text, "MAX_BLOCK_LINES", 3)
     with pytest.raises(LimitError):
         parse(data)
     monkeypatch.setattr(script_module, "MAX_SCRIPT", 10)

@@ -14,7 +14,9 @@ from signward.wire.algorithms import digest_name
 
 INDIRECT_DATA = "1.3.6.1.4.1.311.2.1.4"
 PAGE_HASHES = {"1.3.6.1.4.1.311.2.3.1": "sha1", "1.3.6.1.4.1.311.2.3.2": "sha256"}
-_PAGE_HASH_CLASS = bytes.fromhex("a6b586d5b4a12466ae05a217da8e60d6")
+PAGE_HASH_CLASS = bytes.fromhex("a6b586d5b4a12466ae05a217da8e60d6")
+"""SpcUuid of the SpcSerializedObject that holds page hashes."""
+
 _DIGEST_SIZES = {"sha1": 20, "sha256": 32}
 
 MAX_PAGES = 1 << 20
@@ -78,7 +80,7 @@ def _page_hashes(attribute: der.Node) -> tuple[Slot, ...]:
         if link is None or link.tag != 0xA1:
             continue
         moniker = link.children()
-        if len(moniker) == 2 and moniker[0].octets(_WHAT) == _PAGE_HASH_CLASS:
+        if len(moniker) == 2 and moniker[0].octets(_WHAT) == PAGE_HASH_CLASS:
             return _page_table(moniker[1].octets(_WHAT))
     return ()
 

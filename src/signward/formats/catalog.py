@@ -14,10 +14,13 @@ or as hexadecimal UTF-16LE.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from signward.envelopes.cms import open_signatures
 from signward.errors import LimitError, MalformedError
-from signward.formats import Match, ParseOptions, Peek
+from signward.formats import Existing, Match, ParseOptions, Peek, Request, Signing, may_sign
+from signward.formats._catalog_list import CATALOG_LIST, bare_list, list_of, unsigned_list
 from signward.formats._ctl import CTL_CONTENT
 from signward.formats._spc import INDIRECT_DATA
 from signward.state import (
@@ -31,13 +34,12 @@ from signward.state import (
 )
 from signward.wire import der
 from signward.wire.algorithms import digest_name
+from signward.wire.patch import Edit, PatchSet
 
 MAX_CATALOG = 64 * 1024 * 1024
 """Largest catalog read; Windows' own largest have some 10 MiB."""
 
 MAX_MEMBERS = 1 << 20
-
-CATALOG_LIST = "1.3.6.1.4.1.311.12.1.1"
 
 _KINDS = {
     "1.3.6.1.4.1.311.2.1.15": "image",
@@ -80,6 +82,10 @@ class CatalogFormat:
             raise LimitError(_WHAT, f"{source.length} bytes", f"at most {MAX_CATALOG}")
         data = source.read(0, source.length)
         end = der.parse(data, _WHAT, trailing=True).next
+        unsigned = unsigned_list(data[:end])
+        if unsigned is not None:
+            read_members(unsigned)
+            return SignedArtifact(format=self.name, source=source, signatures=())
         signatures = open_signatures(data[:end], _no_slots)
         if not signatures:
             raise MalformedError(_WHAT, "a PKCS#7 without signers", "one", "RFC 5652 5.1")
@@ -97,6 +103,36 @@ class CatalogFormat:
             regions=(behind,) if end < len(data) else (),
             endorsements=read_members(content),
         )
+
+    options: Mapping[str, str] = MappingProxyType({})
+
+    def sign(self, source: Source, request: Request) -> Signing:
+        """Sign the list; one that is in the file in whatever form is signed bare."""
+        from signward.envelopes.cms_draft import draft, with_nested
+
+        existing = self.envelopes(source)
+        may_sign(bool(existing), request, _WHAT)
+        data = source.read(0, source.length)
+        members = list_of(data)
+        read_members(members)
+        sealed = yield draft(CTL_CONTENT, members, request.signer)
+        if existing and request.existing is Existing.NESTED:
+            sealed = with_nested(existing[0], sealed)
+        return self.embed(source, (sealed,))
+
+    def envelopes(self, source: Source) -> tuple[bytes, ...]:
+        """Return the SignedData, which is the whole file, if it has a signer."""
+        if source.length > MAX_CATALOG:
+            raise LimitError(_WHAT, f"{source.length} bytes", f"at most {MAX_CATALOG}")
+        data = source.read(0, source.length)
+        blob = data[: der.parse(data, _WHAT, trailing=True).next]
+        return () if unsigned_list(blob) is not None else (blob,)
+
+    def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
+        """Return the patch that makes the first envelope the file, or leaves the bare list."""
+        data = source.read(0, source.length)
+        whole = envelopes[0] if envelopes else bare_list(list_of(data))
+        return PatchSet(edits=(Edit(start=0, end=source.length, data=whole),))
 
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:  # noqa: ARG002
         """Return nothing: the list lies inside the envelope."""

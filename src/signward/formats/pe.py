@@ -20,12 +20,23 @@ import hashlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from signward.envelopes.cms_draft import with_nested
 from signward.errors import LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
-from signward.formats import Match, ParseOptions, Peek
+from signward.formats import (
+    Existing,
+    Match,
+    ParseOptions,
+    Peek,
+    Request,
+    Signing,
+    may_sign,
+)
 from signward.formats._pe_layout import Layout, page_name, read_layout
+from signward.formats._pe_sign import bare, draft_image, page_digest, table_patch
 from signward.formats._spc import open_embedded
 from signward.frozen import Frozen
 from signward.state import (
@@ -38,6 +49,7 @@ from signward.state import (
     Wanted,
 )
 from signward.wire import der
+from signward.wire.patch import Edit, Patched, PatchSet
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -145,6 +157,46 @@ class PeFormat:
         for page in pages:
             computed.update(page.digests())
         return computed
+
+    options: Mapping[str, str] = MappingProxyType({})
+
+    def sign(self, source: Source, request: Request) -> Signing:
+        """Sign the image; an EFI image gets a further entry where others nest."""
+        existing = self.envelopes(source)
+        may_sign(bool(existing), request, "PE image")
+        image = bare(source)
+        layout = read_layout(image)
+        algorithm = page_digest(request)
+        pages = [(page_name(start), algorithm) for start, _ in layout.pages()] if algorithm else []
+        artifact = SignedArtifact(format=self.name, source=image, signatures=(), layout=layout)
+        whole = (IMAGE, request.signer.digest)
+        computed = dict(self.digests(artifact, frozenset((whole, *pages))))
+        sealed = yield draft_image(request, layout, computed.pop(whole), computed)
+        if request.existing is Existing.REPLACE or not existing:
+            return self.embed(source, (sealed,))
+        if layout.is_efi:
+            return self.embed(source, (*existing, sealed))
+        return self.embed(source, (with_nested(existing[0], sealed), *existing[1:]))
+
+    def envelopes(self, source: Source) -> tuple[bytes, ...]:
+        """Return the PKCS#7 in each entry of the certificate table."""
+        layout = read_layout(source)
+        entries = _read_table(source, layout, []) if any(layout.table) else []
+        return tuple(entry.blob for entry in entries)
+
+    def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
+        """Return the patch that sets the certificate table, its directory entry and the checksum.
+
+        Without envelopes the table goes; zeros that padded the image stay, as nothing tells
+        them from its own.
+        """
+        bare(source)
+        patch = table_patch(source, envelopes)
+        result = Patched(source, patch)
+        layout = read_layout(result)
+        offset = layout.checksum_offset
+        value = checksum(result, layout).to_bytes(4, "little")
+        return PatchSet(edits=(Edit(start=offset, end=offset + 4, data=value), *patch.edits))
 
     def facts(self, artifact: SignedArtifact) -> Mapping[str, str | int]:
         """Return what the image says about itself: machine, version information, checksum.

@@ -26,21 +26,35 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from signward.envelopes.cms import SlotReader, open_signatures
 from signward.errors import (
-    AmbiguousError,
     BadInputError,
     LimitError,
     MalformedError,
+    NotSignableError,
     UncoveredError,
 )
 from signward.findings import Code, Effect, Finding
-from signward.formats import Match, ParseOptions, Peek
+from signward.formats import Existing, Match, ParseOptions, Peek, Request, Signing, may_sign
+from signward.formats._script_text import (
+    BASE64,
+    CLAUSE,
+    LINE_ENDS,
+    POWERSHELL,
+    SHEBANG,
+    STYLES,
+    WSH_PACKAGES,
+    Block,
+    Reading,
+    Style,
+    find_block,
+    mentions_block,
+    readings_of,
+)
 from signward.formats._spc import read_slots
-from signward.frozen import Frozen
 from signward.state import (
     ClaimedSignature,
     Manifest,
@@ -50,12 +64,10 @@ from signward.state import (
     Source,
     Wanted,
 )
+from signward.wire.patch import PatchSet
 
 MAX_SCRIPT = 64 * 1024 * 1024
 """Largest script read; it is decoded in memory."""
-
-MAX_BLOCK_LINES = 1 << 18
-"""Lines in a signature block: 12 MiB of base64 in lines of 64."""
 
 TEXT = "text"
 """The slot of PowerShell's rule: the text in front of the block."""
@@ -65,119 +77,6 @@ MEASURED_TEXT = "text:measured"
 
 WHOLE_FILE = "file"
 """The slot of all bytes, as catalogs hold it."""
-
-_WSH_SIPS = frozenset(
-    bytes.fromhex(guid)
-    for guid in (
-        "10e0c906ce38d411a2a300104bd35090",
-        "4ef029169927b54d8fe5ace10f17ebab",
-        "7005611ace38d411a2a300104bd35090",
-    )
-)
-"""SpcSipInfo's identifiers of WSH's three subject interface packages (js, vbs, wsf)."""
-
-_JOB_END = "</job>"
-
-_CLAUSE = "PowerShell and WSH script signatures"
-
-
-class Style(Frozen, frozen=True, kw_only=True):
-    """How one family of scripts writes a signature block.
-
-    ``open`` and ``close`` surround each line of base64; ``mark_is_text`` says whether the
-    byte order mark is hashed, ``ansi_first`` which reading Windows tries on text without.
-    """
-
-    begin: str
-    end: str
-    open: str
-    close: str = ""
-    mark_is_text: bool = True
-    ansi_first: bool = False
-    inside: bool = False
-
-
-def _sig_hash(open_: str, close: str = "", *, ansi_first: bool = False) -> Style:
-    return Style(
-        begin=f"{open_}SIG # Begin signature block{close}",
-        end=f"{open_}SIG # End signature block{close}",
-        open=open_,
-        close=close,
-        ansi_first=ansi_first,
-    )
-
-
-def _wsh(open_: str) -> Style:
-    return Style(
-        begin=f"{open_}Begin signature block",
-        end=f"{open_}End signature block",
-        open=open_,
-        mark_is_text=False,
-        ansi_first=True,
-    )
-
-
-_POWERSHELL = _sig_hash("# ")
-_XML = _sig_hash("<!-- ", " -->", ansi_first=True)
-_WSF = Style(
-    begin="<signature>",
-    end="</signature>",
-    open="** SIG ** ",
-    mark_is_text=False,
-    inside=True,
-)
-
-STYLES = {
-    ".ps1": _POWERSHELL,
-    ".psm1": _POWERSHELL,
-    ".psd1": _POWERSHELL,
-    ".ps1xml": _XML,
-    ".psc1": _XML,
-    ".cdxml": _XML,
-    ".mof": _sig_hash("/* ", " */"),
-    ".js": _wsh("// SIG // "),
-    ".vbs": _wsh("'' SIG '' "),
-    ".wsf": _WSF,
-}
-"""Families by extension."""
-
-_LINE_ENDS = ("", "\r\n", "\n", "\r")
-"""What may stand behind the end marker."""
-
-_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
-_SHEBANG = re.compile(rb"#![^\n]*\b(?:pwsh|powershell)\b")
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}\Z")
-
-_ANSI = {code: chr(code) for code in range(256)}
-for _byte in range(0x80, 0xA0):
-    _ANSI[_byte] = bytes([_byte]).decode("cp1252", "ignore") or chr(_byte)
-
-
-class _Reading(Frozen, frozen=True, kw_only=True):
-    """One reading of a script's bytes: the codec and the text behind the byte order mark."""
-
-    codec: str
-    mark: bytes
-    text: str
-
-    def offset(self, characters: int) -> int:
-        """Return where in the file the text's first ``characters`` end."""
-        if self.codec == "ansi":
-            return len(self.mark) + characters
-        errors = "strict" if self.codec == "utf-8" else "surrogatepass"
-        return len(self.mark) + len(self.text[:characters].encode(self.codec, errors))
-
-
-class _Block(Frozen, frozen=True, kw_only=True):
-    """A signature block in a text: from the line break before its begin line to ``end``.
-
-    ``line_end`` breaks its lines: CR LF as signers write it, or LF where a tool converted it.
-    """
-
-    start: int
-    end: int
-    lines: tuple[str, ...]
-    line_end: str
 
 
 class ScriptFormat:
@@ -191,30 +90,29 @@ class ScriptFormat:
         """Recognise by extension, or by a shebang that names PowerShell."""
         if peek.extension in STYLES:
             return Match.EXTENSION
-        return Match.MAGIC if _SHEBANG.match(peek.head) else Match.NO
+        return Match.MAGIC if SHEBANG.match(peek.head) else Match.NO
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:
         """Find the text and the signature in its block, if there is one."""
         if source.length > MAX_SCRIPT:
             raise LimitError("script", f"{source.length} bytes", f"at most {MAX_SCRIPT}")
-        extension = options.extension or Peek(source.name, b"", b"", source.length).extension
-        style = STYLES.get(extension, _POWERSHELL)
+        style = _style(source, options.extension)
         data = source.read(0, source.length)
-        if not _mentions_block(data, style):
+        if not mentions_block(data, style):
             return SignedArtifact(format=self.name, source=source, signatures=(), layout=style)
-        readings = _readings(data, style)
-        block = _find_block(readings[0], style)
+        readings = readings_of(data, style)
+        block = find_block(readings[0], style)
         if block is None:
             return SignedArtifact(format=self.name, source=source, signatures=(), layout=style)
         behind = "" if style.inside else readings[0].text[block.end :]
         try:
             signatures = _open_block(block, style)
         except BadInputError:
-            if behind in _LINE_ENDS:
+            if behind in LINE_ENDS:
                 raise
             raise UncoveredError(
                 "script", "text behind the end marker of a block that holds no signature",
-                "at most one line ending", _CLAUSE, offset=readings[0].offset(block.end),
+                "at most one line ending", CLAUSE, offset=readings[0].offset(block.end),
             ) from None  # fmt: skip
         return SignedArtifact(
             format=self.name,
@@ -225,6 +123,30 @@ class ScriptFormat:
             findings=(*_encoding_findings(readings, style), *_line_findings(readings[0], block)),
             layout=style,
         )
+
+    options: Mapping[str, str] = MappingProxyType({})
+
+    def sign(self, source: Source, request: Request) -> Signing:
+        """Sign the text; a nested signature goes into the block's own."""
+        from signward.envelopes.cms_draft import with_nested
+        from signward.formats._script_sign import draft_text
+
+        style, reading, block = _opened(source, request.extension)
+        existing = _blob(block, style) if block else b""
+        may_sign(bool(existing), request, "script")
+        sealed = yield draft_text(request, style, reading, block)
+        if existing and request.existing is Existing.NESTED:
+            sealed = with_nested(existing, sealed)
+        return _with_block(source, request.extension, sealed)
+
+    def envelopes(self, source: Source) -> tuple[bytes, ...]:
+        """Return the PKCS#7 in the block, if there is one."""
+        style, _, block = _opened(source, "")
+        return (_blob(block, style),) if block else ()
+
+    def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
+        """Return the patch that writes the block anew, or takes it away."""
+        return _with_block(source, "", *envelopes)
 
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
         """Compute the digests of the text, by the reading of its bytes that a signature claims.
@@ -248,114 +170,59 @@ class ScriptFormat:
         return computed
 
 
-def _mentions_block(data: bytes, style: Style) -> bool:
-    """Return whether a begin marker stands anywhere; refuse one in UTF-16 without its mark."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return True
-    if any(style.begin.encode(codec) in data for codec in ("utf-16-le", "utf-16-be")):
-        raise MalformedError(
-            "script", "a signature block in UTF-16 without a byte order mark",
-            "one, or text no reader takes for another", _CLAUSE,
-        )  # fmt: skip
-    return style.begin.encode() in data
+def _style(source: Source, extension: str) -> Style:
+    extension = extension or Peek(source.name, b"", b"", source.length).extension
+    return STYLES.get(extension, POWERSHELL)
 
 
-def _readings(data: bytes, style: Style) -> list[_Reading]:
-    """Return every reading of the bytes: one if a byte order mark names it, else up to two."""
-    for mark, codec in _MARKS:
-        if data.startswith(mark):
-            return [_marked(data, mark, codec)]
-    if data.isascii():
-        return [_Reading(codec="ansi", mark=b"", text=data.decode("ascii"))]
-    ansi = _Reading(codec="ansi", mark=b"", text=data.decode("latin-1").translate(_ANSI))
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        return [ansi]
-    utf8 = _Reading(codec="utf-8", mark=b"", text=text)
-    return [ansi, utf8] if style.ansi_first else [utf8, ansi]
+def _opened(source: Source, extension: str) -> tuple[Style, Reading, Block | None]:
+    """Return a script's style, the reading a signer takes, and its block."""
+    if source.length > MAX_SCRIPT:
+        raise LimitError("script", f"{source.length} bytes", f"at most {MAX_SCRIPT}")
+    style = _style(source, extension)
+    data = source.read(0, source.length)
+    readings = readings_of(data, style)
+    for finding in _encoding_findings(readings, style):
+        raise NotSignableError("script", finding.found, finding.required, finding.hint)
+    block = find_block(readings[0], style) if mentions_block(data, style) else None
+    return style, readings[0], block
 
 
-def _marked(data: bytes, mark: bytes, codec: str) -> _Reading:
-    """Decode what a byte order mark announced; lone surrogates are kept as Windows keeps them."""
-    try:
-        errors = "strict" if codec == "utf-8" else "surrogatepass"
-        return _Reading(codec=codec, mark=mark, text=data[len(mark) :].decode(codec, errors))
-    except UnicodeDecodeError as error:
-        raise MalformedError(
-            "script", f"bytes that are no {codec}", "the encoding its byte order mark names",
-            _CLAUSE, offset=len(mark) + error.start,
-        ) from None  # fmt: skip
+def _with_block(source: Source, extension: str, *envelopes: bytes) -> PatchSet:
+    from signward.formats._script_sign import block_patch
+
+    return block_patch(source, *_opened(source, extension), envelopes)
 
 
-def _find_block(reading: _Reading, style: Style) -> _Block | None:
-    """Return the one signature block; None where no line begins one.
-
-    A begin or end marker that starts any other line makes two readers choose differently
-    (the first, the last): that is refused, in a here-string as anywhere.
-    """
-    text = reading.text
-    begins = _marker_lines(text, style.begin)
-    if not begins:
-        return None
-    ends = _marker_lines(text, style.end)
-    if len(begins) > 1 or len(ends) > 1:
-        raise AmbiguousError(
-            "script", f"{len(begins)} begin and {len(ends)} end markers", "exactly one of each",
-            _CLAUSE, offset=reading.offset(begins[-1]),
-        )  # fmt: skip
-    start = begins[0]
-    if not ends or ends[0] < start:
-        raise _malformed(reading, start, "a begin marker without an end marker", "both")
-    line_end = "\r\n" if text.endswith("\r\n", 0, start) else "\n"
-    if not text.endswith(line_end, 0, start):
-        raise _malformed(reading, start, "a block without a line break in front", "CR LF")
-    end = ends[0] + len(style.end)
-    lines = text[start : ends[0]].split(line_end)
-    if len(lines) > MAX_BLOCK_LINES:
-        raise LimitError("script", f"{len(lines)} lines", f"at most {MAX_BLOCK_LINES} in a block")
-    if lines[0] != style.begin or lines[-1]:
-        raise _malformed(reading, start, "a begin or end marker that is not alone on its line",
-                         "markers alone, lines broken by CR LF")  # fmt: skip
-    if style.inside:
-        end += len(line_end) if text.startswith(line_end, end) else 0
-        last = text.rfind(_JOB_END)
-        if last < end or text[end:last].strip():
-            # A length does not bind the block's place, so there is only this one.
-            raise _malformed(reading, start, "a block elsewhere", "in front of the last </job>")
-    return _Block(start=start - len(line_end), end=end, lines=tuple(lines[1:-1]), line_end=line_end)
-
-
-def _marker_lines(text: str, marker: str) -> list[int]:
-    """Return where lines start with ``marker``, two at most."""
-    found: list[int] = []
-    position = text.find(marker)
-    while position >= 0 and len(found) < 2:
-        if position == 0 or text[position - 1] in "\r\n":
-            found.append(position)
-        position = text.find(marker, position + 1)
-    return found
-
-
-def _open_block(block: _Block, style: Style) -> tuple[ClaimedSignature, ...]:
-    """Return the signatures in a block's base64."""
+def _blob(block: Block, style: Style) -> bytes:
+    """Return the PKCS#7 that a block's lines hold in base64."""
     encoded = []
     for line in block.lines:
         value = line[len(style.open) : len(line) - len(style.close)]
-        if line != f"{style.open}{value}{style.close}" or not _BASE64.match(value):
+        if line != f"{style.open}{value}{style.close}" or not BASE64.match(value):
             raise MalformedError(
                 "signature block", f"the line {line[:80]!r}", f"{style.open}BASE64{style.close}",
-                _CLAUSE, hint="a line that is no comment of the signature would run",
+                CLAUSE, hint="a line that is no comment of the signature would run",
             )  # fmt: skip
         encoded.append(value)
+    return _decoded("".join(encoded))
+
+
+def _decoded(encoded: str) -> bytes:
     try:
-        blob = binascii.a2b_base64("".join(encoded), strict_mode=True)
+        blob = binascii.a2b_base64(encoded, strict_mode=True)
     except binascii.Error as error:
         raise MalformedError("signature block", str(error), "base64", "RFC 4648 4") from None
-    if binascii.b2a_base64(blob, newline=False).decode() != "".join(encoded):
+    if binascii.b2a_base64(blob, newline=False).decode() != encoded:
         raise MalformedError(
             "signature block", "bits behind the last octet", "zeros", "RFC 4648 3.5"
         )
+    return blob
+
+
+def _open_block(block: Block, style: Style) -> tuple[ClaimedSignature, ...]:
+    """Return the signatures in a block's base64."""
+    blob = _blob(block, style)
     signatures = open_signatures(blob, _slot_reader(style), label="1", uniform_digest=True)
     if not signatures:
         raise MalformedError("signature block", "a PKCS#7 without signers", "one", "RFC 5652 5.1")
@@ -370,7 +237,7 @@ def _slot_reader(style: Style) -> SlotReader:
 
     def read(content_type: str, content: bytes) -> tuple[Slot, ...]:
         measured = style.inside or (
-            not style.mark_is_text and any(sip in content for sip in _WSH_SIPS)
+            not style.mark_is_text and any(p in content for p in WSH_PACKAGES)
         )
         return read_slots(MEASURED_TEXT if measured else TEXT)(content_type, content)
 
@@ -380,8 +247,8 @@ def _slot_reader(style: Style) -> SlotReader:
 def _digests(data: bytes, style: Style, name: str, algorithm: str) -> list[bytes]:
     """Return the digest under each reading of the bytes, and each count a WSH signer adds."""
     digests = []
-    for reading in _readings(data, style):
-        block = _find_block(reading, style) if _mentions_block(data, style) else None
+    for reading in readings_of(data, style):
+        block = find_block(reading, style) if mentions_block(data, style) else None
         text, position = reading.text, len(reading.text)
         if block is not None:
             position = block.start
@@ -407,18 +274,18 @@ def _counts(text: str, position: int) -> list[bytes]:
     return [unit.to_bytes(4, "little") for unit in units]
 
 
-def _regions(reading: _Reading, block: _Block, style: Style, length: int) -> Iterator[Region]:
+def _regions(reading: Reading, block: Block, style: Style, length: int) -> Iterator[Region]:
     start, end = reading.offset(block.start), reading.offset(block.end)
-    yield Region(start=start, end=end, what="signature block", exempt=_CLAUSE)
+    yield Region(start=start, end=end, what="signature block", exempt=CLAUSE)
     if reading.mark and not style.mark_is_text:
-        yield Region(start=0, end=len(reading.mark), what="byte order mark", exempt=_CLAUSE)
+        yield Region(start=0, end=len(reading.mark), what="byte order mark", exempt=CLAUSE)
     behind = reading.text[block.end :]
     if not style.inside and behind:
-        exempt = _CLAUSE if behind in _LINE_ENDS else ""
+        exempt = CLAUSE if behind in LINE_ENDS else ""
         yield Region(start=end, end=length, what="text behind the end marker", exempt=exempt)
 
 
-def _encoding_findings(readings: list[_Reading], style: Style) -> Iterator[Finding]:
+def _encoding_findings(readings: list[Reading], style: Style) -> Iterator[Finding]:
     only = readings[0]
     if style.mark_is_text and len(readings) == 1 and not only.mark and not only.text.isascii():
         yield Finding(
@@ -427,12 +294,12 @@ def _encoding_findings(readings: list[_Reading], style: Style) -> Iterator[Findi
             subject="script",
             found="text that is neither UTF-8 nor marked",
             required="UTF-8, or a byte order mark",
-            clause=_CLAUSE,
+            clause=CLAUSE,
             hint="Windows PowerShell reads it in the machine's code page, PowerShell 7 as UTF-8",
         )
 
 
-def _line_findings(reading: _Reading, block: _Block) -> Iterator[Finding]:
+def _line_findings(reading: Reading, block: Block) -> Iterator[Finding]:
     """Report a block whose lines do not end as signers write them: Windows would not see it.
 
     The text in front was converted with it, so that its digest does not fit either; a text
@@ -445,16 +312,10 @@ def _line_findings(reading: _Reading, block: _Block) -> Iterator[Finding]:
             subject="signature block",
             found="lines that end in LF",
             required="CR LF, as every signer writes them",
-            clause=_CLAUSE,
+            clause=CLAUSE,
             hint="line endings were converted after signing (by git or an editor, say)",
             offset=reading.offset(block.start),
         )
-
-
-def _malformed(reading: _Reading, position: int, found: str, required: str) -> MalformedError:
-    return MalformedError(
-        "script", found, required, _CLAUSE, offset=reading.offset(max(0, position))
-    )
 
 
 FORMAT = ScriptFormat()

@@ -22,6 +22,7 @@ from signward.policy.case import Case
 from signward.policy.evaluate import evaluate
 from signward.state import (
     Accepted,
+    Companions,
     Outcome,
     SignedArtifact,
     Source,
@@ -30,6 +31,7 @@ from signward.state import (
 from signward.verbs.catalogs import vouched_by
 from signward.verbs.context import Context
 from signward.verbs.stages import judge_signatures
+from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
 
 
@@ -53,8 +55,9 @@ def require(verdict: Verdict) -> Accepted:
 def assess_path(path: str | os.PathLike[str], context: Context) -> Verdict:
     """Return the verdict on a file; never raises for what the file is or holds."""
     try:
-        with open_source(path) as source:
-            verdict = assess(source, context)
+        folder = os.path.dirname(os.fspath(path))  # noqa: PTH120 - paths stay strings
+        with open_source(path) as source, FolderCompanions(folder) as companions:
+            verdict = assess(source, context, companions)
             source.check_unchanged()
             return verdict
     except UnreadableError as error:
@@ -66,8 +69,10 @@ def unreadable(path: str, error: UnreadableError, context: Context) -> Verdict:
     return _failed(path, "", error.finding, context)
 
 
-def assess(source: Source, context: Context) -> Verdict:
+def assess(source: Source, context: Context, companions: Companions | None = None) -> Verdict:
     """Return the verdict on a source; never raises for bad bytes or a bad signature.
+
+    ``companions`` are the files beside it, for manifests that speak of them.
 
     Raises ``UnreadableError`` when the source changes while it is read.
     """
@@ -78,12 +83,16 @@ def assess(source: Source, context: Context) -> Verdict:
     if signable is None:
         return _unrecognised(source, peek, context)
     try:
-        artifact = signable.parse(source, ParseOptions(extension=peek.extension))
+        artifact = signable.parse(source, _options(peek, companions))
         return _assess_artifact(signable, artifact, context)
     except BadInputError as error:
         return _failed(source.name, signable.name, error.finding, context)
     except RecursionError:
         return _failed(source.name, signable.name, _too_deep(source.name), context)
+
+
+def _options(peek: Peek, companions: Companions | None) -> ParseOptions:
+    return ParseOptions(extension=peek.extension, companions=companions)
 
 
 def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Context) -> Verdict:

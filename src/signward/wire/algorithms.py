@@ -59,7 +59,11 @@ _SIGNATURES = {
     "2.16.840.1.101.3.4.3.18": Algorithm(scheme="ml-dsa-65"),
     "2.16.840.1.101.3.4.3.19": Algorithm(scheme="ml-dsa-87"),
 }
-SIGNATURE_OIDS = {(a.scheme, a.digest): oid for oid, a in _SIGNATURES.items() if oid[:3] != "1.3"}
+_OIW_RSA_SHA1 = "1.3.14.3.2.29"
+SIGNATURE_OIDS = {
+    (a.scheme, a.digest): oid for oid, a in _SIGNATURES.items() if oid != _OIW_RSA_SHA1
+}
+"""The OID to write for an algorithm; RSA with SHA-1 has a second, older one."""
 
 _BARE_KEYS = {RSA: "rsa-pkcs1v15", EC_PUBLIC_KEY: "ecdsa", DSA_KEY: "dsa"}
 """CMS lets a signer name the key's algorithm alone; the digest then stands beside it."""

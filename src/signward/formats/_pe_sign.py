@@ -1,0 +1,109 @@
+"""Signing PE images: the content to sign, and the certificate table that carries it.
+
+Sources: "Windows Authenticode Portable Executable Signature Format" (2008), "PE Format"
+(attribute certificate table), UEFI 2.10 section 32.  The image is padded with zeros to a
+multiple of eight bytes, hashed as padded, and the table put behind it.
+"""
+
+from __future__ import annotations
+
+from signward.envelopes.cms_draft import CmsDraft, attribute
+from signward.errors import NotSignableError
+from signward.formats import Request
+from signward.formats._pe_layout import Layout, read_layout
+from signward.formats._spc import PAGE_HASH_CLASS, PAGE_HASHES
+from signward.formats._spc_draft import draft_indirect, obsolete_link
+from signward.state import Manifest, Source
+from signward.wire import der
+from signward.wire.patch import Edit, Patched, PatchSet
+
+PE_IMAGE_DATA = "1.3.6.1.4.1.311.2.1.15"
+_PAGE_OIDS = {name: oid for oid, name in PAGE_HASHES.items()}
+_ALIGNMENT = 8
+_WHAT = "PE image"
+
+
+def bare(source: Source) -> Patched:
+    """Return the image as it is before its signature is embedded: no table, padded to eight.
+
+    Raises ``NotSignableError`` for one that has no room to point at a signature, or that
+    carries bytes behind its certificate table, which a new table would lose.
+    """
+    layout = read_layout(source)
+    if layout.directory_offset is None:
+        raise NotSignableError(
+            _WHAT, "headers without a security directory", "one (entry 4)",
+            hint="link the image with all sixteen data directories",
+        )  # fmt: skip
+    end = layout.content_end
+    start, size = layout.table
+    behind = layout.length - (start + size) if size else 0
+    if size and (start < layout.headers_end or behind < 0 or behind >= _ALIGNMENT):
+        raise NotSignableError(
+            _WHAT, f"a certificate table of {size} bytes at {start} in {layout.length}",
+            "one at the file's end, as embedding a signature leaves it",
+            hint="what stands behind it would be lost",
+        )  # fmt: skip
+    padding = bytes(-end % _ALIGNMENT)
+    directory = Edit(start=layout.directory_offset, end=layout.directory_offset + 8, data=bytes(8))
+    tail = Edit(start=end, end=layout.length, data=padding)
+    return Patched(source, PatchSet(edits=(directory, tail)))
+
+
+def draft_image(request: Request, layout: Layout, digest: bytes, pages: Manifest) -> CmsDraft:
+    """Return the draft of an image's signature, with page hashes where ``pages`` has any."""
+    link = _page_link(request, layout, pages) if pages else obsolete_link()
+    flags = der.encode(der.BIT_STRING, b"\0")
+    return draft_indirect(request, PE_IMAGE_DATA, der.sequence(flags, der.context(0, link)), digest)
+
+
+def page_digest(request: Request) -> str:
+    """Return the digest of page hashes, empty where none are asked for.
+
+    Raises ``NotSignableError`` for a digest that page hashes have no name for.
+    """
+    if not request.page_hashes:
+        return ""
+    if request.signer.digest not in _PAGE_OIDS:
+        raise NotSignableError(
+            "--page-hashes", request.signer.digest, " or ".join(_PAGE_OIDS),
+            hint="Windows defines page hashes for these digests only",
+        )  # fmt: skip
+    return request.signer.digest
+
+
+def _page_link(request: Request, layout: Layout, pages: Manifest) -> bytes:
+    """Return the SpcLink that holds the page hash table: an SpcSerializedObject."""
+    name = page_digest(request)
+    table = b"".join(
+        start.to_bytes(4, "little") + pages[f"page:{start}", name] for start, _ in layout.pages()
+    )
+    values = der.set_of(attribute(_PAGE_OIDS[name], der.octet_string(table)))
+    return der.context(1, der.octet_string(PAGE_HASH_CLASS) + der.octet_string(values))
+
+
+def table_patch(source: Source, entries: tuple[bytes, ...]) -> PatchSet:
+    """Return the patch that makes ``entries`` (PKCS#7) the image's certificate table.
+
+    The checksum is not among its edits: it depends on them.
+    """
+    layout = read_layout(source)
+    assert layout.directory_offset is not None  # noqa: S101 - `bare` refused such an image
+    end = layout.content_end
+    padding = bytes(-end % _ALIGNMENT) if entries else b""
+    table = b"".join(map(_win_certificate, entries))
+    start = end + len(padding) if entries else 0
+    directory = start.to_bytes(4, "little") + len(table).to_bytes(4, "little")
+    offset = layout.directory_offset
+    return PatchSet(
+        edits=(
+            Edit(start=offset, end=offset + 8, data=directory),
+            Edit(start=end, end=layout.length, data=padding + table),
+        )
+    )
+
+
+def _win_certificate(blob: bytes) -> bytes:
+    """Return a WIN_CERTIFICATE of revision 2.0 and type PKCS_SIGNED_DATA, padded to eight."""
+    padded = blob + bytes(-(8 + len(blob)) % _ALIGNMENT)
+    return (8 + len(padded)).to_bytes(4, "little") + b"\x00\x02\x02\x00" + padded
