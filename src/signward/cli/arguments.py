@@ -35,13 +35,16 @@ def add_judgement(parser: argparse.ArgumentParser) -> None:
 def add_trust(group: argparse._ArgumentGroup) -> None:
     """Add anchors, further certificates, catalogs, profile and instant."""
     _many(group, "--store", "STORE", "trust these roots: authenticode (what Windows trusts), "
-          "uefi (Secure Boot), or a file or folder of certificates")  # fmt: skip
+          "uefi (Secure Boot), windows-kernel, or a file or folder of certificates")  # fmt: skip
     _many(group, "--anchor", "PEM", "trust this certificate, and no store unless --store names one")
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
     _many(group, "--catalog", "PATH", "catalogs (.cat file or folder) that may vouch for files "
           "without a signature of their own")  # fmt: skip
-    _choice(group, "--profile", ("", "authenticode", "uefi"), "judge by these rules "
-            "(default: those of the file's format)")  # fmt: skip
+    _choice(group, "--profile", ("", "authenticode", "uefi", "windows-kernel"), "judge by these "
+            "rules (default: those of the file's format)")  # fmt: skip
+    _choice(group, "--windows-generation",
+            ("11-24h2-2026", "server-2025-2026", "10-1607", "server-2016", "10-1507", "8.1", "7"),
+            "the Windows that profile windows-kernel speaks for")  # fmt: skip
     group.add_argument("--at", type=instant, metavar="TIME",
                        help="judge as at this time, such as 2024-06-01 (default: now)")  # fmt: skip
 
@@ -63,6 +66,8 @@ def add_policy(group: argparse._ArgumentGroup) -> None:
             "the file is unchanged, trusted also who signed it, accepted also whether it is "
             "wanted")  # fmt: skip
     _many(group, "--publisher", "NAME", "accept only files of this publisher (as verify names it)")
+    _many(group, "--block-list", "XML", "reject what this list denies: Microsoft's vulnerable "
+          "driver block list, or another SiPolicy XML")  # fmt: skip
     _choice(group, "--signatures", ("best", "all", "any"), "of several signatures, trust the "
             "strongest, all, or any one")  # fmt: skip
     sha1 = "accept SHA-1 if timestamped before DATE (default: 2016-01-01)"
@@ -99,6 +104,7 @@ def options_from(arguments: argparse.Namespace) -> Options:
         revocation=RevocationMode(arguments.revocation),
         distrust_compromised=arguments.distrust_compromised,
         strict_tsa=arguments.strict_tsa,
+        windows_generation=arguments.windows_generation,
         **cutoff,
     )
     policy = Policy(
@@ -114,6 +120,7 @@ def options_from(arguments: argparse.Namespace) -> Options:
         crls=tuple(arguments.crl),
         ocsp=tuple(arguments.ocsp),
         catalogs=tuple(arguments.catalog),
+        block_lists=tuple(arguments.block_list),
         profile=arguments.profile,
         at=arguments.at,
         online=arguments.online or arguments.online_private,
