@@ -17,7 +17,7 @@ from signward.state import Algorithm, Source, Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.verify import assess
-from signward.wire.patch import Patched, PatchSet
+from signward.wire.patch import Patched, PatchSet, pieces
 from signward.wire.source import BytesSource
 
 
@@ -85,7 +85,7 @@ def patch_of(
 def sign_bytes(name: str, data: bytes, **asked: Any) -> bytes:
     """Return ``data`` signed as the format of its name and content signs it."""
     source = BytesSource(name, data)
-    return b"".join(Patched(source, patch_of(source, **asked)).pieces())
+    return b"".join(pieces(Patched(source, patch_of(source, **asked))))
 
 
 def strip_bytes(name: str, data: bytes) -> bytes:
@@ -93,7 +93,7 @@ def strip_bytes(name: str, data: bytes) -> bytes:
     source = BytesSource(name, data)
     form = recognise(peek_at(source))
     assert isinstance(form, Signable)
-    return b"".join(Patched(source, form.embed(source, ())).pieces())
+    return b"".join(pieces(Patched(source, form.embed(source, ()))))
 
 
 def context(folder: Path, *anchors: Identity, at: datetime = NOW, **options: Any) -> Context:

@@ -2,11 +2,11 @@
 
 from conformance.authenticode.pki import NOW
 
-from signward.formats._catalog_list import Member, bare_list, write_list
+from signward.formats.catalog import Member, unsigned_catalog
 
 _MEMBERS = (
     Member(name="driver.sys", digest=bytes(range(32)), image=True),
     Member(name="driver.inf", digest=bytes(32)),
 )
-SAMPLES = {"driver.cat": lambda: bare_list(write_list(_MEMBERS, NOW))}
+SAMPLES = {"driver.cat": lambda: unsigned_catalog(_MEMBERS, NOW)}
 BYTE_EXACT = True

@@ -67,7 +67,7 @@ def offered_by_fish(script: str, folder: Path, *words: str) -> set[str]:
 
 
 QUESTIONS = [
-    (("",), {"verify", "show", "scan", "completion"}),
+    (("",), set(COMMANDS)),
     (("ver",), {"verify"}),
     (("verify", "--stage", ""), {"accepted", "trusted", "intact"}),
     (("verify", "--stage", "in"), {"intact"}),

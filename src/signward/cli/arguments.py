@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,6 @@ def options_from(arguments: argparse.Namespace) -> Options:
     from signward.policy.evaluate import Policy, SignatureRule
     from signward.state import Stage
     from signward.trust.profiles import RevocationMode, TrustPolicy
-    from signward.verbs.options import Options
 
     cutoff = {"sha1_cutoff": arguments.sha1_until} if arguments.sha1_until else {}
     trust = TrustPolicy(
@@ -113,6 +113,19 @@ def options_from(arguments: argparse.Namespace) -> Options:
         publishers=tuple(arguments.publisher),
         trust=trust,
     )
+    return replace(judging_from(arguments), policy=policy)
+
+
+def judging_from(arguments: argparse.Namespace) -> Options:
+    """Return anchors, evidence and instant as the arguments give them, under the built-in policy.
+
+    For commands that assess what they made: they have no policy switches.
+    """
+    from signward.policy.evaluate import Policy
+    from signward.trust.profiles import RevocationMode, TrustPolicy
+    from signward.verbs.options import Options
+
+    mode = RevocationMode(arguments.revocation)
     return Options(
         stores=tuple(arguments.store),
         anchors=tuple(arguments.anchor),
@@ -125,5 +138,5 @@ def options_from(arguments: argparse.Namespace) -> Options:
         at=arguments.at,
         online=arguments.online or arguments.online_private,
         online_private=arguments.online_private,
-        policy=policy,
+        policy=Policy(trust=TrustPolicy(revocation=mode)),
     )

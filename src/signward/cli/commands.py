@@ -10,12 +10,16 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from signward import __version__
-from signward.errors import EvidenceError
+from signward.errors import EvidenceError, SigningError
 
 COMMANDS = {
     "verify": "judge files: who signed them, does that count, why not",
     "show": "show a file's signatures as a tree",
     "scan": "judge every file in folders and archives, and write a report",
+    "sign": "sign files, in place and whole or not at all",
+    "timestamp": "add timestamps to signatures that files carry",
+    "strip": "take the signatures out of files",
+    "catalog": "list files in a catalog, to be signed",
     "completion": "print a script that completes options in your shell",
 }
 """Subcommand to its line of help; the module of the same name in this folder does it."""
@@ -28,9 +32,10 @@ _EPILOG = """examples:
   signward verify --explain setup.exe          every fact behind the answer
   signward show setup.exe                      what is in its signatures
   signward scan /srv/share --html report.html  a whole folder, as a page to read
+  signward sign --key file:key.pem setup.exe   sign it
 
 'signward COMMAND --help' lists a command's options.  Nothing is sent or fetched
-unless you say --online, and no file that is judged is changed.
+unless you say --online or --timestamp, and no file that is judged is changed.
 
 exit codes: 0 accepted, 1 rejected, 2 command line, 3 cannot tell, 4 not signed
 """
@@ -53,7 +58,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     command: Command = importlib.import_module(f"signward.cli.{parsed.command}")
     try:
         return command.run(parsed)
-    except EvidenceError as error:
+    except (EvidenceError, SigningError) as error:
         print(f"signward: {error}", file=sys.stderr)
         return EXIT_USAGE
     except BrokenPipeError:

@@ -491,6 +491,15 @@ def _token(label: str, value: bytes, parent: _SignedData, subject_value: bytes) 
     )
 
 
+def open_token(token: bytes, subject_value: bytes) -> ClaimedTimestamp:
+    """Return an RFC 3161 token (DER ContentInfo) that is to speak for ``subject_value``.
+
+    Raises ``BadInputError``.
+    """
+    label = "timestamp"
+    return _token(label, token, read_signed_data(token, label), subject_value)
+
+
 def _unreadable_timestamp(kind: str, label: str, error: BadInputError) -> ClaimedTimestamp:
     finding = error.finding
     return ClaimedTimestamp(

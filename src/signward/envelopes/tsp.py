@@ -1,4 +1,4 @@
-"""RFC 3161 TSTInfo: what a time-stamping authority signed."""
+"""RFC 3161: what a time-stamping authority signed, how it is asked, how it answers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from datetime import datetime
 from signward.errors import MalformedError
 from signward.frozen import Frozen
 from signward.wire import der
-from signward.wire.algorithms import digest_name
+from signward.wire.algorithms import DIGEST_OIDS, digest_name
 
 TST_INFO = "1.2.840.113549.1.9.16.1.4"
 _WHAT = "timestamp token"
 _CLAUSE = "RFC 3161 2.4.2"
+
+MAX_STATUS_TEXT = 400
+"""Characters of an authority's own words that are passed on."""
 
 
 class TstInfo(Frozen, frozen=True, kw_only=True):
@@ -24,6 +27,47 @@ class TstInfo(Frozen, frozen=True, kw_only=True):
     time: datetime
     accuracy_seconds: float
     nonce: int | None
+
+
+class Answer(Frozen, frozen=True, kw_only=True):
+    """A TimeStampResp: its status, what the authority says of it, and the token if granted."""
+
+    status: int
+    text: str
+    token: bytes
+
+    @property
+    def granted(self) -> bool:
+        """Whether there is a token: status granted or grantedWithMods."""
+        return self.status in (0, 1) and bool(self.token)
+
+
+def write_request(digest: str, imprint: bytes, nonce: int) -> bytes:
+    """Return a TimeStampReq (RFC 3161 2.4.1) that asks for the certificates too."""
+    algorithm = der.sequence(der.oid(DIGEST_OIDS[digest]), der.null())
+    return der.sequence(
+        der.integer(1),
+        der.sequence(algorithm, der.octet_string(imprint)),
+        der.integer(nonce),
+        der.boolean(True),  # noqa: FBT003 - certReq
+    )
+
+
+def read_answer(data: bytes) -> Answer:
+    """Decode a TimeStampResp (RFC 3161 2.4.2).  Raises ``MalformedError``."""
+    what = "timestamp response"
+    fields = der.parse(data, what).fields(what, 1)
+    status = fields[0].fields(what, 1)
+    texts = [
+        node.text(what)
+        for part in status[1:] if part.tag == der.SEQUENCE
+        for node in part.children()
+    ]  # fmt: skip
+    return Answer(
+        status=status[0].integer(what),
+        text="; ".join(texts)[:MAX_STATUS_TEXT],
+        token=fields[1].raw if len(fields) > 1 else b"",
+    )
 
 
 def read_tst_info(content: bytes) -> TstInfo:

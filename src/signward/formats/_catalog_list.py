@@ -44,19 +44,21 @@ class Member(Frozen, frozen=True, kw_only=True):
     image: bool = False
 
 
-def write_list(members: Iterable[Member], at: datetime) -> bytes:
-    """Return the CertificateTrustList that lists ``members``, made at ``at`` (aware UTC).
+def unsigned_catalog(members: Iterable[Member], at: datetime) -> bytes:
+    """Return an unsigned catalog that lists ``members``, made at ``at`` (aware UTC).
 
     Its identifier is a digest of the members, so that one list is always the same octets.
     """
     subjects = sorted({_subject(member) for member in members})
     identifier = hashlib.sha256(b"".join(subjects)).digest()[:16]
-    return der.sequence(
-        der.sequence(der.oid(CATALOG_LIST)),
-        der.octet_string(identifier),
-        der.utc_time(at),
-        der.sequence(der.oid(_MEMBER_V2), der.null()),
-        der.sequence(*subjects),
+    return bare_list(
+        der.sequence(
+            der.sequence(der.oid(CATALOG_LIST)),
+            der.octet_string(identifier),
+            der.utc_time(at),
+            der.sequence(der.oid(_MEMBER_V2), der.null()),
+            der.sequence(*subjects),
+        )
     )
 
 

@@ -20,7 +20,15 @@ from types import MappingProxyType
 from signward.envelopes.cms import open_signatures
 from signward.errors import LimitError, MalformedError
 from signward.formats import Existing, Match, ParseOptions, Peek, Request, Signing, may_sign
-from signward.formats._catalog_list import CATALOG_LIST, bare_list, list_of, unsigned_list
+from signward.formats._catalog_list import (
+    CATALOG_LIST,
+    MEMBER_DIGEST,
+    Member,
+    bare_list,
+    list_of,
+    unsigned_catalog,
+    unsigned_list,
+)
 from signward.formats._ctl import CTL_CONTENT
 from signward.formats._spc import INDIRECT_DATA
 from signward.state import (
@@ -35,6 +43,8 @@ from signward.state import (
 from signward.wire import der
 from signward.wire.algorithms import digest_name
 from signward.wire.patch import Edit, PatchSet
+
+__all__ = ["FORMAT", "MEMBER_DIGEST", "Member", "read_members", "unsigned_catalog"]
 
 MAX_CATALOG = 64 * 1024 * 1024
 """Largest catalog read; Windows' own largest have some 10 MiB."""

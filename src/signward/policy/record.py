@@ -115,6 +115,8 @@ class SignatureRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One signature of the artifact.
 
     ``digest`` is the content's digest algorithm, ``algorithm`` the signature's.
+    ``quantum_safe`` says that neither the value nor a certificate under it could be forged
+    with a quantum computer.
     ``signer`` is a claim unless ``state`` is *trusted*.
     """
 
@@ -338,7 +340,7 @@ def _signature(judged: JudgedSignature) -> SignatureRecord:
         state=state_of(judged),
         digest=claimed.slots[0].algorithm if claimed.slots else claimed.algorithm.digest,
         algorithm=str(claimed.algorithm),
-        quantum_safe=claimed.algorithm.scheme.startswith("ml-dsa-"),
+        quantum_safe=_is_quantum_safe(claimed, trust.basis if trust else None),
         page_hashes=any(slot.name.startswith("page:") for slot in claimed.slots),
         signer=_signer(judged),
         path=_path(trust.basis, trust.revocation) if trust and trust.basis else None,
@@ -347,6 +349,25 @@ def _signature(judged: JudgedSignature) -> SignatureRecord:
         judged_at=trust.judged_at if trust else None,
         timestamps=tuple(_timestamps(judged)),
     )
+
+
+QUANTUM_SAFE = "ml-dsa-"
+"""Schemes that no quantum computer is known to break begin so (FIPS 204)."""
+
+
+def _is_quantum_safe(claimed: ClaimedSignature, basis: X509Path | None) -> bool:
+    """Say whether nobody with a quantum computer could make this signature.
+
+    Its own value must be of such a scheme, and so must every certificate below the anchor be
+    signed: whoever forges one of those, forges a signer.
+    """
+    if not claimed.algorithm.scheme.startswith(QUANTUM_SAFE):
+        return False
+    from signward.trust.x509 import load_certificate
+
+    below = basis.certificates[:-1] if basis else ()
+    schemes = (load_certificate(der).signature_algorithm.scheme for der in below)
+    return all(scheme.startswith(QUANTUM_SAFE) for scheme in schemes)
 
 
 def claimed_of(judged: JudgedSignature) -> ClaimedSignature:

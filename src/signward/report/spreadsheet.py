@@ -19,6 +19,7 @@ COLUMNS = (
     "subject", "container", "outcome", "stage", "cause", "windows_name", "message", "publisher",
     "identity", "kind", "format", "size", "sha256", "authentihash", "signatures", "algorithm",
     "proven_time", "claimed_time", "validation_time", "rule", "attack",
+    "quantum_safe",
 )  # fmt: skip
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "|", "%", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -46,6 +47,7 @@ def row(record: Record) -> tuple[str, ...]:
         signature.algorithm if signature else "",
         proven.isoformat() if proven else "", claimed.isoformat() if claimed else "",
         record.at.isoformat(), record.rule, " ".join(attack.touched(record)),
+        str(signature.quantum_safe).lower() if signature else "",
     )  # fmt: skip
     return tuple(map(guard, cells))
 

@@ -32,9 +32,14 @@ WIDE = 5000
 
 @dataclass(slots=True)
 class Summary:
-    """Counts over a scan; ``publishers`` by lasting identity."""
+    """Counts over a scan; ``publishers`` by lasting identity.
+
+    ``forgeable`` are the accepted files whose signature would not survive a quantum adversary.
+    """
 
     files: int = 0
+    signed: int = 0
+    forgeable: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     causes: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -45,6 +50,9 @@ class Summary:
     def add(self, record: Record) -> None:
         """Count one record."""
         self.files += 1
+        signature = record.judged_signature if record.outcome is Outcome.ACCEPTED else None
+        self.signed += signature is not None
+        self.forgeable += signature is not None and not signature.quantum_safe
         self.outcomes[record.outcome] += 1
         self.kinds[record.kind or "unknown"] += 1
         if record.cause:
@@ -78,6 +86,9 @@ def write_summary(summary: Summary, out: TextIO, *, colour: bool | None = None) 
     for title, counts in (("causes", summary.causes), ("publishers", names)):
         if counts:
             console.print(_counts(title, counts))
+    if summary.signed:
+        told = f"{summary.forgeable:,} of {summary.signed:,} accepted signatures"
+        console.print(f"{told} would not survive a quantum adversary", markup=False)
     if any(entry.touched for entry in summary.coverage.values()):
         console.print(_techniques(summary))
 

@@ -129,6 +129,7 @@ def _signature(claimed: ClaimedSignature, judged: SignatureRecord | None) -> Bra
         "state": judged.state if judged else "claimed",
         "envelope": claimed.envelope,
         "algorithm": str(claimed.algorithm),
+        "quantum": _quantum(judged),
         "value octets": len(claimed.value),
         "signer": msgspec.to_builtins(signer),
         "content type": _named(claimed.content_type),
@@ -151,6 +152,13 @@ def _signature(claimed: ClaimedSignature, judged: SignatureRecord | None) -> Bra
         msgspec.to_builtins(certificate_record(raw)) for raw in claimed.claimed_certificates
     ]
     return branch
+
+
+def _quantum(judged: SignatureRecord | None) -> str | None:
+    """Say whether the signature would survive an adversary with a quantum computer."""
+    if judged is None:
+        return None
+    return "would survive" if judged.quantum_safe else "would not survive a quantum adversary"
 
 
 def _is_page(slot: Slot) -> bool:

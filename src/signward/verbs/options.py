@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from signward.errors import EvidenceError, UnreadableError
 from signward.policy.evaluate import Policy
+from signward.state import Stage
 from signward.wire.source import open_source
 
 MAX_OPTION_FILE = 256 * 1024 * 1024
@@ -33,6 +34,11 @@ class Options:
     online: bool = False
     online_private: bool = False
     policy: Policy = field(default_factory=Policy)
+
+
+def stopping_at(options: Options, stage: Stage) -> Options:
+    """Return the same options for a judgement that goes no further than ``stage``."""
+    return replace(options, policy=replace(options.policy, stage=stage))
 
 
 def read_option(path: str) -> bytes:

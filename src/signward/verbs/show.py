@@ -8,9 +8,10 @@ from contextlib import suppress
 from signward.errors import BadInputError, UnreadableError
 from signward.formats import ParseOptions, peek_at, recognise
 from signward.policy.record import Record, record
-from signward.state import SignedArtifact, Source
+from signward.state import Companions, SignedArtifact, Source
 from signward.verbs.context import Context
 from signward.verbs.verify import assess, assess_path
+from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
 
 
@@ -20,20 +21,23 @@ def show(path: str | os.PathLike[str], context: Context) -> tuple[SignedArtifact
     Never raises for what the file is or holds.  The artifact's source is closed.
     """
     try:
-        with open_source(path) as source:
-            answer = parsed(source), record(assess(source, context), size=source.length)
+        folder = os.path.dirname(os.fspath(path))  # noqa: PTH120 - paths stay strings
+        with open_source(path) as source, FolderCompanions(folder) as companions:
+            verdict = assess(source, context, companions)
+            answer = parsed(source, companions), record(verdict, size=source.length)
             source.check_unchanged()
             return answer
     except UnreadableError:
         return None, record(assess_path(path, context))
 
 
-def parsed(source: Source) -> SignedArtifact | None:
+def parsed(source: Source, companions: Companions | None = None) -> SignedArtifact | None:
     """Return the artifact in ``source``; None for no known format or broken bytes."""
     peek = peek_at(source)
     signable = recognise(peek)
     if signable is None:
         return None
+    options = ParseOptions(extension=peek.extension, companions=companions)
     with suppress(BadInputError, RecursionError):
-        return signable.parse(source, ParseOptions(extension=peek.extension))
+        return signable.parse(source, options)
     return None

@@ -41,6 +41,12 @@ def append(source: Source, data: bytes) -> Edit:
     return Edit(start=source.length, end=source.length, data=data)
 
 
+def pieces(source: Source) -> Iterator[bytes]:
+    """Yield a whole source in pieces of at most ``CHUNK`` bytes."""
+    for start in range(0, source.length, CHUNK):
+        yield source.read(start, min(CHUNK, source.length - start))
+
+
 class _Part(Frozen, frozen=True, kw_only=True):
     """A run of the result: where it starts there, and where its bytes come from."""
 
@@ -81,11 +87,6 @@ class Patched:
                         hasher.update(memoryview(part.data)[start:end])
                 else:
                     part.data.feed([(start, end)], hashers)
-
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the whole result in pieces of at most ``CHUNK`` bytes."""
-        for start in range(0, self.length, CHUNK):
-            yield self.read(start, min(CHUNK, self.length - start))
 
     def _cut(self, first: int, last: int) -> Iterator[tuple[_Part, int, int]]:
         """Yield the parts that make up a range, with the range of each part's own data."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from signward.errors import LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
-from signward.state import Source
+from signward.state import Hasher, Source
 
 MEMBERS = 200_000
 """Members in one archive."""
@@ -30,6 +30,15 @@ FINDINGS = 16
 PIECE = 128 * 1024
 """Bytes of member data handed on at a time."""
 
+RATIO = 100
+"""Bytes a member or an archive may unpack to for each byte packed (deflate can reach 1032) ..."""
+
+RATIO_FLOOR = 64 * 1024 * 1024
+"""... once it is more than this many."""
+
+_SIGNING_BLOCK = b"APK Sig Block 42"
+"""Ends the one thing known to stand between members and directory (APK signing, v2 on)."""
+
 _APPNOTE = "APPNOTE"
 _END = struct.Struct("<4sHHHHIIH")
 _END64 = struct.Struct("<4sQHHIIQQQQ")
@@ -41,7 +50,11 @@ _NONE32, _NONE16 = 0xFFFFFFFF, 0xFFFF
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZipMember:
-    """One entry of the central directory; offsets and sizes in bytes."""
+    """One entry of the central directory; offsets and sizes in bytes.
+
+    ``record`` to ``record_end`` is its central header (4.3.12), extra field and comment
+    included; ``local`` its local header.
+    """
 
     raw_name: bytes
     name: str
@@ -51,6 +64,8 @@ class ZipMember:
     packed: int
     size: int
     local: int
+    record: int
+    record_end: int
 
     @property
     def encrypted(self) -> bool:
@@ -65,10 +80,29 @@ class ZipMember:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZipDirectory:
-    """The members in directory order, and what a second reader might see otherwise."""
+    """The members in directory order, and what a second reader might see otherwise.
+
+    The central headers fill ``start`` to ``end``; the end records follow.
+    """
 
     members: tuple[ZipMember, ...]
     findings: tuple[Finding, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a member lies: local header, data as packed, and behind its data descriptor.
+
+    ``start`` to ``data`` is the local header, ``data`` to ``data_end`` the packed bytes and
+    ``data_end`` to ``end`` the descriptor (4.3.9), empty where there is none.
+    """
+
+    start: int
+    data: int
+    data_end: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +130,23 @@ def read_directory(source: Source) -> ZipDirectory:
     if start < 0 or prefix < 0:
         found = "a central directory outside the file"
         raise MalformedError("archive", found, "one before its end record", f"{_APPNOTE} 4.3.12")
-    members = _parse_directory(source.read(start, end.size), end.count, prefix)
+    members = _parse_directory(source.read(start, end.size), end.count, prefix, start)
     findings = [*_around(end, prefix), *_names(members), *_locals(source, members, start)]
-    return ZipDirectory(members=members, findings=tuple(findings[:FINDINGS]))
+    return ZipDirectory(
+        members=members, findings=tuple(findings[:FINDINGS]), start=start, end=end.at
+    )
+
+
+def place(source: Source, member: ZipMember) -> Place:
+    """Return where a member lies.  Raises ``MalformedError`` where it leaves the source."""
+    header = _LOCAL.unpack(source.read(member.local, _LOCAL.size))
+    data = member.local + _LOCAL.size + header[9] + header[10]
+    end = data + member.packed
+    if header[0] != b"PK\3\4" or end > source.length:
+        found = "no local header and data where the directory says"
+        raise MalformedError(member.name, found, "both", f"{_APPNOTE} 4.3.7", offset=member.local)
+    after = end + _descriptor(source, member, end)
+    return Place(start=member.local, data=data, data_end=end, end=after)
 
 
 def _find_end(source: Source) -> _End:
@@ -117,8 +165,7 @@ def _find_end(source: Source) -> _End:
         raise MalformedError("archive", "one part of several", "a whole archive", _APPNOTE)
     after = size - (at + _END.size + comment)
     end = _End(base + at, count, length, offset, after, len(fitting) > 1)
-    needs64 = count == _NONE16 or length == _NONE32 or offset == _NONE32
-    return _find_end64(source, end) if needs64 else end
+    return _find_end64(source, end)
 
 
 def _end_places(tail: bytes) -> Iterator[int]:
@@ -133,7 +180,11 @@ def _comment(tail: bytes, at: int) -> int:
 
 
 def _find_end64(source: Source, end: _End) -> _End:
-    """Follow the ZIP64 locator 20 bytes before the end record (4.3.15), if there is one."""
+    """Follow the ZIP64 locator 20 bytes before the end record (4.3.15), if there is one.
+
+    Some readers follow it always, some only where a field of the end record is all ones:
+    fields that are not must say the same as the ZIP64 record.
+    """
     if end.at < 20:
         return end
     locator = source.read(end.at - 20, 20)
@@ -141,16 +192,23 @@ def _find_end64(source: Source, end: _End) -> _End:
         return end
     at = int.from_bytes(locator[8:16], "little")
     record = source.read(at, _END64.size)
-    if record[:4] != b"PK\6\6" or at + _END64.size > end.at - 20:
+    stop = at + 12 + int.from_bytes(record[4:12], "little")
+    if record[:4] != b"PK\6\6" or stop != end.at - 20 or stop < at + _END64.size:
         required = "a ZIP64 end record before its locator"
         raise MalformedError("archive", "none", required, f"{_APPNOTE} 4.3.14", offset=at)
     *_, here, count, length, offset = _END64.unpack(record)
     if here != count:
         raise MalformedError("archive", "one part of several", "a whole archive", _APPNOTE)
-    return _End(at, count, length, offset, end.after, end.several)
+    pairs = (
+        (end.count, count, _NONE16),
+        (end.size, length, _NONE32),
+        (end.offset, offset, _NONE32),
+    )
+    differ = any(old not in (new, none) for old, new, none in pairs)
+    return _End(at, count, length, offset, end.after, end.several or differ)
 
 
-def _parse_directory(data: bytes, count: int, prefix: int) -> tuple[ZipMember, ...]:
+def _parse_directory(data: bytes, count: int, prefix: int, start: int) -> tuple[ZipMember, ...]:
     """Read ``count`` central headers that fill ``data`` exactly (4.3.12)."""
     members: list[ZipMember] = []
     at = 0
@@ -162,7 +220,7 @@ def _parse_directory(data: bytes, count: int, prefix: int) -> tuple[ZipMember, .
             break
         name = data[at + _CENTRAL.size : at + _CENTRAL.size + named]
         fields = data[at + _CENTRAL.size + named : at + _CENTRAL.size + named + extra]
-        members.append(_member(header, name, fields, prefix))
+        members.append(_member(header, name, fields, prefix, (start + at, start + stop)))
         at = stop
     if len(members) != count or at != len(data):
         found = f"{len(members)} headers in {at} of {len(data)} bytes"
@@ -170,7 +228,9 @@ def _parse_directory(data: bytes, count: int, prefix: int) -> tuple[ZipMember, .
     return tuple(members)
 
 
-def _member(header: tuple[int, ...], name: bytes, extra: bytes, prefix: int) -> ZipMember:
+def _member(
+    header: tuple[int, ...], name: bytes, extra: bytes, prefix: int, record: tuple[int, int]
+) -> ZipMember:
     flags, method = header[3], header[4]
     crc, packed, size, local = header[7], header[8], header[9], header[16]
     if _NONE32 in (packed, size, local):
@@ -184,6 +244,8 @@ def _member(header: tuple[int, ...], name: bytes, extra: bytes, prefix: int) -> 
         packed=packed,
         size=size,
         local=local + prefix,
+        record=record[0],
+        record_end=record[1],
     )
 
 
@@ -245,12 +307,15 @@ def _locals(source: Source, members: Sequence[ZipMember], stop: int) -> Iterator
         if problem:
             yield _ambiguous(problem, "one member, one place, one description", member.local)
             found += 1
-        elif member.local > end and not _descriptor(source, end, member.local):
+        elif member.local > end:
             yield _gap(end, member.local)
             found += 1
         end = max(end, after)
         if found >= FINDINGS:
             return
+    signing_block = source.read(max(end, stop - 16), min(16, max(0, stop - end)))
+    if stop > end and signing_block != _SIGNING_BLOCK:
+        yield _gap(end, stop)
 
 
 def _by_place(member: ZipMember) -> int:
@@ -258,7 +323,7 @@ def _by_place(member: ZipMember) -> int:
 
 
 def _compare(source: Source, member: ZipMember, stop: int) -> tuple[str, int]:
-    """Return what the local header says otherwise (or nothing) and where the data ends."""
+    """Return what the local header says otherwise (or nothing) and where the member ends."""
     if member.local + _LOCAL.size > stop:
         return f"{member.name} outside the archive", member.local
     header = _LOCAL.unpack(source.read(member.local, _LOCAL.size))
@@ -270,17 +335,34 @@ def _compare(source: Source, member: ZipMember, stop: int) -> tuple[str, int]:
         return f"{member.name} under another name in its local header", end
     if method != member.method or (flags ^ member.flags) & (_ENCRYPTED | _DESCRIPTOR):
         return f"{member.name} packed otherwise in its local header", end
-    known = not flags & _DESCRIPTOR and _NONE32 not in (packed, size)
-    if known and (crc, packed, size) != (member.crc, member.packed, member.size):
+    if flags & _DESCRIPTOR:
+        return "", end + _descriptor(source, member, end)
+    if _NONE32 in (packed, size):
+        fields = source.read(member.local + _LOCAL.size + named, extra)
+        size, packed = _zip64(fields, size, packed)
+    if (crc, packed, size) != (member.crc, member.packed, member.size):
         return f"{member.name} of another size or CRC in its local header", end
     return "", end
 
 
-def _descriptor(source: Source, start: int, end: int) -> bool:
-    """Whether a data descriptor (4.3.9), 12 to 24 bytes, is all that fills a gap."""
-    return end - start in (12, 20) or (
-        end - start in (16, 24) and source.read(start, 4) == b"PK\7\x08"
-    )
+def _descriptor(source: Source, member: ZipMember, at: int) -> int:
+    """Return the length of the member's data descriptor (4.3.9), 0 if none is there.
+
+    CRC-32 and sizes of 4 or 8 octets, with or without a mark before them: whatever
+    says otherwise than the directory is none.
+    """
+    if not member.flags & _DESCRIPTOR:
+        return 0
+    found = source.read(at, min(24, source.length - at))
+    for form in ("<4sIQQ", "<4sIII"):
+        try:
+            whole = struct.pack(form, b"PK\7\x08", member.crc, member.packed, member.size)
+        except struct.error:
+            continue  # sizes that need 8 octets
+        for expected in (whole, whole[4:]):
+            if found.startswith(expected):
+                return len(expected)
+    return 0
 
 
 def _gap(start: int, end: int) -> Finding:
@@ -309,16 +391,46 @@ def member_pieces(source: Source, member: ZipMember) -> Iterator[bytes]:
     """
     if member.encrypted:
         raise MalformedError(member.name, "an encrypted member", "one that can be read")
-    header = _LOCAL.unpack(source.read(member.local, _LOCAL.size))
-    start = member.local + _LOCAL.size + header[9] + header[10]
     crc, size = 0, 0
-    for piece in _unpacked(source, member, start):
+    for piece in _unpacked(source, member, place(source, member).data):
         crc, size = zlib.crc32(piece, crc), size + len(piece)
         if size > member.size:
             break
         yield piece
     if (size, crc) != (member.size, member.crc):
         raise MalformedError(member.name, "other data", "the size and CRC-32 of the directory")
+
+
+def feed_member(source: Source, member: ZipMember, hashers: Sequence[Hasher]) -> None:
+    """Stream a member's uncompressed bytes through every hasher.
+
+    Raises ``LimitError`` for what promises to unpack like a bomb, and ``MalformedError``
+    as :func:`member_pieces` does; what the hashers have then absorbed is of no use.
+    """
+    check_expansion((member,), member.packed)
+    for piece in member_pieces(source, member):
+        view = memoryview(piece)
+        for hasher in hashers:
+            hasher.update(view)
+
+
+def read_member(source: Source, member: ZipMember, most: int) -> bytes:
+    """Return a member's uncompressed bytes; ``LimitError`` for more than ``most``."""
+    if member.size > most:
+        raise LimitError(member.name, f"{member.size} bytes", f"at most {most}")
+    return b"".join(member_pieces(source, member))
+
+
+def check_expansion(members: Sequence[ZipMember], packed: int) -> None:
+    """Raise ``LimitError`` if ``packed`` bytes promise to unpack to more than they may.
+
+    What members promise binds them: reading one stops where it would exceed its size.
+    """
+    total = sum(member.size for member in members)
+    allowed = max(RATIO_FLOOR, RATIO * packed)
+    if total > allowed:
+        found = f"{total} bytes packed into {packed}"
+        raise LimitError("archive", found, f"at most {allowed}", hint="likely a bomb")
 
 
 def _unpacked(source: Source, member: ZipMember, start: int) -> Iterator[bytes]:

@@ -1,0 +1,136 @@
+"""``signward sign FILE...``: sign files in place or into a folder, and say what became of each."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from signward.cli.arguments import add_revocation, add_trust
+from signward.cli.results import add_output, report
+
+if TYPE_CHECKING:
+    from signward.verbs.sign import SignOptions
+
+DESCRIPTION = """\
+Sign files: each keeps its name, mode and times, and is replaced whole or not
+at all.
+
+Every result is assessed before it is released: it must be intact, made with
+the certificate's key, and the certificate must be valid now and meant for
+signing code.  That nobody here knows a path to a root, or whether the
+certificate is revoked, is a warning."""
+
+EPILOG = """examples:
+  signward sign --key file:release.pem setup.exe library.dll
+  signward sign --key pkcs12:release.p12 --pass-file pass.txt setup.msi
+  signward sign --key pkcs12:release.p12 --timestamp URL --out signed/ *.exe
+  signward sign --key 'pkcs11:token=Release;object=codesign' --cert ca.pem a.ps1
+add a second signature, beside the one that is there:
+  signward sign --key file:second.pem --nested setup.exe
+see what would be done, and whether it would be accepted:
+  signward sign --key file:release.pem --dry-run --require-accepted setup.exe
+
+Passwords and tokens come from --pass-file, from the environment
+(SIGNWARD_PASSWORD) or from a prompt; never from the command line.
+
+exit codes: 0 every file was signed, 1 some were not, 2 command line or key
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``sign``."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="what to sign")
+    _add_key(parser.add_argument_group("key: who signs"))
+    _add_signature(parser.add_argument_group("signature: how"))
+    add_output(parser.add_argument_group("output"))
+    assess = parser.add_argument_group("assessment of the result")
+    assess.add_argument("--require-accepted", action="store_true",
+                        help="release nothing that verify would not accept")  # fmt: skip
+    add_trust(assess)
+    add_revocation(assess)
+
+
+def _add_key(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--key", required=True, metavar="URI",
+                       help="where the key is: file:key.pem, pkcs12:release.p12, "
+                       "pkcs11:token=..., aws-kms:..., see docs/keys.md")  # fmt: skip
+    group.add_argument("--cert", action="append", default=[], metavar="PEM",
+                       help="the key's certificate and its issuers, where the key's holder "
+                       "keeps none")  # fmt: skip
+    group.add_argument("--pass-file", default="", metavar="FILE",
+                       help="the password or PIN is this file's first line")  # fmt: skip
+
+
+def _add_signature(group: argparse._ArgumentGroup) -> None:
+    from signward.verbs.credential import DIGESTS
+
+    group.add_argument("--timestamp", action="append", default=[], metavar="URL",
+                       help="have this RFC 3161 authority timestamp it; of several the first "
+                       "that answers well")  # fmt: skip
+    group.add_argument("--digest", choices=DIGESTS, default="", metavar="{" + ",".join(DIGESTS)
+                       + "}", help="digest with this (default: what suits the key)")  # fmt: skip
+    group.add_argument("--pss", action="store_true", help="with an RSA key, sign by RSASSA-PSS")
+    there = group.add_mutually_exclusive_group()
+    there.add_argument("--nested", action="store_true",
+                       help="where there is a signature, add a second one")  # fmt: skip
+    there.add_argument("--replace", action="store_true",
+                       help="where there is a signature, put this one in its place")  # fmt: skip
+    group.add_argument("--page-hashes", action="store_true",
+                       help="in PE images, digest every page too")  # fmt: skip
+    group.add_argument("--description", default="", metavar="TEXT",
+                       help="what the file is, for Windows' prompts")  # fmt: skip
+    group.add_argument("--url", default="", metavar="URL", help="where to learn more of it")
+    group.add_argument("--deep", action="store_true",
+                       help="in packages and ZIP archives, first sign what they hold")  # fmt: skip
+    group.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
+                       help="an option of one format's own, see docs/formats.md")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Sign every file; return 0 if all were."""
+    from signward.verbs.sign import Signatory
+
+    with Signatory(_options(arguments)) as signatory:
+        return report(signatory.run(arguments.files), arguments, "signing")
+
+
+def _options(arguments: argparse.Namespace) -> SignOptions:
+    from signward.cli.arguments import judging_from
+    from signward.formats import Existing
+    from signward.verbs.sign import SignOptions
+
+    existing = Existing.NESTED if arguments.nested else Existing.REFUSE
+    return SignOptions(
+        key=arguments.key,
+        certificates=tuple(arguments.cert),
+        pass_file=arguments.pass_file,
+        digest=arguments.digest,
+        pss=arguments.pss,
+        timestamps=tuple(arguments.timestamp),
+        existing=Existing.REPLACE if arguments.replace else existing,
+        page_hashes=arguments.page_hashes,
+        description=arguments.description,
+        url=arguments.url,
+        deep=arguments.deep,
+        out=arguments.out,
+        dry_run=arguments.dry_run,
+        require_accepted=arguments.require_accepted,
+        options=_format_options(arguments.option),
+        judge=judging_from(arguments),
+    )
+
+
+def _format_options(given: list[str]) -> dict[str, str]:
+    """Return ``--option`` as names and values.  Raises ``EvidenceError`` for one no format has."""
+    from signward.errors import EvidenceError
+    from signward.formats import Signable, all_formats
+
+    known = {name for form in all_formats() if isinstance(form, Signable) for name in form.options}
+    options = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            raise EvidenceError(f"--option {text}: required NAME=VALUE with a NAME of: {listed}")
+        options[name] = value
+    return options

@@ -1,0 +1,92 @@
+"""Changing a file's signatures: the way that signing, timestamping and stripping share.
+
+A file is opened, a patch made for it, the result checked, and only then released.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from signward.errors import NotSignableError
+from signward.formats import Signable, peek_at, recognise
+from signward.inventory.classify import KINDS, classify
+from signward.state import Companions, Source
+from signward.verbs.release import ReleaseError, check_writable, release
+from signward.wire.companions import FolderCompanions
+from signward.wire.source import open_source
+
+Make = Callable[[Source, Companions], Source]
+"""Makes what the file is to become: a view of the source with patches applied."""
+
+Check = Callable[[Source, Companions], None]
+"""Raises for a result that must not be released."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where results go: in place of the file, into the folder ``out``, or nowhere.
+
+    ``taken`` are the outputs so far: two inputs never become one output.
+    """
+
+    out: str = ""
+    dry_run: bool = False
+    taken: set[str] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def of(self, path: str) -> str:
+        """Return the output for ``path``; a symbolic link stands for what it leads to.
+
+        Raises ``ReleaseError`` for a second file of one name.
+        """
+        target = os.path.realpath(path)
+        if self.out:
+            target = os.path.join(self.out, os.path.basename(path))  # noqa: PTH118, PTH119
+        with self.lock:
+            if target in self.taken:
+                raise ReleaseError(target, "a second file of that output", "one",
+                                   hint="sign them into different folders")  # fmt: skip
+            self.taken.add(target)
+        return target
+
+
+def change(path: str, destination: Destination, make: Make, check: Check) -> str:
+    """Replace ``path`` by what ``make`` makes of it, if ``check`` agrees; return the output.
+
+    Raises ``SigningError``, ``BadInputError``, ``UnreadableError``; nothing is changed then.
+    """
+    target = destination.of(path)
+    in_place = not destination.out
+    if in_place and not destination.dry_run:
+        check_writable(target)
+    folder = os.path.dirname(target if in_place else path)  # noqa: PTH120 - paths stay strings
+    with open_source(path) as source, FolderCompanions(folder) as companions:
+        result = make(source, companions)
+        source.check_unchanged()
+        if destination.dry_run:
+            check(result, companions)
+            return path
+        if not in_place:
+            os.makedirs(destination.out, exist_ok=True)  # noqa: PTH103
+        release(
+            result, target, like=os.stat(path),  # noqa: PTH116
+            check=lambda written: check(written, companions),
+            expected=source.identity if in_place else None,
+        )  # fmt: skip
+    return target if destination.out or os.path.islink(path) else path  # noqa: PTH114
+
+
+def signable(source: Source) -> Signable:
+    """Return the format that signs ``source``.  Raises ``NotSignableError``."""
+    peek = peek_at(source)
+    form = recognise(peek)
+    if isinstance(form, Signable):
+        return form
+    kind = KINDS[classify(peek)].text if source.length else "an empty file"
+    raise NotSignableError(
+        source.name, kind, "a kind of file that can carry a signature",
+        hint="--detached writes the signature beside the file",
+    )  # fmt: skip

@@ -1,0 +1,184 @@
+"""Credentials: a key, the certificates that speak for it, and how it signs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from signward.envelopes import Signer
+from signward.errors import BadInputError, KeyProviderError, SigningError
+from signward.integrity import UnsupportedKeyError, ValueMismatchError, check_value, key_size
+from signward.keys import RotatedError, SigningKey
+from signward.state import Algorithm
+from signward.trust.profiles import Profile
+from signward.trust.x509 import Certificate, is_signed_by, load_certificate
+from signward.wire.algorithms import COMPUTABLE
+
+DIGESTS = ("sha256", "sha384", "sha512")
+"""Digests to sign with."""
+
+_OWN_DIGEST = {
+    "ed25519": "sha512",
+    "ml-dsa-44": "sha256",
+    "ml-dsa-65": "sha384",
+    "ml-dsa-87": "sha512",
+}
+"""What content is hashed with for schemes that hash for themselves: EdDSA's is fixed
+(RFC 8419 3.1), ML-DSA's is at least as strong as the key (RFC 9882 3.3)."""
+
+_MOST_PATH = 16
+"""Certificates put beside a signature."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who signs at present: the leaf, and the signer a request names.
+
+    A value: a file that was begun with one leaf is finished with it, whatever the service
+    does meanwhile.
+    """
+
+    leaf: Certificate
+    signer: Signer
+
+    def check_fitness(self, profile: Profile, at: datetime) -> None:
+        """Raise ``SigningError`` if the certificate cannot sign for ``profile`` at ``at``."""
+        leaf, usage = self.leaf, profile.usage
+        if profile.rules.judge_validity and not leaf.not_before <= at <= leaf.not_after:
+            raise _outside_validity(leaf, at)
+        if usage.eku_required and usage.eku not in (leaf.ekus or ()):
+            raise SigningError(
+                leaf.label, f"extended key usage {', '.join(sorted(leaf.ekus or ())) or 'none'}",
+                f"{usage.eku} ({usage.name})", hint="this certificate is for something else",
+            )  # fmt: skip
+        if usage.key_usage and leaf.key_usage is not None and not usage.key_usage & leaf.key_usage:
+            raise SigningError(
+                leaf.label, f"key usage {', '.join(sorted(leaf.key_usage)) or 'none'}",
+                " or ".join(sorted(usage.key_usage)),
+            )  # fmt: skip
+
+
+class Credential:
+    """An open key with its certification path.
+
+    Not the same for ever: a service may rotate its leaf, then `refresh` reads the next.
+    """
+
+    def __init__(
+        self, key: SigningKey, given: Sequence[bytes], digest: str, *, pss: bool = False
+    ) -> None:
+        self._key, self._given, self._digest, self._pss = key, tuple(given), digest, pss
+        self._lock = threading.Lock()
+        self.standing = self._read()
+
+    def _read(self) -> Standing:
+        certificates = [_loaded(one) for one in (*self._given, *self._key.certificates)]
+        leaf = _leaf(certificates, self._key.public_key)
+        path = _path(leaf, certificates)
+        algorithm, digest = _algorithm(self._key.public_key, self._digest, pss=self._pss)
+        signer = Signer(
+            certificates=tuple(certificate.der for certificate in path),
+            algorithm=algorithm,
+            digest=digest,
+        )
+        return Standing(leaf, signer)
+
+    def sign(self, standing: Standing, data: bytes, algorithm: Algorithm) -> bytes:
+        """Return the value over ``data``, checked against the certificate before anyone uses it.
+
+        Raises ``RotatedError`` where it was made with another key than ``standing``'s.
+        """
+        value = self._key.sign(data, algorithm)
+        try:
+            check_value(standing.leaf.spki, algorithm, data, value)
+        except (ValueMismatchError, UnsupportedKeyError) as error:
+            raise RotatedError(
+                "--key", f"a signature that does not fit {standing.leaf.label} ({error})",
+                "one made with the certificate's key",
+            ) from None  # fmt: skip
+        return value
+
+    def refresh(self, stale: Standing) -> None:
+        """Read key and certificates anew, unless another thread has already."""
+        with self._lock:
+            if self.standing is stale:
+                self._key.refresh()
+                self.standing = self._read()
+
+
+def _outside_validity(leaf: Certificate, at: datetime) -> SigningError:
+    expired = at > leaf.not_after
+    return SigningError(
+        leaf.label,
+        f"validity {leaf.not_before:%Y-%m-%d} to {leaf.not_after:%Y-%m-%d}",
+        f"one that includes {at:%Y-%m-%d}",
+        hint="the certificate has expired: get a new one" if expired else
+        "the certificate is not valid yet: check the machine's clock",
+    )  # fmt: skip
+
+
+def _loaded(der: bytes) -> Certificate:
+    try:
+        return load_certificate(der)
+    except BadInputError as error:
+        raise KeyProviderError("--cert", str(error), "X.509 certificates") from None
+
+
+def _leaf(certificates: Sequence[Certificate], public_key: bytes) -> Certificate:
+    for certificate in certificates:
+        if certificate.spki == public_key:
+            return certificate
+    if not certificates:
+        raise KeyProviderError(
+            "--cert", "no certificate", "the certificate of the key",
+            hint="the key's holder keeps none beside it: give it, and its issuers, with --cert",
+        )  # fmt: skip
+    raise KeyProviderError(
+        "--cert", f"certificates of other keys ({certificates[0].label})",
+        "the certificate of the key", hint="the certificate does not match the key",
+    )  # fmt: skip
+
+
+def _path(leaf: Certificate, certificates: Sequence[Certificate]) -> list[Certificate]:
+    """Return the leaf and its issuers as far as they are at hand, without a root.
+
+    Whoever verifies has the root from elsewhere, or does not trust it.
+    """
+    path = [leaf]
+    while len(path) < _MOST_PATH:
+        issuers = (c for c in certificates if c not in path and c.subject == path[-1].issuer)
+        issuer = next((c for c in issuers if is_signed_by(path[-1], c)), None)
+        if issuer is None or issuer.self_issued:
+            break
+        path.append(issuer)
+    return path
+
+
+def _algorithm(public_key: bytes, digest: str, *, pss: bool) -> tuple[Algorithm, str]:
+    """Return how a key signs, and the digest of content (empty: what suits the key)."""
+    family, bits = key_size(public_key)
+    own = {"mldsa44": "ml-dsa-44", "mldsa65": "ml-dsa-65", "mldsa87": "ml-dsa-87"}
+    scheme = own.get(family, family)
+    if scheme in _OWN_DIGEST:
+        least = _OWN_DIGEST[scheme]
+        if digest and DIGESTS.index(digest) < DIGESTS.index(least):
+            raise SigningError("--digest", digest, f"{least} or longer with a {scheme} key")
+        return Algorithm(scheme=scheme), digest or least
+    if family.startswith("ec:"):
+        chosen = digest or {384: "sha384", 521: "sha512"}.get(bits, "sha256")
+        return Algorithm(scheme="ecdsa", digest=chosen), chosen
+    if family != "rsa":
+        raise SigningError("--key", f"a {family} key", "an RSA, EC, Ed25519 or ML-DSA key")
+    chosen = digest or "sha256"
+    if pss:
+        size = {"sha256": 32, "sha384": 48, "sha512": 64}[chosen]
+        pss_algorithm = Algorithm(
+            scheme="rsa-pss", digest=chosen, mgf_digest=chosen, salt_length=size
+        )
+        return pss_algorithm, chosen
+    return Algorithm(scheme="rsa-pkcs1v15", digest=chosen), chosen
+
+
+assert set(DIGESTS) <= COMPUTABLE  # noqa: S101 - the two tables belong together

@@ -1,0 +1,89 @@
+"""Assessing our own output before it is released.
+
+What would make the signature worthless stops the file: it is not intact, or not ours.  What
+depends on whoever verifies (a path to his roots, revocation he may not know) is a warning,
+unless the caller requires that the result be accepted.
+"""
+
+from __future__ import annotations
+
+from signward.errors import SigningError
+from signward.findings import Effect, Finding
+from signward.state import (
+    BrokenSignature,
+    Companions,
+    IntactSignature,
+    JudgedSignature,
+    Outcome,
+    Source,
+    Stage,
+    Verdict,
+)
+from signward.trust.x509 import Certificate
+from signward.verbs.context import Context
+from signward.verbs.options import Options, stopping_at
+from signward.verbs.verify import assess
+
+Warnings = list[str]
+"""What a verifier may object to, one sentence each."""
+
+
+class Assessor:
+    """Assesses results; those of one format and signer get the same warnings, found once."""
+
+    def __init__(self, options: Options, *, require_accepted: bool) -> None:
+        self._intact = Context(stopping_at(options, Stage.INTACT))
+        self._accepting = Context(options)
+        self._require_accepted = require_accepted
+        self._warned: dict[tuple[str, bytes], Warnings] = {}
+
+    def check(self, written: Source, companions: Companions, leaf: Certificate) -> Warnings:
+        """Return the warnings on a result.  Raises ``SigningError`` for one not to be released."""
+        verdict = assess(written, self._intact, companions)
+        if verdict.outcome is not Outcome.ACCEPTED:
+            raise _refused(written.name, verdict, "an intact signature")
+        if not any(_certificate(one) == leaf.der for one in verdict.signatures):
+            raise SigningError(written.name, "no signature by the key's certificate", "one",
+                               hint="this is a fault of ours: please report it")  # fmt: skip
+        key = verdict.format, leaf.der
+        if self._require_accepted or key not in self._warned:
+            self._warned[key] = self._judged(written, companions)
+        return self._warned[key]
+
+    def check_stripped(self, written: Source, companions: Companions) -> None:
+        """Raise ``SigningError`` if a signature is left."""
+        if assess(written, self._intact, companions).signatures:
+            raise SigningError(written.name, "a signature that is left", "none")
+
+    def check_intact(self, written: Source, companions: Companions) -> None:
+        """Raise ``SigningError`` if a signature is not intact."""
+        verdict = assess(written, self._intact, companions)
+        if verdict.outcome is not Outcome.ACCEPTED:
+            raise _refused(written.name, verdict, "intact signatures")
+
+    def _judged(self, written: Source, companions: Companions) -> Warnings:
+        verdict = assess(written, self._accepting, companions)
+        if verdict.outcome is Outcome.ACCEPTED:
+            return []
+        if self._require_accepted:
+            raise _refused(written.name, verdict, "one that is accepted")
+        return [str(f).partition("\n")[0] for f in _grave(verdict)]
+
+
+def _certificate(signature: JudgedSignature) -> bytes:
+    """Return the certificate of a signature that is at least intact."""
+    if isinstance(signature, BrokenSignature):
+        return b""
+    return (signature if isinstance(signature, IntactSignature) else signature.intact).certificate
+
+
+def _grave(verdict: Verdict) -> list[Finding]:
+    findings = [*verdict.findings, *(f for s in verdict.signatures for f in s.findings)]
+    return list(dict.fromkeys(f for f in findings if f.effect in (Effect.REJECT, Effect.UNKNOWN)))
+
+
+def _refused(name: str, verdict: Verdict, required: str) -> SigningError:
+    grave = _grave(verdict)
+    found = str(grave[0]).partition("\n")[0] if grave else f"{verdict.outcome}, {verdict.cause}"
+    return SigningError(name, f"a result that is {verdict.outcome} ({found})", required,
+                        hint="nothing was changed")  # fmt: skip

@@ -1,0 +1,210 @@
+"""Sign: files in, signed files out; each one assessed before it is released.
+
+The stages in order: recognise, check that the certificate fits, let the format draft, have
+the key sign each draft, timestamp the value, embed, assess, release.  Nothing here knows a
+format or a key provider by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Self
+
+from signward.formats import Existing, ParseOptions, Request, Signable, peek_at, recognise
+from signward.keys import RotatedError, open_key
+from signward.state import Companions, Source
+from signward.trust.pem import CERTIFICATES, blocks
+from signward.trust.profiles import PROFILES
+from signward.verbs.change import Destination, change, signable
+from signward.verbs.credential import Credential, Standing
+from signward.verbs.deep import InsideOut
+from signward.verbs.fitness import Assessor
+from signward.verbs.options import Options, read_option
+from signward.verbs.outcome import FileResult, caught
+from signward.verbs.secrets import SecretFinder
+from signward.verbs.stamping import Stamper
+from signward.wire.companions import MappedCompanions
+from signward.wire.patch import Patched
+
+MAX_ROTATIONS = 3
+"""Times a file is drafted anew because the service changed its leaf meanwhile."""
+
+MAX_WORKERS = 16
+"""Files under way at once, whatever a key provider says it can bear."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignOptions:
+    """What the caller asks for.
+
+    ``options`` are formats' own (``Signable.options``); ``judge`` says how results are
+    assessed: anchors, evidence, instant.
+    """
+
+    key: str
+    certificates: tuple[str, ...] = ()
+    pass_file: str = ""
+    digest: str = ""
+    pss: bool = False
+    timestamps: tuple[str, ...] = ()
+    existing: Existing = Existing.REFUSE
+    page_hashes: bool = False
+    description: str = ""
+    url: str = ""
+    deep: bool = False
+    out: str = ""
+    dry_run: bool = False
+    require_accepted: bool = False
+    options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    judge: Options = field(default_factory=Options)
+
+
+class Signatory:
+    """Signs files with one credential.
+
+    Opening it opens the key, so that a wrong password or certificate is said once and at
+    once.  Raises ``SigningError`` then; afterwards a file's fault stays the file's.
+    """
+
+    def __init__(self, options: SignOptions) -> None:
+        self.options = options
+        self.at = options.judge.at or datetime.now(UTC)
+        self._assessor = Assessor(
+            replace(options.judge, at=self.at), require_accepted=options.require_accepted
+        )
+        self._destination = Destination(out=options.out, dry_run=options.dry_run)
+        given = [
+            block for path in options.certificates
+            for block in blocks(path, read_option(path), CERTIFICATES)
+        ]  # fmt: skip
+        self._key = open_key(options.key, SecretFinder(options.pass_file))
+        self._credential = Credential(self._key, given, options.digest, pss=options.pss)
+        self._stamp = Stamper(options.timestamps, self._credential.standing.signer.digest, self.at)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._key.close()
+
+    def run(self, paths: Iterable[str]) -> Iterator[FileResult]:
+        """Sign every file; yield results in the order of ``paths``."""
+        workers = max(1, min(self._key.parallel, MAX_WORKERS))
+        if workers == 1:
+            yield from map(self.sign, paths)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(self.sign, paths)
+
+    def sign(self, path: str) -> FileResult:
+        """Sign one file; never raises for what the file is or holds."""
+        return caught(path, lambda: self._sign(path))
+
+    def _sign(self, path: str) -> FileResult:
+        work = _Work()
+
+        def make(source: Source, companions: Companions) -> Source:
+            if self.options.deep:
+                source = self._inside_out(source, work)
+            if self.options.deep and work.members and not _is_signable(source):
+                work.format = "zip"
+                return source
+            form = signable(source)
+            result, work.standing = self._signed(form, source, companions)
+            work.format = form.name
+            return result
+
+        def check(written: Source, companions: Companions) -> None:
+            if _is_signable(written):
+                leaf = work.standing.leaf
+                work.warnings |= dict.fromkeys(self._assessor.check(written, companions, leaf))
+
+        work.standing = self._credential.standing
+        output = change(path, self._destination, make, check)
+        return FileResult(
+            path=path,
+            outcome="planned" if self.options.dry_run else "signed",
+            format=work.format,
+            output=output,
+            members=tuple(work.members),
+            signer=work.standing.leaf.subject_text,
+            algorithm=str(work.standing.signer.algorithm),
+            warnings=tuple(work.warnings),
+        )
+
+    def _inside_out(self, source: Source, work: _Work) -> Source:
+        """Sign what a container holds; each member is assessed like a file of its own."""
+
+        def sign(form: Signable, member: Source) -> Source:
+            nothing = MappedCompanions({})
+            signed, standing = self._signed(form, member, nothing)
+            warnings = self._assessor.check(signed, nothing, standing.leaf)
+            work.warnings |= dict.fromkeys(warnings)
+            return signed
+
+        inside = InsideOut(self.options.existing, sign)
+        result = inside(source)
+        work.members = inside.names
+        return result
+
+    def _signed(
+        self, form: Signable, source: Source, companions: Companions
+    ) -> tuple[Source, Standing]:
+        """Let the format sign; begin again where the service changed its leaf meanwhile."""
+        options = ParseOptions(extension=peek_at(source).extension, companions=companions)
+        profile = PROFILES[form.parse(source, options).profile]
+        for left in reversed(range(MAX_ROTATIONS)):
+            standing = self._credential.standing
+            standing.check_fitness(profile, self.at)
+            request = self._request(form, options, standing)
+            try:
+                return self._rounds(form, source, request, standing), standing
+            except RotatedError:
+                if not left:
+                    raise
+                self._credential.refresh(standing)
+        raise AssertionError("the loop returns or raises")
+
+    def _rounds(
+        self, form: Signable, source: Source, request: Request, standing: Standing
+    ) -> Source:
+        rounds = form.sign(source, request)
+        try:
+            draft = next(rounds)
+            while True:
+                value = self._credential.sign(standing, draft.to_be_signed, draft.algorithm)
+                draft = rounds.send(draft.seal(value, self._stamp(value)))
+        except StopIteration as finished:
+            return Patched(source, finished.value)
+
+    def _request(self, form: Signable, parsing: ParseOptions, standing: Standing) -> Request:
+        options = self.options
+        return Request(
+            signer=standing.signer,
+            at=self.at,
+            existing=options.existing,
+            description=options.description,
+            url=options.url,
+            page_hashes=options.page_hashes,
+            extension=parsing.extension,
+            companions=parsing.companions,
+            options={name: v for name, v in options.options.items() if name in form.options},
+        )
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is known of a file under way."""
+
+    standing: Standing = field(init=False)
+    format: str = ""
+    members: list[str] = field(default_factory=list)
+    warnings: dict[str, None] = field(default_factory=dict)
+
+
+def _is_signable(source: Source) -> bool:
+    return isinstance(recognise(peek_at(source)), Signable)

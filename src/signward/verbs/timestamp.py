@@ -1,0 +1,84 @@
+"""Timestamp: tokens for signatures that a file already carries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+
+from signward.envelopes.cms_draft import MICROSOFT_TIMESTAMP, attribute, with_unsigned
+from signward.errors import NotSignableError
+from signward.formats import ParseOptions, Signable, peek_at
+from signward.state import ClaimedSignature, Companions, Source
+from signward.verbs.change import Destination, change, signable
+from signward.verbs.fitness import Assessor
+from signward.verbs.options import Options
+from signward.verbs.outcome import FileResult, caught
+from signward.verbs.stamping import Stamper
+from signward.wire.patch import Patched
+
+_LABEL = re.compile(r"(\d+)(?:/(\d+))?((?:\.\d+)*)")
+"""``2.1``: the first signature nested in the second envelope's; ``1/2``: a second signer."""
+
+
+class Timestamper:
+    """Timestamps files.  ``again`` adds a token to signatures that have one too."""
+
+    def __init__(
+        self, urls: Sequence[str], digest: str, destination: Destination, *, again: bool = False
+    ) -> None:
+        self._stamp = Stamper(urls, digest, datetime.now(UTC))
+        self._destination, self._again = destination, again
+        self._assessor = Assessor(Options(), require_accepted=False)
+
+    def run(self, paths: Iterable[str]) -> Iterator[FileResult]:
+        """Timestamp every signature of every file; yield results in the order of ``paths``."""
+        for path in paths:
+            yield caught(path, lambda path=path: self._timestamped(path))  # type: ignore[misc]
+
+    def _timestamped(self, path: str) -> FileResult:
+        formats: list[str] = []
+
+        def make(source: Source, companions: Companions) -> Source:
+            form = signable(source)
+            formats.append(form.name)
+            return self._with_tokens(form, source, companions)
+
+        def check(written: Source, companions: Companions) -> None:
+            self._assessor.check_intact(written, companions)
+
+        output = change(path, self._destination, make, check)
+        outcome = "planned" if self._destination.dry_run else "stamped"
+        return FileResult(path=path, outcome=outcome, format=formats[0], output=output)
+
+    def _with_tokens(self, form: Signable, source: Source, companions: Companions) -> Source:
+        options = ParseOptions(extension=peek_at(source).extension, companions=companions)
+        signatures = form.parse(source, options).signatures
+        wanting = [s for s in signatures if self._again or not s.timestamps]
+        if not wanting:
+            raise NotSignableError(
+                source.name,
+                "a timestamp on every signature" if signatures else "no signature",
+                "a signature without one",
+                hint="--again adds another" if signatures else "sign the file first",
+            )
+        envelopes = list(form.envelopes(source))
+        for signature in wanting:
+            _add_token(form, envelopes, signature, self._stamp(signature.value)[0])
+        return Patched(source, form.embed(source, tuple(envelopes)))
+
+
+def _add_token(
+    form: Signable, envelopes: list[bytes], signature: ClaimedSignature, token: bytes
+) -> None:
+    """Put a token beside the signature it speaks for, in the envelope that carries it."""
+    label = _LABEL.fullmatch(signature.label)
+    if label is None or signature.envelope != "cms":
+        raise NotSignableError(
+            f"signature {signature.label}", f"an envelope of kind {signature.envelope}",
+            "one that a token can be added to afterwards",
+        )  # fmt: skip
+    index = int(label[1]) - 1
+    nested = [int(number) - 1 for number in label[3].split(".")[1:]]
+    added = attribute(getattr(form, "token_oid", MICROSOFT_TIMESTAMP), token)
+    envelopes[index] = with_unsigned(envelopes[index], int(label[2] or 1) - 1, added, nested)
