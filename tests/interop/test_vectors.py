@@ -22,7 +22,9 @@ from signward.verbs.options import Options
 from signward.verbs.verify import assess, assess_path
 from signward.wire.source import BytesSource
 
-FORMATS = frozenset({"pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "fuzz-exe", "navx"})
+FORMATS = frozenset(
+    {"pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "fuzz-exe", "navx"} | {"cab", "fuzz-cab"}
+)
 
 EXPECTED_CODES = {
     "valid": {0},

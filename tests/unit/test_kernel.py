@@ -20,7 +20,7 @@ from conformance.authenticode.pki import (
     pem,
 )
 
-from signward.cli import main
+from signward.cli import arguments, main
 from signward.findings import Code
 from signward.formats import Existing
 from signward.policy.evaluate import Policy, SignatureRule
@@ -64,7 +64,8 @@ def loading(data: bytes, folder: Path) -> set[str]:
 
 
 def test_every_generation_is_named() -> None:
-    assert kernel.GENERATIONS.keys() == CLIENTS | SERVERS
+    assert kernel.GENERATIONS.keys() == CLIENTS | SERVERS == set(arguments.GENERATIONS)
+    assert arguments.GENERATIONS[0] == kernel.LATEST
     assert kernel.generation("").name == kernel.LATEST == TrustPolicy().windows_generation
 
 

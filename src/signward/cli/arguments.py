@@ -15,6 +15,12 @@ exit codes: 0 accepted (or the --stage that was asked for), 1 rejected,
 2 command line, 3 cannot tell, 4 not signed"""
 
 
+GENERATIONS = (
+    "11-24h2-2026", "server-2025-2026", "10-1607", "server-2016", "10-1507", "8.1", "7",
+)  # fmt: skip
+"""Names of ``trust.kernel.GENERATIONS``, which a start need not import."""
+
+
 def instant(text: str) -> datetime:
     """Return an RFC 3339 instant or a date (midnight UTC) as an aware UTC datetime."""
     try:
@@ -43,9 +49,9 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
           "without a signature of their own")  # fmt: skip
     _choice(group, "--profile", ("", "authenticode", "uefi", "windows-kernel"), "judge by these "
             "rules (default: those of the file's format)")  # fmt: skip
-    _choice(group, "--windows-generation",
-            ("11-24h2-2026", "server-2025-2026", "10-1607", "server-2016", "10-1507", "8.1", "7"),
-            "the Windows that profile windows-kernel speaks for")  # fmt: skip
+    group.add_argument("--windows-generation", choices=GENERATIONS, default=GENERATIONS[0],
+                       metavar="NAME", help="the Windows that profile windows-kernel speaks for: "
+                       f"{', '.join(GENERATIONS)} (default: {GENERATIONS[0]})")  # fmt: skip
     group.add_argument("--at", type=instant, metavar="TIME",
                        help="judge as at this time, such as 2024-06-01 (default: now)")  # fmt: skip
 

@@ -213,6 +213,9 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "A trusted signer, but none of those that --publisher names.",
             "Compare the name with the one verify prints.",
         ),
+        Code.BY_CATALOG: Cause(
+            "A catalog lists the file; the catalog's signature is the one judged.", "Nothing."
+        ),
         Code.KERNEL_POLICY: Cause(
             "The named Windows generation does not load a driver so signed, or says why it does.",
             "Ask the maker for a driver that Microsoft signed (WHQL); --windows-generation judges "
@@ -222,9 +225,6 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "A block list given with --block-list denies the file, whoever signed it.",
             "Replace it: drivers on Microsoft's list hold holes that attackers use. Its maker may "
             "have a repaired version.",
-        ),
-        Code.BY_CATALOG: Cause(
-            "A catalog lists the file; the catalog's signature is the one judged.", "Nothing."
         ),
     },
 }
