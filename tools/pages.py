@@ -1,4 +1,4 @@
-"""Write the generated pages: ``docs/cli.md`` from the parsers, ``docs/causes.md`` from the codes.
+"""Write the generated pages: the command line, the causes, the formats.
 
 ``python -m tools.pages`` writes them; with ``--check`` it says which are not current.
 """
@@ -14,6 +14,7 @@ from signward.cli.commands import build_parser, command_parsers
 from signward.cli.completion import Argument, described
 from signward.findings import WINDOWS_NAMES
 from signward.report.causes import SECTIONS
+from tools.formats_page import formats_page
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -94,7 +95,11 @@ def _option(argument: Argument) -> str:
     return " ".join(filter(None, (", ".join(argument.flags), values)))
 
 
-PAGES = {"docs/cli.md": cli_page, "docs/causes.md": causes_page}
+PAGES = {
+    "docs/cli.md": cli_page,
+    "docs/causes.md": causes_page,
+    "docs/formats.md": formats_page,
+}
 """Each generated page and what writes it."""
 
 

@@ -36,7 +36,11 @@ SCRIPTS = {
     "b.wsf": JOBS,
 }
 
-pytestmark = [pytest.mark.interop, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.slow,
+    pytest.mark.confirms("script", "verify", "jsign"),
+]
 
 
 @pytest.fixture(scope="module")

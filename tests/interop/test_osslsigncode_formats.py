@@ -64,6 +64,7 @@ def codes(signable: Format, data: bytes, name: str) -> set[Code]:
     return found if states else {Code.UNSIGNED}
 
 
+@pytest.mark.confirms("script", "verify", "osslsigncode")
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", ""])
@@ -77,6 +78,7 @@ def test_scripts(family: str, encoding: str, line_end: str, key: list[str], tmp_
     assert codes(SCRIPT, behind, name) == {Code.UNCOVERED_CONTENT}
 
 
+@pytest.mark.confirms("pe", "verify", "osslsigncode")
 @pytest.mark.parametrize("digest", ["sha1", "sha256", "sha384"])
 @pytest.mark.parametrize("plus", [False, True])
 def test_images(digest: str, plus: bool, key: list[str], tmp_path: Path) -> None:

@@ -123,9 +123,9 @@ def _options(arguments: argparse.Namespace) -> SignOptions:
 def _format_options(given: list[str]) -> dict[str, str]:
     """Return ``--option`` as names and values.  Raises ``EvidenceError`` for one no format has."""
     from signward.errors import EvidenceError
-    from signward.formats import Signable, all_formats
+    from signward.formats import all_formats, as_signable
 
-    known = {name for form in all_formats() if isinstance(form, Signable) for name in form.options}
+    known = {name for form in map(as_signable, all_formats()) if form for name in form.options}
     options = {}
     for text in given:
         name, equals, value = text.partition("=")

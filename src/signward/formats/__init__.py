@@ -145,6 +145,17 @@ class Signable(Format, Protocol):
         """
 
 
+@lru_cache(maxsize=1)
+def _signers() -> Mapping[str, Signable]:
+    """Return the formats that sign, by name.  Asking a protocol is slow, so it is done once."""
+    return {form.name: form for form in all_formats() if isinstance(form, Signable)}
+
+
+def as_signable(form: Format | None) -> Signable | None:
+    """Return the format if it signs, else None."""
+    return _signers().get(form.name) if form else None
+
+
 def may_sign(signed: bool, request: Request, what: str) -> None:  # noqa: FBT001
     """Raise ``NotSignableError`` if a signature is there and nobody said what becomes of it."""
     if signed and request.existing is Existing.REFUSE:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from signward.errors import NotSignableError
-from signward.formats import Signable, peek_at, recognise
+from signward.formats import Signable, as_signable, peek_at, recognise
 from signward.inventory.classify import KINDS, classify
 from signward.state import Companions, Source
-from signward.verbs.release import ReleaseError, check_writable, release
+from signward.verbs.outcome import FileResult
+from signward.verbs.release import ReleaseError, check_writable, release, settle
 from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
 
@@ -35,6 +36,7 @@ class Destination:
     out: str = ""
     dry_run: bool = False
     taken: set[str] = field(default_factory=set)
+    folders: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def of(self, path: str) -> str:
@@ -51,6 +53,14 @@ class Destination:
                                    hint="sign them into different folders")  # fmt: skip
             self.taken.add(target)
         return target
+
+    def settled(self, results: Iterable[FileResult]) -> Iterator[FileResult]:
+        """Pass results on; when they end, make sure that what was released stays."""
+        try:
+            yield from results
+        finally:
+            for folder in self.folders:
+                settle(folder)
 
 
 def change(path: str, destination: Destination, make: Make, check: Check) -> str:
@@ -76,14 +86,15 @@ def change(path: str, destination: Destination, make: Make, check: Check) -> str
             check=lambda written: check(written, companions),
             expected=source.identity if in_place else None,
         )  # fmt: skip
+        destination.folders.add(os.path.dirname(target) or ".")  # noqa: PTH120
     return target if destination.out or os.path.islink(path) else path  # noqa: PTH114
 
 
 def signable(source: Source) -> Signable:
     """Return the format that signs ``source``.  Raises ``NotSignableError``."""
     peek = peek_at(source)
-    form = recognise(peek)
-    if isinstance(form, Signable):
+    form = as_signable(recognise(peek))
+    if form is not None:
         return form
     kind = KINDS[classify(peek)].text if source.length else "an empty file"
     raise NotSignableError(

@@ -71,6 +71,7 @@ class Credential:
     ) -> None:
         self._key, self._given, self._digest, self._pss = key, tuple(given), digest, pss
         self._lock = threading.Lock()
+        self._turns = threading.BoundedSemaphore(max(1, key.parallel))
         self.standing = self._read()
 
     def _read(self) -> Standing:
@@ -90,7 +91,8 @@ class Credential:
 
         Raises ``RotatedError`` where it was made with another key than ``standing``'s.
         """
-        value = self._key.sign(data, algorithm)
+        with self._turns:
+            value = self._key.sign(data, algorithm)
         try:
             check_value(standing.leaf.spki, algorithm, data, value)
         except (ValueMismatchError, UnsupportedKeyError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from signward.errors import LimitError
-from signward.formats import Existing, Signable, peek_at, recognise
+from signward.formats import Existing, Signable, as_signable, peek_at, recognise
 from signward.inventory.classify import classify
 from signward.state import Source
 from signward.wire.patch import Patched
@@ -78,8 +78,10 @@ class InsideOut:
 
     def _signed(self, source: Source, path: str) -> Source:
         peek = peek_at(source)
-        form = recognise(peek) if source.length and peek.extension not in PASSED_OVER else None
-        if not isinstance(form, Signable):
+        if source.length == 0 or peek.extension in PASSED_OVER:
+            return source
+        form = as_signable(recognise(peek))
+        if form is None:
             return source
         if self._existing is Existing.REFUSE and form.envelopes(source):
             return source

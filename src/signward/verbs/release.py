@@ -69,7 +69,6 @@ def release(
                                    "one that stays as it is", hint="sign it again")  # fmt: skip
             os.replace(temporary, target)  # noqa: PTH105 - strings, as everywhere in verbs
             kept.append(temporary)
-        _sync_folder(os.path.dirname(target) or ".")  # noqa: PTH120
     except OSError as error:
         raise ReleaseError(
             target, (error.strerror or str(error)).lower(), "a place that can be written",
@@ -106,8 +105,11 @@ def _dress(descriptor: int, name: str, like: os.stat_result) -> None:
     os.utime(name, ns=(like.st_atime_ns, like.st_mtime_ns))
 
 
-def _sync_folder(folder: str) -> None:
-    """Make the rename itself last; not every file system offers it."""
+def settle(folder: str) -> None:
+    """Make the renames in a folder last through a power cut; not every file system offers it.
+
+    Once for many files: each is whole at any moment anyway.
+    """
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

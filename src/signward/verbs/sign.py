@@ -14,7 +14,15 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Self
 
-from signward.formats import Existing, ParseOptions, Request, Signable, peek_at, recognise
+from signward.formats import (
+    Existing,
+    ParseOptions,
+    Request,
+    Signable,
+    as_signable,
+    peek_at,
+    recognise,
+)
 from signward.keys import RotatedError, open_key
 from signward.state import Companions, Source
 from signward.trust.pem import CERTIFICATES, blocks
@@ -30,11 +38,12 @@ from signward.verbs.stamping import Stamper
 from signward.wire.companions import MappedCompanions
 from signward.wire.patch import Patched
 
-MAX_ROTATIONS = 3
-"""Times a file is drafted anew because the service changed its leaf meanwhile."""
+MAX_ROTATIONS = 8
+"""Times a file is drafted anew because the service changed its leaf meanwhile: one change can
+meet a file twice, when another file's refresh falls between its draft and its signature."""
 
-MAX_WORKERS = 16
-"""Files under way at once, whatever a key provider says it can bear."""
+WORKERS = 8
+"""Files under way at once; how many of them use the key at once is the provider's word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +101,12 @@ class Signatory:
         self._key.close()
 
     def run(self, paths: Iterable[str]) -> Iterator[FileResult]:
-        """Sign every file; yield results in the order of ``paths``."""
-        workers = max(1, min(self._key.parallel, MAX_WORKERS))
-        if workers == 1:
-            yield from map(self.sign, paths)
-            return
-        with ThreadPoolExecutor(workers) as pool:
-            yield from pool.map(self.sign, paths)
+        """Sign every file; yield results in the order of ``paths``.
+
+        While one waits for the disk, the key or an authority, others go on.
+        """
+        with ThreadPoolExecutor(WORKERS) as pool:
+            yield from self._destination.settled(pool.map(self.sign, paths))
 
     def sign(self, path: str) -> FileResult:
         """Sign one file; never raises for what the file is or holds."""
@@ -207,4 +215,4 @@ class _Work:
 
 
 def _is_signable(source: Source) -> bool:
-    return isinstance(recognise(peek_at(source)), Signable)
+    return as_signable(recognise(peek_at(source))) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from signward.errors import NotSignableError
 from signward.state import Companions, Source
@@ -16,8 +17,8 @@ from signward.wire.patch import Patched
 def strip(paths: Iterable[str], destination: Destination) -> Iterator[FileResult]:
     """Take every signature out of every file; yield results in the order of ``paths``."""
     assessor = Assessor(Options(), require_accepted=False)
-    for path in paths:
-        yield caught(path, lambda path=path: _stripped(path, destination, assessor))  # type: ignore[misc]
+    results = (caught(path, partial(_stripped, path, destination, assessor)) for path in paths)
+    return destination.settled(results)
 
 
 def _stripped(path: str, destination: Destination, assessor: Assessor) -> FileResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from signward.envelopes.cms_draft import MICROSOFT_TIMESTAMP, attribute, with_unsigned
 from signward.errors import NotSignableError
@@ -33,8 +34,8 @@ class Timestamper:
 
     def run(self, paths: Iterable[str]) -> Iterator[FileResult]:
         """Timestamp every signature of every file; yield results in the order of ``paths``."""
-        for path in paths:
-            yield caught(path, lambda path=path: self._timestamped(path))  # type: ignore[misc]
+        results = (caught(path, partial(self._timestamped, path)) for path in paths)
+        return self._destination.settled(results)
 
     def _timestamped(self, path: str) -> FileResult:
         formats: list[str] = []

@@ -1,0 +1,73 @@
+"""``docs/formats.md``: what each format can do, and which independent tool has confirmed it.
+
+A cell is confirmed by the tests in ``tests/interop`` that carry the marker
+``confirms(format, cell, tool)``: each of them fails when the tool disagrees.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from signward.formats import Format, Signable, all_formats
+
+INTEROP = Path(__file__).resolve().parents[1] / "tests" / "interop"
+
+_HEAD = """# Formats
+
+Written by `make docs`: do not edit.
+
+**V** says that `signward verify` judges the format, **S** that `signward sign` signs it. Beside
+each stands the independent tool that confirmed the cell: under **V** the tool whose signatures
+Signward accepts (and refuses once a byte of content is changed), under **S** the tool that
+accepts Signward's signatures (and refuses them likewise). The tests in `tests/interop` that carry
+the marker `confirms` hold every one; `make interop` runs them.
+
+| format | files | V | S | rules |
+|---|---|---|---|---|
+"""
+
+
+def formats_page() -> str:
+    """Return ``docs/formats.md``."""
+    confirmed = confirmations()
+    rows = "".join(_row(form, confirmed) for form in all_formats())
+    return _HEAD + rows + "\n" + "\n".join(_sections(confirmed))
+
+
+def confirmations(folder: Path = INTEROP) -> Mapping[tuple[str, str], Sequence[str]]:
+    """Return the tools that confirm each ``(format, "verify" | "sign")``, in alphabetical order."""
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for path in sorted(folder.glob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.confirms":
+                form, cell, tool = (ast.literal_eval(argument) for argument in node.args)
+                found[form, cell].add(tool)
+    return {key: sorted(tools, key=str.lower) for key, tools in found.items()}
+
+
+def _row(form: Format, confirmed: Mapping[tuple[str, str], Sequence[str]]) -> str:
+    files = " ".join(f"`{extension}`" for extension in form.extensions)
+    can_sign = isinstance(form, Signable)
+    signs = _cell("S", confirmed.get((form.name, "sign"), ())) if can_sign else "no"
+    verifies = _cell("V", confirmed.get((form.name, "verify"), ()))
+    return f"| {form.name} | {files} | {verifies} | {signs} | {form.spec} |\n"
+
+
+def _cell(letter: str, tools: Sequence[str]) -> str:
+    return f"**{letter}** {', '.join(tools) or 'no second opinion'}"
+
+
+def _sections(confirmed: Mapping[tuple[str, str], Sequence[str]]) -> Iterator[str]:
+    stamps = ", ".join(confirmed.get(("timestamp", "sign"), ())) or "none"
+    yield f"Timestamps that Signward asks for and embeds are confirmed by: {stamps}.\n"
+    yield "## Options of a format\n"
+    yield "Given as `signward sign --option NAME=VALUE`.\n"
+    yield "| format | option | meaning |\n|---|---|---|"
+    for form in all_formats():
+        if isinstance(form, Signable):
+            for name, told in form.options.items():
+                yield f"| {form.name} | `{name}` | {told} |"
+    yield ""
