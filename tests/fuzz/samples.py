@@ -7,6 +7,8 @@ from functools import cache
 
 from tests.builders import images
 from tests.corpus import CorpusMissingError, vectors_root
+from tests.samples.cab import SAMPLES, cabinet
+from tests.signing import sign_bytes
 
 MAX_SAMPLE = 64 * 1024
 """Larger files are left out: the mutations would mostly hit code and data."""
@@ -52,5 +54,8 @@ def _made() -> dict[str, bytes]:
             "$x = '\u00e9'\r\n", codec="utf-16-le", mark=b"\xff\xfe"
         ),
         "list.cat": images.catalog([images.image_member(d) for d in digests]),
+        "plain.cab": sign_bytes("plain.cab", cabinet(folders=2)),
+        "middle.cab": sign_bytes("middle.cab", SAMPLES["middle.cab"]()),
+        "module.sql": b"ADD SIGNATURE TO [a]::b BY CERTIFICATE c WITH SIGNATURE = 0x8312;\r\n",
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip

@@ -94,7 +94,7 @@ def ossl_signs(data: bytes, folder: Path, *more: str | Path) -> bytes:
     return target.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["plain.cab", "folders.cab"])
+@pytest.mark.parametrize("name", ["plain.cab", "folders.cab", "first.cab"])
 def test_osslsigncode_accepts_what_we_sign(name: str, folder: Path) -> None:
     signed = sign_bytes(name, SAMPLES[name](), description="A cabinet", url="https://example.org/")
     accepted, said = ossl_accepts(signed, folder)
@@ -138,6 +138,15 @@ def test_we_accept_what_osslsigncode_signs(
     assert (verdict.outcome, len(verdict.signatures)) == (Outcome.ACCEPTED, 2)
     ours = sign_bytes(name, signed, existing=Existing.NESTED)
     assert ossl_accepts(ours, folder)[0]
+
+
+def test_osslsigncode_leaves_out_the_next_cabinets_name_when_it_signs(
+    folder: Path, judge: Callable[[bytes], Verdict]
+) -> None:
+    """It hashes the name when it verifies: a first part of a set that it signs it refuses too."""
+    signed = ossl_signs(SAMPLES["first.cab"](), folder)
+    assert not ossl_accepts(signed, folder)[0]
+    assert judge(signed).cause is Code.DIGEST_MISMATCH
 
 
 def test_we_accept_osslsigncodes_timestamp(folder: Path, judge: Callable[[bytes], Verdict]) -> None:

@@ -24,7 +24,7 @@ from signward.trust.profiles import TrustPolicy
 from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.verify import assess, assess_path
-from signward.wire.patch import Patched
+from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource
 
 AT = datetime(2026, 11, 23, tzinfo=UTC)
@@ -68,7 +68,7 @@ def test_driver_package_is_whole_for_every_generation(
 def test_catalog_vouches_for_the_stripped_driver(package: dict[str, Path]) -> None:
     data = package["sys"].read_bytes()
     source = BytesSource("ViGEmBus.sys", data)
-    stripped = b"".join(Patched(source, PE.embed(source, ())).pieces())
+    stripped = b"".join(pieces(Patched(source, PE.embed(source, ()))))
     context = Context(options("server-2016", catalogs=(str(package["cat"]),)))
     verdict = assess(BytesSource("ViGEmBus.sys", stripped), context)
     assert (verdict.outcome, verdict.rule) == (Outcome.ACCEPTED, "by-catalog")
@@ -81,7 +81,7 @@ def makers_own(path: Path) -> bytes:
     source = BytesSource(path.name, path.read_bytes())
     outer = PE.parse(source, ParseOptions()).signatures[0]
     nested = [a.values[0] for a in outer.unsigned_attributes if a.oid == NESTED_SIGNATURE]
-    return b"".join(Patched(source, PE.embed(source, (nested[0],))).pieces())
+    return b"".join(pieces(Patched(source, PE.embed(source, (nested[0],)))))
 
 
 def test_the_makers_own_signature_is_cross_signed_in_2019(package: dict[str, Path]) -> None:

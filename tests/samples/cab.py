@@ -88,6 +88,7 @@ def _checksum(data: bytes, seed: int = 0) -> int:
 SAMPLES = {
     "plain.cab": cabinet,
     "folders.cab": lambda: cabinet(folders=2),
+    "first.cab": lambda: cabinet(following=("disk2.cab", "Disk 2")),
     "middle.cab": lambda: cabinet(
         number=1, previous=("disk1.cab", "Disk 1"), following=("disk3.cab", "Disk 3")
     ),

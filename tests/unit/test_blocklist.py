@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from random import Random
 
 import pytest
 from conformance.authenticode import pe
@@ -273,6 +274,24 @@ def test_lists_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     deep = "<a>" * 40 + "</a>" * 40
     with pytest.raises(EvidenceError, match="more or deeper"):
         read(listed(deep))
+
+
+def test_damaged_lists_are_refused_or_read() -> None:
+    reference = '<FileAttribRef RuleID="ID_DENY_A" />'
+    data = by_file('FileName="bad.sys" MaximumFileVersion="1.2.3.4"',
+                   signers=signer(PUBLISHER, reference), denied=DENIED).encode()  # fmt: skip
+    random = Random(25)
+    read_after_all = 0
+    for _ in range(2000):
+        changed = bytearray(data)
+        for _ in range(random.randrange(1, 4)):
+            changed[random.randrange(len(changed))] = random.randrange(256)
+        try:
+            list(read_block_list("list.xml", bytes(changed)).findings(subject(path=True)))
+            read_after_all += 1
+        except EvidenceError:
+            continue
+    assert 0 < read_after_all < 2000
 
 
 def test_list_without_a_name_goes_by_its_files() -> None:

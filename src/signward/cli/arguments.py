@@ -119,7 +119,8 @@ def options_from(arguments: argparse.Namespace) -> Options:
         publishers=tuple(arguments.publisher),
         trust=trust,
     )
-    return replace(judging_from(arguments), policy=policy)
+    lists = tuple(arguments.block_list)
+    return replace(judging_from(arguments), policy=policy, block_lists=lists)
 
 
 def judging_from(arguments: argparse.Namespace) -> Options:
@@ -131,7 +132,10 @@ def judging_from(arguments: argparse.Namespace) -> Options:
     from signward.trust.profiles import RevocationMode, TrustPolicy
     from signward.verbs.options import Options
 
-    mode = RevocationMode(arguments.revocation)
+    trust = TrustPolicy(
+        revocation=RevocationMode(arguments.revocation),
+        windows_generation=arguments.windows_generation,
+    )
     return Options(
         stores=tuple(arguments.store),
         anchors=tuple(arguments.anchor),
@@ -139,10 +143,9 @@ def judging_from(arguments: argparse.Namespace) -> Options:
         crls=tuple(arguments.crl),
         ocsp=tuple(arguments.ocsp),
         catalogs=tuple(arguments.catalog),
-        block_lists=tuple(arguments.block_list),
         profile=arguments.profile,
         at=arguments.at,
         online=arguments.online or arguments.online_private,
         online_private=arguments.online_private,
-        policy=Policy(trust=TrustPolicy(revocation=mode)),
+        policy=Policy(trust=trust),
     )

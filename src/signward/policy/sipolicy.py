@@ -64,9 +64,9 @@ def read_policy(source: str, data: bytes) -> Element:
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end
     parser.CharacterDataHandler = builder.text
-    try:
+    try:  # a codec that is not known is a LookupError
         parser.Parse(data, True)  # noqa: FBT003 - expat's "final"
-    except (expat.ExpatError, ValueError) as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:
         raise EvidenceError(
             f"{source}: no SiPolicy XML: {error} (binary policies, .p7b and .cip, are not read)"
         ) from None
