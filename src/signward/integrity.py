@@ -161,6 +161,7 @@ def check_signature(
     what = f"signature {claimed.label}"
     findings = list(claimed.findings)
     findings += _check_slots(what, artifact, claimed, computed)
+    findings += _check_countersigned(what, artifact, claimed, computed, certificates)
     certificate, value_findings = _check_claim(what, claimed, certificates)
     findings += value_findings
     if certificate is None or worst(findings) in (Effect.REJECT, Effect.UNKNOWN):
@@ -252,6 +253,33 @@ def _check_slots(
                 hint="the content was changed after it was signed",
             )
             return
+
+
+def _check_countersigned(
+    what: str,
+    artifact: SignedArtifact,
+    claimed: ClaimedSignature,
+    computed: Manifest,
+    certificates: Sequence[bytes],
+) -> Iterator[Finding]:
+    """Ask of a countersignature that what it is over is intact: else it vouches for nothing."""
+    if not claimed.countersigns:
+        return
+    others = [s for s in artifact.signatures if s.label == claimed.countersigns]
+    below = [check_signature(artifact, s, computed, certificates) for s in others
+             if not s.countersigns]  # fmt: skip
+    if below and isinstance(below[0], IntactSignature):
+        return
+    findings = list(below[0].findings) if below else []
+    effect = worst(findings) if below else Effect.REJECT
+    yield Finding(
+        code=next((f.code for f in findings if f.effect is effect), Code.SLOT_MISSING),
+        effect=effect,
+        subject=what,
+        found=f"signature {claimed.countersigns}, which is {'not intact' if below else 'absent'}",
+        required="an intact signature: a countersignature reaches content through it",
+        clause="RFC 5652 11.4",
+    )
 
 
 def _check_binding(what: str, binding: Binding, code: Code) -> Iterator[Finding]:

@@ -130,7 +130,8 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     ``slots`` are the claimed digests of the artifact's parts, ``bindings`` those
     over bytes inside the envelope; ``to_be_verified`` and ``value`` go to the key.
     ``claimed_certificate_digests`` are the signing-certificate attributes (RFC 5035),
-    ``raw`` the whole envelope.
+    ``countersigns`` is the label of the signature whose value this one is over (a second
+    party's word about the first; it has no slots of its own), ``raw`` the whole envelope.
     """
 
     label: str
@@ -151,6 +152,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     signed_attributes: tuple[Attribute, ...] = ()
     unsigned_attributes: tuple[Attribute, ...] = ()
     timestamps: tuple[ClaimedTimestamp, ...] = ()
+    countersigns: str = ""
     findings: tuple[Finding, ...] = ()
     raw: bytes = b""
 

@@ -24,8 +24,9 @@ RULES = {
             | {"asyncio", "xmlrpc", "requests", "httpx", "httpx2", "aiohttp", "urllib3"}
         ),
     ),
+    # Google's token grant is dated by who asks for it (RFC 7523 3), and by nobody above.
     "the wall clock": Rule(
-        rooms=("verbs", "cli", "service", "guard"),
+        rooms=("verbs", "cli", "service", "guard", "keys.gcp_kms"),
         calls=frozenset(
             {"datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today"}
             | {"datetime.date.today", "time.time", "time.time_ns", "time.gmtime"}
@@ -34,7 +35,7 @@ RULES = {
     ),
     # A stopwatch is no clock: it measures how long, never when.  Progress and time-outs need it.
     "a stopwatch": Rule(
-        rooms=("verbs", "cli", "service", "guard", "inventory", "fetch"),
+        rooms=("verbs", "cli", "service", "guard", "inventory", "fetch", "keys"),
         calls=frozenset(
             {"time.monotonic", "time.monotonic_ns", "time.perf_counter", "time.perf_counter_ns"}
             | {"time.sleep", "time.process_time"}

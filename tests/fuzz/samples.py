@@ -6,6 +6,7 @@ import hashlib
 from functools import cache
 
 from tests.builders import images
+from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
 from tests.samples.cab import SAMPLES, cabinet
 from tests.signing import sign_bytes
@@ -53,6 +54,7 @@ def _made() -> dict[str, bytes]:
         "utf16.psm1": images.powershell(
             "$x = '\u00e9'\r\n", codec="utf-16-le", mark=b"\xff\xfe"
         ),
+        "author.nupkg": sign_bytes("author.nupkg", package()),
         "list.cat": images.catalog([images.image_member(d) for d in digests]),
         "plain.cab": sign_bytes("plain.cab", cabinet(folders=2)),
         "middle.cab": sign_bytes("middle.cab", SAMPLES["middle.cab"]()),

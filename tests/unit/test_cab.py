@@ -1,4 +1,4 @@
-"""Cabinets: where the signature stands, what its digest covers, and what must not pass."""
+"""Cabinets: the signature's place, its digest, and what must not pass (THREATS 8, 25, 54, 55)."""
 
 from __future__ import annotations
 

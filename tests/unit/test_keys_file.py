@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from conformance.authenticode.keys import key
 from conformance.authenticode.pki import Identity, pem
-from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
 from signward.errors import KeyProviderError
 from signward.integrity import check_value
@@ -153,6 +155,13 @@ def test_a_missing_and_a_wrong_password_are_told_apart(
 )
 def test_what_is_no_key_is_refused(data: bytes, found: str, tmp_path: Path) -> None:
     assert found in refusal(tmp_path, data)
+
+
+def test_a_pkcs12_of_certificates_alone_is_refused(who: Identity, tmp_path: Path) -> None:
+    held = [x509.load_der_x509_certificate(who.certificate)]
+    data = serialize_key_and_certificates(None, None, None, held, NoEncryption())
+    assert "no private key" in refusal(tmp_path, data, "pkcs12")
+    assert "cannot be read as PKCS#12" in refusal(tmp_path, b"\x30\x03abc", "pkcs12")
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import getpass
 import io
+import os
+import pty
+import select
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from conformance.authenticode.keys import key
 
 from signward.errors import KeyProviderError
 from signward.verbs.secrets import SecretFinder
+from tests.builders.keyfiles import encoded
 
 SECRET = "correct horse battery"
 NAME = "password of release.p12"
@@ -102,3 +109,33 @@ def test_a_secret_is_in_no_repr() -> None:
     find = SecretFinder(environment={"SIGNWARD_PASSWORD": SECRET})
     find(NAME)
     assert SECRET not in f"{find!r} {find!s}"
+
+
+def test_a_real_terminal_echoes_nothing(tmp_path: Path) -> None:
+    """The command itself, on a pseudo-terminal, with the password typed."""
+    (tmp_path / "key.pem").write_bytes(encoded(key("p256"), password=SECRET) + b"\n")
+    (tmp_path / "a.exe").write_bytes(b"MZ")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "signward", "sign", "--key", "file:key.pem", "a.exe"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    environment.pop("SIGNWARD_PASSWORD", None)
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path,
+                          env=environment, start_new_session=True) as process:  # fmt: skip
+        os.close(theirs)
+        said = read_until(ours, b"password of key.pem: ")
+        os.write(ours, SECRET.encode() + b"\n")
+        said += read_until(ours, b"--cert")
+        process.wait(30)
+        os.close(ours)
+    assert b"no certificate" in said  # it was opened: what is missing is the certificate
+    assert SECRET.encode() not in said
+
+
+def read_until(terminal: int, wanted: bytes) -> bytes:
+    """Return what a terminal shows, up to ``wanted``; fail after thirty seconds."""
+    said, deadline = b"", time.monotonic() + 30
+    while wanted not in said:
+        ready, _, _ = select.select([terminal], [], [], deadline - time.monotonic())
+        assert ready, said
+        said += os.read(terminal, 4096)
+    return said

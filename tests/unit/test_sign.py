@@ -487,7 +487,7 @@ def test_a_leaf_that_rotates_in_the_middle_loses_no_file(
     service = Rotating(desk.folder)
     monkeypatch.setattr("signward.verbs.sign.open_key", lambda _uri, _secrets: service)
     files = [desk.file(f"{number}.exe", pe.image()) for number in range(20)]
-    assert desk.sign(*files, key="cloud:x") == 0
+    assert desk.sign(*files, key="cloud:x") == 0, desk.err
     assert set(desk.verify(*files).split(",")) == {"accepted"}
     signers = {json.loads(line)["publisher"]["subject"] for line in desk.out.splitlines()}
     assert len(signers) == 3

@@ -7,7 +7,7 @@ that carries them; countersignatures and RFC 3161 tokens hang on their signature
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from functools import lru_cache
@@ -437,13 +437,11 @@ def _countersignature(
 ) -> ClaimedTimestamp:
     """Read a PKCS#9 countersignature (RFC 5652 11.4): a SignerInfo over the signature value."""
     info = _signer_info(der.parse(value, label), label)
-    data = _SignedData(
+    data = replace(
+        parent,
         digests=frozenset({info.digest}),
         content_type=DATA,
         content=subject_value,
-        certificates=parent.certificates,
-        crls=parent.crls,
-        ocsp=parent.ocsp,
         signers=(),
         raw=value,
     )
@@ -454,6 +452,50 @@ def _countersignature(
     return ClaimedTimestamp(
         kind="pkcs9", signature=signature, claimed_time=signature.claimed_time, imprint=imprint
     )
+
+
+def open_countersignatures(signature: ClaimedSignature) -> tuple[ClaimedSignature, ...]:
+    """Return a signature's PKCS#9 countersignatures (RFC 5652 11.4) as signatures.
+
+    For formats where one tells of a second party; elsewhere it is a timestamp of old.
+    Labels are ``LABEL/countersignature``, then ``LABEL/countersignature 2``.  Each may
+    carry tokens of its own.  Raises ``BadInputError``.
+    """
+    values = [
+        v for a in signature.unsigned_attributes if a.oid == COUNTERSIGNATURE for v in a.values
+    ]
+    if len(values) > MAX_SIGNERS:
+        found = f"{len(values)} countersignatures"
+        raise LimitError(f"signature {signature.label}", found, f"at most {MAX_SIGNERS}")
+    return tuple(_countersigner(signature, v, number) for number, v in enumerate(values, 1))
+
+
+def with_findings(claimed: ClaimedSignature, found: Iterable[Finding]) -> ClaimedSignature:
+    """Return a claim with what a format's own rules found, and RFC 3161 tokens as its only times.
+
+    For formats in which a countersignature tells of a second party.
+    """
+    tokens = tuple(t for t in claimed.timestamps if t.kind == "rfc3161")
+    return replace(claimed, findings=(*claimed.findings, *found), timestamps=tokens)
+
+
+def _countersigner(over: ClaimedSignature, value: bytes, number: int) -> ClaimedSignature:
+    label = f"{over.label}/countersignature" + (f" {number}" if number > 1 else "")
+    what = f"signature {label}"
+    info = _signer_info(der.parse(value, what), what)
+    data = _SignedData(
+        digests=frozenset({info.digest}),
+        content_type=DATA,
+        content=over.value,
+        certificates=over.claimed_certificates,
+        crls=over.claimed_crls,
+        ocsp=over.claimed_ocsp,
+        signers=(),
+        raw=value,
+    )
+    stamps = _timestamps(what, data, info)
+    claimed = _claim(what, data, info, label=label, timestamps=stamps, content_type_required=False)
+    return replace(claimed, countersigns=over.label)
 
 
 def _token(label: str, value: bytes, parent: _SignedData, subject_value: bytes) -> ClaimedTimestamp:

@@ -74,7 +74,7 @@ class CmsDraft(Frozen, frozen=True, kw_only=True):
     def seal(self, value: bytes, tokens: Sequence[bytes] = ()) -> bytes:
         """Return the ContentInfo, with ``tokens`` as unsigned attributes."""
         unsigned = [attribute(self.token_oid, token) for token in tokens]
-        return _content_info(self, _signer_info(self, value, unsigned))
+        return _content_info(self, signer_info(self, value, unsigned))
 
 
 def draft(
@@ -162,7 +162,8 @@ def _pss_parameters(algorithm: Algorithm) -> bytes:
     )
 
 
-def _signer_info(draft: CmsDraft, value: bytes, unsigned: Sequence[bytes]) -> bytes:
+def signer_info(draft: CmsDraft, value: bytes, unsigned: Sequence[bytes]) -> bytes:
+    """Return the SignerInfo (RFC 5652 5.3) of a draft; ``unsigned`` are whole attributes."""
     leaf = outline(draft.signer.certificates[0])
     return der.sequence(
         der.integer(1),
@@ -175,7 +176,7 @@ def _signer_info(draft: CmsDraft, value: bytes, unsigned: Sequence[bytes]) -> by
     )
 
 
-def _content_info(draft: CmsDraft, signer_info: bytes) -> bytes:
+def _content_info(draft: CmsDraft, signer: bytes) -> bytes:
     """Return the whole; its version is 1 for PKCS#7 and for plain data (RFC 5652 5.1)."""
     plain = draft.form is Form.PKCS7 or draft.content_type == DATA
     signed_data = der.sequence(
@@ -183,7 +184,7 @@ def _content_info(draft: CmsDraft, signer_info: bytes) -> bytes:
         der.set_of(digest_algorithm(draft.signer.digest)),
         der.sequence(der.oid(draft.content_type), _encapsulated(draft)),
         der.context(0, b"".join(sorted(set(draft.signer.certificates)))),
-        der.set_of(signer_info),
+        der.set_of(signer),
     )
     return der.sequence(der.oid(SIGNED_DATA), der.context(0, signed_data))
 
@@ -210,7 +211,7 @@ def with_unsigned(blob: bytes, number: int, added: bytes, nested: Sequence[int] 
     signers = [node.raw for node in fields[-1].fields(what, 1, der.SET)]
     if number >= len(signers):
         raise MalformedError(what, f"{len(signers)} signers", f"at least {number + 1}")
-    signers[number] = _changed_signer(signers[number], added, nested)
+    signers[number] = changed_signer(signers[number], added, nested)
     body = b"".join(field.raw for field in fields[:-1]) + der.set_of(*signers)
     return der.sequence(outer[0].raw, der.context(0, der.sequence(body)))
 
@@ -220,7 +221,7 @@ def with_nested(blob: bytes, inner: bytes) -> bytes:
     return with_unsigned(blob, 0, attribute(NESTED_SIGNATURE, inner))
 
 
-def _changed_signer(raw: bytes, added: bytes, nested: Sequence[int]) -> bytes:
+def changed_signer(raw: bytes, added: bytes, nested: Sequence[int] = ()) -> bytes:
     """Return a SignerInfo with the attribute added to it, or to a signature nested in it."""
     what = "SignerInfo"
     fields = der.parse(raw, what).fields(what, 5)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
-from signward.errors import BadInputError, KeyProviderError
+from signward.errors import KeyProviderError
+from signward.keys._certificates import leaf_first, spki_of
 from signward.state import Algorithm
 from signward.wire.algorithms import COMPUTABLE
-from signward.wire.certificate import outline
 
 MAX_KEY_FILE = 1024 * 1024
 """Largest key file read, in octets: a key and a long path of certificates have some 30 kB."""
@@ -92,41 +92,6 @@ def _hash(name: str) -> hashes.HashAlgorithm:
         raise ValueError(f"digest {name!r}")
     made: hashes.HashAlgorithm = getattr(hashes, name.upper())()
     return made
-
-
-def spki_of(public: Any) -> bytes:
-    """Return a public key of the cryptography library as DER SubjectPublicKeyInfo."""
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return bytes(public.public_bytes(serialization.Encoding.DER, form))
-
-
-def leaf_first(name: str, public_key: bytes, certificates: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Return ``certificates`` with those of the key first, otherwise in their order.
-
-    Raises ``KeyProviderError`` where there are some and none is of the key, or one is no
-    certificate.
-    """
-    own = [one for one in certificates if key_in(name, one) == public_key]
-    if certificates and not own:
-        found = f"{len(certificates)} certificates, all of other keys"
-        raise KeyProviderError(name, found, "the certificate of the key, or none")
-    return (*own, *(one for one in certificates if one not in own))
-
-
-def key_in(name: str, certificate: bytes) -> bytes:
-    """Return a certificate's public key, in the encoding that ``spki_of`` writes.
-
-    Empty for a key of an unknown kind.  Raises ``KeyProviderError``.
-    """
-    try:
-        spki = outline(certificate).spki
-    except BadInputError as error:
-        found = f"a damaged certificate ({error})"
-        raise KeyProviderError(name, found, "X.509 certificates") from None
-    try:
-        return spki_of(serialization.load_der_public_key(spki))
-    except (ValueError, UnsupportedAlgorithm):
-        return b""
 
 
 def read_key_file(path: str) -> bytes:

@@ -6,7 +6,6 @@ encrypted PEM are read by the cryptography library, PVK by ``_pvk``.
 
 from __future__ import annotations
 
-import binascii
 import re
 from contextlib import suppress
 from typing import Any
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 
 from signward.errors import KeyProviderError
 from signward.keys import Secrets, SigningKey, _pvk
+from signward.keys._certificates import in_pem
 from signward.keys._local import LocalKey, no_password, path_of, read_key_file, wrong_password
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s.*?-----END \1-----", re.DOTALL)
@@ -54,16 +54,7 @@ def _pem(path: str, data: bytes, password: Any) -> LocalKey:
         labels = ", ".join(label.decode() for label, _ in blocks[:8]) or "no whole PEM block"
         raise KeyProviderError(path, labels, _REQUIRED)
     private = _loaded(path, keys[0] + b"\n", serialization.load_pem_private_key, password)
-    wanted = (b"CERTIFICATE", b"X509 CERTIFICATE")
-    certificates = [_decoded(path, block) for label, block in blocks if label in wanted]
-    return LocalKey(path, private, certificates)
-
-
-def _decoded(path: str, block: bytes) -> bytes:
-    try:
-        return binascii.a2b_base64(b"".join(block.splitlines()[1:-1]))
-    except binascii.Error as error:
-        raise KeyProviderError(path, f"a damaged block ({error})", "PEM (RFC 7468)") from None
+    return LocalKey(path, private, in_pem(path, data))
 
 
 def _loaded(path: str, data: bytes, load: Any, password: Any) -> Any:

@@ -10,8 +10,9 @@ Order (first that applies):
    stage *intact* several signature entries do not, each being judged for itself;
 2. no signature at all: REJECTED, ``unsigned`` - unless a trusted catalog vouches;
 3. every signature must be intact (rule ``any`` asks it of one only);
-4. the asked stage: the strongest signature (rule ``best``), every one (``all``), or
-   one of them (``any``) must be trusted;
+4. the asked stage: the strongest signature (rule ``best``; never a countersignature,
+   which says who received the file, not who made it), every one (``all``), or one of
+   them (``any``) must be trusted;
 5. stage *accepted*: its publisher must be one of those asked for.
 """
 
@@ -77,7 +78,8 @@ def evaluate(case: Case, policy: Policy) -> Verdict:
         )
     if policy.signatures is SignatureRule.ALL:
         return _decide(case, policy, range(len(case.judged)))
-    chosen = max(range(len(case.judged)), key=lambda i: _rank(case.judged[i], i))
+    makers = [i for i, s in enumerate(case.judged) if not _claimed(s).countersigns]
+    chosen = max(makers, key=lambda i: _rank(case.judged[i], i))
     return _decide(case, policy, [chosen])
 
 

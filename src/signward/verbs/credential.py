@@ -91,10 +91,15 @@ class Credential:
 
         Raises ``RotatedError`` where it was made with another key than ``standing``'s.
         """
-        with self._turns:
-            value = self._key.sign(data, algorithm)
         try:
+            with self._turns:
+                value = self._key.sign(data, algorithm)
             check_value(standing.leaf.spki, algorithm, data, value)
+        except KeyProviderError as error:
+            if self.standing is standing:
+                raise
+            # Another file's refresh came between: the key open now may be of another kind.
+            raise RotatedError(error.subject, error.found, error.required, error.hint) from None
         except (ValueMismatchError, UnsupportedKeyError) as error:
             raise RotatedError(
                 "--key", f"a signature that does not fit {standing.leaf.label} ({error})",

@@ -21,8 +21,8 @@ def judge_signatures(
 ) -> tuple[JudgedSignature, ...]:
     """Check every signature's integrity and, where the policy asks for it, its trust.
 
-    Under rule ``best`` only the strongest signatures can decide, so only they are
-    judged; the others stay intact.
+    Under rule ``best`` only the strongest signatures can decide, and no countersignature,
+    so only they are judged; the others stay intact.
     """
     checked = [
         check_signature(artifact, claimed, computed, context.certificates)
@@ -31,8 +31,14 @@ def judge_signatures(
     if context.policy.stage is Stage.INTACT:
         return tuple(checked)
     best = context.policy.signatures is SignatureRule.BEST
-    floor = max(map(strength, artifact.signatures), default=0) if best else 0
-    return tuple(_judged(signature, floor, artifact, context) for signature in checked)
+    makers = [claimed for claimed in artifact.signatures if not claimed.countersigns]
+    floor = max(map(strength, makers), default=0) if best else 0
+    return tuple(
+        signature
+        if best and signature.claimed.countersigns
+        else _judged(signature, floor, artifact, context)
+        for signature in checked
+    )
 
 
 def _judged(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
+from signward.envelopes.cms_counter import with_unsigned_counter
 from signward.envelopes.cms_draft import MICROSOFT_TIMESTAMP, attribute, with_unsigned
 from signward.errors import NotSignableError
 from signward.formats import ParseOptions, Signable, peek_at
@@ -18,8 +19,9 @@ from signward.verbs.outcome import FileResult, caught
 from signward.verbs.stamping import Stamper
 from signward.wire.patch import Patched
 
-_LABEL = re.compile(r"(\d+)(?:/(\d+))?((?:\.\d+)*)")
-"""``2.1``: the first signature nested in the second envelope's; ``1/2``: a second signer."""
+_LABEL = re.compile(r"(\d+)(?:/(\d+))?((?:\.\d+)*)(?:/countersignature(?: (\d+))?)?")
+"""``2.1``: the first signature nested in the second envelope's; ``1/2``: a second signer;
+``1/countersignature 2``: the second one over the first envelope's first signer."""
 
 
 class Timestamper:
@@ -82,4 +84,8 @@ def _add_token(
     index = int(label[1]) - 1
     nested = [int(number) - 1 for number in label[3].split(".")[1:]]
     added = attribute(getattr(form, "token_oid", MICROSOFT_TIMESTAMP), token)
+    if signature.countersigns:
+        number = int(label[4] or 1) - 1
+        envelopes[index] = with_unsigned_counter(envelopes[index], number, added)
+        return
     envelopes[index] = with_unsigned(envelopes[index], int(label[2] or 1) - 1, added, nested)

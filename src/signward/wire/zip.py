@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from signward.errors import LimitError, MalformedError
+from signward.errors import AmbiguousError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.state import Hasher, Source
 
@@ -135,6 +135,19 @@ def read_directory(source: Source) -> ZipDirectory:
     return ZipDirectory(
         members=members, findings=tuple(findings[:FINDINGS]), start=start, end=end.at
     )
+
+
+def refuse_ambiguous(directory: ZipDirectory, *, gaps: bool = True) -> None:
+    """Raise ``AmbiguousError`` for an archive that two readers could take for different things.
+
+    ``gaps`` asks the same of bytes between members, which a reader may or may not skip.
+    """
+    for finding in directory.findings:
+        if gaps or finding.effect is Effect.REJECT:
+            raise AmbiguousError(
+                finding.subject, finding.found, finding.required, finding.clause,
+                offset=finding.offset, hint=finding.hint,
+            )  # fmt: skip
 
 
 def place(source: Source, member: ZipMember) -> Place:

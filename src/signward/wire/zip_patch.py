@@ -13,12 +13,18 @@ import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from signward.errors import AmbiguousError, LimitError, NotSignableError
-from signward.findings import Effect
+from signward.errors import LimitError, NotSignableError
 from signward.frozen import Frozen, replace
 from signward.state import Hasher, Source
 from signward.wire.patch import Edit, PatchSet
-from signward.wire.zip import MEMBERS, ZipDirectory, ZipMember, place, read_directory
+from signward.wire.zip import (
+    MEMBERS,
+    ZipDirectory,
+    ZipMember,
+    place,
+    read_directory,
+    refuse_ambiguous,
+)
 
 DEFLATED_BYTES = 64 * 1024 * 1024
 """Packed bytes of a deflated new member, held in memory: their number stands before them."""
@@ -59,26 +65,20 @@ def dos_moment(at: datetime) -> int:
     return date << 16 | at.hour << 11 | at.minute << 5 | at.second // 2
 
 
-def changed(source: Source, members: Mapping[str, Member | None]) -> PatchSet:
+def changed(
+    source: Source, members: Mapping[str, Member | None], directory: ZipDirectory | None = None
+) -> PatchSet:
     """Return the patch after which the archive holds these members as given.
 
     A member that is there is replaced where it stands; one that is not is added behind the
     last, in the order of the mapping.  None removes a member, or does nothing if there is
-    none.  Raises ``BadInputError`` for what is no ZIP archive or could be read in two ways.
+    none.  ``directory`` is the source's, if it is read already.  Raises ``BadInputError`` for
+    what is no ZIP archive or could be read in two ways.
     """
-    directory = read_directory(source)
-    _refuse_ambiguous(directory)
+    directory = directory or read_directory(source)
+    refuse_ambiguous(directory, gaps=False)
     _refuse_too_many(directory, members)
     return _Rewriter(source, directory).rewritten(members)
-
-
-def _refuse_ambiguous(directory: ZipDirectory) -> None:
-    for finding in directory.findings:
-        if finding.effect is Effect.REJECT:
-            raise AmbiguousError(
-                finding.subject, finding.found, finding.required, finding.clause,
-                offset=finding.offset, hint=finding.hint,
-            )  # fmt: skip
 
 
 def _refuse_too_many(directory: ZipDirectory, members: Mapping[str, Member | None]) -> None:
