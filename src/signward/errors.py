@@ -14,6 +14,7 @@
     │   ├── NotSignableError     the file: its kind, what it holds, where it lies
     │   └── KeyProviderError     the key: not found, locked, refused, wrong certificate
     ├── FetchError               what a URL names could not be had
+    │   └── ReplayedError        what came answers somebody else's question
     └── NotAcceptedError         raised by `verify`; carries the verdict
         ├── RejectedError
         └── IndeterminateError
@@ -109,6 +110,10 @@ class KeyProviderError(SigningError):
 
 class FetchError(SignwardError):
     """What a URL names could not be had: refused, unreachable, too slow, too large, wrong."""
+
+
+class ReplayedError(FetchError):
+    """An answer carries another nonce than the question: it was made for another one."""
 
 
 class NotAcceptedError(SignwardError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 
-from tests.builders import images
+from tests.builders import images, msix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
 from tests.samples.cab import SAMPLES, cabinet
@@ -59,5 +59,7 @@ def _made() -> dict[str, bytes]:
         "plain.cab": sign_bytes("plain.cab", cabinet(folders=2)),
         "middle.cab": sign_bytes("middle.cab", SAMPLES["middle.cab"]()),
         "module.sql": b"ADD SIGNATURE TO [a]::b BY CERTIFICATE c WITH SIGNATURE = 0x8312;\r\n",
+        "app.msix": sign_bytes("app.msix", msix.package()),
+        "app.msixbundle": sign_bytes("app.msixbundle", msix.bundle(make_appx=False)),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip

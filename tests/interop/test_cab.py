@@ -94,6 +94,7 @@ def ossl_signs(data: bytes, folder: Path, *more: str | Path) -> bytes:
     return target.read_bytes()
 
 
+@pytest.mark.confirms("cab", "sign", "osslsigncode")
 @pytest.mark.parametrize("name", ["plain.cab", "folders.cab", "first.cab"])
 def test_osslsigncode_accepts_what_we_sign(name: str, folder: Path) -> None:
     signed = sign_bytes(name, SAMPLES[name](), description="A cabinet", url="https://example.org/")
@@ -104,6 +105,7 @@ def test_osslsigncode_accepts_what_we_sign(name: str, folder: Path) -> None:
     assert not refused, said
 
 
+@pytest.mark.confirms("cab", "sign", "osslsigncode")
 def test_osslsigncode_accepts_our_nested_signature_and_timestamp(
     folder: Path, judge: Callable[[bytes], Verdict]
 ) -> None:
@@ -124,6 +126,7 @@ def _stamp(value: bytes) -> bytes:
     return tsa.token_der(value, default_pki().tsa, at=instant(2025))
 
 
+@pytest.mark.confirms("cab", "verify", "osslsigncode")
 @pytest.mark.parametrize("name", ["plain.cab", "folders.cab"])
 def test_we_accept_what_osslsigncode_signs(
     name: str, folder: Path, judge: Callable[[bytes], Verdict]
@@ -149,6 +152,7 @@ def test_osslsigncode_leaves_out_the_next_cabinets_name_when_it_signs(
     assert judge(signed).cause is Code.DIGEST_MISMATCH
 
 
+@pytest.mark.confirms("cab", "verify", "osslsigncode")
 def test_we_accept_osslsigncodes_timestamp(folder: Path, judge: Callable[[bytes], Verdict]) -> None:
     stamp = ("-TSA-certs", folder / "tsa.pem", "-TSA-key", folder / "tsa-key.pem",
              "-TSA-time", str(int(instant(2025).timestamp())))  # fmt: skip
@@ -160,6 +164,7 @@ def test_we_accept_osslsigncodes_timestamp(folder: Path, judge: Callable[[bytes]
     assert proven.instant == instant(2025)
 
 
+@pytest.mark.confirms("cab", "sign", "osslsigncode")
 def test_osslsigncode_strips_what_we_sign_to_what_it_was(folder: Path) -> None:
     source, target = folder / "signed.cab", folder / "stripped.cab"
     source.write_bytes(sign_bytes("a.cab", cabinet()))
@@ -183,6 +188,7 @@ def jsign(path: Path, folder: Path, *words: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.confirms("cab", "verify", "jsign")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLES)
 def test_jsign_signs_and_we_accept(
@@ -200,6 +206,7 @@ def test_jsign_signs_and_we_accept(
         assert judge(flipped(signed)).cause is Code.DIGEST_MISMATCH
 
 
+@pytest.mark.confirms("cab", "sign", "jsign")
 @pytest.mark.slow
 def test_jsign_adds_to_and_removes_what_we_sign(
     folder: Path, judge: Callable[[bytes], Verdict]

@@ -17,10 +17,10 @@ from signward.envelopes.cms import NESTED_SIGNATURE
 from signward.findings import Code
 from signward.formats import ParseOptions
 from signward.formats.pe import FORMAT as PE
-from signward.policy.evaluate import Policy
+from signward.policy.settings import Policy
 from signward.state import Outcome, Verdict
 from signward.trust.kernel import GENERATIONS
-from signward.trust.profiles import TrustPolicy
+from signward.trust.settings import TrustPolicy
 from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.verify import assess, assess_path

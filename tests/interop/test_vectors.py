@@ -15,7 +15,7 @@ from pathlib import Path
 from signward.cli.verify import exit_code
 from signward.envelopes.cms import open_signatures
 from signward.integrity import check_signature
-from signward.policy.evaluate import Policy
+from signward.policy.settings import Policy
 from signward.state import IntactSignature, SignedArtifact, Stage, Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import Options
@@ -24,7 +24,7 @@ from signward.wire.source import BytesSource
 
 FORMATS = frozenset(
     {"nupkg", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "cab", "navx"}
-    | {"fuzz-exe", "fuzz-cab"}
+    | {"fuzz-exe", "fuzz-appx", "fuzz-cab"}
 )
 
 EXPECTED_CODES = {

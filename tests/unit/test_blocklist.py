@@ -22,7 +22,7 @@ from signward.policy.blocklist import (
     Subject,
     read_block_list,
 )
-from signward.policy.evaluate import Policy
+from signward.policy.settings import Policy
 from signward.state import Outcome, Stage, Verdict
 from signward.trust.x509 import load_certificate
 from signward.verbs.epoch import trust_epoch

@@ -23,11 +23,12 @@ from conformance.authenticode.pki import (
 from signward.cli import arguments, main
 from signward.findings import Code
 from signward.formats import Existing
-from signward.policy.evaluate import Policy, SignatureRule
 from signward.policy.record import record
+from signward.policy.settings import Policy, SignatureRule
 from signward.state import Outcome, TrustedSignature, Verdict
 from signward.trust import kernel
-from signward.trust.profiles import AUTHENTICODE, WINDOWS_KERNEL, TrustPolicy
+from signward.trust.profiles import AUTHENTICODE, WINDOWS_KERNEL
+from signward.trust.settings import TrustPolicy
 from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.stores import load_store

@@ -62,6 +62,7 @@ def add_revocation(group: argparse._ArgumentGroup) -> None:
     _many(group, "--ocsp", "FILE", "OCSP responses, DER or PEM")
     _flag(group, "--online", "fetch the certificates, CRLs and OCSP answers that are missing")
     _flag(group, "--online-private", "the same, from private and loopback addresses too")
+    _flag(group, "--online-nonce", "the same, with a nonce in OCSP requests: no cache answers")
     modes = ("prefer", "require", "ignore")
     _choice(group, "--revocation", modes, "where nothing is known of a certificate: prefer says "
             "so, require answers INDETERMINATE, ignore is silent")  # fmt: skip
@@ -101,9 +102,9 @@ def _flag(group: argparse._ArgumentGroup, flag: str, text: str) -> None:
 
 def options_from(arguments: argparse.Namespace) -> Options:
     """Return the run's options as the arguments give them."""
-    from signward.policy.evaluate import Policy, SignatureRule
+    from signward.policy.settings import Policy, SignatureRule
     from signward.state import Stage
-    from signward.trust.profiles import RevocationMode, TrustPolicy
+    from signward.trust.settings import RevocationMode, TrustPolicy
 
     cutoff = {"sha1_cutoff": arguments.sha1_until} if arguments.sha1_until else {}
     trust = TrustPolicy(
@@ -128,8 +129,8 @@ def judging_from(arguments: argparse.Namespace) -> Options:
 
     For commands that assess what they made: they have no policy switches.
     """
-    from signward.policy.evaluate import Policy
-    from signward.trust.profiles import RevocationMode, TrustPolicy
+    from signward.policy.settings import Policy
+    from signward.trust.settings import RevocationMode, TrustPolicy
     from signward.verbs.options import Options
 
     trust = TrustPolicy(
@@ -145,7 +146,8 @@ def judging_from(arguments: argparse.Namespace) -> Options:
         catalogs=tuple(arguments.catalog),
         profile=arguments.profile,
         at=arguments.at,
-        online=arguments.online or arguments.online_private,
+        online=arguments.online or arguments.online_private or arguments.online_nonce,
         online_private=arguments.online_private,
+        online_nonce=arguments.online_nonce,
         policy=Policy(trust=trust),
     )

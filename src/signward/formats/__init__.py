@@ -145,6 +145,17 @@ class Signable(Format, Protocol):
         """
 
 
+@runtime_checkable
+class Listing(Protocol):
+    """A container that lists its members' digests or places in a part of its own."""
+
+    def relisted(self, source: Source) -> Source:
+        """Return a container whose members were changed, with lists that say what it holds.
+
+        Raises ``BadInputError``, and ``NotSignableError`` for lists that cannot be edited.
+        """
+
+
 @lru_cache(maxsize=1)
 def _signers() -> Mapping[str, Signable]:
     """Return the formats that sign, by name.  Asking a protocol is slow, so it is done once."""

@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from signward.formats import Peek
+import msgspec
+
+if TYPE_CHECKING:
+    from signward.formats import Peek
 
 QUICK_HEAD = 4096
 """Bytes of head that :func:`classify` needs; more changes no answer but a ZIP's."""
@@ -32,8 +35,7 @@ MODULE_MAGIC = b"~Module signature appended~\n"
 """The last bytes of a signed kernel module (Linux, kernel/module_signature.h)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """What is known of every file of a kind.
 
     ``signable``: a signature scheme exists, so an unsigned one is worth saying.
@@ -279,9 +281,11 @@ def _ends(*ends: bytes) -> Callable[[tuple[bytes, ...]], bool]:
     return lambda names: any(name.endswith(ends) for name in names)
 
 
+_BUNDLE_MANIFEST = b"AppxMetadata/AppxBundleManifest.xml"
+
 _ZIP_FAMILIES: tuple[tuple[str, Callable[[tuple[bytes, ...]], bool]], ...] = (
     ("apk", _has(b"AndroidManifest.xml", b"classes.dex")),
-    ("msix", _has(b"AppxManifest.xml", b"AppxBlockMap.xml")),
+    ("msix", _has(b"AppxManifest.xml", b"AppxBlockMap.xml", _BUNDLE_MANIFEST)),
     ("vsix", _ends(b".vsixmanifest")),
     ("nupkg", lambda names: any(n.endswith(b".nuspec") and b"/" not in n for n in names)),
     ("jar", _has(b"META-INF/MANIFEST.MF", b"META-INF/")),
@@ -318,6 +322,7 @@ _MAGICS: tuple[tuple[bytes, str | Refiner], ...] = (
     (b"\x30\x83", _refine_der),
     (b"\x30\x84", _refine_der),
     (b"PK\x03\x04", _refine_zip),
+    (b"PK\x01\x02", "zip"),
     (b"PK\x05\x06", "zip"),
     (b"\x1f\x8b\x08", "gzip"),
     (b"BZh", "bzip2"),

@@ -25,7 +25,7 @@ from signward.state import (
 from signward.trust.anchors import TrustStore
 from signward.trust.kernel import check_driver, generation, with_cross_certificates
 from signward.trust.path import PathResult, find_path
-from signward.trust.profiles import LIFETIME_SIGNING, Profile, RevocationMode, TrustPolicy
+from signward.trust.profiles import LIFETIME_SIGNING, Profile
 from signward.trust.revocation import Evidence, effective_date, revocation_status
 from signward.trust.rules import (
     AT_LEGACY,
@@ -37,6 +37,7 @@ from signward.trust.rules import (
     PathRules,
     Usage,
 )
+from signward.trust.settings import RevocationMode, TrustPolicy
 from signward.trust.x509 import Certificate, load_certificate
 
 _HARMLESS_TSA_REASONS = frozenset(

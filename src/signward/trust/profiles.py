@@ -7,10 +7,7 @@ user may name another (an EFI binary checked as Windows would load it, say).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
 
-from signward.trust.kernel import LATEST
 from signward.trust.rules import ANY_USAGE, CODE_SIGNING, DEFAULT_RULES, PathRules, Usage
 
 LIFETIME_SIGNING = "1.3.6.1.4.1.311.10.3.13"
@@ -44,28 +41,3 @@ UEFI = Profile(
 WINDOWS_KERNEL = Profile(name="windows-kernel", usage=CODE_SIGNING, kernel=True)
 
 PROFILES = {profile.name: profile for profile in (AUTHENTICODE, UEFI, WINDOWS_KERNEL)}
-
-
-class RevocationMode(StrEnum):
-    """What an unknown revocation status does: a note, INDETERMINATE, or nothing."""
-
-    PREFER = "prefer"
-    REQUIRE = "require"
-    IGNORE = "ignore"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrustPolicy:
-    """Named policy values of a judgement; the defaults are the strict policy.
-
-    ``sha1_cutoff``: SHA-1 counts only under a time proven before it.
-    ``distrust_compromised``: reject keyCompromise and cACompromise whatever the date.
-    ``strict_tsa``: a TSA whose EKU is not critical is refused (RFC 3161 2.3).
-    ``windows_generation``: the one that profile ``windows-kernel`` speaks for.
-    """
-
-    revocation: RevocationMode = RevocationMode.PREFER
-    sha1_cutoff: datetime = datetime(2016, 1, 1, tzinfo=UTC)
-    distrust_compromised: bool = False
-    strict_tsa: bool = False
-    windows_generation: str = LATEST

@@ -19,8 +19,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from signward.errors import EvidenceError
-from signward.policy.evaluate import Policy
 from signward.policy.record import FindingRecord
+from signward.policy.settings import Policy
 from signward.trust.profiles import PROFILES
 from signward.verbs.options import read_option
 

@@ -82,7 +82,8 @@ class Context:
             return None
         from signward.verbs.online import make_online
 
-        return make_online(private=self.options.online_private)
+        options = self.options
+        return make_online(private=options.online_private, nonces=options.online_nonce)
 
     def consulted(self, catalogs: tuple[str, ...]) -> None:
         """Take note that these catalogs list the artifact being judged."""

@@ -185,14 +185,14 @@ def _digest(text: str) -> bytes:
 
 
 def _finding(found: FindingRecord) -> Finding:
-    """Return a note as it was; a bundle cannot make more of it than a note."""
+    """Return a note or warning as it was; a bundle cannot make more of it than that."""
     try:
         code = Code(found.code)
     except ValueError:
         raise EvidenceError(f"evidence: finding {found.code[:80]!r} is not known") from None
     return Finding(
         code=code,
-        effect=Effect.NOTE,
+        effect=Effect.WARN if found.effect is Effect.WARN else Effect.NOTE,
         subject=found.subject,
         found=found.found,
         required=found.required,

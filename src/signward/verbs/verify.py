@@ -31,9 +31,10 @@ from signward.state import (
 from signward.verbs.blocking import LISTED_SLOTS, blocked_by
 from signward.verbs.catalogs import vouched_by
 from signward.verbs.context import Context
-from signward.verbs.stages import judge_signatures
+from signward.verbs.stages import judge_signatures, nested_findings
 from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
+from signward.wire.zip import read_directory
 
 
 def verify(path: str | os.PathLike[str], context: Context) -> Accepted:
@@ -102,7 +103,11 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
     listed = LISTED_SLOTS if context.block_lists else frozenset()
     computed = signable.digests(artifact, wanted | listed) if wanted or listed else {}
     judged = judge_signatures(artifact, computed, context)
-    findings = (*artifact.findings, *check_regions(artifact))
+    findings = (
+        *artifact.findings,
+        *check_regions(artifact),
+        *nested_findings(artifact, context),
+    )
     if not judged:
         vouched = vouched_by(signable, artifact, source, context)
         if vouched:
@@ -117,7 +122,7 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
         vouched=bool(judged) and not artifact.signatures,
         facts={**artifact.facts, **_generation(artifact, context)},
         digests={f"{slot}-{name}": value for (slot, name), value in computed.items()
-                 if (slot, name) in wanted and not slot.startswith("page:")},
+                 if (slot, name) in wanted and not slot.startswith(("page:", "file:"))},
     )  # fmt: skip
     return evaluate(case, context.policy)
 
@@ -152,6 +157,12 @@ def _unrecognised(source: Source, peek: Peek, context: Context) -> Verdict:
         )
         return evaluate(case, context.policy)
     kind = classify(peek)
+    if kind == "zip":
+        # An archive that cannot be read may be of any kind: malformed, not unsigned.
+        try:
+            read_directory(source)
+        except BadInputError as error:
+            return _failed(source.name, "", error.finding, context)
     if not KINDS[kind].signable:
         return evaluate(
             Case(subject=source.name, format="", judged=(), findings=(), at=context.at),
