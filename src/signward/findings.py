@@ -23,6 +23,7 @@ class Effect(StrEnum):
 
 GRAVITY = {effect: rank for rank, effect in enumerate(Effect)}
 """How grave each effect is; the gravest among a verdict's findings decides."""
+_GRAVEST_FIRST = tuple(sorted(Effect, key=GRAVITY.__getitem__, reverse=True))
 
 
 class Code(StrEnum):
@@ -166,4 +167,5 @@ class Finding:
 
 def worst(findings: tuple[Finding, ...] | list[Finding]) -> Effect:
     """Return the gravest effect among ``findings``; NOTE when there are none."""
-    return max((f.effect for f in findings), key=GRAVITY.__getitem__, default=Effect.NOTE)
+    found = [finding.effect for finding in findings]
+    return next((effect for effect in _GRAVEST_FIRST if effect in found), Effect.NOTE)

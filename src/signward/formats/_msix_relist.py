@@ -12,8 +12,8 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator
+from html import escape
 from xml.parsers import expat
-from xml.sax.saxutils import quoteattr
 
 from signward.errors import NotSignableError
 from signward.formats._msix_blockmap import BLOCK, MappedFile, file_digest, read_block_map
@@ -144,7 +144,7 @@ def _file_element(tag: str, file: MappedFile, algorithm: str) -> bytes:
     digests = (file.digests[at : at + width] for at in range(0, len(file.digests), width))
     block = tag.removesuffix("File") + "Block"
     blocks = "".join(f'<{block} Hash="{base64.b64encode(one).decode()}"/>' for one in digests)
-    attributes = f'Name={quoteattr(file.name)} Size="{file.size}" LfhSize="{file.header}"'
+    attributes = f'Name="{escape(file.name)}" Size="{file.size}" LfhSize="{file.header}"'
     return f"<{tag} {attributes}>{blocks}</{tag}>".encode()
 
 

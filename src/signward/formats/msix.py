@@ -61,7 +61,6 @@ from signward.formats._msix_package import (
     zero_disks,
 )
 from signward.formats._msix_publisher import name_of, name_text, parse_name
-from signward.formats._msix_relist import relisted
 from signward.formats._msix_xml import Identity, read_identity, signed_types, unsigned_types
 from signward.formats._spc import read_slots
 from signward.formats._spc_draft import SIP_INFO, draft_indirect, sip_info
@@ -190,6 +189,8 @@ class MsixFormat:
 
     def relisted(self, source: Source) -> Source:
         """Return a package whose members were changed, with lists that say so."""
+        from signward.formats._msix_relist import relisted
+
         return relisted(source)
 
     def _patch(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding, worst
@@ -411,15 +412,22 @@ def _revoked(
     )
 
 
-def _unknown(subject: str, status: RevocationStatus, policy: TrustPolicy) -> Iterator[Finding]:
+def _unknown(subject: str, status: RevocationStatus, policy: TrustPolicy) -> tuple[Finding, ...]:
     if policy.revocation is RevocationMode.IGNORE:
-        return
+        return ()
     required = policy.revocation is RevocationMode.REQUIRE
-    yield Finding(
+    effect = Effect.UNKNOWN if required else Effect.NOTE
+    return (_revocation_unknown(subject, effect, status.why or "no evidence"),)
+
+
+@lru_cache(maxsize=256)
+def _revocation_unknown(subject: str, effect: Effect, why: str) -> Finding:
+    """Return a finding that is the same for every file of a signer (decision 19)."""
+    return Finding(
         code=Code.REVOCATION_UNKNOWN,
-        effect=Effect.UNKNOWN if required else Effect.NOTE,
+        effect=effect,
         subject=subject,
-        found=status.why or "no evidence",
+        found=why,
         required="a CRL or OCSP answer that covers it",
         clause="RFC 5280 6.3",
         hint="give --crl or --ocsp files, or allow --online",
