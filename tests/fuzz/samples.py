@@ -10,6 +10,7 @@ from conformance.authenticode import msi
 from tests.builders import images, msix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
+from tests.samples.cab import SAMPLES, cabinet
 from tests.signing import sign_bytes
 
 MAX_SAMPLE = 64 * 1024
@@ -59,6 +60,9 @@ def _made() -> dict[str, bytes]:
         "list.cat": images.catalog([images.image_member(d) for d in digests]),
         "package.msi": bytes(msi.signed()),
         "patch.msp": bytes(msi.signed(msi.PATCH, ex=False)),
+        "plain.cab": sign_bytes("plain.cab", cabinet(folders=2)),
+        "middle.cab": sign_bytes("middle.cab", SAMPLES["middle.cab"]()),
+        "module.sql": b"ADD SIGNATURE TO [a]::b BY CERTIFICATE c WITH SIGNATURE = 0x8312;\r\n",
         "app.msix": sign_bytes("app.msix", msix.package()),
         "app.msixbundle": sign_bytes("app.msixbundle", msix.bundle(make_appx=False)),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),

@@ -23,8 +23,8 @@ from signward.verbs.verify import assess, assess_path
 from signward.wire.source import BytesSource
 
 FORMATS = frozenset(
-    {"cat", "fuzz-appx", "fuzz-exe", "fuzz-msi", "msi", "navx", "nupkg", "pe", "pe-efi", "ps1"}
-    | {"ps1xml", "vbs"}
+    {"nupkg", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "cab", "msi", "navx"}
+    | {"fuzz-exe", "fuzz-appx", "fuzz-cab", "fuzz-msi"}
 )
 
 EXPECTED_CODES = {

@@ -28,6 +28,7 @@ from signward.state import (
     Source,
     Verdict,
 )
+from signward.verbs.blocking import LISTED_SLOTS, blocked_by
 from signward.verbs.catalogs import vouched_by
 from signward.verbs.context import Context
 from signward.verbs.stages import judge_signatures, nested_findings
@@ -98,7 +99,9 @@ def _options(peek: Peek, companions: Companions | None) -> ParseOptions:
 
 def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Context) -> Verdict:
     source = artifact.source
-    computed = signable.digests(artifact, wanted_slots(artifact)) if artifact.signatures else {}
+    wanted = wanted_slots(artifact) if artifact.signatures else frozenset()
+    listed = LISTED_SLOTS if context.block_lists else frozenset()
+    computed = signable.digests(artifact, wanted | listed) if wanted or listed else {}
     judged = judge_signatures(artifact, computed, context)
     findings = (
         *artifact.findings,
@@ -109,6 +112,7 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
         vouched = vouched_by(signable, artifact, source, context)
         if vouched:
             judged, findings = vouched.signatures, (*findings, *vouched.findings)
+    findings = (*blocked_by(signable, artifact, judged, computed, context), *findings)
     case = Case(
         subject=source.name,
         format=signable.name,
@@ -116,11 +120,17 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
         findings=findings,
         at=context.at,
         vouched=bool(judged) and not artifact.signatures,
-        facts=artifact.facts,
+        facts={**artifact.facts, **_generation(artifact, context)},
         digests={f"{slot}-{name}": value for (slot, name), value in computed.items()
-                 if not slot.startswith(("page:", "file:"))},
+                 if (slot, name) in wanted and not slot.startswith(("page:", "file:"))},
     )  # fmt: skip
     return evaluate(case, context.policy)
+
+
+def _generation(artifact: SignedArtifact, context: Context) -> dict[str, str]:
+    """Return which Windows generation the verdict speaks for, where it is about one."""
+    kernel = context.profile_for(artifact).kernel
+    return {"windows-generation": context.policy.trust.windows_generation} if kernel else {}
 
 
 def _empty(source: Source) -> Finding:
