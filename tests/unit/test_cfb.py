@@ -251,8 +251,8 @@ def test_a_fat_sector_named_twice() -> None:
 @pytest.mark.parametrize(
     ("offset", "value"),
     [(44, 2), (44, 1 << 31), (64, 1 << 31), (72, 1), (72, 1 << 31), (64, 0), (64, 9), (60, END),
-     (48, END), (48, 99), (76, 5), (80, 0), (68, 0), (40, 1), (30, 12), (26, 4), (32, 7), (28, 0xFEFF),
-     (56, 4097), (8, 1), (34, 1)],
+     (48, END), (48, 99), (76, 5), (80, 0), (68, 0), (40, 1), (30, 12), (26, 4), (32, 7),
+     (28, 0xFEFF), (56, 4097), (8, 1), (34, 1)],
 )  # fmt: skip
 def test_a_header_that_lies(offset: int, value: int) -> None:
     built = compound(TREE)
