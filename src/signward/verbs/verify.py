@@ -84,8 +84,15 @@ def assess(source: Source, context: Context, companions: Companions | None = Non
     signable = recognise(peek)
     if signable is None:
         return _unrecognised(source, peek, context)
+    return assess_as(signable, source, context, _options(peek, companions))
+
+
+def assess_as(
+    signable: Format, source: Source, context: Context, options: ParseOptions | None = None
+) -> Verdict:
+    """Return the verdict on a source taken as of one format (see `assess`)."""
     try:
-        artifact = signable.parse(source, _options(peek, companions))
+        artifact = signable.parse(source, options or ParseOptions())
         return _assess_artifact(signable, artifact, context)
     except BadInputError as error:
         return _failed(source.name, signable.name, error.finding, context)
