@@ -26,6 +26,7 @@ _SUBDIRECTORY = 0x80000000
 _FACTS = {
     "ProductName": "product",
     "OriginalFilename": "original-name",
+    "InternalName": "internal-name",
     "FileVersion": "file-version",
     "CompanyName": "company",
     "FileDescription": "description",

@@ -74,6 +74,7 @@ KINDS: dict[str, Kind] = {
     "tcl": Kind("Tcl script"),
     "awk": Kind("AWK script"),
     "batch": Kind("Windows batch file"),
+    "sql": Kind("SQL script"),
     "script": Kind("other script"),
     "msi": Kind("Windows installer package", signable=True),
     "ole": Kind("OLE compound file"),
@@ -327,7 +328,7 @@ _MAGICS: tuple[tuple[bytes, str | Refiner], ...] = (
     (b"\0asm", "wasm"),
     (b"#!", _refine_shebang),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _refine_ole),
-    (b"MSCF\0\0\0\0", "cab"),
+    (b"MSCF", "cab"),
     (b"\x30\x80", _refine_der),
     (b"\x30\x81", _refine_der),
     (b"\x30\x82", _refine_der),
@@ -383,6 +384,7 @@ _EXTENSIONS = {
     "py": "python", "pyw": "python", "sh": "shell", "bash": "shell", "zsh": "shell",
     "csh": "shell", "fish": "shell", "pl": "perl", "pm": "perl", "rb": "ruby", "php": "php",
     "lua": "lua", "tcl": "tcl", "awk": "awk", "bat": "batch", "cmd": "batch",
+    "sql": "sql",
 }  # fmt: skip
 """What text is, by name: scripts without a first line that says so."""
 
@@ -419,6 +421,15 @@ def quick_kind(name: str, head: bytes, length: int) -> str:
         if head.startswith(magic):
             return answer if isinstance(answer, str) else answer(head, name, length)
     return _by_name(head, name)
+
+
+def needs_head(kind: str) -> bool:
+    """Say whether more of the head could change ``kind``.
+
+    A compound file's class stands in its root entry, which Windows puts behind the first
+    8 KiB: an installer package under another name shows only there.
+    """
+    return kind == "ole"
 
 
 def needs_tail(kind: str, name: str, head: bytes) -> bool:

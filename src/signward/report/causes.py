@@ -220,6 +220,16 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
         Code.BY_CATALOG: Cause(
             "A catalog lists the file; the catalog's signature is the one judged.", "Nothing."
         ),
+        Code.KERNEL_POLICY: Cause(
+            "The named Windows generation does not load a driver so signed, or says why it does.",
+            "Ask the maker for a driver that Microsoft signed (WHQL); --windows-generation judges "
+            "for another Windows.",
+        ),
+        Code.BLOCKED: Cause(
+            "A block list given with --block-list denies the file, whoever signed it.",
+            "Replace it: drivers on Microsoft's list hold holes that attackers use. Its maker may "
+            "have a repaired version.",
+        ),
     },
 }
 """Every code, in the order of :class:`~signward.findings.Code`."""
