@@ -173,7 +173,7 @@ def test_the_token_of_another_key_is_rejected(judge: Judge) -> None:
 
 
 def test_a_licence_for_another_assembly_is_rejected(judge: Judge) -> None:
-    verdict = judge(crafted({"attributes": {"name": "Other.exe", "version": "1.0.0.0"}}))
+    verdict = judge(crafted({"attributes": ' name="Other.exe" version="1.0.0.0"'}))
     assert verdict.cause is Code.ATTRIBUTE_RULE
 
 

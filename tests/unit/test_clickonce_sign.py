@@ -130,6 +130,15 @@ def test_algorithms_are_named_as_microsoft_or_the_standard_does(tmp_path: Path, 
     assert verdict.outcome is Outcome.ACCEPTED
 
 
+def test_the_licence_repeats_the_identity_as_it_is_written() -> None:
+    """.NET's verifier counts attributes, and a namespace declaration is one to it."""
+    signed = sign_bytes("App.application", deployment("App.exe.manifest", APPLICATION))
+    start = signed.index(b"<as:assemblyIdentity")
+    listed = signed[start : signed.index(b"/>", start)]
+    assert listed.endswith(b' xmlns="urn:schemas-microsoft-com:asm.v1"')
+    assert listed.count(b"=") == 6
+
+
 def test_description_and_url_stand_in_the_licence() -> None:
     signed = sign_bytes(NAME, APPLICATION, description='A <"tool">', url="https://example.org/")
     assert b'Description="A &lt;&quot;tool&quot;&gt;" Url="https://example.org/"' in signed

@@ -34,7 +34,7 @@ from signward.wire.algorithms import COMPUTABLE
 from signward.wire.certificate import outline
 from signward.wire.patch import Edit, Patched, PatchSet, pieces
 from signward.wire.source import BytesSource
-from signward.wire.xmlspans import Span, escaped, spans, with_attribute
+from signward.wire.xmlspans import Span, attributes_text, escaped, spans, with_attribute
 
 UNSIGNED_TOKEN = "0" * 16
 """The public key token of a manifest that is not signed, as Visual Studio writes it."""
@@ -55,7 +55,7 @@ class Prepared(Frozen, frozen=True, kw_only=True):
     """A manifest ready for its signature: the edits that make it so, and what is signed.
 
     ``end`` is where the root's end tag begins in the source; ``publisher`` goes in front of
-    it, and the signature behind that.
+    it, and the signature behind that.  ``attributes`` are those of the manifest's identity.
     """
 
     edits: tuple[Edit, ...]
@@ -63,7 +63,7 @@ class Prepared(Frozen, frozen=True, kw_only=True):
     publisher: str
     name: str
     octets: bytes
-    attributes: dict[str, str]
+    attributes: str
 
 
 class Text:
@@ -130,18 +130,24 @@ def _prepared(
     every = (*edits, *_bare_edits(text, token))
     end = text.span(text.root).close
     unsigned = _applied(text, (*every, _at(end, publisher)))
-    tree = xmltree.parse(unsigned, WHAT)
-    attributes = dict(manifest.identity(tree.getroot()).attrib)
-    if any(name.startswith("{") for name in attributes):
-        raise NotSignableError(WHAT, "a namespace in its identity's attributes", "none")
+    done = Text(BytesSource(WHAT, unsigned))
     return Prepared(
         edits=every,
         end=end,
         publisher=publisher,
         name=name,
-        octets=xmltree.canonical(tree, xmltree.Canonical(), WHAT),
-        attributes=attributes,
+        octets=xmltree.canonical(done.tree, xmltree.Canonical(), WHAT),
+        attributes=_identity_attributes(done),
     )
+
+
+def _identity_attributes(text: Text) -> str:
+    """Return the identity's attributes as written: .NET counts namespace declarations too."""
+    element = manifest.identity(text.root)
+    if any(name.startswith("{") for name in element.attrib):
+        raise NotSignableError(WHAT, "a namespace in its identity's attributes", "none")
+    span = text.span(element)
+    return attributes_text(text.data[span.start : span.inner]).decode()
 
 
 def _bare_edits(text: Text, token: str) -> tuple[Edit, ...]:
@@ -220,14 +226,11 @@ def _licence_text(prepared: Prepared, request: Request, signature: str) -> str:
         if not value.isprintable():
             raise NotSignableError(option, repr(value[:80]), "printable characters")
     digest = hashlib.new(request.signer.digest, prepared.octets, usedforsecurity=False).digest()
-    attributes = "".join(
-        f' {name}="{escaped(value)}"' for name, value in prepared.attributes.items()
-    )
     return (
         f'<r:license xmlns:r="{licence.LICENCE}" xmlns:as="{licence.AUTHENTICODE}"><r:grant>'
         f'<as:ManifestInformation Hash="{digest[::-1].hex()}"'
         f' Description="{escaped(request.description)}" Url="{escaped(request.url)}">'
-        f"<as:assemblyIdentity{attributes}/></as:ManifestInformation><as:SignedBy/>"
+        f"<as:assemblyIdentity{prepared.attributes}/></as:ManifestInformation><as:SignedBy/>"
         f"<as:AuthenticodePublisher><as:X509SubjectName>{escaped(prepared.name)}"
         "</as:X509SubjectName></as:AuthenticodePublisher></r:grant>"
         f"<r:issuer>{signature}</r:issuer></r:license>"

@@ -52,6 +52,12 @@ def spans(data: bytes) -> tuple[Span, ...]:
     return whole
 
 
+def attributes_text(tag: bytes) -> bytes:
+    """Return the attributes of a start tag as they are written, namespace declarations too."""
+    name = _TAG_NAME.match(tag)
+    return b"".join(b" " + m[2] + b"=" + m[4] for m in _attributes(tag, name.end() if name else 0))
+
+
 def with_attribute(tag: bytes, name: str, value: str) -> bytes:
     """Return a start tag in which an attribute has another value, or is added behind the others."""
     wanted, written = name.encode(), f'"{escaped(value)}"'.encode()
