@@ -224,6 +224,28 @@ def test_the_relationships_transform_is_what_the_standard_says() -> None:
     )
 
 
+def _doubled(second: bytes) -> bytes:
+    """Put another signature part beside the one of SIGNED."""
+
+    def change(parts: Members) -> None:
+        parts[f"{FOLDER}xml-signature/second.psdsxs"] = second
+        origin = f"{FOLDER}_rels/origin.psdor.rels"
+        kind = ORIGIN_TYPE.replace("origin", "signature")
+        lead = f'<Relationship Id="B" Type="{kind}" Target="/{FOLDER}xml-signature/second.psdsxs"/>'
+        parts[origin] = parts[origin].replace(b"</Rel", lead.encode() + b"</Rel")
+
+    return changed(SIGNED, change)
+
+
+def test_each_of_several_signatures_must_be_intact(judge: Judge) -> None:
+    other = members(sign_bytes(NAME, related(), who=identity("p256", "Second Signer")))
+    verdict = judge(_doubled(other[_signature(other)]))
+    assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
+    assert len(verdict.signatures) == 2
+    plain = members(sign_bytes(NAME, extension()))
+    assert judge(_doubled(plain[_signature(plain)])).cause is Code.SLOT_MISSING
+
+
 def test_leftovers_of_a_signature_are_told(judge: Judge) -> None:
     verdict = judge(changed(SIGNED, _edit("_rels/.rels", ORIGIN_TYPE.encode(), b"x:y")))
     assert verdict.cause is Code.UNSIGNED

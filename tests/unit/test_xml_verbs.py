@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,3 +94,23 @@ def test_a_scan_looks_at_the_files_beside_a_manifest_every_time(desk: Desk) -> N
     assert cause() == "accepted"
     program.write_bytes(b"MZ newer")
     assert cause() == "digest-mismatch"
+
+
+@pytest.mark.parametrize("name", ["App.exe.manifest", "a.vsix"])
+def test_without_lxml_signing_says_what_to_install(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    found = builtins.__import__
+
+    def absent(module: str, *rest: Any, **more: Any) -> Any:
+        if module.partition(".")[0] == "lxml":
+            raise ImportError(module)
+        return found(module, *rest, **more)
+
+    path = desk.file(name, related() if name == "a.vsix" else application(b"MZ", {}))
+    before = path.read_bytes()
+    monkeypatch.setattr(builtins, "__import__", absent)
+    assert desk.sign(path) == 1
+    assert "pip install signward[xml]" in desk.out + desk.err
+    assert path.read_bytes() == before
+    assert desk.verify(path) == "unsupported-kind"
