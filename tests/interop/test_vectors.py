@@ -23,7 +23,8 @@ from signward.verbs.verify import assess, assess_path
 from signward.wire.source import BytesSource
 
 FORMATS = frozenset(
-    {"nupkg", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "fuzz-exe", "fuzz-appx", "navx"}
+    {"nupkg", "vsix", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "cab", "msi", "navx"}
+    | {"fuzz-exe", "fuzz-appx", "fuzz-cab", "fuzz-msi"}
 )
 
 EXPECTED_CODES = {

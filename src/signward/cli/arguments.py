@@ -15,6 +15,12 @@ exit codes: 0 accepted (or the --stage that was asked for), 1 rejected,
 2 command line, 3 cannot tell, 4 not signed"""
 
 
+GENERATIONS = (
+    "11-24h2-2026", "server-2025-2026", "10-1607", "server-2016", "10-1507", "8.1", "7",
+)  # fmt: skip
+"""Names of ``trust.kernel.GENERATIONS``, which a start need not import."""
+
+
 def instant(text: str) -> datetime:
     """Return an RFC 3339 instant or a date (midnight UTC) as an aware UTC datetime."""
     try:
@@ -36,13 +42,16 @@ def add_judgement(parser: argparse.ArgumentParser) -> None:
 def add_trust(group: argparse._ArgumentGroup) -> None:
     """Add anchors, further certificates, catalogs, profile and instant."""
     _many(group, "--store", "STORE", "trust these roots: authenticode (what Windows trusts), "
-          "uefi (Secure Boot), or a file or folder of certificates")  # fmt: skip
+          "uefi (Secure Boot), windows-kernel, or a file or folder of certificates")  # fmt: skip
     _many(group, "--anchor", "PEM", "trust this certificate, and no store unless --store names one")
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
     _many(group, "--catalog", "PATH", "catalogs (.cat file or folder) that may vouch for files "
           "without a signature of their own")  # fmt: skip
-    _choice(group, "--profile", ("", "authenticode", "uefi"), "judge by these rules "
-            "(default: those of the file's format)")  # fmt: skip
+    _choice(group, "--profile", ("", "authenticode", "uefi", "windows-kernel"), "judge by these "
+            "rules (default: those of the file's format)")  # fmt: skip
+    group.add_argument("--windows-generation", choices=GENERATIONS, default=GENERATIONS[0],
+                       metavar="NAME", help="the Windows that profile windows-kernel speaks for: "
+                       f"{', '.join(GENERATIONS)} (default: {GENERATIONS[0]})")  # fmt: skip
     group.add_argument("--at", type=instant, metavar="TIME",
                        help="judge as at this time, such as 2024-06-01 (default: now)")  # fmt: skip
 
@@ -65,6 +74,8 @@ def add_policy(group: argparse._ArgumentGroup) -> None:
             "the file is unchanged, trusted also who signed it, accepted also whether it is "
             "wanted")  # fmt: skip
     _many(group, "--publisher", "NAME", "accept only files of this publisher (as verify names it)")
+    _many(group, "--block-list", "XML", "reject what this list denies: Microsoft's vulnerable "
+          "driver block list, or another SiPolicy XML")  # fmt: skip
     _choice(group, "--signatures", ("best", "all", "any"), "of several signatures, trust the "
             "strongest, all, or any one")  # fmt: skip
     sha1 = "accept SHA-1 if timestamped before DATE (default: 2016-01-01)"
@@ -100,6 +111,7 @@ def options_from(arguments: argparse.Namespace) -> Options:
         revocation=RevocationMode(arguments.revocation),
         distrust_compromised=arguments.distrust_compromised,
         strict_tsa=arguments.strict_tsa,
+        windows_generation=arguments.windows_generation,
         **cutoff,
     )
     policy = Policy(
@@ -108,7 +120,8 @@ def options_from(arguments: argparse.Namespace) -> Options:
         publishers=tuple(arguments.publisher),
         trust=trust,
     )
-    return replace(judging_from(arguments), policy=policy)
+    lists = tuple(arguments.block_list)
+    return replace(judging_from(arguments), policy=policy, block_lists=lists)
 
 
 def judging_from(arguments: argparse.Namespace) -> Options:
@@ -120,7 +133,10 @@ def judging_from(arguments: argparse.Namespace) -> Options:
     from signward.trust.settings import RevocationMode, TrustPolicy
     from signward.verbs.options import Options
 
-    mode = RevocationMode(arguments.revocation)
+    trust = TrustPolicy(
+        revocation=RevocationMode(arguments.revocation),
+        windows_generation=arguments.windows_generation,
+    )
     return Options(
         stores=tuple(arguments.store),
         anchors=tuple(arguments.anchor),
@@ -133,5 +149,5 @@ def judging_from(arguments: argparse.Namespace) -> Options:
         online=arguments.online or arguments.online_private or arguments.online_nonce,
         online_private=arguments.online_private,
         online_nonce=arguments.online_nonce,
-        policy=Policy(trust=TrustPolicy(revocation=mode)),
+        policy=Policy(trust=trust),
     )

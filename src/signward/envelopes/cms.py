@@ -420,12 +420,11 @@ def _token(label: str, value: bytes, parent: SignedData, subject_value: bytes) -
     )
 
 
-def open_token(token: bytes, subject_value: bytes) -> ClaimedTimestamp:
+def open_token(token: bytes, subject_value: bytes, label: str = "timestamp") -> ClaimedTimestamp:
     """Return an RFC 3161 token (DER ContentInfo) that is to speak for ``subject_value``.
 
     Raises ``BadInputError``.
     """
-    label = "timestamp"
     return _token(label, token, read_signed_data(token, label), subject_value)
 
 

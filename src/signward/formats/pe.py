@@ -38,7 +38,7 @@ from signward.formats import (
 from signward.formats._pe_layout import Layout, page_name, read_layout
 from signward.formats._pe_sign import bare, draft_image, page_digest, table_patch
 from signward.formats._spc import open_embedded
-from signward.frozen import Frozen
+from signward.frozen import Frozen, replace
 from signward.state import (
     ClaimedSignature,
     Hasher,
@@ -201,16 +201,22 @@ class PeFormat:
         value = checksum(result, layout).to_bytes(4, "little")
         return PatchSet(edits=(Edit(start=offset, end=offset + 4, data=value), *patch.edits))
 
+    def with_facts(self, artifact: SignedArtifact) -> SignedArtifact:
+        """Return the artifact with all of `facts`, for those who show it."""
+        return replace(artifact, facts=self.facts(artifact))
+
     def facts(self, artifact: SignedArtifact) -> Mapping[str, str | int]:
-        """Return what the image says about itself: machine, version information, checksum.
+        """Return what the image says about itself: machine, version, .NET names, checksum.
 
         Claims, all of them; reads the file again, so only for those who ask.
         """
+        from signward.formats._pe_clr import clr_facts
         from signward.formats._pe_resources import image_facts
 
         layout: Layout = artifact.layout
         return {
             **image_facts(artifact.source, layout),
+            **clr_facts(artifact.source, layout),
             "computed-checksum": checksum(artifact.source, layout),
         }
 

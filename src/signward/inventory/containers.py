@@ -15,7 +15,15 @@ from dataclasses import dataclass, field, replace
 
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
-from signward.inventory.classify import KINDS, QUICK_HEAD, QUICK_TAIL, quick_kind, refine_with_tail
+from signward.formats import HEAD
+from signward.inventory.classify import (
+    KINDS,
+    QUICK_HEAD,
+    QUICK_TAIL,
+    needs_head,
+    quick_kind,
+    refine_with_tail,
+)
 from signward.inventory.limits import MIB, Limits
 from signward.inventory.walk import printable
 from signward.state import Source
@@ -134,6 +142,9 @@ def _examine(
         reader = PieceReader(raw.pieces)
         head = reader.exactly(QUICK_HEAD)
         kind = quick_kind(path, head, _length(raw, head))
+        if needs_head(kind):
+            head += reader.exactly(HEAD - QUICK_HEAD)
+            kind = quick_kind(path, head, _length(raw, head))
         inside = bool(KINDS[kind].container)
         whole = b""
         if inside or wanted(kind) or kind == "elf":

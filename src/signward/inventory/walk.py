@@ -20,10 +20,12 @@ from pathlib import Path
 import msgspec
 
 from signward.findings import Code, Effect, Finding
+from signward.formats import HEAD
 from signward.frozen import Frozen
 from signward.inventory.classify import (
     QUICK_HEAD,
     QUICK_TAIL,
+    needs_head,
     needs_tail,
     quick_kind,
     refine_with_tail,
@@ -295,6 +297,8 @@ def glance(path: str) -> Glance | Trouble:
         length = status.st_size
         head = os.pread(fd, QUICK_HEAD, 0)
         kind = quick_kind(path, head, length)
+        if needs_head(kind):
+            kind = quick_kind(path, os.pread(fd, HEAD, 0), length)
         if needs_tail(kind, path, head):
             kind = refine_with_tail(kind, os.pread(fd, QUICK_TAIL, max(0, length - QUICK_TAIL)))
         return Glance(path, kind, Identity.of(status))

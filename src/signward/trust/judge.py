@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding, worst
-from signward.frozen import Frozen
+from signward.frozen import Frozen, replace
 from signward.state import (
     IntactSignature,
     IntactTimestamp,
@@ -24,6 +24,7 @@ from signward.state import (
     X509Path,
 )
 from signward.trust.anchors import TrustStore
+from signward.trust.kernel import check_driver, generation, with_cross_certificates
 from signward.trust.path import PathResult, find_path
 from signward.trust.profiles import LIFETIME_SIGNING, Profile
 from signward.trust.revocation import Evidence, effective_date, revocation_status
@@ -55,6 +56,7 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     """What a judgement rests on: anchors, further certificates, evidence, an instant.
 
     ``notes`` tell of evidence that was sought in vain; they never change an outcome.
+    ``tsa_store`` holds the anchors of timestamp authorities where those are others.
     """
 
     store: TrustStore
@@ -63,6 +65,7 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     at: datetime
     policy: TrustPolicy
     notes: tuple[Finding, ...] = ()
+    tsa_store: TrustStore | None = None
 
 
 def judge(
@@ -71,6 +74,9 @@ def judge(
     """Judge ``intact`` by ``profile``; the result says which, with every finding."""
     claimed = intact.claimed
     grounds = with_embedded(intact, grounds)
+    if profile.kernel:
+        store = with_cross_certificates(grounds.store, grounds.pool)
+        grounds = replace(grounds, store=store)
     findings = list(intact.findings)
     proven, tsa_status, notes = (
         _prove_time(intact, grounds) if profile.timestamps else (None, (), [])
@@ -85,6 +91,9 @@ def judge(
     if result.path and result.anchor:
         findings += _after_expiry(result.path[0], proven, claimed.label)
         findings += _lifetime(result.path[0], proven, grounds.at)
+        if profile.kernel:
+            asked = generation(grounds.policy.windows_generation)
+            findings += check_driver(result.path[0], result.anchor, asked)
         if profile.revocation:
             statuses = _statuses(result, grounds, at)
             findings += _revocation_findings(result, statuses, proven, grounds)
@@ -123,14 +132,7 @@ def with_embedded(intact: IntactSignature, grounds: Grounds) -> Grounds:
     evidence = grounds.evidence
     if crls or ocsp:
         evidence = evidence.extended(crls=crls, ocsp=ocsp)
-    return Grounds(
-        store=grounds.store,
-        pool=pool,
-        evidence=evidence,
-        at=grounds.at,
-        policy=grounds.policy,
-        notes=grounds.notes,
-    )
+    return replace(grounds, pool=pool, evidence=evidence)
 
 
 def _readable(certificates: Sequence[bytes]) -> Iterator[Certificate]:
@@ -216,6 +218,7 @@ def _judge_timestamp(
     timestamp: IntactTimestamp, grounds: Grounds
 ) -> tuple[ProvenTime | None, tuple[Finding, ...]]:
     what = timestamp.signature.claimed.label
+    grounds = replace(grounds, store=grounds.tsa_store or grounds.store)
     if timestamp.time > grounds.at:
         return None, (_in_future(what, timestamp.time, grounds.at),)
     algorithms = _algorithms(grounds.policy, timestamp.time)

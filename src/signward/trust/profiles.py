@@ -17,13 +17,17 @@ SUBSCRIBER_ARC = "1.3.6.1.4.1.311.97."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """How one ecosystem judges: what the signer must be for, whether dates matter."""
+    """How one ecosystem judges: what the signer must be for, whether dates matter.
+
+    ``kernel``: the signer is also judged by the rules of a Windows generation.
+    """
 
     name: str
     usage: Usage
     rules: PathRules = DEFAULT_RULES
     timestamps: bool = True
     revocation: bool = True
+    kernel: bool = False
 
 
 AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
@@ -34,5 +38,6 @@ UEFI = Profile(
     timestamps=False,
     revocation=False,
 )
+WINDOWS_KERNEL = Profile(name="windows-kernel", usage=CODE_SIGNING, kernel=True)
 
-PROFILES = {profile.name: profile for profile in (AUTHENTICODE, UEFI)}
+PROFILES = {profile.name: profile for profile in (AUTHENTICODE, UEFI, WINDOWS_KERNEL)}

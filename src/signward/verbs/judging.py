@@ -39,7 +39,9 @@ def judge_task(task: Task, job: Job, judge: Judge) -> Result:
                 return _undecided(task, job, changed(task.path))
             records, members = _judge_all(source, task, job, judge)
             source.check_unchanged()
-            return Result(entry_of(records, members), horizon_of(records, job.at))
+            # Nothing tells the cache that a file beside this one changed.
+            keep = 0 if KINDS[task.kind].beside else horizon_of(records, job.at)
+            return Result(entry_of(records, members), keep)
     except UnreadableError as error:
         return _undecided(task, job, error.finding)
     except _TimeUpError:

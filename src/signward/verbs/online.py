@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from signward.errors import FetchError, ReplayedError
 from signward.findings import Code, Effect, Finding
+from signward.frozen import replace
 from signward.state import IntactSignature, TrustedSignature, UntrustedSignature
 from signward.trust.judge import Grounds, judge
 from signward.trust.missing import Kind, Need, missing
@@ -63,7 +64,7 @@ class Online:
             for need in fresh:
                 self._fetch(need)
         notes = self._told(judged, needs)
-        return judge(intact, profile, _noted(extended, notes)) if notes else judged
+        return judge(intact, profile, replace(extended, notes=notes)) if notes else judged
 
     def _told(
         self, judged: TrustedSignature | UntrustedSignature, needs: tuple[Need, ...]
@@ -117,12 +118,10 @@ class Online:
         base, extended = self._extended.get(profile.name, (None, None))
         if base is grounds and extended is not None:
             return extended
-        extended = Grounds(
-            store=grounds.store,
+        extended = replace(
+            grounds,
             pool=tuple(dict.fromkeys((*grounds.pool, *self.certificates))),
             evidence=grounds.evidence.extended(crls=self.crls, ocsp=self.ocsp),
-            at=grounds.at,
-            policy=grounds.policy,
         )
         self._extended[profile.name] = grounds, extended
         return extended
@@ -139,17 +138,6 @@ def make_online(*, private: bool, nonces: bool) -> Online:
 
 def _attempt(need: Need) -> Attempt:
     return need.url, need.certificate.sha256
-
-
-def _noted(grounds: Grounds, notes: tuple[Finding, ...]) -> Grounds:
-    return Grounds(
-        store=grounds.store,
-        pool=grounds.pool,
-        evidence=grounds.evidence,
-        at=grounds.at,
-        policy=grounds.policy,
-        notes=notes,
-    )
 
 
 def _in_vain(need: Need, error: FetchError) -> Finding:

@@ -29,6 +29,7 @@ class Options:
     crls: tuple[str, ...] = ()
     ocsp: tuple[str, ...] = ()
     catalogs: tuple[str, ...] = ()
+    block_lists: tuple[str, ...] = ()
     profile: str = ""
     at: datetime | None = None
     online: bool = False

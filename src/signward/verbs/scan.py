@@ -59,11 +59,17 @@ def default_judge(options: Any) -> Judge:
     from signward.policy.record import record
     from signward.verbs.context import Context
     from signward.verbs.verify import assess
+    from signward.wire.companions import FolderCompanions
 
     context = Context(options)
 
     def judge(source: Source, kind: str, container: str) -> Record:
-        verdict = assess(source, context)
+        if KINDS[kind].beside and not container:
+            folder = os.path.dirname(source.name)  # noqa: PTH120 - paths stay strings
+            with FolderCompanions(folder) as companions:
+                verdict = assess(source, context, companions)
+        else:
+            verdict = assess(source, context)
         return record(verdict, kind=kind, size=source.length, container=container)
 
     return judge

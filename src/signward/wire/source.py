@@ -6,6 +6,7 @@ A mapped file that shrinks kills the process; a short pread is only an error.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 from signward.errors import MalformedError, UnreadableError
 from signward.findings import Code, Effect, Finding
-from signward.state import Hasher
+from signward.state import Hasher, Source
 
 CHUNK = 256 * 1024
 """Bytes hashed per read: large enough to hide the call, small enough for the cache."""
@@ -163,6 +164,13 @@ class FileSource:
                 hint="run again when nothing writes to it",
             )
         )
+
+
+def whole_digest(source: Source, algorithm: str) -> bytes:
+    """Return the digest of every byte of a source (``algorithm``: a hashlib name)."""
+    hasher = hashlib.new(algorithm, usedforsecurity=False)
+    source.feed([(0, source.length)], [hasher])
+    return hasher.digest()
 
 
 def _cut(spans: Sequence[tuple[int, int]], most: int) -> Iterator[tuple[int, int]]:
