@@ -60,7 +60,7 @@ class ClickOnceFormat:
         Manifests of that root which only configure a program (side by side) are not ClickOnce's.
         """
         head = _ascii(peek.head)
-        if _ASM1 not in head or not _ROOT.search(head) or not head.lstrip().startswith(b"<"):
+        if not head.lstrip().startswith(b"<") or _ASM1 not in head or not _ROOT.search(head):
             return Match.NO
         own = _OWN.search(head) or _END.search(_ascii(peek.tail))
         return Match.SPECIFIC if own or peek.extension in _EXTENSIONS else Match.NO
