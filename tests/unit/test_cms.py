@@ -50,3 +50,23 @@ def test_faults_never_escape_as_anything_else() -> None:
         broken = der.context(0, GOOD[:cut])
         with pytest.raises(BadInputError):
             _cms_read._attributes(der.parse(broken, "attributes"), "cut")
+
+
+def test_what_was_cut_out_is_read_as_in_its_place() -> None:
+    value = der.oid("1.2.3.4")
+    for _ in range(2):
+        assert repeated.kept_alone(value, "once", der.Node.oid) == "1.2.3.4"
+    long = der.octet_string(bytes(repeated.REPEATED_OCTETS))
+    assert repeated.kept_alone(long, "long", der.Node.octets) == bytes(repeated.REPEATED_OCTETS)
+    for what in ("first", "again"):
+        with pytest.raises(MalformedError) as caught:
+            repeated.kept_alone(value + b"\0", what, der.Node.oid)
+        assert (caught.value.finding.subject, caught.value.finding.offset) == (what, len(value))
+
+
+@pytest.mark.parametrize("inside", [b"\x80", b"\0\0", b"\x30\x80\0\0"])
+def test_only_real_indefinite_lengths_are_written_anew(inside: bytes) -> None:
+    plain = der.sequence(der.oid("1.2.3.4"), der.set_of(der.octet_string(inside)))
+    wild = b"\x30\x80" + der.oid("1.2.3.4") + der.set_of(der.octet_string(inside)) + b"\0\0"
+    for encoded in (plain, wild):
+        assert attributes(GOOD, encoded).der(der.SET) == der.encode(der.SET, GOOD + plain)
