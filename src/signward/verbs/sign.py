@@ -24,7 +24,7 @@ from signward.formats import (
     recognise,
 )
 from signward.keys import RotatedError, open_key
-from signward.state import Companions, Source
+from signward.state import Companions, SignedArtifact, Source
 from signward.trust.pem import CERTIFICATES, blocks
 from signward.trust.profiles import PROFILES
 from signward.verbs.change import Destination, change, signable
@@ -123,11 +123,11 @@ class Signatory:
                 return source
             form = signable(source)
             result, work.standing = self._signed(form, source, companions)
-            work.format = form.name
+            work.format, work.outer = form.name, True
             return result
 
         def check(written: Source, companions: Companions) -> None:
-            if _is_signable(written):
+            if work.outer:
                 leaf = work.standing.leaf
                 work.warnings |= dict.fromkeys(self._assessor.check(written, companions, leaf))
 
@@ -164,11 +164,12 @@ class Signatory:
     ) -> tuple[Source, Standing]:
         """Let the format sign; begin again where the service changed its leaf meanwhile."""
         options = ParseOptions(extension=peek_at(source).extension, companions=companions)
-        profile = PROFILES[form.parse(source, options).profile]
+        artifact = form.parse(source, options)
+        profile = PROFILES[artifact.profile]
         for left in reversed(range(MAX_ROTATIONS)):
             standing = self._credential.standing
             standing.check_fitness(profile, self.at)
-            request = self._request(form, options, standing)
+            request = self._request(form, artifact, options, standing)
             try:
                 return self._rounds(form, source, request, standing), standing
             except RotatedError:
@@ -189,7 +190,9 @@ class Signatory:
         except StopIteration as finished:
             return Patched(source, finished.value)
 
-    def _request(self, form: Signable, parsing: ParseOptions, standing: Standing) -> Request:
+    def _request(
+        self, form: Signable, artifact: SignedArtifact, parsing: ParseOptions, standing: Standing
+    ) -> Request:
         options = self.options
         return Request(
             signer=standing.signer,
@@ -201,14 +204,16 @@ class Signatory:
             extension=parsing.extension,
             companions=parsing.companions,
             options={name: v for name, v in options.options.items() if name in form.options},
+            artifact=artifact,
         )
 
 
 @dataclass(slots=True)
 class _Work:
-    """What is known of a file under way."""
+    """What is known of a file under way; ``outer`` is whether it carries a signature itself."""
 
     standing: Standing = field(init=False)
+    outer: bool = False
     format: str = ""
     members: list[str] = field(default_factory=list)
     warnings: dict[str, None] = field(default_factory=dict)
