@@ -73,7 +73,7 @@ PADDED_IMAGE = "image:padded"
 it embedded a signature.  Catalogs may hold either for a file of odd length."""
 
 _HEADER = struct.Struct("<IHH")
-_SUMMED = 1024
+_SUMMED = 4096
 """Bytes added as one number: dividing the number that all of them make takes twice as long."""
 
 _REVISION_2 = 0x0200
