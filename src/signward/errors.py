@@ -7,13 +7,15 @@
     │   ├── MalformedError       they break their format
     │   ├── AmbiguousError       two readers could take them for different things
     │   ├── UncoveredError       some stand where no signature could cover them
-    │   └── LimitError           they exceed a named bound
+    │   ├── LimitError           they exceed a named bound
+    │   └── ExtraMissingError    nothing is at fault: reading them needs an optional library
     ├── UnreadableError          the path is at fault: absent, no file, changing
     ├── EvidenceError            a store, CRL, OCSP answer or option file is at fault
     ├── SigningError             something cannot be signed; found, required, hint
     │   ├── NotSignableError     the file: its kind, what it holds, where it lies
     │   └── KeyProviderError     the key: not found, locked, refused, wrong certificate
     ├── FetchError               what a URL names could not be had
+    │   └── ReplayedError        what came answers somebody else's question
     └── NotAcceptedError         raised by `verify`; carries the verdict
         ├── RejectedError
         └── IndeterminateError
@@ -32,6 +34,7 @@ class BadInputError(SignwardError):
     """Untrusted bytes could not be used; ``finding`` says what and where."""
 
     code = Code.MALFORMED
+    effect = Effect.REJECT
 
     def __init__(
         self,
@@ -45,7 +48,7 @@ class BadInputError(SignwardError):
     ) -> None:
         self.finding = Finding(
             code=self.code,
-            effect=Effect.REJECT,
+            effect=self.effect,
             subject=subject,
             found=found,
             required=required,
@@ -76,6 +79,22 @@ class LimitError(BadInputError):
     """The bytes ask for more than a named bound allows."""
 
     code = Code.LIMIT_EXCEEDED
+
+
+class ExtraMissingError(BadInputError):
+    """Reading the bytes needs a library that is not installed: cannot judge, neither good nor bad.
+
+    ``extra`` is the optional dependency of this package that brings it.
+    """
+
+    code = Code.UNSUPPORTED_KIND
+    effect = Effect.UNKNOWN
+
+    def __init__(self, subject: str, library: str, extra: str) -> None:
+        super().__init__(
+            subject, f"no {library} on this machine", f"the library {library}",
+            hint=f"pip install signward[{extra}]",
+        )  # fmt: skip
 
 
 class UnreadableError(SignwardError):
@@ -109,6 +128,10 @@ class KeyProviderError(SigningError):
 
 class FetchError(SignwardError):
     """What a URL names could not be had: refused, unreachable, too slow, too large, wrong."""
+
+
+class ReplayedError(FetchError):
+    """An answer carries another nonce than the question: it was made for another one."""
 
 
 class NotAcceptedError(SignwardError):

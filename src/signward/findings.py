@@ -23,6 +23,7 @@ class Effect(StrEnum):
 
 GRAVITY = {effect: rank for rank, effect in enumerate(Effect)}
 """How grave each effect is; the gravest among a verdict's findings decides."""
+_GRAVEST_FIRST = tuple(sorted(Effect, key=GRAVITY.__getitem__, reverse=True))
 
 
 class Code(StrEnum):
@@ -43,6 +44,7 @@ class Code(StrEnum):
     DIGEST_MISMATCH = "digest-mismatch"
     PAGE_HASH_MISMATCH = "page-hash-mismatch"
     SLOT_MISSING = "slot-missing"
+    COMPANION_MISSING = "companion-missing"
     UNCOVERED_CONTENT = "uncovered-content"
     SIGNATURE_MISMATCH = "signature-mismatch"
     ATTRIBUTE_RULE = "attribute-rule"
@@ -89,6 +91,8 @@ class Code(StrEnum):
     # Policy
     PUBLISHER_MISMATCH = "publisher-mismatch"
     BY_CATALOG = "by-catalog"
+    KERNEL_POLICY = "kernel-policy"
+    BLOCKED = "blocked"
 
 
 WINDOWS_NAMES: dict[Code, str] = {
@@ -115,6 +119,8 @@ WINDOWS_NAMES: dict[Code, str] = {
     Code.CERTIFICATE_POLICY: "CERT_E_INVALID_POLICY",
     Code.CRITICAL_EXTENSION: "CERT_E_CRITICAL",
     Code.WRONG_USAGE: "CERT_E_WRONG_USAGE",
+    Code.KERNEL_POLICY: "ERROR_INVALID_IMAGE_HASH",
+    Code.BLOCKED: "ERROR_SYSTEM_INTEGRITY_POLICY_VIOLATION",
     Code.REVOKED: "CERT_E_REVOKED",
     Code.REVOCATION_UNKNOWN: "CERT_E_REVOCATION_FAILURE",
     Code.TIMESTAMP_UNTRUSTED: "TRUST_E_TIME_STAMP",
@@ -123,7 +129,11 @@ WINDOWS_NAMES: dict[Code, str] = {
     Code.TIMESTAMP_REVOKED: "TRUST_E_TIME_STAMP",
     Code.TIMESTAMP_MALFORMED: "TRUST_E_TIME_STAMP",
 }
-"""The name WinVerifyTrust's caller would know (winerror.h), where one exists."""
+"""The name WinVerifyTrust's caller would know (winerror.h), where one exists.
+
+Block lists and the kernel's own rules are no business of WinVerifyTrust: their names are what
+a caller of the loader gets.  TRUST_E_EXPLICIT_DISTRUST speaks of the disallowed certificates.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,4 +168,5 @@ class Finding:
 
 def worst(findings: tuple[Finding, ...] | list[Finding]) -> Effect:
     """Return the gravest effect among ``findings``; NOTE when there are none."""
-    return max((f.effect for f in findings), key=GRAVITY.__getitem__, default=Effect.NOTE)
+    found = [finding.effect for finding in findings]
+    return next((effect for effect in _GRAVEST_FIRST if effect in found), Effect.NOTE)

@@ -12,9 +12,10 @@ replace = msgspec.structs.replace
 """Return a copy of a value with some fields changed."""
 
 
-class Frozen(msgspec.Struct, frozen=True, kw_only=True):
+class Frozen(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A value.
 
-    Subclasses repeat both words: type checkers ask for the one, and the other speaks of a
-    class's own fields only.
+    Subclasses repeat the first two words: type checkers ask for the one, and the other
+    speaks of a class's own fields only.  ``gc=False`` they inherit: all that a value holds
+    was there before it, so no cycle goes through it, and the garbage collector need not look.
     """

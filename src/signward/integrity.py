@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
 
 from signward.errors import BadInputError, SignwardError
-from signward.findings import Code, Effect, Finding, worst
+from signward.findings import GRAVITY, Code, Effect, Finding, worst
 from signward.state import (
     Algorithm,
     Binding,
@@ -164,6 +164,8 @@ def check_signature(
     findings += _check_countersigned(what, artifact, claimed, computed, certificates)
     certificate, value_findings = _check_claim(what, claimed, certificates)
     findings += value_findings
+    if certificate is not None and GRAVITY[worst(findings)] < GRAVITY[Effect.UNKNOWN]:
+        findings += artifact.conditions.get(claimed.label, ())
     if certificate is None or worst(findings) in (Effect.REJECT, Effect.UNKNOWN):
         return BrokenSignature(claimed=claimed, findings=tuple(findings))
     timestamps: list[IntactTimestamp] = []

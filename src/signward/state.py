@@ -178,14 +178,18 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     """Where content lies and which signatures are claimed over it.  Producer: ``formats``.
 
     ``required`` names, per signature label, the slots that signature must carry;
-    ``profile`` the rules the format's signatures are judged by (``trust.profiles``).
-    ``layout`` belongs to the format that made it.
+    ``conditions`` what else its content asks of a signature, found wanting: they count
+    once every digest and the value are right.  ``nested`` are artifacts inside this one, by
+    name, whose own signatures must be intact too.  ``profile`` names the rules the format's
+    signatures are judged by (``trust.profiles``); ``layout`` belongs to the format.
     """
 
     format: str
     source: Source
     signatures: tuple[ClaimedSignature, ...]
     required: Mapping[str, frozenset[str]] = msgspec.field(default_factory=dict)
+    conditions: Mapping[str, tuple[Finding, ...]] = msgspec.field(default_factory=dict)
+    nested: Mapping[str, SignedArtifact] = msgspec.field(default_factory=dict)
     regions: tuple[Region, ...] = ()
     endorsements: tuple[Endorsement, ...] = ()
     profile: str = "authenticode"

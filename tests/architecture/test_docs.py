@@ -86,7 +86,7 @@ def test_every_decision_has_its_number() -> None:
         assert page.read_text("utf-8").startswith(f"# {int(page.name[:4])}. ")
 
 
-def test_every_row_that_a_conformance_case_names_is_told_of() -> None:
+def test_every_row_is_told_of_and_every_row_told_of_is_tested() -> None:
     page = (REPOSITORY / "docs" / "threats.md").read_text("utf-8")
     told = set(re.findall(r"^\| (\d+) \|", page, re.MULTILINE))
     cases = {str(case.row) for case in all_cases()} - {"design"}

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 
-from tests.builders import images
+from conformance.authenticode import msi
+
+from tests.builders import clickonce, images, msix, vsix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
+from tests.samples.cab import SAMPLES, cabinet
 from tests.signing import sign_bytes
 
 MAX_SAMPLE = 64 * 1024
@@ -55,5 +58,14 @@ def _made() -> dict[str, bytes]:
         ),
         "author.nupkg": sign_bytes("author.nupkg", package()),
         "list.cat": images.catalog([images.image_member(d) for d in digests]),
+        "package.msi": bytes(msi.signed()),
+        "patch.msp": bytes(msi.signed(msi.PATCH, ex=False)),
+        "plain.cab": sign_bytes("plain.cab", cabinet(folders=2)),
+        "middle.cab": sign_bytes("middle.cab", SAMPLES["middle.cab"]()),
+        "module.sql": b"ADD SIGNATURE TO [a]::b BY CERTIFICATE c WITH SIGNATURE = 0x8312;\r\n",
+        "app.msix": sign_bytes("app.msix", msix.package()),
+        "app.msixbundle": sign_bytes("app.msixbundle", msix.bundle(make_appx=False)),
+        "App.exe.manifest": sign_bytes("App.exe.manifest", clickonce.alone()),
+        "a.vsix": sign_bytes("a.vsix", vsix.related()),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip

@@ -12,11 +12,8 @@ from dataclasses import dataclass
 import pytest
 
 from signward.errors import BadInputError
-from signward.formats import Format, ParseOptions, peek_at, recognise
-from signward.formats.catalog import FORMAT as CATALOG
-from signward.formats.nupkg import FORMAT as NUPKG
+from signward.formats import Format, ParseOptions, all_formats, peek_at, recognise
 from signward.formats.pe import FORMAT as PE
-from signward.formats.script import FORMAT as SCRIPT
 from signward.integrity import check_regions, check_signature, wanted_slots
 from signward.state import BrokenSignature, IntactSignature, Manifest, SignedArtifact
 from signward.wire.source import BytesSource
@@ -28,7 +25,7 @@ SHARDS = 20
 MAX_SECONDS = 5.0
 """Processor time one input may take; the usual is a millisecond."""
 
-FORMATS: tuple[Format, ...] = (PE, SCRIPT, CATALOG, NUPKG)
+FORMATS: tuple[Format, ...] = all_formats()
 
 
 @dataclass(frozen=True)
@@ -92,4 +89,4 @@ def test_the_samples_are_what_they_should_be() -> None:
     clean = {
         name for name in samples() if read(native(name), BytesSource(name, samples()[name])).clean
     }
-    assert clean == samples().keys() - {"unsigned.exe", "YourPhone.exe", "tiny32.efi"}
+    assert clean == samples().keys() - {"unsigned.exe", "YourPhone.exe", "tiny32.efi", "module.sql"}

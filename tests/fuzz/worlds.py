@@ -18,11 +18,12 @@ from conformance.authenticode.keys import Key
 from conformance.authenticode.pki import Identity, Pki
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from signward.policy.evaluate import Policy
+from signward.policy.settings import Policy
 from signward.state import Verdict
 from signward.trust.anchors import TrustStore, store_from_certificates
-from signward.trust.profiles import Profile, RevocationMode, TrustPolicy
+from signward.trust.profiles import Profile
 from signward.trust.revocation import Evidence
+from signward.trust.settings import RevocationMode, TrustPolicy
 from signward.verbs.context import Context
 from signward.verbs.options import Options
 

@@ -57,8 +57,8 @@ def test_five_hundred_real_files_are_accepted_offline(corpus: Callable[[str], Pa
 
 
 def test_sha1_cutoff_is_a_policy_value(corpus: Callable[[str], Path]) -> None:
-    from signward.policy.evaluate import Policy
-    from signward.trust.profiles import TrustPolicy
+    from signward.policy.settings import Policy
+    from signward.trust.settings import TrustPolicy
 
     later = Policy(trust=TrustPolicy(sha1_cutoff=datetime(2020, 1, 1, tzinfo=UTC)))
     context = Context(Options(at=AT, policy=later))

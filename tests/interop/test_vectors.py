@@ -15,14 +15,17 @@ from pathlib import Path
 from signward.cli.verify import exit_code
 from signward.envelopes.cms import open_signatures
 from signward.integrity import check_signature
-from signward.policy.evaluate import Policy
+from signward.policy.settings import Policy
 from signward.state import IntactSignature, SignedArtifact, Stage, Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.verify import assess, assess_path
 from signward.wire.source import BytesSource
 
-FORMATS = frozenset({"nupkg", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "fuzz-exe", "navx"})
+FORMATS = frozenset(
+    {"nupkg", "vsix", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "cab", "msi", "navx"}
+    | {"fuzz-exe", "fuzz-appx", "fuzz-cab", "fuzz-msi"}
+)
 
 EXPECTED_CODES = {
     "valid": {0},

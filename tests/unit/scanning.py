@@ -12,7 +12,7 @@ from pathlib import Path
 from signward.errors import EvidenceError, MalformedError
 from signward.policy.record import CertificateRecord, PathRecord, Record, SignatureRecord, safe_text
 from signward.state import Outcome, Source, Stage
-from signward.verbs.judging import Judge
+from signward.verbs.tasks import Judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,6 +81,32 @@ def test_json_lines_go_to_the_terminal_and_the_summary_beside(
     assert b"unsigned" in captured.err
 
 
+def test_json_lines_and_a_page_are_written_together(tree: Path) -> None:
+    lines, page = tree.parent / "lines", tree.parent / "page"
+    words = ("--format", "jsonl", "--quiet", "--at", "2026-01-01", "--output")
+    assert scan(tree, *words, str(lines), "--html", str(page)) == 0
+    assert len(lines.read_bytes().splitlines()) == 3
+    assert b"broken.exe" in page.read_bytes()
+    other = tree.parent / "other"
+    os.mkfifo(other)
+    reader = os.open(other, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert scan(tree, *words, str(other)) == 0
+        assert os.read(reader, 1 << 20) == lines.read_bytes()
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv", "sarif", "html"])
+def test_a_second_scan_writes_what_the_first_did(tree: Path, form: str) -> None:
+    words = ("--format", form, "--quiet", "--at", "2026-01-01", "--output")
+    assert scan(tree, *words, str(tree.parent / "first")) == 0
+    assert scan(tree, *words, str(tree.parent / "second")) == 0
+    first = (tree.parent / "first").read_bytes()
+    assert (tree.parent / "second").read_bytes() == first
+    assert b"broken.exe" in first
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -137,10 +163,10 @@ def test_a_report_that_fails_leaves_nothing(tree: Path, monkeypatch: pytest.Monk
 
 
 SLOW = f"""
-import dataclasses, sys
-import signal
+import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a CI in the background ignores it
 sys.path[:] = {sys.path!r}
+from signward import frozen
 from signward.cli import scan as command
 from signward.cli.commands import run
 from signward.verbs import scan as verb
@@ -149,7 +175,7 @@ verb.BATCH_TASKS = 2
 real = command._scan_options
 def options(arguments):
     trust = Options(log=sys.argv[1])
-    return dataclasses.replace(real(arguments), trust=trust, factory=make_judge)
+    return frozen.replace(real(arguments), trust=trust, factory=make_judge)
 command._scan_options = options
 if __name__ == "__main__":
     raise SystemExit(run(["scan", *sys.argv[2:]]))
@@ -242,3 +268,32 @@ def test_a_fifo_is_written_to_and_a_link_is_followed(tree: Path, tmp_path: Path)
     assert scan(tree, "--format", "jsonl", "--output", str(link), "--quiet") == 0
     assert link.is_symlink()
     assert read[0].count(b"\n") == target.read_bytes().count(b"\n") > 0
+
+
+LOADED = """
+import sys
+from signward.cli import main
+code = main(sys.argv[1:])
+print("LOADED", *sorted({name.partition(".")[0] for name in sys.modules}))
+print("OURS", *sorted(name for name in sys.modules if name.startswith("signward")))
+raise SystemExit(code)
+"""
+
+
+def test_a_second_scan_loads_neither_validator_nor_workers(tree: Path) -> None:
+    words = ("scan", str(tree), "--cache", str(tree.parent / "cache"), "--quiet")
+    heavy = {"cryptography", "multiprocessing", "concurrent", "rich", "zipfile", "email", "ssl"}
+
+    def loaded() -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", LOADED, *words],
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src")},
+            capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        return set(done.stdout.split())
+
+    time.sleep(0.2)  # until the files count as settled
+    assert {"cryptography", "signward.verbs.verify"} <= loaded()
+    second = loaded()
+    assert not second & heavy
+    assert not second & {"signward.verbs.pool", "signward.verbs.verify", "signward.integrity"}

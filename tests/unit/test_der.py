@@ -68,6 +68,27 @@ def test_indefinite_lengths_are_read_and_rewritten() -> None:
     assert b"\x80" not in node.der()
 
 
+def _element(made: tuple[bool, list[tuple[bytes, bytes]]]) -> tuple[bytes, bytes]:
+    """Return a SEQUENCE as written, perhaps of indefinite length, and in DER."""
+    indefinite, parts = made
+    written, definite = (b"".join(part[i] for part in parts) for i in (0, 1))
+    own = b"\x30\x80" + written + b"\0\0" if indefinite else der.sequence(written)
+    return own, der.sequence(definite)
+
+
+_TREES = st.recursive(
+    st.binary(max_size=12).map(lambda octets: (der.octet_string(octets),) * 2),
+    lambda inner: st.tuples(st.booleans(), st.lists(inner, max_size=4)).map(_element),
+    max_leaves=12,
+)
+
+
+@given(_TREES)
+def test_indefinite_lengths_anywhere_are_rewritten(tree: tuple[bytes, bytes]) -> None:
+    written, definite = tree
+    assert der.parse(written, "tree").der() == definite
+
+
 def test_definite_elements_are_kept_as_they_stand() -> None:
     unsorted = der.encode(der.SET, der.integer(2) + der.integer(1))
     assert der.parse(unsorted, "set").der() == unsorted

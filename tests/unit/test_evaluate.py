@@ -12,7 +12,7 @@ from conformance.authenticode.pki import NOW, Pki, default_pki, make_pki, strang
 
 from signward.errors import IndeterminateError, RejectedError
 from signward.findings import Code
-from signward.policy.evaluate import Policy, SignatureRule
+from signward.policy.settings import Policy, SignatureRule
 from signward.state import Accepted, IntactSignature, Outcome, Stage, TrustedSignature, Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import Options

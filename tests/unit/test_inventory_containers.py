@@ -16,7 +16,8 @@ import pytest
 
 from signward.findings import Code, Effect, Finding
 from signward.inventory import containers
-from signward.inventory.containers import MIB, Limits, Member, open_members
+from signward.inventory.containers import Member, open_members
+from signward.inventory.limits import MIB, Limits
 from signward.wire.source import BytesSource
 
 PE = b"MZ".ljust(60, b"\0") + struct.pack("<I", 64) + b"PE\0\0" + b"\x90" * 5000

@@ -189,19 +189,20 @@ def test_a_kernel_file_system_below_the_root_is_left_out_with_a_note(
 ) -> None:
     (tmp_path / "proc").mkdir()
     monkeypatch.setattr(walking, "_pseudo_mounts", lambda: frozenset({str(tmp_path / "proc")}))
-    real = Path.stat
+    real = walking._open_folder
+    opened: list[str] = []
 
-    def elsewhere(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
-        status = real(self, follow_symlinks=follow_symlinks)
-        if self.name != "proc":
-            return status
+    def elsewhere(path: str, *, follow: bool) -> tuple[int, os.stat_result]:
+        opened.append(path)
+        number, status = real(path, follow=follow)
         fields = list(status)
-        fields[2] = status.st_dev + 1
-        return os.stat_result(fields)
+        fields[2] = status.st_dev + path.endswith("proc")
+        return number, os.stat_result(fields)
 
-    monkeypatch.setattr(Path, "stat", elsewhere)
+    monkeypatch.setattr(walking, "_open_folder", elsewhere)
     (trouble,) = troubles(tmp_path)
     assert trouble.finding.effect is Effect.NOTE
+    assert opened == [str(tmp_path)]
     monkeypatch.setattr(walking, "_pseudo_mounts", frozenset)
     assert not troubles(tmp_path)
     (trouble,) = troubles(tmp_path, options=WalkOptions(one_file_system=True))

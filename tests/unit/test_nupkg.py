@@ -49,7 +49,7 @@ from signward.formats._nuget import (
 from signward.formats.nupkg import FORMAT, SIGNATURE
 from signward.frozen import replace
 from signward.integrity import check_signature, wanted_slots
-from signward.policy.evaluate import Policy, SignatureRule
+from signward.policy.settings import Policy, SignatureRule
 from signward.state import (
     BrokenSignature,
     IntactSignature,

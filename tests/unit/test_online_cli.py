@@ -269,3 +269,39 @@ def test_an_offline_run_loads_nothing_of_this(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": source}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "LOADED set()"
+
+
+def test_a_nonce_is_sent_on_request_and_a_foreign_one_is_no_evidence(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(tmp_path, server)
+    world.serve_good()
+    server.serve("/ocsp", ocsp(world.pki.leaf))
+    code, record = world.run(capsys, *REQUIRED, "--online-nonce")
+    assert (code, statuses(record)) == (0, ["good", "good"])
+    assert [request.method for request in server.asked("/ocsp")] == ["POST"]
+    assert not server.asked("/ca.crl")
+    server.serve("/ocsp", ocsp(world.pki.leaf, nonce=b"another's"))
+    code, record = world.run(capsys, *REQUIRED, "--online-nonce")
+    assert (code, statuses(record)) == (0, ["good", "good"])
+    assert server.asked("/ca.crl"), "the answer is not taken, so the CRL is asked for"
+    (told,) = [f for f in record["findings"] if f["code"] == "revocation-evidence"]
+    assert "nonce is not the one that was sent" in told["found"]
+    assert told["effect"] == "warn"
+    bundle = tmp_path / "bundle"
+    assert world.run(capsys, *REQUIRED, "--online-nonce", "--evidence", str(bundle))[1] == record
+    assert main(["verify", "--json", "--replay", str(bundle), str(world.file)]) == 0
+    replayed = json.loads(capsys.readouterr().out)
+    assert told in replayed["findings"]
+
+
+def test_without_other_evidence_a_replayed_answer_leaves_the_status_unknown(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(tmp_path, server)
+    world.serve_good()
+    del server.routes["/ca.crl"]
+    server.serve("/ocsp", ocsp(world.pki.leaf, nonce=b"another's"))
+    assert world.run(capsys, *ONLINE, "--online-nonce")[0] == 0
+    code, record = world.run(capsys, *REQUIRED, "--online-nonce")
+    assert (code, record["cause"]) == (3, "revocation-unknown")

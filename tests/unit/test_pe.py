@@ -11,7 +11,7 @@ import pytest
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Match, ParseOptions, Peek, peek_at, recognise
-from signward.formats.pe import FORMAT, IMAGE, MAX_ENTRIES, PADDED_IMAGE, checksum
+from signward.formats.pe import FORMAT, IMAGE, MAX_ENTRIES, PADDED_IMAGE, SUMMED, checksum
 from signward.integrity import check_regions, check_signature, wanted_slots
 from signward.state import BrokenSignature, IntactSignature, SignedArtifact
 from signward.wire import der
@@ -99,6 +99,20 @@ def test_right_checksum_is_no_finding() -> None:
     struct.pack_into("<I", data, images.CHECKSUM, right)
     assert parse(bytes(data)).findings == ()
     assert FORMAT.facts(parse(bytes(data)))["computed-checksum"] == right
+
+
+@pytest.mark.parametrize("length", [SUMMED - 512, SUMMED + 1, 3 * SUMMED + 7, 5 * SUMMED])
+@pytest.mark.parametrize("filling", [b"\xff\xfe\x01", b"\xff", b"\0"])
+def test_checksum_is_the_sum_of_words_with_the_carry_added(length: int, filling: bytes) -> None:
+    data = bytearray(images.image())
+    data += (filling * length)[:length]
+    struct.pack_into("<I", data, images.CHECKSUM, 0)
+    total = 0
+    for at in range(0, len(data), 2):
+        total += int.from_bytes(data[at : at + 2], "little")
+        total = (total & 0xFFFF) + (total >> 16)
+    artifact = parse(bytes(data))
+    assert checksum(artifact.source, artifact.layout) == total + len(data)
 
 
 @pytest.mark.parametrize("extra", [b"\0" * 8, b"hidden!!", b"\0" * 7 + b"x"])

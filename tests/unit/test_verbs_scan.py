@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import sqlite3
 import struct
 import time
 import zipfile
@@ -14,11 +16,12 @@ from typing import Any
 import pytest
 
 from signward.errors import EvidenceError
-from signward.inventory.cache import MAX_AGE_SECONDS
+from signward.frozen import replace
+from signward.inventory.cache import MAX_AGE_SECONDS, Place
 from signward.inventory.walk import Glance, WalkOptions, glance
-from signward.policy.record import Record
+from signward.policy.record import Record, from_json
 from signward.state import Outcome
-from signward.verbs import judging, sighting
+from signward.verbs import judging, sighting, tasks
 from signward.verbs import scan as scanning_verb
 from signward.verbs.epoch import trust_epoch
 from signward.verbs.scan import Scan, ScanOptions, count_files
@@ -48,7 +51,7 @@ class Tree:
         self, *, jobs: int = 1, cached: bool = True, **trust: Any
     ) -> tuple[list[Record], Scan]:
         scan = Scan(self.options(jobs=jobs, cached=cached, **trust))
-        return list(scan.run()), scan
+        return [from_json(line) for line in scan.run()], scan
 
     def options(self, *, jobs: int = 1, cached: bool = True, **trust: Any) -> ScanOptions:
         return ScanOptions(
@@ -167,7 +170,7 @@ def opened(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     real = os.open
 
     def watched(path: Any, *words: Any, **more: Any) -> int:
-        if str(path).startswith(f"{tree.root}/"):
+        if str(path).startswith(f"{tree.root}/") and not words[0] & os.O_DIRECTORY:
             names.append(os.path.relpath(path, tree.root))
         return real(path, *words, **more)
 
@@ -210,6 +213,116 @@ def test_a_file_that_is_not_judged_is_looked_at_again_when_it_changed(
     assert set(opened) == {"a", "d.js"}
     assert tree.judged() == ["a", "d.js"]
     assert scan.tally.kinds == {"powershell": 1, "text": 1, "javascript": 1}
+
+
+def remembered(tree: Tree) -> set[str]:
+    """Return the paths below the tree that the cache holds a row for."""
+    database = sqlite3.connect(tree.cache)
+    rows = database.execute("SELECT folder, name FROM verdict").fetchall()
+    rows += database.execute("SELECT folder, NULL FROM listing").fetchall()
+    database.close()
+    paths = (os.fsdecode(f if n is None else f + b"/" + n) for f, n in rows)
+    return {os.path.relpath(path, tree.root) for path in paths}
+
+
+def test_what_is_deleted_is_forgotten(tree: Tree) -> None:
+    for name in ("a.exe", "b.exe", "c/d.exe", "c/e/f.exe", "g/h.exe", "i"):
+        tree.add(name, program())
+    tree.scan()
+    everything = {".", "a.exe", "b.exe", "c", "c/d.exe", "c/e", "c/e/f.exe", "g", "g/h.exe", "i"}
+    assert remembered(tree) == everything
+    tree.scan(anchors=("another epoch",))
+    (tree.root / "a.exe").unlink()
+    (tree.root / "c").rename(tree.root / "j")
+    (tree.root / "i").unlink()
+    tree.add("i/k.exe", program())
+    tree.scan()
+    left = {".", "b.exe", "g", "g/h.exe", "i", "i/k.exe", "j", "j/d.exe", "j/e", "j/e/f.exe"}
+    assert remembered(tree) == left
+    shutil.rmtree(tree.root)
+    tree.root.mkdir()
+    tree.scan()
+    assert remembered(tree) == {"."}
+
+
+def test_what_a_scan_leaves_out_is_not_forgotten(tree: Tree) -> None:
+    for name in ("a.exe", "b/c.exe", "b/d/e.ps1"):
+        tree.add(name, program())
+    tree.scan()
+    before = remembered(tree)
+    for changes in (
+        {"walk": WalkOptions(exclude=frozenset({"b"}))},
+        {"only": frozenset({"powershell"})},
+        {"paths": (str(tree.root / "b" / "d"),)},
+        {"paths": (str(tree.root / "b" / "d" / "e.ps1"), str(tree.root / "absent"))},
+    ):
+        list(Scan(replace(tree.options(), **changes)).run())
+    assert before <= remembered(tree)
+    tree.judged()
+    tree.scan()
+    assert not tree.judged()
+
+
+def test_a_directory_that_shrinks_forgets_its_later_parts(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signward.inventory.walk.FOLDER_FILES", 2)
+    for number in range(5):
+        tree.add(f"{number}.exe", program())
+    tree.scan()
+    for number in range(3):
+        (tree.root / f"{number}.exe").unlink()
+    tree.scan()
+    assert remembered(tree) == {".", "3.exe", "4.exe"}
+    database = sqlite3.connect(tree.cache)
+    parts = database.execute("SELECT part FROM listing UNION SELECT part FROM verdict").fetchall()
+    database.close()
+    assert parts == [(0,)]
+
+
+def test_nothing_is_written_when_nothing_changed(tree: Tree) -> None:
+    tree.add("a.exe", program())
+    tree.add("b/c.txt", b"text")
+    tree.scan()
+    tree.judged()
+    before = (tree.cache.read_bytes(), tree.cache.stat().st_mtime_ns)
+    tree.scan()
+    assert (tree.cache.read_bytes(), tree.cache.stat().st_mtime_ns) == before
+
+
+def test_no_worker_is_started_when_there_is_nothing_to_judge(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanning_verb, "BATCH_ITEMS", 2)
+    for number in range(10):
+        tree.add(f"{number}.exe", program())
+        tree.add(f"{number}.txt", b"text")
+    first, _ = tree.scan(jobs=2)
+    tree.judged()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a pool of workers was made")
+
+    monkeypatch.setattr("signward.verbs.pool.WorkerPool.__init__", refuse)
+    second, scan = tree.scan(jobs=2)
+    assert second == first
+    assert scan.tally.cached == 10
+    tree.add("0.exe", program("better than good"))
+    with pytest.raises(AssertionError, match="was made"):
+        tree.scan(jobs=2)
+
+
+def test_a_batch_ends_where_its_entries_have_grown_large(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(10):
+        tree.add(f"{number}.exe", program())
+    tree.scan()
+    tree.judged()
+    monkeypatch.setattr(scanning_verb, "BATCH_BYTES", 1000)
+    batches = list(Scan(tree.options())._batches())
+    assert len(batches) > 2
+    assert all(len(batch.items) < 10 for batch in batches)
 
 
 def test_another_classifier_looks_at_every_file_again(
@@ -443,7 +556,7 @@ def test_a_file_that_takes_too_long_is_a_limit(tree: Tree, monkeypatch: pytest.M
     options = tree.options()
     seen = glance(str(task_path))
     assert isinstance(seen, Glance)
-    job = judging.Job(
+    job = tasks.Job(
         factory=make_judge,
         options=Options(log=str(tree.log), at=datetime.now(UTC)),
         at=datetime.now(UTC),
@@ -452,12 +565,12 @@ def test_a_file_that_takes_too_long_is_a_limit(tree: Tree, monkeypatch: pytest.M
     handlers = [(s, signal.getsignal(s)) for s in (signal.SIGINT, signal.SIGALRM)]
     try:
         judging.start_worker(job)
-        task = judging.Task(path=seen.path, kind=seen.kind, identity=seen.identity)
+        task = tasks.Task(seen.path, seen.kind, seen.identity, Place(seen.path))
         (result,) = judging.run_tasks((task,))
     finally:
         for number, handler in handlers:
             signal.signal(number, handler)
-    assert result.entry.records[0].cause == "limit-exceeded"
+    assert from_json(result.entry.lines[0]).cause == "limit-exceeded"
     assert not result.keep
 
 
@@ -481,7 +594,8 @@ def test_only_some_kinds(tree: Tree) -> None:
         only=frozenset({"powershell"}),
         factory=make_judge,
     )
-    assert short(list(Scan(options).run())) == [("b.ps1", "accepted", None)]
+    records = [from_json(line) for line in Scan(options).run()]
+    assert short(records) == [("b.ps1", "accepted", None)]
 
 
 def test_what_is_left_out_is_told(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from conformance.authenticode.cases import (
     envelopes,
     images,
+    packages,
     paths,
     peers,
     revocations,
@@ -15,7 +16,7 @@ from conformance.authenticode.cases import (
 )
 from conformance.authenticode.cases.base import Answer, Case
 
-GROUPS = (images, envelopes, paths, times, revocations, texts, peers)
+GROUPS = (images, envelopes, paths, times, revocations, texts, packages, peers)
 
 
 @lru_cache(maxsize=1)

@@ -15,6 +15,12 @@ exit codes: 0 accepted (or the --stage that was asked for), 1 rejected,
 2 command line, 3 cannot tell, 4 not signed"""
 
 
+GENERATIONS = (
+    "11-24h2-2026", "server-2025-2026", "10-1607", "server-2016", "10-1507", "8.1", "7",
+)  # fmt: skip
+"""Names of ``trust.kernel.GENERATIONS``, which a start need not import."""
+
+
 def instant(text: str) -> datetime:
     """Return an RFC 3339 instant or a date (midnight UTC) as an aware UTC datetime."""
     try:
@@ -36,13 +42,16 @@ def add_judgement(parser: argparse.ArgumentParser) -> None:
 def add_trust(group: argparse._ArgumentGroup) -> None:
     """Add anchors, further certificates, catalogs, profile and instant."""
     _many(group, "--store", "STORE", "trust these roots: authenticode (what Windows trusts), "
-          "uefi (Secure Boot), or a file or folder of certificates")  # fmt: skip
+          "uefi (Secure Boot), windows-kernel, or a file or folder of certificates")  # fmt: skip
     _many(group, "--anchor", "PEM", "trust this certificate, and no store unless --store names one")
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
     _many(group, "--catalog", "PATH", "catalogs (.cat file or folder) that may vouch for files "
           "without a signature of their own")  # fmt: skip
-    _choice(group, "--profile", ("", "authenticode", "uefi"), "judge by these rules "
-            "(default: those of the file's format)")  # fmt: skip
+    _choice(group, "--profile", ("", "authenticode", "uefi", "windows-kernel"), "judge by these "
+            "rules (default: those of the file's format)")  # fmt: skip
+    group.add_argument("--windows-generation", choices=GENERATIONS, default=GENERATIONS[0],
+                       metavar="NAME", help="the Windows that profile windows-kernel speaks for: "
+                       f"{', '.join(GENERATIONS)} (default: {GENERATIONS[0]})")  # fmt: skip
     group.add_argument("--at", type=instant, metavar="TIME",
                        help="judge as at this time, such as 2024-06-01 (default: now)")  # fmt: skip
 
@@ -53,6 +62,7 @@ def add_revocation(group: argparse._ArgumentGroup) -> None:
     _many(group, "--ocsp", "FILE", "OCSP responses, DER or PEM")
     _flag(group, "--online", "fetch the certificates, CRLs and OCSP answers that are missing")
     _flag(group, "--online-private", "the same, from private and loopback addresses too")
+    _flag(group, "--online-nonce", "the same, with a nonce in OCSP requests: no cache answers")
     modes = ("prefer", "require", "ignore")
     _choice(group, "--revocation", modes, "where nothing is known of a certificate: prefer says "
             "so, require answers INDETERMINATE, ignore is silent")  # fmt: skip
@@ -64,6 +74,8 @@ def add_policy(group: argparse._ArgumentGroup) -> None:
             "the file is unchanged, trusted also who signed it, accepted also whether it is "
             "wanted")  # fmt: skip
     _many(group, "--publisher", "NAME", "accept only files of this publisher (as verify names it)")
+    _many(group, "--block-list", "XML", "reject what this list denies: Microsoft's vulnerable "
+          "driver block list, or another SiPolicy XML")  # fmt: skip
     _choice(group, "--signatures", ("best", "all", "any"), "of several signatures, trust the "
             "strongest, all, or any one")  # fmt: skip
     sha1 = "accept SHA-1 if timestamped before DATE (default: 2016-01-01)"
@@ -90,15 +102,16 @@ def _flag(group: argparse._ArgumentGroup, flag: str, text: str) -> None:
 
 def options_from(arguments: argparse.Namespace) -> Options:
     """Return the run's options as the arguments give them."""
-    from signward.policy.evaluate import Policy, SignatureRule
+    from signward.policy.settings import Policy, SignatureRule
     from signward.state import Stage
-    from signward.trust.profiles import RevocationMode, TrustPolicy
+    from signward.trust.settings import RevocationMode, TrustPolicy
 
     cutoff = {"sha1_cutoff": arguments.sha1_until} if arguments.sha1_until else {}
     trust = TrustPolicy(
         revocation=RevocationMode(arguments.revocation),
         distrust_compromised=arguments.distrust_compromised,
         strict_tsa=arguments.strict_tsa,
+        windows_generation=arguments.windows_generation,
         **cutoff,
     )
     policy = Policy(
@@ -107,7 +120,8 @@ def options_from(arguments: argparse.Namespace) -> Options:
         publishers=tuple(arguments.publisher),
         trust=trust,
     )
-    return replace(judging_from(arguments), policy=policy)
+    lists = tuple(arguments.block_list)
+    return replace(judging_from(arguments), policy=policy, block_lists=lists)
 
 
 def judging_from(arguments: argparse.Namespace) -> Options:
@@ -115,11 +129,14 @@ def judging_from(arguments: argparse.Namespace) -> Options:
 
     For commands that assess what they made: they have no policy switches.
     """
-    from signward.policy.evaluate import Policy
-    from signward.trust.profiles import RevocationMode, TrustPolicy
+    from signward.policy.settings import Policy
+    from signward.trust.settings import RevocationMode, TrustPolicy
     from signward.verbs.options import Options
 
-    mode = RevocationMode(arguments.revocation)
+    trust = TrustPolicy(
+        revocation=RevocationMode(arguments.revocation),
+        windows_generation=arguments.windows_generation,
+    )
     return Options(
         stores=tuple(arguments.store),
         anchors=tuple(arguments.anchor),
@@ -129,7 +146,8 @@ def judging_from(arguments: argparse.Namespace) -> Options:
         catalogs=tuple(arguments.catalog),
         profile=arguments.profile,
         at=arguments.at,
-        online=arguments.online or arguments.online_private,
+        online=arguments.online or arguments.online_private or arguments.online_nonce,
         online_private=arguments.online_private,
-        policy=Policy(trust=TrustPolicy(revocation=mode)),
+        online_nonce=arguments.online_nonce,
+        policy=Policy(trust=trust),
     )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -42,6 +40,9 @@ FORMATS = ("table", "json", "jsonl", "csv", "sarif", "html")
 
 SHOWN = 40
 """Rows printed to a terminal before the rest is only counted (``--all`` prints them)."""
+
+WRITTEN_AT_ONCE = 256 * 1024
+"""Octets of a report gathered before they are written: a record has some thousand."""
 
 EXIT_INDETERMINATE = 3
 EXIT_INTERRUPTED = 130
@@ -95,21 +96,17 @@ def _jobs(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Scan, report, and return the exit code."""
-    from signward.report.table import Summary
     from signward.verbs.scan import Scan
 
     options = _scan_options(arguments)
     scan = Scan(options)
-    summary = Summary()
-    with tempfile.TemporaryFile(prefix="signward-") as spool:
-        try:
-            for record in _watched(scan, options, arguments):
-                summary.add(record)
-                _spool(spool, record, arguments)
-        except KeyboardInterrupt:
-            _say_interrupted(scan, arguments)
-            return EXIT_INTERRUPTED
-        _write_reports(spool, arguments)
+    try:
+        with _opened_spool(arguments) as spool:
+            summary = _spool(spool, _watched(scan, options, arguments), arguments)
+            _write_reports(spool, arguments)
+    except KeyboardInterrupt:
+        _say_interrupted(scan, arguments)
+        return EXIT_INTERRUPTED
     _finish(scan, summary, arguments)
     return _exit_code(summary, arguments)
 
@@ -138,7 +135,7 @@ def _scan_options(arguments: argparse.Namespace) -> ScanOptions:
     )
 
 
-def _watched(scan: Scan, options: ScanOptions, arguments: argparse.Namespace) -> Iterator[Record]:
+def _watched(scan: Scan, options: ScanOptions, arguments: argparse.Namespace) -> Iterator[bytes]:
     """Pass the records on; on a terminal, draw how far the scan is."""
     records = scan.run()
     try:
@@ -152,7 +149,7 @@ def _watched(scan: Scan, options: ScanOptions, arguments: argparse.Namespace) ->
             close()
 
 
-def _drawn(scan: Scan, options: ScanOptions, records: Iterator[Record]) -> Iterator[Record]:
+def _drawn(scan: Scan, options: ScanOptions, records: Iterator[bytes]) -> Iterator[bytes]:
     from rich import progress
     from rich.console import Console
 
@@ -178,15 +175,49 @@ def _drawn(scan: Scan, options: ScanOptions, records: Iterator[Record]) -> Itera
             yield record
 
 
-def _spool(spool: BinaryIO, record: Record, arguments: argparse.Namespace) -> None:
-    """Keep the record on disk until the scan is complete: reports are whole or absent."""
-    from signward.policy.record import to_json
+def _opened_spool(arguments: argparse.Namespace) -> AbstractContextManager[BinaryIO]:
+    """Return a file for the records; a report that holds just their lines is its own spool."""
+    if _is_spool(arguments):
+        return written_whole(arguments.output)
+    import tempfile
 
-    if arguments.skip_unsigned and record.cause == "unsigned":
-        return
-    if record.outcome.value == "accepted" and _lists_others_only(arguments):
-        return
-    spool.write(to_json(record) + b"\n")
+    return tempfile.TemporaryFile(prefix="signward-")
+
+
+def _is_spool(arguments: argparse.Namespace) -> bool:
+    if arguments.format != "jsonl" or not arguments.output:
+        return False
+    target = Path(arguments.output)
+    return target.is_file() or not target.exists()  # a device cannot be taken back
+
+
+def _spool(
+    spool: BinaryIO, lines: Iterator[bytes], arguments: argparse.Namespace
+) -> Summary | None:
+    """Keep the records on disk until the scan is complete: reports are whole or absent.
+
+    Return the counts, or None where nothing asks for them or for a choice of records.
+    """
+    others_only = _lists_others_only(arguments)
+    counted = not arguments.quiet or arguments.fail_on
+    if not (counted or others_only or arguments.skip_unsigned):
+        for line in lines:
+            spool.write(line)
+            spool.write(b"\n")
+        return None
+    from signward.policy.record import gist
+    from signward.report.table import Summary
+
+    summary = Summary()
+    for line in lines:
+        told = gist(line)
+        summary.add(told)
+        left_out = (others_only and told.outcome.value == "accepted") or (
+            arguments.skip_unsigned and told.cause == "unsigned"
+        )
+        if not left_out:
+            spool.write(line + b"\n")
+    return summary
 
 
 def _lists_others_only(arguments: argparse.Namespace) -> bool:
@@ -206,6 +237,8 @@ def _write_reports(spool: BinaryIO, arguments: argparse.Namespace) -> None:
     if arguments.html:
         with written_whole(arguments.html) as out:
             _write_spooled("html", spool, out)
+    if _is_spool(arguments):
+        return
     if arguments.output:
         with written_whole(arguments.output) as out:
             _write_spooled(arguments.format, spool, out)
@@ -217,6 +250,8 @@ def _write_reports(spool: BinaryIO, arguments: argparse.Namespace) -> None:
 
 
 def _write_spooled(form: str, spool: BinaryIO, out: BinaryIO) -> None:
+    import shutil
+
     if form == "jsonl":  # what the spool holds, line by line: see ``_spool``
         spool.seek(0)
         shutil.copyfileobj(spool, out)
@@ -285,24 +320,18 @@ def written_whole(path: str) -> Iterator[BinaryIO]:
         except OSError as error:
             raise EvidenceError(f"{path}: {error.strerror}") from None
         return
+    hidden = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
     try:
-        number, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        raise EvidenceError(f"{path}: {error.strerror}") from None
-    try:
-        with os.fdopen(number, "wb") as out:
+        with hidden.open("x+b", WRITTEN_AT_ONCE) as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(target)
+        hidden.replace(target)
     except OSError as error:
-        Path(name).unlink(missing_ok=True)
+        hidden.unlink(missing_ok=True)
         raise EvidenceError(f"{path}: {error.strerror}") from None
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        hidden.unlink(missing_ok=True)
         raise
 
 
@@ -314,13 +343,13 @@ def _say_interrupted(scan: Scan, arguments: argparse.Namespace) -> None:
     )
 
 
-def _finish(scan: Scan, summary: Summary, arguments: argparse.Namespace) -> None:
+def _finish(scan: Scan, summary: Summary | None, arguments: argparse.Namespace) -> None:
     """Print warnings, then the summary: to stdout under a table, else to stderr."""
     from signward.inventory.walk import printable
 
     for warning in scan.tally.warnings:
         sys.stderr.write(f"signward: warning: {printable(warning)}\n")
-    if arguments.quiet:
+    if arguments.quiet or summary is None:
         return
     from signward.report.table import write_summary
 
@@ -343,19 +372,23 @@ def scan_line(scan: Scan) -> str:
     )
 
 
-def _exit_code(summary: Summary, arguments: argparse.Namespace) -> int:
-    from signward.state import Outcome
-
-    unsigned = summary.causes["unsigned"]
-    found = {
-        "rejected": summary.outcomes[Outcome.REJECTED] - unsigned,
-        "indeterminate": summary.outcomes[Outcome.INDETERMINATE],
-        "unsigned": unsigned,
-    }
+def _exit_code(summary: Summary | None, arguments: argparse.Namespace) -> int:
+    found = _found(summary) if summary else {}
     for name, code in _FAILURES.items():
         if name in arguments.fail_on and found[name]:
             return code
     return EXIT_INDETERMINATE if _unreadable_roots(arguments.paths) else 0
+
+
+def _found(summary: Summary) -> dict[str, int]:
+    from signward.state import Outcome
+
+    unsigned = summary.causes["unsigned"]
+    return {
+        "rejected": summary.outcomes[Outcome.REJECTED] - unsigned,
+        "indeterminate": summary.outcomes[Outcome.INDETERMINATE],
+        "unsigned": unsigned,
+    }
 
 
 def _unreadable_roots(paths: Sequence[str]) -> bool:

@@ -27,6 +27,8 @@ EPILOG = f"""examples:
   signward verify --publisher "Kitware, Inc." cmake.exe
   signward verify --catalog /mnt/Windows/System32/CatRoot notepad.exe
   signward verify --stage intact selfsigned.exe
+a detached signature, in a file of its own:
+  signward verify --detached image.bin.p7s image.bin
 with your own anchor and revocation list, as of a date:
   signward verify --anchor root.pem --crl ca.crl --at 2026-01-01 tool.exe
 fetch what is missing, keep all of it, and give the same answer from it later:
@@ -43,6 +45,8 @@ _GRAVITY = (1, 3, 4, 0)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``verify``."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="what to judge")
+    parser.add_argument("--detached", metavar="SIG", help="judge FILE by this detached CMS "
+                        "signature (.p7s), DER or PEM")  # fmt: skip
     output = parser.add_argument_group("output")
     output.add_argument("--explain", action="store_true",
                         help="tell every finding, with the clause that asks for it")  # fmt: skip
@@ -78,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
+    if arguments.detached:
+        return [_detached(arguments)]
     if arguments.replay:
         return _replayed(arguments)
     options = options_from(arguments)
@@ -92,6 +98,20 @@ def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
 
     context = Context(options)
     return (assess_path(path, context) for path in arguments.files)
+
+
+def _detached(arguments: argparse.Namespace) -> Verdict:
+    from signward.errors import EvidenceError
+    from signward.verbs.context import Context
+    from signward.verbs.detached import assess_detached
+
+    if len(arguments.files) != 1:
+        raise EvidenceError("--detached: found several files, required one for one signature")
+    if arguments.replay or arguments.evidence:
+        raise EvidenceError("--detached: found --evidence or --replay, required neither: bundles "
+                            "hold no detached signatures")  # fmt: skip
+    context = Context(options_from(arguments))
+    return assess_detached(arguments.files[0], arguments.detached, context)
 
 
 def _replayed(arguments: argparse.Namespace) -> Iterable[Verdict]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from signward.frozen import Frozen
@@ -38,5 +38,16 @@ class Draft(Protocol):
     def seal(self, value: bytes, tokens: Sequence[bytes] = ()) -> bytes:
         """Return the finished envelope.
 
-        ``tokens`` are RFC 3161 TimeStampTokens (DER ContentInfo) whose imprints are of ``value``.
+        ``tokens`` are RFC 3161 TimeStampTokens (DER ContentInfo) whose imprints are of ``value``,
+        or of what `stamped` says.
         """
+
+
+def stamped(draft: Draft, value: bytes) -> bytes | None:
+    """Return what a timestamp on a draft's envelope must speak for; None if it has no place.
+
+    That is the value as the envelope writes it, which for most is as the key made it; a draft
+    for which it is not has a method of this name.
+    """
+    own: Callable[[bytes], bytes | None] | None = getattr(draft, "stamped", None)
+    return own(value) if own is not None else value

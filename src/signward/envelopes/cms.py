@@ -7,10 +7,9 @@ that carries them; countersignatures and RFC 3161 tokens hang on their signature
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
-from functools import lru_cache
 
 from signward.envelopes.tsp import TST_INFO, read_tst_info
 from signward.errors import BadInputError, LimitError, MalformedError
@@ -27,13 +26,12 @@ from signward.state import (
 )
 from signward.wire import der
 from signward.wire.algorithms import digest_name, signature_algorithm
+from signward.wire.repeated import kept
 
 MAX_SIGNERS = 16
 MAX_CERTIFICATES = 256
 MAX_ATTRIBUTES = 128
 MAX_TIMESTAMPS = 16
-REPEATED_OCTETS = 256
-"""Attributes up to this size are cached: most are the same in every file of a signer."""
 MAX_NESTING = 4
 """Nested signatures inside nested signatures; the deepest real one has depth 1."""
 
@@ -57,6 +55,9 @@ _ONCE = {
     SIGNING_CERTIFICATE_V2: "RFC 5035 3",
 }
 _UNDERSTOOD = TIMESTAMP_TOKENS | {COUNTERSIGNATURE, NESTED_SIGNATURE}
+
+_NEVER_REPEATED = (der.oid(MESSAGE_DIGEST), der.oid(SIGNING_TIME))
+"""How attributes begin that no two files share: remembering them would push out the others."""
 
 _CMS_VERSIONS = frozenset({1, 3, 4, 5})
 """SignedData versions of CMS (RFC 5652 5.1); writers disagree which content asks for which."""
@@ -87,9 +88,10 @@ class _SignerInfo(Frozen, frozen=True, kw_only=True):
     signed: tuple[Attribute, ...]
     signed_der: bytes
     unsigned: tuple[Attribute, ...]
+    signed_values: Mapping[str, tuple[bytes, ...]]
 
     def values(self, oid: str) -> tuple[bytes, ...]:
-        return tuple([value for a in self.signed if a.oid == oid for value in a.values])
+        return self.signed_values.get(oid, ())
 
 
 def open_signatures(
@@ -228,40 +230,47 @@ def _signer_info(node: der.Node, what: str) -> _SignerInfo:
         signed=signed,
         signed_der=signed_der,
         unsigned=_attributes(rest[2], what) if len(rest) == 3 else (),
+        signed_values=_values(signed),
     )
+
+
+def _values(attributes: tuple[Attribute, ...]) -> dict[str, tuple[bytes, ...]]:
+    """Return all values by OID: an attribute may stand several times."""
+    values: dict[str, tuple[bytes, ...]] = {}
+    for attribute in attributes:
+        values[attribute.oid] = values.get(attribute.oid, ()) + attribute.values
+    return values
 
 
 def _signer_id(node: der.Node, what: str) -> SignerId:
     if node.tag == 0x80:
         return SignerId(key_id=node.content)
+    return kept(node, what, _issuer_and_serial)
+
+
+def _issuer_and_serial(node: der.Node, what: str) -> SignerId:
     issuer, serial = node.fields(what, 2)[:2]
     return SignerId(issuer=issuer.raw, serial=serial.integer(what))
 
 
 def _attributes(node: der.Node, what: str) -> tuple[Attribute, ...]:
-    attributes = [
-        (child.next - child.offset <= REPEATED_OCTETS and _repeated(child.raw))
-        or _attribute(child, what)
-        for child in node.children()
-    ]
+    attributes = tuple(
+        [
+            _attribute(child, what)
+            if child.data.startswith(_NEVER_REPEATED, child.start)
+            else kept(child, what, _attribute)
+            for child in node.children()
+        ]
+    )
     if len(attributes) > MAX_ATTRIBUTES:
         raise LimitError(what, f"{len(attributes)} attributes", f"at most {MAX_ATTRIBUTES}")
-    return tuple(attributes)
+    return attributes
 
 
 def _attribute(node: der.Node, what: str) -> Attribute:
     fields = node.fields(what, 2)
     values = fields[1].fields(what, 0, der.SET)
     return Attribute(oid=fields[0].oid(what), values=tuple([v.raw for v in values]))
-
-
-@lru_cache(maxsize=1024)
-def _repeated(raw: bytes) -> Attribute | None:
-    """Return a short attribute, cached; None for one whose fault the caller reports in place."""
-    try:
-        return _attribute(der.parse(raw, "attribute"), "attribute")
-    except BadInputError:
-        return None
 
 
 def _claim(
@@ -533,12 +542,11 @@ def _token(label: str, value: bytes, parent: _SignedData, subject_value: bytes) 
     )
 
 
-def open_token(token: bytes, subject_value: bytes) -> ClaimedTimestamp:
+def open_token(token: bytes, subject_value: bytes, label: str = "timestamp") -> ClaimedTimestamp:
     """Return an RFC 3161 token (DER ContentInfo) that is to speak for ``subject_value``.
 
     Raises ``BadInputError``.
     """
-    label = "timestamp"
     return _token(label, token, read_signed_data(token, label), subject_value)
 
 

@@ -11,13 +11,14 @@ import base64
 import binascii
 import hashlib
 import re
+import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import quote
 
 from signward.envelopes.cms import SIGNED_DATA
-from signward.errors import BadInputError, FetchError
+from signward.errors import BadInputError, EvidenceError, FetchError, ReplayedError
 from signward.fetch.cache import Cache, Cached, Header
 from signward.fetch.http import MAX_SECONDS, Answer, Bounds, NoAnswerError, exchange
 from signward.trust import ocsp
@@ -36,8 +37,14 @@ MAX_OCSP_OCTETS = 64 * 1024
 
 MAX_CRL_SECONDS = 60.0
 
+OCSP_REQUEST = "application/ocsp-request"
+"""Media type of a posted request (RFC 6960 A.1)."""
+
 MAX_GET_CHARACTERS = 255
 """Longest URL for OCSP over GET (RFC 5019 5); longer requests are posted."""
+
+NONCE_OCTETS = 32
+"""Octets of a nonce (RFC 9654 2.1: clients should send 32)."""
 
 MAX_AGE = timedelta(hours=24)
 """Nothing is used longer without asking again, whatever its nextUpdate promises."""
@@ -71,10 +78,16 @@ Check = Callable[[bytes], _Checked]
 
 
 class Fetcher:
-    """Fetches for one run.  ``now`` is the wall clock's instant, for freshness only."""
+    """Fetches for one run.  ``now`` is the wall clock's instant, for freshness only.
 
-    def __init__(self, cache: Cache, now: datetime, *, private: bool = False) -> None:
+    With ``nonces`` every OCSP answer is asked for anew, under a nonce of its own.
+    """
+
+    def __init__(
+        self, cache: Cache, now: datetime, *, private: bool = False, nonces: bool = False
+    ) -> None:
         self._cache, self._now, self._private = cache, now, private
+        self._nonces = nonces
         self._failed: dict[tuple[str, bytes], FetchError] = {}
         self._unreachable: dict[str, int] = {}
 
@@ -110,15 +123,18 @@ class Fetcher:
         """Return the OCSP answer of ``url`` about ``certificate``.  Raises ``FetchError``.
 
         A small request goes by GET, which caches on the way may answer (RFC 5019 5), and
-        by POST where that fails.  No nonce: freshness comes from the answer's dates.
+        by POST where that fails.  It has no nonce then: freshness comes from the answer's
+        dates.
         """
 
         def check(data: bytes) -> _Checked:
             return self._check_ocsp(url, data, certificate, issuer)
 
+        if self._nonces:
+            return self._ocsp_anew(url, certificate, issuer)
         question = ocsp.request(certificate, issuer)
         bounds = Bounds(MAX_OCSP_OCTETS, MAX_SECONDS, self._private)
-        posted = _Request(url, bounds, question, "application/ocsp-request")
+        posted = _Request(url, bounds, question, OCSP_REQUEST)
         encoded = quote(base64.b64encode(question), safe="")
         small = f"{url.rstrip('/')}/{encoded}"
         if len(small) > MAX_GET_CHARACTERS:
@@ -129,6 +145,26 @@ class Fetcher:
             if self._is_unreachable(url):
                 raise FetchError(str(error).replace(small, url)) from None
             return self._get(posted, check)
+
+    def _ocsp_anew(self, url: str, certificate: Certificate, issuer: Certificate) -> bytes:
+        """Post a request with a nonce, past every cache (RFC 9654).
+
+        An answer without one counts by its dates (RFC 5019 4); one with another nonce is
+        the answer to somebody else's question, and none to ours.
+        """
+        nonce = secrets.token_bytes(NONCE_OCTETS)
+
+        def check(data: bytes) -> _Checked:
+            self._check_ocsp(url, data, certificate, issuer)
+            try:
+                ocsp.check_nonce(ocsp.load_response(data), nonce)
+            except EvidenceError as error:
+                raise ReplayedError(f"{url}: {error}") from None
+            return _Checked(None)
+
+        bounds = Bounds(MAX_OCSP_OCTETS, MAX_SECONDS, self._private)
+        question = ocsp.request(certificate, issuer, nonce)
+        return self._get(_Request(url, bounds, question, OCSP_REQUEST), check)
 
     def _check_ocsp(
         self, url: str, data: bytes, certificate: Certificate, issuer: Certificate

@@ -19,7 +19,7 @@ import msgspec
 from signward.envelopes import Draft, Signer
 from signward.errors import NotSignableError
 from signward.frozen import Frozen
-from signward.state import Companions, Manifest, SignedArtifact, Source, Wanted
+from signward.state import ClaimedSignature, Companions, Manifest, SignedArtifact, Source, Wanted
 from signward.wire.patch import PatchSet
 
 HEAD = 64 * 1024
@@ -148,6 +148,17 @@ class Signable(Format, Protocol):
         """
 
 
+@runtime_checkable
+class Listing(Protocol):
+    """A container that lists its members' digests or places in a part of its own."""
+
+    def relisted(self, source: Source) -> Source:
+        """Return a container whose members were changed, with lists that say what it holds.
+
+        Raises ``BadInputError``, and ``NotSignableError`` for lists that cannot be edited.
+        """
+
+
 @lru_cache(maxsize=1)
 def _signers() -> Mapping[str, Signable]:
     """Return the formats that sign, by name.  Asking a protocol is slow, so it is done once."""
@@ -157,6 +168,25 @@ def _signers() -> Mapping[str, Signable]:
 def as_signable(form: Format | None) -> Signable | None:
     """Return the format if it signs, else None."""
     return _signers().get(form.name) if form else None
+
+
+@runtime_checkable
+class Describing(Format, Protocol):
+    """A format that can say more of a file than a verdict needs."""
+
+    def with_facts(self, artifact: SignedArtifact) -> SignedArtifact:
+        """Return the artifact with all that its file says of itself; may read all of it."""
+
+
+@runtime_checkable
+class Stampable(Signable, Protocol):
+    """A format whose envelopes take a timestamp afterwards in a way of their own."""
+
+    def stamped(self, signature: ClaimedSignature) -> bytes | None:
+        """Return what a timestamp on a signature must speak for; None if it has no place."""
+
+    def with_token(self, envelope: bytes, signature: ClaimedSignature, token: bytes) -> bytes:
+        """Return the envelope with a token (DER) more beside one of its signatures."""
 
 
 def may_sign(signed: bool, request: Request, what: str) -> None:  # noqa: FBT001

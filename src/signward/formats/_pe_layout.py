@@ -47,7 +47,7 @@ SUBSYSTEMS = {
 _DIRECTORY = {0x10B: 96, 0x20B: 112}
 """Offset of the data directories in the optional header, by magic (PE32, PE32+)."""
 
-_RESOURCES, _SECURITY = 2, 4
+_RESOURCES, _SECURITY, _CLR = 2, 4, 14
 _SECTION = struct.Struct("<8sIIII16x")
 _WHAT = "PE image"
 _CLAUSE = "PE Format"
@@ -84,6 +84,7 @@ class Layout(Frozen, frozen=True, kw_only=True):
     table: tuple[int, int]
     resources: tuple[int, int]
     sections: tuple[Section, ...]
+    clr: tuple[int, int] = (0, 0)
     page_size: int = PAGE_SIZE
 
     @property
@@ -211,6 +212,7 @@ def read_layout(source: Source) -> Layout:
         section_alignment=alignment,
         table=directories.get(_SECURITY, (0, 0, 0))[1:],
         resources=directories.get(_RESOURCES, (0, 0, 0))[1:],
+        clr=directories.get(_CLR, (0, 0, 0))[1:],
         sections=_sections(source, head, table_start, count),
     )
 
@@ -234,7 +236,7 @@ def _directories(
         return {}
     count = int.from_bytes(_slice(source, head, optional + first - 4, 4), "little")
     found = {}
-    for number in (_RESOURCES, _SECURITY):
+    for number in (_RESOURCES, _SECURITY, _CLR):
         position = first + 8 * number
         if number < count and position + 8 <= optional_size:
             entry = _slice(source, head, optional + position, 8)

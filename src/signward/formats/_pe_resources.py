@@ -26,6 +26,7 @@ _SUBDIRECTORY = 0x80000000
 _FACTS = {
     "ProductName": "product",
     "OriginalFilename": "original-name",
+    "InternalName": "internal-name",
     "FileVersion": "file-version",
     "CompanyName": "company",
     "FileDescription": "description",
@@ -51,7 +52,7 @@ def version_facts(source: Source, layout: Layout) -> dict[str, str | int]:
         return {}  # claims that decide nothing: an unreadable resource is an absent one
 
 
-def _offset(layout: Layout, rva: int) -> int | None:
+def file_offset(layout: Layout, rva: int) -> int | None:
     """Return where the loader takes the byte at ``rva`` from."""
     for section in layout.sections:
         if section.rva <= rva < section.rva + (section.end - section.start):
@@ -61,7 +62,7 @@ def _offset(layout: Layout, rva: int) -> int | None:
 
 def _version_resource(source: Source, layout: Layout) -> bytes | None:
     """Walk type, name and language directories to the first RT_VERSION entry."""
-    base = _offset(layout, layout.resources[0]) if layout.resources[0] else None
+    base = file_offset(layout, layout.resources[0]) if layout.resources[0] else None
     if base is None:
         return None
     entry = _find(source, base, 0, _VERSION_TYPE)
@@ -72,7 +73,7 @@ def _version_resource(source: Source, layout: Layout) -> bytes | None:
     if entry is None or entry & _SUBDIRECTORY:
         return None
     rva, size = struct.unpack("<II", source.read(base + entry, 8))
-    start = _offset(layout, rva)
+    start = file_offset(layout, rva)
     if start is None or size > MAX_VERSION_RESOURCE:
         return None
     return source.read(start, size)

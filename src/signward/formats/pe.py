@@ -38,7 +38,7 @@ from signward.formats import (
 from signward.formats._pe_layout import Layout, page_name, read_layout
 from signward.formats._pe_sign import bare, draft_image, page_digest, table_patch
 from signward.formats._spc import open_embedded
-from signward.frozen import Frozen
+from signward.frozen import Frozen, replace
 from signward.state import (
     ClaimedSignature,
     Hasher,
@@ -65,6 +65,9 @@ CHECKSUM_EAGER = 32 * 1024
 driver only by `checksum` itself: nobody but the kernel's loader looks at it, and adding up
 16-bit words takes longer than SHA-256 does."""
 
+SUMMED = 2048
+"""Bytes added to a checksum at a time, an even number: adding is quick, dividing is not."""
+
 IMAGE = "image"
 """The slot of the image hash."""
 
@@ -73,9 +76,6 @@ PADDED_IMAGE = "image:padded"
 it embedded a signature.  Catalogs may hold either for a file of odd length."""
 
 _HEADER = struct.Struct("<IHH")
-_SUMMED = 4096
-"""Bytes added as one number: dividing the number that all of them make takes twice as long."""
-
 _REVISION_2 = 0x0200
 _PKCS_SIGNED_DATA = 0x0002
 _LEFTOVER_SEARCH = 1024 * 1024
@@ -193,16 +193,22 @@ class PeFormat:
         """
         return _embedded(source, read_layout(source), envelopes)
 
+    def with_facts(self, artifact: SignedArtifact) -> SignedArtifact:
+        """Return the artifact with all of `facts`, for those who show it."""
+        return replace(artifact, facts=self.facts(artifact))
+
     def facts(self, artifact: SignedArtifact) -> Mapping[str, str | int]:
-        """Return what the image says about itself: machine, version information, checksum.
+        """Return what the image says about itself: machine, version, .NET names, checksum.
 
         Claims, all of them; reads the file again, so only for those who ask.
         """
+        from signward.formats._pe_clr import clr_facts
         from signward.formats._pe_resources import image_facts
 
         layout: Layout = artifact.layout
         return {
             **image_facts(artifact.source, layout),
+            **clr_facts(artifact.source, layout),
             "computed-checksum": checksum(artifact.source, layout),
         }
 
@@ -240,9 +246,10 @@ class _Summer:
         self._total = 0
 
     def update(self, data: memoryview, /) -> None:
+        """Add words many at a time: long numbers of equal length, divided once at the end."""
         shift = 8 * (self.position & 1)
-        pieces = (data[start : start + _SUMMED] for start in range(0, len(data), _SUMMED))
-        self._total += sum(int.from_bytes(piece, "little") for piece in pieces) << shift
+        for start in range(0, len(data), SUMMED):
+            self._total += int.from_bytes(data[start : start + SUMMED], "little") << shift
         self.position += len(data)
 
     def folded(self) -> int:

@@ -5,9 +5,10 @@ One SQLite file (WAL).  A verdict is good for the same path with the same identi
 a verdict depends on besides the file.  ``ctime`` cannot be set back by ``utime``, so a
 same-size edit with a restored mtime is noticed.
 
-The kinds of files, judged or not, are remembered a directory at a time: by the
-directory's device and inode, the file's name and identity, under a digest of the code
-that classifies.  An unchanged file is neither opened nor read.
+The kinds of files, judged or not, are remembered a directory at a time: by the file's
+name and identity, under a digest of the code that classifies.  An unchanged file is
+neither opened nor read.  A directory's listing also tells what is there no longer; that is
+forgotten, so that the cache does not outgrow the trees that are scanned.
 
 What this does not see: a file system without a change time of its own (some FUSE and
 network file systems copy mtime), a system clock that was set back, writes that go past
@@ -19,27 +20,30 @@ to it, and a row that was damaged does not pass its check.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 import stat
+import struct
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
 from signward.errors import EvidenceError
-from signward.policy.record import Record
 from signward.wire.source import Identity
 
 APPLICATION_ID = 0x53474E57
 """``SGNW`` in the database header: a file without it is not ours to write to."""
 
-SCHEMA = 2
+SCHEMA = 3
 EPOCHS = 8
 """Trust epochs kept; rows of older ones are deleted."""
+
+EPOCH_SECONDS = 3600
+"""How exactly it is noted when an epoch was last in use: nothing is written more often."""
 
 BATCH = 256
 BATCH_OCTETS = 4 * 1024 * 1024
@@ -53,44 +57,86 @@ COARSE_NS = 2_000_000_000
 """A file changed so shortly before it was read may change again within one tick of its
 time stamps (a kernel tick; 2 s where whole seconds suggest a coarse file system)."""
 
+SHELF_OCTETS = 4 * 1024 * 1024
+"""Octets of verdicts read ahead for the files of one directory."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS epoch (digest BLOB PRIMARY KEY, used INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS verdict (
-    path BLOB NOT NULL, epoch BLOB NOT NULL,
+    epoch BLOB NOT NULL, folder BLOB NOT NULL, part INTEGER NOT NULL, name BLOB NOT NULL,
     device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
     mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,
     judged INTEGER NOT NULL, good_until INTEGER NOT NULL,
-    entry BLOB NOT NULL, proof BLOB NOT NULL,
-    PRIMARY KEY (path, epoch)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS kinds (
-    device INTEGER NOT NULL, inode INTEGER NOT NULL, part INTEGER NOT NULL,
-    classifier BLOB NOT NULL, files BLOB NOT NULL, proof BLOB NOT NULL,
-    PRIMARY KEY (device, inode, part)) WITHOUT ROWID;
+    entry BLOB NOT NULL, proof INTEGER NOT NULL,
+    PRIMARY KEY (epoch, folder, part, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS listing (
+    folder BLOB NOT NULL, part INTEGER NOT NULL,
+    classifier BLOB NOT NULL, files BLOB NOT NULL, proof INTEGER NOT NULL,
+    PRIMARY KEY (folder, part)) WITHOUT ROWID;
 """
-_FIND = "SELECT device, inode, size, mtime, ctime, judged, good_until, entry, proof FROM verdict WHERE path = ? AND epoch = ?"  # noqa: E501
-_KEEP = "INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_FIND_KINDS = (
-    "SELECT classifier, files, proof FROM kinds WHERE device = ? AND inode = ? AND part = ?"
+_ROW = "SELECT name, device, inode, size, mtime, ctime, judged, good_until, entry, proof FROM verdict WHERE epoch = ? AND folder = ? AND part = ?"  # noqa: E501
+_KEEP = "INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FIND_LISTING = "SELECT classifier, files, proof FROM listing WHERE folder = ? AND part = ?"
+_KEEP_LISTING = "INSERT OR REPLACE INTO listing VALUES (?, ?, ?, ?, ?)"
+_EVERY_EPOCH = "DELETE FROM verdict WHERE epoch IN (SELECT digest FROM epoch) AND "
+_FORGET_FILE = f"{_EVERY_EPOCH} folder = ? AND part = ? AND name = ?"
+_FORGET_PARTS = (
+    f"{_EVERY_EPOCH} folder = ? AND part >= ?",
+    "DELETE FROM listing WHERE folder = ? AND part >= ?",
 )
-_KEEP_KINDS = "INSERT OR REPLACE INTO kinds VALUES (?, ?, ?, ?, ?, ?)"
-_DROP = "".join(f"DROP TABLE IF EXISTS {name};" for name in ("verdict", "epoch", "kinds"))
+_FORGET_BELOW = (
+    f"{_EVERY_EPOCH} folder >= ? AND folder < ?",
+    "DELETE FROM listing WHERE folder >= ? AND folder < ?",
+)
+_TABLES = ("verdict", "epoch", "kinds", "listing")  # kinds: of schema 2
+_DROP = "".join(f"DROP TABLE IF EXISTS {name};" for name in _TABLES)
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _INTEGER = 1 << 63
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """What a file came to: its records, and how many members of each kind it held."""
+    """What a file came to: its records' lines, and how many members of each kind it held."""
 
-    records: tuple[Record, ...] = ()
+    lines: tuple[bytes, ...] = ()
     members: dict[str, int] = {}
 
 
-Kinds = dict[bytes, tuple[str, tuple[int, int, int, int, int]]]
-"""The kind and identity of the files in (a part of) a directory, by their names' octets."""
+Numbers = tuple[int, int, int, int, int]
+"""The fields of an ``Identity``, in their order."""
+
+
+class Listing(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The files of (a part of) a directory: octets of their names, kinds, identities.
+
+    Names are separated by NUL, which no name holds.  ``below`` names directories likewise.
+    """
+
+    names: bytes = b""
+    kinds: list[str] = []
+    identities: list[Numbers] = []
+    below: bytes = b""
+
+
+class Place(NamedTuple):
+    """Where a file was found: directory, part of the directory, name.
+
+    A root that is a file stands in no directory: its path as ``folder``, no ``name``.
+    """
+
+    folder: str
+    part: int = 0
+    name: str = ""
+
+
+def octets(*names: str) -> bytes:
+    """Return names as the system spells them, NUL between them."""
+    return "\0".join(names).encode("utf-8", "surrogateescape")
+
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Entry)
-_kinds_decoder = msgspec.msgpack.Decoder(Kinds)
+_NUMBERS, _PART = struct.Struct("<8q"), struct.Struct("<q")
+_listing_decoder = msgspec.msgpack.Decoder(Listing)
 
 
 def default_path() -> Path:
@@ -98,6 +144,16 @@ def default_path() -> Path:
     home = os.environ.get("XDG_CACHE_HOME", "")
     base = Path(home) if home.startswith("/") else Path.home() / ".cache"
     return base / "signward" / "scan.sqlite"
+
+
+class _Shelf:
+    """The rows of one directory's files, by name; unless ``whole``, others may exist."""
+
+    __slots__ = ("key", "rows", "whole")
+
+    def __init__(self, key: tuple[object, ...] = ()) -> None:
+        self.key, self.whole = key, True
+        self.rows: dict[bytes, tuple[Any, ...]] = {}
 
 
 def settled(identity: Identity, now_ns: int) -> bool:
@@ -123,8 +179,12 @@ class Cache:
         self.path, self._epoch, self._classifier = path, epoch, classifier
         self.warnings: list[str] = []
         self._verdicts: list[tuple[object, ...]] = []
-        self._kinds: list[tuple[object, ...]] = []
+        self._listings: list[tuple[object, ...]] = []
+        self._gone: list[tuple[str, tuple[object, ...]]] = []
         self._octets = 0
+        self._shelf = _Shelf()
+        self._here = _here()
+        self._latest = ("", b"")
         self._connection = self._connect(now)
 
     def __enter__(self) -> Self:
@@ -138,48 +198,106 @@ class Cache:
     ) -> None:
         self.close()
 
-    def find(self, path: str, identity: Identity, now: int) -> Entry | None:
+    def find(self, place: Place, identity: Identity, now: int) -> Entry | None:
         """Return what the file came to, if nothing says that it may have changed."""
-        key = os.fsencode(path)
-        row = self._row(_FIND, (key, self._epoch), now)
-        if row is None or row[:5] != _signed(identity) or not row[5] <= now < row[6]:
+        folder, name = self._key(place.folder), octets(place.name)
+        row = self._verdict(folder, place.part, name, now)
+        if row is None or row[1:6] != _signed(identity) or not row[6] <= now < row[7]:
             return None
-        if row[8] != _proof(key, self._epoch, row[:7], row[7]):
+        if row[9] != _proof((self._epoch, folder, name), (place.part, *row[1:8]), row[8]):
             return None
         try:
-            return _decoder.decode(row[7])
+            return _decoder.decode(row[8])
         except msgspec.DecodeError:
             return None
 
     def keep(
-        self, path: str, identity: Identity, entry: Entry, *, judged: int, good_until: int
+        self, place: Place, identity: Identity, entry: Entry, *, judged: int, good_until: int
     ) -> None:
         """Remember ``entry``; it is written with the next batch."""
-        key, packed = os.fsencode(path), _encoder.encode(entry)
+        folder, name = self._key(place.folder), octets(place.name)
+        packed = _encoder.encode(entry)
         fields = (*_signed(identity), judged, good_until)
-        proof = _proof(key, self._epoch, fields, packed)
-        self._verdicts.append((key, self._epoch, *fields, packed, proof))
+        proof = _proof((self._epoch, folder, name), (place.part, *fields), packed)
+        key = (self._epoch, folder, place.part, name)
+        self._verdicts.append((*key, *fields, packed, proof))
         self._grown(len(packed), judged)
 
-    def find_kinds(self, folder: tuple[int, int], part: int, now: int) -> Kinds:
-        """Return the kinds of a directory's files as they were last seen."""
-        place = (*_signed(folder), part)
-        row = self._row(_FIND_KINDS, place, now)
-        if row is None or row[0] != self._classifier:
-            return {}
-        if row[2] != _proof(b"", self._classifier, place, row[1]):
-            return {}
-        try:
-            return _kinds_decoder.decode(row[1])
-        except msgspec.DecodeError:
-            return {}
+    def find_listing(self, folder: str, part: int, now: int) -> Listing:
+        """Return what is known of a directory's files as they were last seen.
 
-    def keep_kinds(self, folder: tuple[int, int], part: int, kinds: Kinds, now: int) -> None:
-        """Remember the kinds of a directory's files instead of what was known of it."""
-        place, packed = (*_signed(folder), part), _encoder.encode(kinds)
-        proof = _proof(b"", self._classifier, place, packed)
-        self._kinds.append((*place, self._classifier, packed, proof))
+        Another classifier's kinds do not count: of its listings only names remain.
+        """
+        key = self._key(folder)
+        row = self._row(_FIND_LISTING, (key, part), now)
+        if row is None or row[2] != _proof((row[0], key), (part,), row[1]):
+            return Listing()
+        try:
+            listing = _listing_decoder.decode(row[1])
+        except msgspec.DecodeError:
+            return Listing()
+        if row[0] != self._classifier:
+            return Listing(names=listing.names, below=listing.below)
+        return listing
+
+    def keep_listing(self, folder: str, part: int, listing: Listing, now: int) -> None:
+        """Remember a directory's files instead of what was known of them."""
+        key, packed = self._key(folder), _encoder.encode(listing)
+        proof = _proof((self._classifier, key), (part,), packed)
+        self._listings.append((key, part, self._classifier, packed, proof))
         self._grown(len(packed), now)
+
+    def forget(self, folder: str, part: int, name: bytes, now: int) -> None:
+        """Forget, under every epoch, a file or directory that is no more, and all below it."""
+        key = self._key(folder)
+        self._gone.append((_FORGET_FILE, (key, part, name)))
+        path = key.rstrip(b"/") + b"/" + name
+        for query in _FORGET_BELOW:
+            self._gone.append((query, (path + b"/", path + b"0")))  # "0" follows "/"
+        for query in _FORGET_PARTS:
+            self._gone.append((query, (path, 0)))
+        self._grown(0, now)
+
+    def forget_parts(self, folder: str, part: int, now: int) -> None:
+        """Forget the parts of a directory from ``part`` on: it has shrunk."""
+        for query in _FORGET_PARTS:
+            self._gone.append((query, (self._key(folder), part)))
+        self._grown(0, now)
+
+    def _key(self, folder: str) -> bytes:
+        """Return what stands for a directory: a relative path is one from here."""
+        if folder != self._latest[0]:
+            name = octets(folder)
+            key = name if name.startswith(b"/") else self._here + b"\0" + name
+            self._latest = (folder, key)
+        return self._latest[1]
+
+    def _verdict(self, folder: bytes, part: int, name: bytes, now: int) -> tuple[Any, ...] | None:
+        """Return a file's row; those of its directory are read at once, as far as they fit."""
+        key = (self._epoch, folder, part)
+        if self._shelf.key != key:
+            self._shelf = self._read_shelf(key, now)
+        row = self._shelf.rows.pop(name, None)
+        if row is not None or self._shelf.whole:
+            return row
+        return self._row(f"{_ROW} AND name = ?", (*key, name), now)
+
+    def _read_shelf(self, key: tuple[object, ...], now: int) -> _Shelf:
+        shelf = _Shelf(key)
+        if self._connection is None:
+            return shelf
+        held = 0
+        try:
+            for row in self._connection.execute(_ROW, key):
+                shelf.rows[row[0]] = row
+                held += len(row[8])
+                if held > SHELF_OCTETS:
+                    shelf.whole = False
+                    break
+        except sqlite3.Error as error:
+            self._failed(error, now)
+            return _Shelf(key)
+        return shelf
 
     def _row(self, query: str, key: tuple[object, ...], now: int) -> tuple[Any, ...] | None:
         if self._connection is None:
@@ -191,22 +309,27 @@ class Cache:
             return None
         return row
 
-    def _grown(self, octets: int, now: int) -> None:
-        self._octets += octets
-        if len(self._verdicts) + len(self._kinds) >= BATCH or self._octets >= BATCH_OCTETS:
+    def _grown(self, more: int, now: int) -> None:
+        self._octets += more
+        waiting = len(self._verdicts) + len(self._listings) + len(self._gone)
+        if waiting >= BATCH or self._octets >= BATCH_OCTETS:
             self.commit(now)
 
     def commit(self, now: int) -> None:
-        """Write what waits, in one transaction."""
+        """Write what waits, in one transaction; what was forgotten goes first."""
         verdicts, self._verdicts = self._verdicts, []
-        kinds, self._kinds = self._kinds, []
+        listings, self._listings = self._listings, []
+        gone, self._gone = self._gone, []
         self._octets = 0
-        if self._connection is None or not (verdicts or kinds):
+        self._shelf = _Shelf()
+        if self._connection is None or not (verdicts or listings or gone):
             return
         try:
             with self._connection:
+                for query, key in gone:
+                    self._connection.execute(query, key)
                 self._connection.executemany(_KEEP, verdicts)
-                self._connection.executemany(_KEEP_KINDS, kinds)
+                self._connection.executemany(_KEEP_LISTING, listings)
         except sqlite3.Error as error:
             self._failed(error, now)
 
@@ -300,6 +423,9 @@ def _is_marked(connection: sqlite3.Connection, path: Path) -> bool:
 
 def _enter_epoch(connection: sqlite3.Connection, epoch: bytes, now: int) -> None:
     """Note that the epoch is in use, and delete what the oldest ones left."""
+    known = connection.execute("SELECT used FROM epoch WHERE digest = ?", (epoch,)).fetchone()
+    if known is not None and abs(now - known[0]) < EPOCH_SECONDS:
+        return
     with connection:
         connection.execute("INSERT OR REPLACE INTO epoch VALUES (?, ?)", (epoch, now))
         old = "SELECT digest FROM epoch ORDER BY used DESC, digest LIMIT -1 OFFSET ?"
@@ -316,10 +442,19 @@ def _signed(identity: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(value - 2 * _INTEGER if value >= _INTEGER else value for value in identity)
 
 
-def _proof(key: bytes, epoch: bytes, fields: tuple[int, ...], entry: bytes) -> bytes:
+def _proof(key: tuple[bytes, ...], fields: tuple[int, ...], content: bytes) -> int:
     """Return a check of the whole row, against damage (not against an attacker)."""
-    text = repr((key, epoch, fields)).encode()
-    return hashlib.blake2b(text + entry, digest_size=16).digest()
+    numbers = _NUMBERS.pack(*fields) if len(fields) == 8 else _PART.pack(*fields)
+    start = zlib.crc32(b"\0".join(key) + numbers)
+    return zlib.crc32(content, start)
+
+
+def _here() -> bytes:
+    """Return the current directory, as far as there is one."""
+    try:
+        return os.fsencode(Path.cwd())
+    except OSError:
+        return b""
 
 
 def _unsafe(path: Path) -> str:

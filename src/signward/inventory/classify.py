@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from signward.formats import Peek
+import msgspec
+
+if TYPE_CHECKING:
+    from signward.formats import Peek
 
 QUICK_HEAD = 4096
 """Bytes of head that :func:`classify` needs; more changes no answer but a ZIP's."""
@@ -32,17 +35,18 @@ MODULE_MAGIC = b"~Module signature appended~\n"
 """The last bytes of a signed kernel module (Linux, kernel/module_signature.h)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """What is known of every file of a kind.
 
     ``signable``: a signature scheme exists, so an unsigned one is worth saying.
     ``container``: which opener reads its members (``zip``, ``tar``, ``stream``), or empty.
+    ``beside``: a verdict on it depends on the files beside it.
     """
 
     text: str
     signable: bool = False
     container: str = ""
+    beside: bool = False
 
 
 KINDS: dict[str, Kind] = {
@@ -70,12 +74,14 @@ KINDS: dict[str, Kind] = {
     "tcl": Kind("Tcl script"),
     "awk": Kind("AWK script"),
     "batch": Kind("Windows batch file"),
+    "sql": Kind("SQL script"),
     "script": Kind("other script"),
     "msi": Kind("Windows installer package", signable=True),
     "ole": Kind("OLE compound file"),
     "cab": Kind("cabinet", signable=True),
     "catalog": Kind("security catalog", signable=True),
     "cms": Kind("CMS or PKCS#7 message"),
+    "clickonce": Kind("ClickOnce manifest", signable=True, beside=True),
     "zip": Kind("ZIP archive", container="zip"),
     "jar": Kind("Java archive", signable=True, container="zip"),
     "apk": Kind("Android package", signable=True, container="zip"),
@@ -211,6 +217,16 @@ def _refine_pem(head: bytes, name: str, _length: int) -> str:
     return "x509" if label else _by_name(head, name)
 
 
+def _refine_xml(head: bytes, name: str, _length: int) -> str:
+    """Tell ClickOnce manifests, by name and namespace, and by what makes a .manifest its own."""
+    extension = extension_of(name)
+    named = extension in {"application", "vsto", "manifest"}
+    if not named or b"urn:schemas-microsoft-com:asm.v1" not in head:
+        return _by_name(head, name)
+    own = extension != "manifest" or b"entryPoint" in head or b"deployment" in head
+    return "clickonce" if own else _by_name(head, name)
+
+
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "csh", "tcsh", "fish", "ash", "busybox"})
 _INTERPRETERS: dict[str, str] = dict.fromkeys(_SHELLS, "shell") | {
     "python": "python",
@@ -278,9 +294,11 @@ def _ends(*ends: bytes) -> Callable[[tuple[bytes, ...]], bool]:
     return lambda names: any(name.endswith(ends) for name in names)
 
 
+_BUNDLE_MANIFEST = b"AppxMetadata/AppxBundleManifest.xml"
+
 _ZIP_FAMILIES: tuple[tuple[str, Callable[[tuple[bytes, ...]], bool]], ...] = (
     ("apk", _has(b"AndroidManifest.xml", b"classes.dex")),
-    ("msix", _has(b"AppxManifest.xml", b"AppxBlockMap.xml")),
+    ("msix", _has(b"AppxManifest.xml", b"AppxBlockMap.xml", _BUNDLE_MANIFEST)),
     ("vsix", _ends(b".vsixmanifest")),
     ("nupkg", lambda names: any(n.endswith(b".nuspec") and b"/" not in n for n in names)),
     ("jar", _has(b"META-INF/MANIFEST.MF", b"META-INF/")),
@@ -310,13 +328,14 @@ _MAGICS: tuple[tuple[bytes, str | Refiner], ...] = (
     (b"\0asm", "wasm"),
     (b"#!", _refine_shebang),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _refine_ole),
-    (b"MSCF\0\0\0\0", "cab"),
+    (b"MSCF", "cab"),
     (b"\x30\x80", _refine_der),
     (b"\x30\x81", _refine_der),
     (b"\x30\x82", _refine_der),
     (b"\x30\x83", _refine_der),
     (b"\x30\x84", _refine_der),
     (b"PK\x03\x04", _refine_zip),
+    (b"PK\x01\x02", "zip"),
     (b"PK\x05\x06", "zip"),
     (b"\x1f\x8b\x08", "gzip"),
     (b"BZh", "bzip2"),
@@ -328,6 +347,9 @@ _MAGICS: tuple[tuple[bytes, str | Refiner], ...] = (
     (b"7z\xbc\xaf\x27\x1c", "7z"),
     (b"Rar!\x1a\x07", "rar"),
     (b"-----BEGIN ", _refine_pem),
+    (b"<?xml", _refine_xml),
+    (b"\xef\xbb\xbf<", _refine_xml),
+    (b"<a", _refine_xml),
     (b"\x89PNG", "image"),
     (b"\xff\xd8\xff", "image"),
     (b"GIF8", "image"),
@@ -362,6 +384,7 @@ _EXTENSIONS = {
     "py": "python", "pyw": "python", "sh": "shell", "bash": "shell", "zsh": "shell",
     "csh": "shell", "fish": "shell", "pl": "perl", "pm": "perl", "rb": "ruby", "php": "php",
     "lua": "lua", "tcl": "tcl", "awk": "awk", "bat": "batch", "cmd": "batch",
+    "sql": "sql",
 }  # fmt: skip
 """What text is, by name: scripts without a first line that says so."""
 
@@ -398,6 +421,15 @@ def quick_kind(name: str, head: bytes, length: int) -> str:
         if head.startswith(magic):
             return answer if isinstance(answer, str) else answer(head, name, length)
     return _by_name(head, name)
+
+
+def needs_head(kind: str) -> bool:
+    """Say whether more of the head could change ``kind``.
+
+    A compound file's class stands in its root entry, which Windows puts behind the first
+    8 KiB: an installer package under another name shows only there.
+    """
+    return kind == "ole"
 
 
 def needs_tail(kind: str, name: str, head: bytes) -> bool:

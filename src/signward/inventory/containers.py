@@ -1,7 +1,7 @@
 """Members of containers: what code lies inside ZIP families, tar archives and streams.
 
 Only the head of a member is unpacked to classify it; the whole only when its kind is
-one to judge or to open in turn.  Every bound is a field of :class:`Limits`; what
+one to judge or to open in turn.  Every bound is a field of ``limits.Limits``; what
 exceeds one is a finding, and memory never grows past one member per level.
 """
 
@@ -15,42 +15,27 @@ from dataclasses import dataclass, field, replace
 
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
-from signward.inventory.classify import KINDS, QUICK_HEAD, QUICK_TAIL, quick_kind, refine_with_tail
+from signward.formats import HEAD
+from signward.inventory.classify import (
+    KINDS,
+    QUICK_HEAD,
+    QUICK_TAIL,
+    needs_head,
+    quick_kind,
+    refine_with_tail,
+)
+from signward.inventory.limits import MIB, Limits
 from signward.inventory.walk import printable
 from signward.state import Source
 from signward.wire.source import BytesSource
 from signward.wire.tar import PieceReader, tar_members
 from signward.wire.zip import PIECE, ZipDirectory, member_pieces, read_directory
 
-MIB = 1024 * 1024
-
 SEPARATOR = "!/"
 """Between a container's path and its member's: ``outer.zip!/dir/a.dll``."""
 
 XZ_MEMORY = 128 * MIB
 """Bytes the xz unpacker may take: level 9 asks for 65 MiB (xz(1), memory usage)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Bounds for one file of the tree and all that lies in it, whatever the depth."""
-
-    depth: int = 4
-    """Containers inside containers."""
-    members: int = 100_000
-    """Members looked at, over all levels."""
-    member_size: int = 128 * MIB
-    """Bytes of one member held in memory."""
-    total_size: int = 4096 * MIB
-    """Bytes unpacked, over all levels."""
-    ratio: int = 100
-    """Bytes unpacked for each byte of the file itself (deflate can reach 1032) ..."""
-    ratio_floor: int = 64 * MIB
-    """... once this many have been unpacked."""
-
-    def allowance(self, length: int) -> int:
-        """Return the bytes that a file of ``length`` bytes may unpack to."""
-        return min(self.total_size, max(self.ratio_floor, length * self.ratio))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +142,9 @@ def _examine(
         reader = PieceReader(raw.pieces)
         head = reader.exactly(QUICK_HEAD)
         kind = quick_kind(path, head, _length(raw, head))
+        if needs_head(kind):
+            head += reader.exactly(HEAD - QUICK_HEAD)
+            kind = quick_kind(path, head, _length(raw, head))
         inside = bool(KINDS[kind].container)
         whole = b""
         if inside or wanted(kind) or kind == "elf":

@@ -8,11 +8,11 @@ are left out unless they are the root asked for.  Names are ``str`` with
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -20,9 +20,12 @@ from pathlib import Path
 import msgspec
 
 from signward.findings import Code, Effect, Finding
+from signward.formats import HEAD
+from signward.frozen import Frozen
 from signward.inventory.classify import (
     QUICK_HEAD,
     QUICK_TAIL,
+    needs_head,
     needs_tail,
     quick_kind,
     refine_with_tail,
@@ -47,36 +50,42 @@ PSEUDO_FILE_SYSTEMS = frozenset(
 _OCTAL = re.compile(r"\\([0-7]{3})")
 """How mountinfo writes white space and backslashes."""
 
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+_SWAPPED = frozenset({errno.ENOTDIR, errno.ELOOP})
+"""How opening fails where a directory became something else since its parent was read."""
+
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(msgspec.Struct, frozen=True):
     """A path that is not walked or not read, and the finding that says why."""
 
     path: str
     finding: Finding
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(msgspec.Struct, frozen=True, gc=False):
     """The files of one directory, or a part of them, in the order of the walk.
 
-    ``identity`` is the directory's device and inode, ``part`` counts from 0.
+    The directory is open only until the next item of the walk is asked for: so long the
+    status of its entries can be had.  ``part`` counts from 0, the last one is ``last``.
+    Part 0 names the directories ``below`` it, left out ones too.
     """
 
-    identity: tuple[int, int]
+    path: str
     part: int
+    last: bool
     items: Sequence[os.DirEntry[str] | Trouble]
+    below: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WalkOptions:
+class WalkOptions(Frozen, frozen=True, kw_only=True):
     """How far a walk goes."""
 
     one_file_system: bool = False
     stable: bool = True
-    exclude: frozenset[str] = field(default_factory=frozenset)
+    exclude: frozenset[str] = frozenset()
 
 
 def printable(name: str) -> str:
@@ -106,7 +115,7 @@ def walk(roots: Sequence[str], options: WalkOptions | None = None) -> Iterator[s
     for item in walk_folders(roots, options):
         if isinstance(item, Folder):
             for entry in item.items:
-                yield entry if isinstance(entry, Trouble) else entry.path
+                yield entry if isinstance(entry, Trouble) else join(item.path, entry.name)
         else:
             yield item
 
@@ -137,7 +146,7 @@ class _Walker:
     def root(self, path: str) -> Iterator[str | Folder | Trouble]:
         """Walk one root: a file, or a directory and all below it."""
         try:
-            status = Path(path).stat()  # a root may be a symbolic link
+            status = os.stat(path)  # noqa: PTH116  a root may be a symbolic link
         except (OSError, ValueError) as error:
             yield unreadable(path, error)
             return
@@ -152,71 +161,93 @@ class _Walker:
         stack = [(root, 0)]
         while stack:
             path, depth = stack.pop()
-            identity = self._enter(path, depth, device)
-            if not isinstance(identity, tuple):
-                if identity is not None:
-                    yield identity
-                continue
             below: list[str] = []
-            yield from self._files(path, identity, below)
-            stack.extend((name, depth + 1) for name in reversed(below))
+            yield from self._folder(path, depth, device, below)
+            stack.extend((join(path, name), depth + 1) for name in reversed(below))
 
-    def _enter(self, path: str, depth: int, device: int) -> tuple[int, int] | Trouble | None:
-        """Return device and inode to enter ``path``, else what to say about leaving it out."""
+    def _folder(
+        self, path: str, depth: int, device: int, below: list[str]
+    ) -> Iterator[Folder | Trouble]:
+        """Yield the files of one directory; add the names of those to enter to ``below``."""
+        if depth and path in self._pseudo:  # opening an automount point would mount it
+            yield _left_out(path, "a kernel file system")
+            return
         try:
-            status = Path(path).stat(follow_symlinks=depth == 0)
+            opened, status = _open_folder(path, follow=depth == 0)
         except OSError as error:
-            return unreadable(path, error)
-        if not stat.S_ISDIR(status.st_mode):  # swapped since the parent was read
-            return _changed(path)
-        identity = (status.st_dev, status.st_ino)
-        if identity in self._entered:
-            return None
-        self._entered.add(identity)
-        if depth and status.st_dev != device:
-            if path in self._pseudo:
-                return _left_out(path, "a kernel file system")
-            if self._options.one_file_system:
-                return _left_out(path, "another file system")
+            swapped = depth > 0 and error.errno in _SWAPPED
+            yield _changed(path) if swapped else unreadable(path, error)
+            return
+        try:
+            identity = (status.st_dev, status.st_ino)
+            if identity in self._entered:
+                return
+            if trouble := self._left_out(path, depth, foreign=status.st_dev != device):
+                yield trouble
+                return
+            self._entered.add(identity)
+            yield from self._files(path, opened, below)
+        finally:
+            os.close(opened)
+
+    def _left_out(self, path: str, depth: int, *, foreign: bool) -> Trouble | None:
+        """Return what to say about leaving a directory out, or None to enter it."""
+        if depth and foreign and self._options.one_file_system:
+            return _left_out(path, "another file system")
         if depth > TREE_DEPTH:
             return _too_much(path, f"directories nested deeper than {TREE_DEPTH}", TREE_DEPTH)
-        return identity
+        return None
 
-    def _files(
-        self, path: str, identity: tuple[int, int], below: list[str]
-    ) -> Iterator[Folder | Trouble]:
-        """Yield the files of one directory; add its directories to ``below``."""
+    def _files(self, path: str, opened: int, below: list[str]) -> Iterator[Folder | Trouble]:
         try:
-            entries, whole = _entries(path, stable=self._options.stable)
+            entries, whole = _entries(opened, stable=self._options.stable)
         except OSError as error:
             yield unreadable(path, error)
             return
-        items = [item for entry in entries if (item := self._sort_out(entry, below)) is not None]
-        for part, start in enumerate(range(0, len(items), FOLDER_FILES)):
-            yield Folder(identity, part, items[start : start + FOLDER_FILES])
+        items, named = _sorted_out(entries, path)
+        below += [name for name in named if name not in self._options.exclude]
+        for part, start in enumerate(range(0, len(items) or 1, FOLDER_FILES)):
+            end = start + FOLDER_FILES
+            told = tuple(named) if part == 0 else ()
+            yield Folder(path, part, end >= len(items), items[start:end], told)
         if not whole:
             yield _too_much(path, f"more than {DIRECTORY_ENTRIES} entries", DIRECTORY_ENTRIES)
 
-    def _sort_out(
-        self, entry: os.DirEntry[str], below: list[str]
-    ) -> os.DirEntry[str] | Trouble | None:
-        """Return a file, or what to say of what is none; add a directory to ``below``."""
+
+def _sorted_out(
+    entries: Iterable[os.DirEntry[str]], path: str
+) -> tuple[list[os.DirEntry[str] | Trouble], list[str]]:
+    """Return a directory's files, with what to say of what is none, and its directories."""
+    items: list[os.DirEntry[str] | Trouble] = []
+    named: list[str] = []
+    for entry in entries:
         try:
             if entry.is_file(follow_symlinks=False):
-                return entry
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name not in self._options.exclude:
-                    below.append(entry.path)
+                items.append(entry)
+            elif entry.is_dir(follow_symlinks=False):
+                named.append(entry.name)
             elif not entry.is_symlink():
-                return special(entry.path, entry.stat(follow_symlinks=False).st_mode)
+                mode = entry.stat(follow_symlinks=False).st_mode
+                items.append(special(join(path, entry.name), mode))
         except OSError as error:
-            return unreadable(entry.path, error)
-        return None
+            items.append(unreadable(join(path, entry.name), error))
+    return items, named
 
 
-def _entries(path: str, *, stable: bool) -> tuple[list[os.DirEntry[str]], bool]:
+def join(path: str, name: str) -> str:
+    """Return the path of what is called ``name`` in the directory ``path``."""
+    return f"{path}{name}" if path.endswith("/") else f"{path}/{name}"
+
+
+def _open_folder(path: str, *, follow: bool) -> tuple[int, os.stat_result]:
+    """Open a directory, which may be a symbolic link if ``follow``."""
+    opened = os.open(path, _FOLDER_FLAGS | (0 if follow else os.O_NOFOLLOW))
+    return opened, os.fstat(opened)
+
+
+def _entries(opened: int, *, stable: bool) -> tuple[list[os.DirEntry[str]], bool]:
     """Return a directory's entries (by name if ``stable``) and whether these are all."""
-    with os.scandir(path) as iterator:
+    with os.scandir(opened) as iterator:
         entries = list(islice(iterator, DIRECTORY_ENTRIES))
         whole = next(iterator, None) is None
     if stable:
@@ -266,6 +297,8 @@ def glance(path: str) -> Glance | Trouble:
         length = status.st_size
         head = os.pread(fd, QUICK_HEAD, 0)
         kind = quick_kind(path, head, length)
+        if needs_head(kind):
+            kind = quick_kind(path, os.pread(fd, HEAD, 0), length)
         if needs_tail(kind, path, head):
             kind = refine_with_tail(kind, os.pread(fd, QUICK_TAIL, max(0, length - QUICK_TAIL)))
         return Glance(path, kind, Identity.of(status))

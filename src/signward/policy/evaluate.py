@@ -19,12 +19,11 @@ Order (first that applies):
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 
 from signward.findings import Code, Effect, Finding, worst
 from signward.policy.case import Case
 from signward.policy.publisher import publisher_of
+from signward.policy.settings import Policy, SignatureRule
 from signward.state import (
     BrokenSignature,
     ClaimedSignature,
@@ -36,26 +35,6 @@ from signward.state import (
     TrustedSignature,
     Verdict,
 )
-from signward.trust.profiles import TrustPolicy
-
-
-class SignatureRule(StrEnum):
-    """Which of several signatures must be good."""
-
-    BEST = "best"
-    ALL = "all"
-    ANY = "any"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """The built-in strict policy and its switches.  Hashable, picklable, comparable."""
-
-    stage: Stage = Stage.ACCEPTED
-    signatures: SignatureRule = SignatureRule.BEST
-    publishers: tuple[str, ...] = ()
-    trust: TrustPolicy = field(default_factory=TrustPolicy)
-
 
 _STRENGTH = ("md2", "md5", "sha1", "sha224", "sha3_224", "sha256", "sha3_256",
              "sha384", "sha3_384", "sha512", "sha3_512")  # fmt: skip

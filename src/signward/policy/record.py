@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -44,6 +44,13 @@ SCHEMA_VERSION: Literal[1] = 1
 
 SignatureState = Literal["trusted", "untrusted", "intact", "broken"]
 TimestampState = Literal["trusted", "intact", "broken"]
+
+
+_Any = TypeVar("_Any")
+
+
+def _at(items: tuple[_Any, ...], index: int | None) -> _Any | None:
+    return items[index] if index is not None and 0 <= index < len(items) else None
 
 
 class FindingRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -183,9 +190,31 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def judged_signature(self) -> SignatureRecord | None:
         """The signature that decided, if one did."""
-        if self.judged is None or not 0 <= self.judged < len(self.signatures):
-            return None
-        return self.signatures[self.judged]
+        return _at(self.signatures, self.judged)
+
+
+class SignatureGist(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The one field of a signature that counts are made of."""
+
+    quantum_safe: bool
+
+
+class Gist(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The fields of a record that counts are made of; the others are passed over."""
+
+    subject: str
+    kind: str = ""
+    outcome: Outcome
+    cause: str | None = None
+    publisher: PublisherRecord | None = None
+    judged: int | None = None
+    signatures: tuple[SignatureGist, ...] = ()
+    facts: dict[str, str | int] = {}
+
+    @property
+    def judged_signature(self) -> SignatureGist | None:
+        """The signature that decided, if one did."""
+        return _at(self.signatures, self.judged)
 
 
 _UNSAFE = re.compile(
@@ -195,6 +224,7 @@ _UNSAFE = re.compile(
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder = msgspec.json.Decoder(Record)
+_gist_decoder = msgspec.json.Decoder(Gist)
 
 
 def record(
@@ -258,6 +288,11 @@ def from_json(data: bytes | str) -> Record:
             "record", str(error), f"a verdict of schema version {SCHEMA_VERSION}",
             "docs/verdict.schema.json",
         ) from None  # fmt: skip
+
+
+def gist(line: bytes) -> Gist:
+    """Return what counts of a record, from a line that :func:`to_json` made."""
+    return _gist_decoder.decode(line)
 
 
 def schema() -> dict[str, object]:

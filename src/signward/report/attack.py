@@ -8,10 +8,12 @@ touches nothing; it is counted as not judged.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from signward.findings import Code
-from signward.policy.record import Record
+from signward.frozen import Frozen
+from signward.policy.record import Gist, Record
 from signward.state import Outcome
 
 ATTACK_VERSION = "ATT&CK Enterprise, mitigation M1045"
@@ -73,15 +75,14 @@ WINDOWS_PROGRAMS = frozenset(
 _MICROSOFT = ("microsoft corporation", "microsoft windows")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Technique:
+class Technique(Frozen, frozen=True, kw_only=True):
     """One technique, what of a verdict speaks for it, and for which files it is asked."""
 
     id: str
     name: str
     speaks: str
-    concerns: Callable[[Record], bool]
-    touches: Callable[[Record], bool]
+    concerns: Callable[[Record | Gist], bool]
+    touches: Callable[[Record | Gist], bool]
 
     @property
     def url(self) -> str:
@@ -89,46 +90,45 @@ class Technique:
         return f"https://attack.mitre.org/techniques/{self.id.replace('.', '/')}/"
 
 
-@dataclass(slots=True)
-class Coverage:
+class Coverage(msgspec.Struct):
     """What one set of files says about one technique, in files."""
 
     concerned: int = 0
     accepted: int = 0
     unsettled: int = 0
-    touched: list[str] = field(default_factory=list)
+    touched: list[str] = []
 
 
-def _basename(record: Record) -> str:
+def _basename(record: Record | Gist) -> str:
     name = record.subject.replace("\\", "/").rpartition("/")[2]
     return name.rpartition("!")[2].lower()
 
 
-def _rejected(record: Record) -> bool:
+def _rejected(record: Record | Gist) -> bool:
     return record.outcome is Outcome.REJECTED
 
 
-def _is_powershell(record: Record) -> bool:
+def _is_powershell(record: Record | Gist) -> bool:
     return _basename(record).endswith(POWERSHELL) or "powershell" in record.kind.lower()
 
 
-def _is_profile(record: Record) -> bool:
+def _is_profile(record: Record | Gist) -> bool:
     return _basename(record) in PROFILES
 
 
-def _is_driver(record: Record) -> bool:
+def _is_driver(record: Record | Gist) -> bool:
     return _basename(record).endswith(".sys") or record.facts.get("subsystem") in ("native", 1)
 
 
-def _is_signed(record: Record) -> bool:
+def _is_signed(record: Record | Gist) -> bool:
     return bool(record.signatures)
 
 
-def _has_windows_name(record: Record) -> bool:
+def _has_windows_name(record: Record | Gist) -> bool:
     return _basename(record) in WINDOWS_PROGRAMS
 
 
-def _is_microsofts(record: Record) -> bool:
+def _is_microsofts(record: Record | Gist) -> bool:
     return record.publisher is not None and record.publisher.name.lower().startswith(_MICROSOFT)
 
 
@@ -184,12 +184,12 @@ TECHNIQUES = (
 )
 
 
-def touched(record: Record) -> tuple[str, ...]:
+def touched(record: Record | Gist) -> tuple[str, ...]:
     """Return the ids of the techniques that this verdict speaks for."""
     return tuple(technique.id for technique in TECHNIQUES if technique.touches(record))
 
 
-def count(coverage: Mapping[str, Coverage], record: Record) -> None:
+def count(coverage: Mapping[str, Coverage], record: Record | Gist) -> None:
     """Add one verdict to ``coverage`` (technique id to counts)."""
     for technique in TECHNIQUES:
         if technique.concerns(record):

@@ -70,6 +70,10 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
         Code.SLOT_MISSING: Cause(
             "The signature leaves out a part that runs and must be covered.", _MAKER
         ),
+        Code.COMPANION_MISSING: Cause(
+            "A manifest speaks of files beside it, and one of them is not there to be looked at.",
+            "Judge it where it is deployed, with all of its files.",
+        ),
         Code.UNCOVERED_CONTENT: Cause(
             "The file holds bytes that no signature covers and no rule exempts (CVE-2013-3900).",
             "Treat it as changed after signing. Some installers hide settings there: ask for "
@@ -215,6 +219,16 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
         ),
         Code.BY_CATALOG: Cause(
             "A catalog lists the file; the catalog's signature is the one judged.", "Nothing."
+        ),
+        Code.KERNEL_POLICY: Cause(
+            "The named Windows generation does not load a driver so signed, or says why it does.",
+            "Ask the maker for a driver that Microsoft signed (WHQL); --windows-generation judges "
+            "for another Windows.",
+        ),
+        Code.BLOCKED: Cause(
+            "A block list given with --block-list denies the file, whoever signed it.",
+            "Replace it: drivers on Microsoft's list hold holes that attackers use. Its maker may "
+            "have a repaired version.",
         ),
     },
 }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
-from signward.policy.record import Record
+import msgspec
+
+from signward.policy.record import Gist, Record
 from signward.report import attack
 from signward.report.display import (
     MARKS,
@@ -30,8 +31,7 @@ WIDE = 5000
 """Columns of a table that no terminal bounds: nothing is cut off in a file or a pipe."""
 
 
-@dataclass(slots=True)
-class Summary:
+class Summary(msgspec.Struct):
     """Counts over a scan; ``publishers`` by lasting identity.
 
     ``forgeable`` are the accepted files whose signature would not survive a quantum adversary.
@@ -40,14 +40,16 @@ class Summary:
     files: int = 0
     signed: int = 0
     forgeable: int = 0
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    causes: Counter[str] = field(default_factory=Counter)
-    kinds: Counter[str] = field(default_factory=Counter)
-    publishers: Counter[str] = field(default_factory=Counter)
-    names: dict[str, str] = field(default_factory=dict)
-    coverage: dict[str, attack.Coverage] = field(default_factory=lambda: attack.coverage(()))
+    outcomes: Counter[Outcome] = msgspec.field(default_factory=Counter)
+    causes: Counter[str] = msgspec.field(default_factory=Counter)
+    kinds: Counter[str] = msgspec.field(default_factory=Counter)
+    publishers: Counter[str] = msgspec.field(default_factory=Counter)
+    names: dict[str, str] = msgspec.field(default_factory=dict)
+    coverage: dict[str, attack.Coverage] = msgspec.field(
+        default_factory=lambda: attack.coverage(())
+    )
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Record | Gist) -> None:
         """Count one record."""
         self.files += 1
         signature = record.judged_signature if record.outcome is Outcome.ACCEPTED else None

@@ -57,6 +57,9 @@ ROOT_LIST_SIGNER = "1.3.6.1.4.1.311.10.3.9"
 
 MAX_LIST_OCTETS = 16 * 1024 * 1024
 MAX_SUBJECTS = 5000
+REMEMBERED_NAMES, REMEMBERED_OCTETS = 1024, 1024
+"""How many names no root bears as written, and of how many octets at most, are remembered with
+what the search through all roots found: each path asks for its intermediates' names."""
 
 ENHKEY_USAGE, FRIENDLY_NAME, SUBJECT_NAME_MD5 = 9, 11, 29
 AUTH_ROOT_SHA256_HASH, DISALLOWED_FILETIME = 98, 104
@@ -152,7 +155,10 @@ def _subjects(fields: list[der.Node]) -> der.Node:
 class _RootList(TrustStore):
     """Anchors decoded when asked for, from offsets into the list and the PEM file."""
 
-    __slots__ = ("_content", "_entries", "_made", "_names", "_pem", "_pem_hints", "this_update")
+    __slots__ = (
+        "_content", "_entries", "_made", "_names", "_pem", "_pem_hints", "_remembered",
+        "this_update",
+    )  # fmt: skip
 
     def __init__(
         self, content: bytes, subjects: der.Node, pem: bytes, *, this_update: datetime
@@ -162,6 +168,7 @@ class _RootList(TrustStore):
         self._entries, self._names = _index(content, subjects)
         self._pem_hints = {bytes.fromhex(m[1].decode()): m.end() for m in _PEM_HINT.finditer(pem)}
         self._made: dict[bytes, TrustAnchor | None] = {}
+        self._remembered = lru_cache(maxsize=REMEMBERED_NAMES)(self._respelled)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -176,7 +183,10 @@ class _RootList(TrustStore):
         wanted = normalized_name(raw_name)
         found = [self._anchor(i) for i in self._names.get(digest, ())]
         named = [a for a in found if a and normalized_name(a.certificate.subject) == wanted]
-        return tuple(named) or self._respelled(raw_name, wanted)
+        if named:
+            return tuple(named)
+        short = len(raw_name) <= REMEMBERED_OCTETS
+        return (self._remembered if short else self._respelled)(raw_name, wanted)
 
     def find(self, certificate: Certificate) -> TrustAnchor | None:
         """Return the anchor that IS ``certificate`` (same SHA-256), or None."""

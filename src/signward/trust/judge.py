@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding, worst
-from signward.frozen import Frozen
+from signward.frozen import Frozen, replace
 from signward.state import (
     IntactSignature,
     IntactTimestamp,
@@ -23,8 +24,9 @@ from signward.state import (
     X509Path,
 )
 from signward.trust.anchors import TrustStore
+from signward.trust.kernel import check_driver, generation, with_cross_certificates
 from signward.trust.path import PathResult, find_path
-from signward.trust.profiles import LIFETIME_SIGNING, Profile, RevocationMode, TrustPolicy
+from signward.trust.profiles import LIFETIME_SIGNING, Profile
 from signward.trust.revocation import Evidence, effective_date, revocation_status
 from signward.trust.rules import (
     AT_LEGACY,
@@ -36,6 +38,7 @@ from signward.trust.rules import (
     PathRules,
     Usage,
 )
+from signward.trust.settings import RevocationMode, TrustPolicy
 from signward.trust.x509 import Certificate, load_certificate
 
 _HARMLESS_TSA_REASONS = frozenset(
@@ -53,6 +56,7 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     """What a judgement rests on: anchors, further certificates, evidence, an instant.
 
     ``notes`` tell of evidence that was sought in vain; they never change an outcome.
+    ``tsa_store`` holds the anchors of timestamp authorities where those are others.
     """
 
     store: TrustStore
@@ -61,6 +65,7 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     at: datetime
     policy: TrustPolicy
     notes: tuple[Finding, ...] = ()
+    tsa_store: TrustStore | None = None
 
 
 def judge(
@@ -69,6 +74,9 @@ def judge(
     """Judge ``intact`` by ``profile``; the result says which, with every finding."""
     claimed = intact.claimed
     grounds = with_embedded(intact, grounds)
+    if profile.kernel:
+        store = with_cross_certificates(grounds.store, grounds.pool)
+        grounds = replace(grounds, store=store)
     findings = list(intact.findings)
     proven, tsa_status, notes = (
         _prove_time(intact, grounds) if profile.timestamps else (None, (), [])
@@ -83,6 +91,9 @@ def judge(
     if result.path and result.anchor:
         findings += _after_expiry(result.path[0], proven, claimed.label)
         findings += _lifetime(result.path[0], proven, grounds.at)
+        if profile.kernel:
+            asked = generation(grounds.policy.windows_generation)
+            findings += check_driver(result.path[0], result.anchor, asked)
         if profile.revocation:
             statuses = _statuses(result, grounds, at)
             findings += _revocation_findings(result, statuses, proven, grounds)
@@ -121,14 +132,7 @@ def with_embedded(intact: IntactSignature, grounds: Grounds) -> Grounds:
     evidence = grounds.evidence
     if crls or ocsp:
         evidence = evidence.extended(crls=crls, ocsp=ocsp)
-    return Grounds(
-        store=grounds.store,
-        pool=pool,
-        evidence=evidence,
-        at=grounds.at,
-        policy=grounds.policy,
-        notes=grounds.notes,
-    )
+    return replace(grounds, pool=pool, evidence=evidence)
 
 
 def _readable(certificates: Sequence[bytes]) -> Iterator[Certificate]:
@@ -214,6 +218,7 @@ def _judge_timestamp(
     timestamp: IntactTimestamp, grounds: Grounds
 ) -> tuple[ProvenTime | None, tuple[Finding, ...]]:
     what = timestamp.signature.claimed.label
+    grounds = replace(grounds, store=grounds.tsa_store or grounds.store)
     if timestamp.time > grounds.at:
         return None, (_in_future(what, timestamp.time, grounds.at),)
     algorithms = _algorithms(grounds.policy, timestamp.time)
@@ -407,15 +412,22 @@ def _revoked(
     )
 
 
-def _unknown(subject: str, status: RevocationStatus, policy: TrustPolicy) -> Iterator[Finding]:
+def _unknown(subject: str, status: RevocationStatus, policy: TrustPolicy) -> tuple[Finding, ...]:
     if policy.revocation is RevocationMode.IGNORE:
-        return
+        return ()
     required = policy.revocation is RevocationMode.REQUIRE
-    yield Finding(
+    effect = Effect.UNKNOWN if required else Effect.NOTE
+    return (_revocation_unknown(subject, effect, status.why or "no evidence"),)
+
+
+@lru_cache(maxsize=256)
+def _revocation_unknown(subject: str, effect: Effect, why: str) -> Finding:
+    """Return a finding that is the same for every file of a signer (decision 19)."""
+    return Finding(
         code=Code.REVOCATION_UNKNOWN,
-        effect=Effect.UNKNOWN if required else Effect.NOTE,
+        effect=effect,
         subject=subject,
-        found=status.why or "no evidence",
+        found=why,
         required="a CRL or OCSP answer that covers it",
         clause="RFC 5280 6.3",
         hint="give --crl or --ocsp files, or allow --online",

@@ -15,8 +15,9 @@ from signward.frozen import Frozen
 from signward.state import IntactSignature, Status, TrustedSignature, UntrustedSignature, X509Path
 from signward.trust.building import build
 from signward.trust.judge import Grounds, with_embedded
-from signward.trust.profiles import Profile, RevocationMode
+from signward.trust.profiles import Profile
 from signward.trust.revocation import needed, revocation_status
+from signward.trust.settings import RevocationMode
 from signward.trust.x509 import Certificate, is_signed_by, load_certificate
 
 

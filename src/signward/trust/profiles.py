@@ -7,8 +7,6 @@ user may name another (an EFI binary checked as Windows would load it, say).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
 
 from signward.trust.rules import ANY_USAGE, CODE_SIGNING, DEFAULT_RULES, PathRules, Usage
 
@@ -19,13 +17,17 @@ SUBSCRIBER_ARC = "1.3.6.1.4.1.311.97."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """How one ecosystem judges: what the signer must be for, whether dates matter."""
+    """How one ecosystem judges: what the signer must be for, whether dates matter.
+
+    ``kernel``: the signer is also judged by the rules of a Windows generation.
+    """
 
     name: str
     usage: Usage
     rules: PathRules = DEFAULT_RULES
     timestamps: bool = True
     revocation: bool = True
+    kernel: bool = False
 
 
 AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
@@ -36,28 +38,6 @@ UEFI = Profile(
     timestamps=False,
     revocation=False,
 )
+WINDOWS_KERNEL = Profile(name="windows-kernel", usage=CODE_SIGNING, kernel=True)
 
-PROFILES = {profile.name: profile for profile in (AUTHENTICODE, UEFI)}
-
-
-class RevocationMode(StrEnum):
-    """What an unknown revocation status does: a note, INDETERMINATE, or nothing."""
-
-    PREFER = "prefer"
-    REQUIRE = "require"
-    IGNORE = "ignore"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrustPolicy:
-    """Named policy values of a judgement; the defaults are the strict policy.
-
-    ``sha1_cutoff``: SHA-1 counts only under a time proven before it.
-    ``distrust_compromised``: reject keyCompromise and cACompromise whatever the date.
-    ``strict_tsa``: a TSA whose EKU is not critical is refused (RFC 3161 2.3).
-    """
-
-    revocation: RevocationMode = RevocationMode.PREFER
-    sha1_cutoff: datetime = datetime(2016, 1, 1, tzinfo=UTC)
-    distrust_compromised: bool = False
-    strict_tsa: bool = False
+PROFILES = {profile.name: profile for profile in (AUTHENTICODE, UEFI, WINDOWS_KERNEL)}

@@ -107,6 +107,8 @@ def revocation_status(
     revoked status gives the dates and the reason (empty where none was given); by
     which date it rejects is the caller's profile.
     """
+    if not evidence:
+        return _NOTHING_AT_HAND
     proven = signed_at if signed_at is not None and signed_at != at else None
     question = _Question(certificate, issuer, at, proven, tuple(pool), anchor, (certificate,), [])
     return _status(question, evidence)
@@ -134,8 +136,6 @@ def needed(
 
 
 def _status(question: _Question, evidence: Evidence) -> RevocationStatus:
-    if not evidence:
-        return _NOTHING_AT_HAND
     missing: list[str] = []
     answers = [
         *_ocsp_answers(question, evidence, missing),

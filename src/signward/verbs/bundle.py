@@ -19,8 +19,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from signward.errors import EvidenceError
-from signward.policy.evaluate import Policy
 from signward.policy.record import FindingRecord
+from signward.policy.settings import Policy
 from signward.trust.profiles import PROFILES
 from signward.verbs.options import read_option
 
@@ -39,13 +39,20 @@ FOLDERS = {
     "crl": "crls",
     "ocsp": "ocsp",
     "catalog": "catalogs",
+    "blocklist": "blocklists",
     "signature": "signatures",
     "token": "tokens",
     "verdict": "verdicts",
 }
 """Role of a member to the folder it lies in."""
 
-_EXTENSIONS = {"crl": "crl", "catalog": "cat", "signature": "p7s", "verdict": "json"}
+_EXTENSIONS = {
+    "crl": "crl",
+    "catalog": "cat",
+    "blocklist": "xml",
+    "signature": "p7s",
+    "verdict": "json",
+}
 _NAME = re.compile(r"[a-z]+/[0-9a-f]{64}\.[a-z0-9]{2,5}")
 
 
@@ -107,6 +114,13 @@ class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     sha256: str
 
 
+class BlockListEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A block list the caller gave, under its file's name."""
+
+    name: str
+    sha256: str
+
+
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A judged file: the name it had, its digest and length, and its verdict."""
 
@@ -133,6 +147,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fetched: GivenEntry
     failures: tuple[FailureEntry, ...] = ()
     catalogs: tuple[CatalogEntry, ...] = ()
+    block_lists: tuple[BlockListEntry, ...] = ()
     files: tuple[FileEntry, ...] = ()
     members: tuple[Member, ...] = ()
 

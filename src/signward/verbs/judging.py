@@ -8,58 +8,23 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 import msgspec
 
 from signward.errors import BadInputError, EvidenceError, UnreadableError
-from signward.findings import Code, Effect, Finding, worst
-from signward.inventory.cache import Entry
+from signward.findings import Code, Effect, Finding
 from signward.inventory.classify import KINDS
-from signward.inventory.containers import Limits, Member, open_members
-from signward.policy.record import Record, finding_record, one_line, safe_text
-from signward.state import Outcome, Source, Stage
-from signward.wire.source import Identity, open_source
-
-Judge = Callable[[Source, str, str], Record]
-"""Judges a source of a kind, a member of the container named last (or empty)."""
-
-JudgeFactory = Callable[[Any], Judge]
-"""Makes a judge from picklable options, once per process."""
+from signward.inventory.containers import Member, open_members
+from signward.policy.record import Record, safe_text
+from signward.state import Outcome, Source
+from signward.verbs.epoch import horizon_of
+from signward.verbs.tasks import Job, Judge, Result, Task, entry_of, undecided
+from signward.wire.source import open_source
 
 TIME_LIMIT = 600
 """Seconds for one file and all its members in a worker: a 100 GB file hashes in 100."""
-
-RULE = "scan"
-"""Rule named by records that no policy decided: the file never came that far."""
-
-
-class Task(msgspec.Struct, frozen=True, gc=False):
-    """A file to judge, as the walk saw it."""
-
-    path: str
-    kind: str
-    identity: Identity
-
-
-class Job(msgspec.Struct, frozen=True):
-    """What all tasks of a scan share.  Picklable."""
-
-    factory: JudgeFactory
-    options: Any
-    at: datetime
-    limits: Limits
-    containers: bool = True
-
-
-class Result(msgspec.Struct, frozen=True, gc=False):
-    """What a task came to; ``keep`` when it may be cached."""
-
-    entry: Entry
-    keep: bool = False
 
 
 class _TimeUpError(Exception):
@@ -72,9 +37,11 @@ def judge_task(task: Task, job: Job, judge: Judge) -> Result:
         with open_source(task.path) as source:
             if source.identity != task.identity:
                 return _undecided(task, job, changed(task.path))
-            entry = _judge_all(source, task, job, judge)
+            records, members = _judge_all(source, task, job, judge)
             source.check_unchanged()
-            return Result(entry=entry, keep=True)
+            # Nothing tells the cache that a file beside this one changed.
+            keep = 0 if KINDS[task.kind].beside else horizon_of(records, job.at)
+            return Result(entry_of(records, members), keep)
     except UnreadableError as error:
         return _undecided(task, job, error.finding)
     except _TimeUpError:
@@ -85,7 +52,9 @@ def judge_task(task: Task, job: Job, judge: Judge) -> Result:
         return _undecided(task, job, failed(task.path, f"{type(error).__name__}: {error}"))
 
 
-def _judge_all(source: Source, task: Task, job: Job, judge: Judge) -> Entry:
+def _judge_all(
+    source: Source, task: Task, job: Job, judge: Judge
+) -> tuple[list[Record], Counter[str]]:
     records: list[Record] = []
     members: Counter[str] = Counter()
     if KINDS[task.kind].signable:
@@ -96,7 +65,7 @@ def _judge_all(source: Source, task: Task, job: Job, judge: Judge) -> Entry:
         records += _judge_members(inner, task.path, members, findings, job, judge)
     if findings:
         records[:0] = [_with_findings(task, job, findings, records)]
-    return Entry(records=tuple(records), members=dict(members))
+    return records, members
 
 
 def _judge_members(
@@ -146,42 +115,9 @@ def _with_findings(task: Task, job: Job, findings: list[Finding], records: list[
     )
 
 
-def undecided(
-    subject: str,
-    kind: str,
-    findings: tuple[Finding, ...],
-    at: datetime,
-    *,
-    container: str = "",
-    size: int | None = None,
-) -> Record:
-    """Return the record of what no format judged.  It is never ACCEPTED.
-
-    REJECTED when a finding rejects, else INDETERMINATE.
-    """
-    gravity = worst(findings)
-    deciding = next(f for f in findings if f.effect is gravity)
-    outcome = Outcome.REJECTED if gravity is Effect.REJECT else Outcome.INDETERMINATE
-    name = safe_text(subject)
-    return Record(
-        subject=name,
-        subject_hex="" if name == subject else subject.encode("utf-8", "surrogateescape").hex(),
-        container=safe_text(container),
-        kind=kind,
-        size=size,
-        stage=Stage.ACCEPTED,
-        outcome=outcome,
-        cause=deciding.code.value,
-        message=one_line(deciding),
-        rule=RULE,
-        at=at,
-        findings=tuple(finding_record(finding) for finding in findings),
-    )
-
-
 def _undecided(task: Task, job: Job, finding: Finding) -> Result:
     record = undecided(task.path, task.kind, (finding,), job.at, size=task.identity.size)
-    return Result(entry=Entry(records=(record,)))
+    return Result(entry_of((record,)))
 
 
 def changed(path: str) -> Finding:

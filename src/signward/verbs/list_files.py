@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -15,7 +14,7 @@ from signward.formats.pe import FORMAT as PE
 from signward.formats.pe import IMAGE
 from signward.state import Source
 from signward.verbs.release import release
-from signward.wire.source import BytesSource, open_source
+from signward.wire.source import BytesSource, open_source, whole_digest
 
 MAX_MEMBERS = 100_000
 """Files in one catalog that we write; Windows' own largest have some ten thousand."""
@@ -57,7 +56,7 @@ def _files(paths: Iterable[str]) -> Iterator[str]:
 def _member(path: str) -> Member:
     with open_source(path) as source:
         image = _image_hash(source)
-        digest = image or _whole(source)
+        digest = image or whole_digest(source, MEMBER_DIGEST)
         source.check_unchanged()
     return Member(name=Path(path).name, digest=digest, image=bool(image))
 
@@ -72,9 +71,3 @@ def _image_hash(source: Source) -> bytes:
         return PE.digests(artifact, frozenset({(IMAGE, MEMBER_DIGEST)}))[IMAGE, MEMBER_DIGEST]
     except BadInputError:
         return b""
-
-
-def _whole(source: Source) -> bytes:
-    hasher = hashlib.new(MEMBER_DIGEST)
-    source.feed([(0, source.length)], [hasher])
-    return hasher.digest()

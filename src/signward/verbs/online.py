@@ -1,8 +1,9 @@
 """Online: judge, fetch what was missing, judge again - a bounded number of times.
 
 Nothing below ``fetch`` knows of it: ``trust.missing`` names what would help, this loop
-gets it and hands it back as evidence.  What cannot be had becomes a note, never an
-outcome.  Everything fetched and tried is kept, so that an evidence bundle can repeat it.
+gets it and hands it back as evidence.  What cannot be had becomes a note (a warning where
+an answer was replayed), never an outcome.  Everything fetched and tried is kept, so that
+an evidence bundle can repeat it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from signward.errors import FetchError
+from signward.errors import FetchError, ReplayedError
 from signward.findings import Code, Effect, Finding
+from signward.frozen import replace
 from signward.state import IntactSignature, TrustedSignature, UntrustedSignature
 from signward.trust.judge import Grounds, judge
 from signward.trust.missing import Kind, Need, missing
 from signward.trust.profiles import Profile
-from signward.trust.x509 import Certificate
+from signward.trust.x509 import Certificate, load_certificate
 
 if TYPE_CHECKING:
     from signward.fetch.fetcher import Fetcher
@@ -61,10 +63,25 @@ class Online:
             budget -= len(fresh)
             for need in fresh:
                 self._fetch(need)
-        notes = tuple(
-            self.failures[_attempt(need)] for need in needs if _attempt(need) in self.failures
-        )
-        return judge(intact, profile, _noted(extended, notes)) if notes else judged
+        notes = self._told(judged, needs)
+        return judge(intact, profile, replace(extended, notes=notes)) if notes else judged
+
+    def _told(
+        self, judged: TrustedSignature | UntrustedSignature, needs: tuple[Need, ...]
+    ) -> tuple[Finding, ...]:
+        """Return what was sought in vain and is still missing, and whatever was replayed.
+
+        A replayed answer is told even where other evidence settled the question.
+        """
+        told = [self.failures[a] for need in needs if (a := _attempt(need)) in self.failures]
+        paths = [judged.basis, judged.proven_time.path if judged.proven_time else None]
+        concerned = {
+            load_certificate(der).sha256 for path in paths if path for der in path.certificates
+        }
+        for (_, certificate), finding in self.failures.items():
+            if finding.effect is Effect.WARN and certificate in concerned and finding not in told:
+                told.append(finding)
+        return tuple(told)
 
     def _fresh(self, needs: tuple[Need, ...]) -> list[Need]:
         """Return the first untried need of each certificate: what comes first may suffice."""
@@ -101,45 +118,33 @@ class Online:
         base, extended = self._extended.get(profile.name, (None, None))
         if base is grounds and extended is not None:
             return extended
-        extended = Grounds(
-            store=grounds.store,
+        extended = replace(
+            grounds,
             pool=tuple(dict.fromkeys((*grounds.pool, *self.certificates))),
             evidence=grounds.evidence.extended(crls=self.crls, ocsp=self.ocsp),
-            at=grounds.at,
-            policy=grounds.policy,
         )
         self._extended[profile.name] = grounds, extended
         return extended
 
 
-def make_online(*, private: bool) -> Online:
+def make_online(*, private: bool, nonces: bool) -> Online:
     """Return what fetches for a run, with the user's cache."""
     from signward.fetch.cache import Cache, default_folder
     from signward.fetch.fetcher import Fetcher
 
-    return Online(Fetcher(Cache(default_folder()), datetime.now(UTC), private=private))
+    cache = Cache(default_folder())
+    return Online(Fetcher(cache, datetime.now(UTC), private=private, nonces=nonces))
 
 
 def _attempt(need: Need) -> Attempt:
     return need.url, need.certificate.sha256
 
 
-def _noted(grounds: Grounds, notes: tuple[Finding, ...]) -> Grounds:
-    return Grounds(
-        store=grounds.store,
-        pool=grounds.pool,
-        evidence=grounds.evidence,
-        at=grounds.at,
-        policy=grounds.policy,
-        notes=notes,
-    )
-
-
 def _in_vain(need: Need, error: FetchError) -> Finding:
     what = {Kind.ISSUER: "its issuer", Kind.OCSP: "an OCSP answer", Kind.CRL: "a CRL"}
     return Finding(
         code=Code.REVOCATION_EVIDENCE,
-        effect=Effect.NOTE,
+        effect=Effect.WARN if isinstance(error, ReplayedError) else Effect.NOTE,
         subject=need.certificate.label,
         found=str(error),
         required=f"{what[need.kind]} at {need.url}",

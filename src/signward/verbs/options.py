@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from signward.errors import EvidenceError, UnreadableError
-from signward.policy.evaluate import Policy
+from signward.policy.settings import Policy
 from signward.state import Stage
 from signward.wire.source import open_source
 
@@ -19,7 +19,8 @@ class Options:
     """What the caller asks for.  Paths are strings, ``at`` is aware UTC.
 
     With neither ``stores`` nor ``anchors`` each profile uses the store of its name.
-    ``online_private`` lets fetching reach private and loopback addresses.
+    ``online_private`` lets fetching reach private and loopback addresses, ``online_nonce``
+    asks OCSP responders under a nonce and past all caches.
     """
 
     stores: tuple[str, ...] = ()
@@ -28,10 +29,12 @@ class Options:
     crls: tuple[str, ...] = ()
     ocsp: tuple[str, ...] = ()
     catalogs: tuple[str, ...] = ()
+    block_lists: tuple[str, ...] = ()
     profile: str = ""
     at: datetime | None = None
     online: bool = False
     online_private: bool = False
+    online_nonce: bool = False
     policy: Policy = field(default_factory=Policy)
 
 

@@ -15,18 +15,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing import forkserver
 
-from signward.inventory.cache import Entry
-from signward.verbs.judging import (
-    Job,
-    Judge,
-    Result,
-    Task,
-    failed,
-    judge_task,
-    run_tasks,
-    start_worker,
-    undecided,
-)
+from signward.verbs.judging import failed, judge_task, run_tasks, start_worker
+from signward.verbs.tasks import Job, Judge, Result, Task, entry_of, undecided
 
 Results = tuple[Result, ...]
 
@@ -114,7 +104,7 @@ class WorkerPool:
             record = undecided(
                 task.path, task.kind, (finding,), self._job.at, size=task.identity.size
             )
-            return Result(entry=Entry(records=(record,)))
+            return Result(entry_of((record,)))
         finally:
             executor.shutdown(cancel_futures=True)
 

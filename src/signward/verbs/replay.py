@@ -14,6 +14,7 @@ from pathlib import Path
 from signward import __version__
 from signward.errors import BadInputError, EvidenceError, UnreadableError
 from signward.findings import Code, Effect, Finding
+from signward.policy.blocklist import BlockList
 from signward.policy.record import FindingRecord, record, to_json
 from signward.state import Source, Verdict
 from signward.trust.anchors import TrustAnchor, TrustStore
@@ -22,7 +23,7 @@ from signward.trust.revocation import Evidence
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.bundle import AnchorEntry, Bundle, FileEntry, StoreEntry, read_bundle
 from signward.verbs.catalogs import add_catalog
-from signward.verbs.context import Context
+from signward.verbs.context import Context, read_block_lists
 from signward.verbs.online import Online
 from signward.verbs.options import Options
 from signward.verbs.verify import assess
@@ -105,6 +106,12 @@ class ReplayContext(Context):
         return Evidence(crls=map(blob, given.crls), ocsp=map(blob, given.ocsp))
 
     @cached_property
+    def block_lists(self) -> tuple[BlockList, ...]:
+        """The block lists the caller had given."""
+        entries = self._bundle.manifest.block_lists
+        return read_block_lists((entry.name, self._bundle.blob(entry.sha256)) for entry in entries)
+
+    @cached_property
     def online(self) -> Online | None:
         """What was fetched and tried in vain; it can fetch no more."""
         manifest, blob = self._bundle.manifest, self._bundle.blob
@@ -178,14 +185,14 @@ def _digest(text: str) -> bytes:
 
 
 def _finding(found: FindingRecord) -> Finding:
-    """Return a note as it was; a bundle cannot make more of it than a note."""
+    """Return a note or warning as it was; a bundle cannot make more of it than that."""
     try:
         code = Code(found.code)
     except ValueError:
         raise EvidenceError(f"evidence: finding {found.code[:80]!r} is not known") from None
     return Finding(
         code=code,
-        effect=Effect.NOTE,
+        effect=Effect.WARN if found.effect is Effect.WARN else Effect.NOTE,
         subject=found.subject,
         found=found.found,
         required=found.required,

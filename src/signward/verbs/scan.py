@@ -7,27 +7,32 @@ keeps every verdict reached so far in the cache.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from signward.findings import Effect
-from signward.inventory.cache import MAX_AGE_SECONDS, Cache, Entry, settled
+from signward.frozen import Frozen, replace
+from signward.inventory.cache import MAX_AGE_SECONDS, Cache, Entry, Place, settled
 from signward.inventory.classify import KINDS
-from signward.inventory.containers import Limits
+from signward.inventory.limits import Limits
 from signward.inventory.walk import Folder, Glance, Trouble, WalkOptions, walk_folders
 from signward.policy.record import Record
-from signward.state import Outcome, Source
-from signward.verbs.epoch import code_epoch, good_until, trust_epoch
-from signward.verbs.judging import Job, Judge, JudgeFactory, Result, Task, undecided
-from signward.verbs.pool import WorkerPool
+from signward.state import Source
+from signward.verbs.epoch import code_epoch, trust_epoch
 from signward.verbs.sighting import sightings
+from signward.verbs.tasks import Job, Judge, JudgeFactory, Result, Task, entry_of, undecided
+
+if TYPE_CHECKING:
+    from signward.verbs.pool import Ticket, WorkerPool
 
 BATCH_TASKS = 32
 """Files judged per call of a worker: the call costs about as much as one small file."""
@@ -45,63 +50,71 @@ COMMIT_SECONDS = 1.0
 """The cache is written at least this often, so that an interrupted scan loses little."""
 
 
+FAR = 253_402_300_799
+"""Seconds since 1970 of the last instant a datetime can hold (9999-12-31T23:59:59Z)."""
+
+
 def default_judge(options: Any) -> Judge:
     """Return the judge that `signward verify` uses, for ``verbs.context.Options``."""
     from signward.policy.record import record
     from signward.verbs.context import Context
     from signward.verbs.verify import assess
+    from signward.wire.companions import FolderCompanions
 
     context = Context(options)
 
     def judge(source: Source, kind: str, container: str) -> Record:
-        verdict = assess(source, context)
+        if KINDS[kind].beside and not container:
+            folder = os.path.dirname(source.name)  # noqa: PTH120 - paths stay strings
+            with FolderCompanions(folder) as companions:
+                verdict = assess(source, context, companions)
+        else:
+            verdict = assess(source, context)
         return record(verdict, kind=kind, size=source.length, container=container)
 
     return judge
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScanOptions:
+class ScanOptions(Frozen, frozen=True, kw_only=True):
     """What to scan and how.  ``trust`` is ``verbs.context.Options``; 0 jobs: one per CPU."""
 
     paths: tuple[str, ...]
     trust: Any
     jobs: int = 0
     cache: Path | None = None
-    walk: WalkOptions = field(default_factory=WalkOptions)
-    limits: Limits = field(default_factory=Limits)
+    walk: WalkOptions = WalkOptions()
+    limits: Limits = Limits()
     containers: bool = True
     only: frozenset[str] = frozenset()
     factory: JudgeFactory = default_judge
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(msgspec.Struct):
     """What the scan has seen so far; read it at any time."""
 
     files: int = 0
     judged: int = 0
     cached: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
-    members: Counter[str] = field(default_factory=Counter)
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    left_out: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    kinds: Counter[str] = msgspec.field(default_factory=Counter)
+    members: Counter[str] = msgspec.field(default_factory=Counter)
+    left_out: list[str] = []
+    warnings: list[str] = []
     seconds: float = 0.0
     done: int = 0
     """Files whose records were handed out (or that have none): what progress counts."""
 
 
-@dataclass(slots=True)
-class _Batch:
-    """Files in the order of the walk: settled ones, and places of those under way.
+class _Batch(msgspec.Struct):
+    """Files in the order of the walk: entries of settled ones, and tasks under way.
 
-    ``begun`` is from before any of its files was read, in nanoseconds since 1970.
+    ``begun`` is from before any of its files was read, in nanoseconds since 1970; ``size``
+    counts the octets to judge and those of the entries held.
     """
 
-    begun: int = field(default_factory=time.time_ns)
-    items: list[Result | Task] = field(default_factory=list)
-    tasks: list[Task] = field(default_factory=list)
+    begun: int = msgspec.field(default_factory=time.time_ns)
+    items: list[Entry | Task] = []
+    tasks: list[Task] = []
+    kinds: list[str] = []
     seen: int = 0
     size: int = 0
 
@@ -115,7 +128,10 @@ class _Batch:
 
 
 class Scan:
-    """One scan.  Iterate :meth:`run`; ``tally`` counts along."""
+    """One scan.  Iterate :meth:`run`; ``tally`` counts along.
+
+    Workers are started when there is something to judge.
+    """
 
     def __init__(self, options: ScanOptions) -> None:
         self.options = options
@@ -123,7 +139,7 @@ class Scan:
         asked: datetime | None = options.trust.at
         self.at = asked or datetime.now(UTC)
         self._timeless = asked is not None
-        trust = replace(options.trust, at=self.at)
+        trust = dataclasses.replace(options.trust, at=self.at)
         self._job = Job(
             factory=options.factory,
             options=trust,
@@ -134,6 +150,8 @@ class Scan:
         self._wanted = frozenset(kind for kind in KINDS if _concerns(options, kind))
         self._cache = self._open_cache(options)
         self._committed = time.monotonic()
+        self._jobs = options.jobs or os.cpu_count() or 1
+        self._pool: WorkerPool | None = None
 
     def _open_cache(self, options: ScanOptions) -> Cache | None:
         if options.cache is None:
@@ -142,22 +160,21 @@ class Scan:
         epoch = trust_epoch(options.trust, options.limits, options.containers, code=code)
         return Cache(options.cache, epoch, self._now, classifier=code)
 
-    def run(self) -> Iterator[Record]:
-        """Yield the records in walk order.
+    def run(self) -> Iterator[bytes]:
+        """Yield the records in walk order, each as a line of JSON (``policy.record``).
 
         Raises ``EvidenceError`` when an option is at fault.  However it ends, what was
         judged is in the cache and the workers are gone.
         """
         started = time.monotonic()
-        pool = WorkerPool(self._job, self.options.jobs or os.cpu_count() or 1)
         try:
-            for result in self._results(pool):
-                self.tally.members.update(result.entry.members)
-                for record in result.entry.records:
-                    self.tally.outcomes[record.outcome] += 1
-                    yield record
+            for entry in self._entries():
+                if entry.members:
+                    self.tally.members.update(entry.members)
+                yield from entry.lines
         finally:
-            pool.close()
+            if self._pool is not None:
+                self._pool.close()
             self.tally.seconds = time.monotonic() - started
             self._close_cache()
 
@@ -166,31 +183,42 @@ class Scan:
             self._cache.close()
             self.tally.warnings += self._cache.warnings
 
-    def _results(self, pool: WorkerPool) -> Iterator[Result]:
+    def _entries(self) -> Iterator[Entry]:
         """Keep a window of batches under way and give back the oldest."""
         batches = self._batches()
         first = list(islice(batches, 2))
-        if len(first) < 2:
-            pool.stay_local()
-        waiting: deque[tuple[_Batch, Any]] = deque()
+        if len(first) < 2:  # starting workers would take longer than the work
+            self._jobs = 1
+        waiting: deque[tuple[_Batch, Ticket | None]] = deque()
         try:
-            for batch in _chain(first, batches):
-                waiting.append((batch, pool.submit(tuple(batch.tasks))))
-                while len(waiting) >= WINDOW * pool.jobs:
-                    yield from self._finish(*waiting.popleft(), pool)
+            for batch in chain(first, batches):
+                waiting.append((batch, self._submit(batch)))
+                while len(waiting) >= WINDOW * self._jobs:
+                    yield from self._finish(*waiting.popleft())
             while waiting:
-                yield from self._finish(*waiting.popleft(), pool)
+                yield from self._finish(*waiting.popleft())
         finally:
             for batch, ticket in waiting:  # interrupted: keep what is already known
-                self._remember(batch, pool.ready(ticket))
+                if self._pool is not None and ticket is not None:
+                    self._remember(batch, self._pool.ready(ticket))
 
-    def _finish(self, batch: _Batch, ticket: Any, pool: WorkerPool) -> Iterator[Result]:
-        results = pool.collect(ticket)
-        self._remember(batch, results)
-        fresh = iter(results)
+    def _submit(self, batch: _Batch) -> Ticket | None:
+        if not batch.tasks:
+            return None
+        if self._pool is None:
+            from signward.verbs.pool import WorkerPool
+
+            self._pool = WorkerPool(self._job, self._jobs)
+        return self._pool.submit(tuple(batch.tasks))
+
+    def _finish(self, batch: _Batch, ticket: Ticket | None) -> Iterator[Entry]:
+        if self._pool is not None and ticket is not None:
+            results = self._pool.collect(ticket)
+            self._remember(batch, results)
+            fresh = iter(results)
         self.tally.done += batch.seen
         for item in batch.items:
-            yield next(fresh) if isinstance(item, Task) else item
+            yield next(fresh).entry if isinstance(item, Task) else item
 
     def _remember(self, batch: _Batch, results: tuple[Result, ...]) -> None:
         self.tally.judged += len(results)
@@ -198,9 +226,9 @@ class Scan:
             return
         for task, result in zip(batch.tasks, results, strict=False):
             if result.keep and settled(task.identity, batch.begun):
-                until = good_until(result.entry.records, self.at, timeless=self._timeless)
+                until = FAR if self._timeless else result.keep
                 self._cache.keep(
-                    task.path, task.identity, result.entry, judged=self._since, good_until=until
+                    task.place, task.identity, result.entry, judged=self._since, good_until=until
                 )
         if time.monotonic() - self._committed >= COMMIT_SECONDS:
             self._cache.commit(self._now)
@@ -220,17 +248,21 @@ class Scan:
         walked = walk_folders(self.options.paths, self.options.walk)
         for sighted in sightings(walked, self._wanted, self._cache, self._now):
             self.tally.files += len(sighted.kinds)
-            self.tally.kinds.update(sighted.kinds)
+            batch.kinds += sighted.kinds
             batch.seen += len(sighted.kinds)
-            for seen in sighted.items:
+            for seen, place in zip(sighted.items, sighted.places, strict=True):
                 if batch.full:
-                    yield batch
+                    yield self._counted(batch)
                     batch = _Batch()
                 if isinstance(seen, Trouble):
                     self._trouble(seen, batch)
                 else:
-                    self._place(seen, batch)
-        yield batch
+                    self._place(seen, place, batch)
+        yield self._counted(batch)
+
+    def _counted(self, batch: _Batch) -> _Batch:
+        self.tally.kinds.update(batch.kinds)
+        return batch
 
     def _trouble(self, trouble: Trouble, batch: _Batch) -> None:
         batch.seen += 1
@@ -238,17 +270,18 @@ class Scan:
             self.tally.left_out.append(str(trouble.finding))
             return
         record = undecided(trouble.path, "", (trouble.finding,), self.at)
-        batch.items.append(Result(entry=Entry(records=(record,))))
+        batch.items.append(entry_of((record,)))
 
-    def _place(self, seen: Glance, batch: _Batch) -> None:
+    def _place(self, seen: Glance, place: Place, batch: _Batch) -> None:
         """Put a file to judge or to open in the batch, or what is known of it."""
         cache = self._cache
-        entry = cache.find(seen.path, seen.identity, self._now) if cache is not None else None
+        entry = cache.find(place, seen.identity, self._now) if cache is not None else None
         if entry is not None:
             self.tally.cached += 1
-            batch.items.append(Result(entry=entry))
+            batch.items.append(entry)
+            batch.size += sum(map(len, entry.lines))
             return
-        task = Task(path=seen.path, kind=seen.kind, identity=seen.identity)
+        task = Task(seen.path, seen.kind, seen.identity, place)
         batch.items.append(task)
         batch.tasks.append(task)
         batch.size += seen.identity.size
@@ -262,14 +295,10 @@ def _concerns(options: ScanOptions, kind: str) -> bool:
     return known.signable or (options.containers and bool(known.container))
 
 
-def _chain(first: list[_Batch], rest: Iterator[_Batch]) -> Iterator[_Batch]:
-    yield from first
-    yield from rest
-
-
 def count_files(options: ScanOptions) -> int:
     """Walk without opening anything; return how many files a scan will look at."""
-    walked = walk_folders(options.paths, replace(options.walk, stable=False))
+    unordered = replace(options.walk, stable=False)
+    walked = walk_folders(options.paths, unordered)
     return sum(len(item.items) if isinstance(item, Folder) else 1 for item in walked)
 
 

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 from signward.errors import BadInputError, UnreadableError
-from signward.formats import ParseOptions, peek_at, recognise
+from signward.formats import Describing, ParseOptions, peek_at, recognise
 from signward.policy.record import Record, record
 from signward.state import Companions, SignedArtifact, Source
 from signward.verbs.context import Context
@@ -39,5 +39,9 @@ def parsed(source: Source, companions: Companions | None = None) -> SignedArtifa
         return None
     options = ParseOptions(extension=peek.extension, companions=companions)
     with suppress(BadInputError, RecursionError):
-        return signable.parse(source, options)
+        artifact = signable.parse(source, options)
+        described: SignedArtifact = (
+            signable.with_facts(artifact) if isinstance(signable, Describing) else artifact
+        )
+        return described
     return None

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Self
 
+from signward.envelopes import stamped
 from signward.formats import (
     Existing,
     ParseOptions,
@@ -207,7 +208,9 @@ class Signatory:
             draft = next(rounds)
             while True:
                 value = self._credential.sign(standing, draft.to_be_signed, draft.algorithm)
-                draft = rounds.send(draft.seal(value, self._stamp(value)))
+                subject = stamped(draft, value)
+                tokens = self._stamp(subject) if subject is not None else ()
+                draft = rounds.send(draft.seal(value, tokens))
         except StopIteration as finished:
             return Patched(source, finished.value)
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from signward.integrity import check_signature
-from signward.policy.evaluate import SignatureRule, strength
+from collections.abc import Iterator
+from dataclasses import replace
+
+from signward.findings import Finding
+from signward.formats import all_formats
+from signward.integrity import check_regions, check_signature, wanted_slots
+from signward.policy.evaluate import strength, unsigned
+from signward.policy.settings import SignatureRule
 from signward.state import (
     BrokenSignature,
     IntactSignature,
@@ -39,6 +45,20 @@ def judge_signatures(
         else _judged(signature, floor, artifact, context)
         for signature in checked
     )
+
+
+def nested_findings(artifact: SignedArtifact, context: Context) -> Iterator[Finding]:
+    """Report nested artifacts without a signature, or with one that is not intact."""
+    forms = {form.name: form for form in all_formats()}
+    for name, inner in artifact.nested.items():
+        computed = forms[inner.format].digests(inner, wanted_slots(inner))
+        if not inner.signatures:
+            yield unsigned(name)
+        for claimed in inner.signatures:
+            checked = check_signature(inner, claimed, computed, context.certificates)
+            if isinstance(checked, BrokenSignature):
+                yield from (replace(f, subject=f"{name}, {f.subject}") for f in checked.findings)
+        yield from (replace(f, subject=f"{name}, {f.subject}") for f in check_regions(inner))
 
 
 def _judged(

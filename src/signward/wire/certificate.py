@@ -1,6 +1,6 @@
 """The outline of a certificate: what an envelope needs to find its signer's key.
 
-Judging certificates is the business of ``trust``; this reads four fields and stops.
+Judging certificates is the business of ``trust``; this reads five fields and stops.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ _SUBJECT_KEY_IDENTIFIER = der.oid("2.5.29.14")
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """Issuer (raw DER Name), serial number, SubjectPublicKeyInfo (DER), key identifier."""
+    """Issuer and subject (raw DER Names), serial number, key (DER), its identifier."""
 
     issuer: bytes
     serial: int
     spki: bytes
     key_id: bytes
+    subject: bytes
 
 
 @lru_cache(maxsize=4096)
@@ -36,8 +37,9 @@ def outline(certificate: bytes) -> Outline:
         fields = fields[1:]
     if len(fields) < 6:
         raise MalformedError(_WHAT, f"{len(fields)} fields", "at least 6", "RFC 5280 4.1")
-    serial, issuer, spki = fields[0], fields[2], fields[5]
-    return Outline(issuer.raw, serial.integer(_WHAT), spki.raw, _key_id(fields[6:]))
+    serial, issuer, subject, spki = fields[0], fields[2], fields[4], fields[5]
+    key_id = _key_id(fields[6:])
+    return Outline(issuer.raw, serial.integer(_WHAT), spki.raw, key_id, subject.raw)
 
 
 def _key_id(fields: list[der.Node]) -> bytes:

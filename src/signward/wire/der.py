@@ -12,6 +12,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+import msgspec
+
 from signward.errors import LimitError, MalformedError
 
 MAX_DEPTH = 40
@@ -42,27 +44,21 @@ _STRING_CODECS = {
 }
 
 
-class Node:
+class Node(msgspec.Struct, frozen=True, gc=False, eq=False):
     """One element: ``data[offset:start]`` is its header, ``data[start:end]`` its contents.
 
     ``next`` is where its successor begins (``end``, plus the two end-of-contents
-    octets for an indefinite length).
+    octets for an indefinite length).  Positional, and unknown to the garbage collector (it
+    holds octets and numbers): a signature has hundreds.
     """
 
-    __slots__ = ("data", "depth", "end", "next", "offset", "start", "tag")
-
-    def __init__(
-        self,
-        data: bytes,
-        tag: int,
-        offset: int,
-        start: int,
-        end: int,
-        next_: int,
-        depth: int,
-    ) -> None:
-        self.data, self.tag, self.offset = data, tag, offset
-        self.start, self.end, self.next, self.depth = start, end, next_, depth
+    data: bytes
+    tag: int
+    offset: int
+    start: int
+    end: int
+    next: int
+    depth: int
 
     @property
     def content(self) -> bytes:
@@ -283,9 +279,14 @@ _MAYBE_INDEFINITE = re.compile(rb"[\x20-\x3f\x60-\x7f\xa0-\xbf\xe0-\xff]\x80")
 
 
 def _has_indefinite(node: Node) -> bool:
-    """Say whether a length in here is indefinite."""
+    """Say whether a length in here is indefinite: some octets rule that out without a look inside.
+
+    Such an element ends with two zeros, which signed attributes hardly ever hold.
+    """
     if node.indefinite:
         return True
+    if node.data.find(b"\0\0", node.start, node.end) < 0:
+        return False
     if not _MAYBE_INDEFINITE.search(node.data, node.start, node.end):
         return False
     return any(child.tag & _CONSTRUCTED and _has_indefinite(child) for child in node.children())

@@ -56,18 +56,18 @@ class _Part(Frozen, frozen=True, kw_only=True):
     data: bytes | Source
 
 
-class Patched:
-    """A source with a patch applied, itself a source.
+Stretch = tuple[bytes | Source, int, int]
+"""Bytes or a source, and the range of it that is meant."""
 
-    Raises ``ValueError`` for edits that overlap or lie outside the source: a format's
-    mistake, never the input's.
-    """
+
+class Joined:
+    """Stretches one behind the other, read through to where they lie: itself a source."""
 
     __slots__ = ("_parts", "_starts", "length", "name")
 
-    def __init__(self, source: Source, patch: PatchSet) -> None:
-        self.name = source.name
-        self._parts = tuple(_parts(source, patch))
+    def __init__(self, name: str, stretches: Iterable[Stretch]) -> None:
+        self.name = name
+        self._parts = tuple(_parts(stretches))
         self._starts = [part.at for part in self._parts]
         self.length = sum(part.length for part in self._parts)
 
@@ -96,28 +96,45 @@ class Patched:
                 f"a range inside its {self.length} bytes", offset=first,
             )  # fmt: skip
         index = max(0, bisect_right(self._starts, first) - 1)
-        for part in self._parts[index:]:
-            if part.at >= last:
-                return
+        while index < len(self._parts) and self._parts[index].at < last:
+            part = self._parts[index]
             start, end = max(first, part.at), min(last, part.at + part.length)
             if start < end:
                 shift = part.origin - part.at
                 yield part, start + shift, end + shift
+            index += 1
 
 
-def _parts(source: Source, patch: PatchSet) -> Iterator[_Part]:
-    position, at = 0, 0
+class Patched(Joined):
+    """A source with a patch applied, itself a source.
+
+    Raises ``ValueError`` for edits that overlap or lie outside the source: a format's
+    mistake, never the input's.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, source: Source, patch: PatchSet) -> None:
+        super().__init__(source.name, _stretches(source, patch))
+
+
+def _stretches(source: Source, patch: PatchSet) -> Iterator[Stretch]:
+    position = 0
     for edit in patch.edits:
         if not position <= edit.start <= edit.end <= source.length:
             raise ValueError(f"edit {edit.start}-{edit.end} overlaps or leaves the source")
-        kept = edit.start - position
-        if kept:
-            yield _Part(at=at, length=kept, origin=position, data=source)
-        if edit.length:
-            yield _Part(at=at + kept, length=edit.length, origin=0, data=edit.data)
-        at, position = at + kept + edit.length, edit.end
-    if position < source.length:
-        yield _Part(at=at, length=source.length - position, origin=position, data=source)
+        yield source, position, edit.start
+        yield edit.data, 0, edit.length
+        position = edit.end
+    yield source, position, source.length
+
+
+def _parts(stretches: Iterable[Stretch]) -> Iterator[_Part]:
+    at = 0
+    for data, start, end in stretches:
+        if start < end:
+            yield _Part(at=at, length=end - start, origin=start, data=data)
+            at += end - start
 
 
 def _read(data: bytes | Source, start: int, end: int) -> bytes:

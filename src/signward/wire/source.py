@@ -6,26 +6,22 @@ A mapped file that shrinks kills the process; a short pread is only an error.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import cycle
 from typing import NamedTuple
 
 from signward.errors import MalformedError, UnreadableError
 from signward.findings import Code, Effect, Finding
-from signward.state import Hasher
+from signward.state import Hasher, Source
 
 CHUNK = 256 * 1024
 """Bytes hashed per read: large enough to hide the call, small enough for the cache."""
 
-AHEAD = 4 * 1024 * 1024
-"""Files from this size on are read and hashed in threads: of use to whoever waits for one."""
-
-PIECE = 1024 * 1024
-"""Bytes handed from thread to thread: large enough to hide what handing over costs."""
+APART = 4 * 1024 * 1024
+"""Files from this size on are hashed in threads, one for each digest: of use to whoever waits."""
 
 WHOLE = 1024 * 1024
 """Files up to this size are read in one call and kept while they are judged."""
@@ -90,49 +86,46 @@ class FileSource:
         return self._pread(offset, size)
 
     def feed(self, ranges: Iterable[tuple[int, int]], hashers: Sequence[Hasher]) -> None:
-        """Stream each ``(start, end)`` range through every hasher, in one pass."""
+        """Stream each ``(start, end)`` range through every hasher; large files once for each."""
         if self._whole is not None:
             BytesSource(self.name, self._whole).feed(ranges, hashers)
             return
         for start, end in (spans := tuple(ranges)):
             _check_range(start, end - start, self.length)
-        if self.length >= AHEAD:
-            self._feed_ahead(spans, hashers)
-            return
-        for piece in self._pieces(spans):
-            for hasher in hashers:
-                hasher.update(piece)
-
-    def _pieces(self, spans: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
-        """Yield the spans piece by piece, each valid until the next is asked for."""
         if self._buffer is None:
             self._buffer = bytearray(CHUNK)
-        view = memoryview(self._buffer)
-        for start, size in _cut(spans, CHUNK):
-            yield self._fill(view[:size], start)
+        if self.length < APART or len(hashers) < 2:
+            self._stream(spans, hashers, self._buffer)
+        else:
+            self._feed_apart(spans, hashers, self._buffer)
 
-    def _feed_ahead(self, spans: Sequence[tuple[int, int]], hashers: Sequence[Hasher]) -> None:
-        """Do the same in threads: one reads the next piece, each hasher has its own.
+    def _feed_apart(
+        self, spans: Sequence[tuple[int, int]], hashers: Sequence[Hasher], buffer: bytearray
+    ) -> None:
+        """Give each hasher a thread that reads for itself: nothing is handed over, nobody waits.
 
-        Reading and hashing let go of the interpreter's lock; memory stays two pieces.
+        Reading and hashing let go of the interpreter's lock (decision 18).
         """
-        from concurrent.futures import Future, ThreadPoolExecutor
+        from concurrent.futures import ThreadPoolExecutor
 
-        buffers = cycle(memoryview(bytearray(PIECE)) for _ in range(2))
-        coming: deque[Future[memoryview]] = deque()
-
-        def absorb() -> None:
-            piece = coming.popleft().result()
-            for done in [pool.submit(hasher.update, piece) for hasher in hashers]:
+        first, *others = hashers
+        with ThreadPoolExecutor(len(others)) as pool:
+            under_way = [
+                pool.submit(self._stream, spans, (hasher,), bytearray(CHUNK)) for hasher in others
+            ]
+            self._stream(spans, (first,), buffer)
+            for done in under_way:
                 done.result()
 
-        with ThreadPoolExecutor(len(hashers) + 1) as pool:
-            for start, size in _cut(spans, PIECE):
-                coming.append(pool.submit(self._fill, next(buffers)[:size], start))
-                if len(coming) == 2:  # the other buffer is being filled meanwhile
-                    absorb()
-            while coming:
-                absorb()
+    def _stream(
+        self, spans: Sequence[tuple[int, int]], hashers: Sequence[Hasher], buffer: bytearray
+    ) -> None:
+        """Read the spans piece by piece into ``buffer``; every hasher takes each piece."""
+        view = memoryview(buffer)
+        for start, size in _cut(spans, CHUNK):
+            piece = self._fill(view[:size], start)
+            for hasher in hashers:
+                hasher.update(piece)
 
     def _fill(self, view: memoryview, position: int) -> memoryview:
         filled = 0
@@ -169,6 +162,13 @@ class FileSource:
                 hint="run again when nothing writes to it",
             )
         )
+
+
+def whole_digest(source: Source, algorithm: str) -> bytes:
+    """Return the digest of every byte of a source (``algorithm``: a hashlib name)."""
+    hasher = hashlib.new(algorithm, usedforsecurity=False)
+    source.feed([(0, source.length)], [hasher])
+    return hasher.digest()
 
 
 def _cut(spans: Sequence[tuple[int, int]], most: int) -> Iterator[tuple[int, int]]:

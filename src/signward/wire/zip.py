@@ -8,7 +8,6 @@ pieces, so memory is bounded by the directory's own bound.
 
 from __future__ import annotations
 
-import bz2
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -478,6 +477,8 @@ def inflate(packed: Iterator[bytes], name: str) -> Iterator[bytes]:
 
 
 def _bunzip(packed: Iterator[bytes], name: str) -> Iterator[bytes]:
+    import bz2  # rarely met, and not cheap to load
+
     unpacker = bz2.BZ2Decompressor()
     try:
         for data in packed:
