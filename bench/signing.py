@@ -100,7 +100,7 @@ def many(rounds: int) -> list[Row]:
     rate, raw = COUNT / statistics.median(calls[1:]), statistics.median(speeds[1:])
     each = theirs.wall / PEERS
     how = (
-        f"{COUNT} PEs of {len(bench.image) // 1024} KiB in the temporary folder, each synced to disk;"
+        f"{COUNT} PEs of {len(bench.image) // 1024} KiB in the temporary folder, each synced;"
         " Signatory.run of a process that has signed one before"
     )
     return [

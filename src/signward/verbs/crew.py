@@ -3,7 +3,7 @@
 While one file waits for the disk, the key or an authority, others go on.  What is left is the
 interpreter's own work, and one process does that on one core: so a key that is in memory signs
 in copies (forks) of this process as well.  A copy has all there is, the open key included;
-nothing is loaded or asked for twice and no secret travels (decision 30).
+nothing is loaded or asked for twice and no secret travels (decision 25).
 
 Tasks are handed out as GNU make hands out jobs: a pipe holds the tickets, and whoever is free
 takes the next.  A copy whose parent is gone, or whose siblings have taken all, ends.
