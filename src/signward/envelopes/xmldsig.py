@@ -373,7 +373,7 @@ def leaf_of(signature: XmlSignature) -> bytes:
     if signature.key:
         return next((raw for raw, seen in readable if _same(seen.spki, signature.key)), b"")
     issuers = {seen.issuer for _, seen in readable if len(readable) > 1}
-    leaves = [raw for raw, _ in readable if subject_of(raw) not in issuers]
+    leaves = [raw for raw, seen in readable if seen.subject not in issuers]
     return leaves[0] if leaves else b""
 
 
@@ -383,17 +383,6 @@ def _same(one: bytes, other: bytes) -> bool:
         return spki.key_bits(one) == spki.key_bits(other) and spki.curve(one) == spki.curve(other)
     except BadInputError:
         return False
-
-
-def subject_of(certificate: bytes) -> bytes:
-    """Return the subject (DER Name) of a certificate (RFC 5280 4.1).  Raises ``BadInputError``."""
-    from signward.wire import der
-
-    fields = der.parse(certificate, "certificate").fields("certificate", 3)[0].children()
-    fields = fields[1:] if fields and fields[0].tag == 0xA0 else fields
-    if len(fields) < 6:
-        raise MalformedError("certificate", f"{len(fields)} fields", "at least 6", "RFC 5280 4.1")
-    return fields[4].raw
 
 
 def claim(

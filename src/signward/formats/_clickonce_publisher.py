@@ -11,7 +11,6 @@ import hashlib
 import struct
 from collections.abc import Sequence
 
-from signward.envelopes.xmldsig import subject_of
 from signward.errors import BadInputError, MalformedError
 from signward.wire import der
 from signward.wire.certificate import outline
@@ -59,7 +58,7 @@ def public_key_token(spki: bytes) -> str:
 
 def windows_name(certificate: bytes) -> str:
     """Return a certificate's subject as .NET writes it: ``CN=A, O="B, Inc.", C=US``."""
-    sets = der.parse(subject_of(certificate), "subject").fields("subject")
+    sets = der.parse(outline(certificate).subject, "subject").fields("subject")
     return ", ".join(" + ".join(map(_part, one.children())) for one in reversed(sets))
 
 
@@ -95,7 +94,7 @@ def issuer_key_hash(certificate: bytes, path: Sequence[bytes]) -> str:
     leaf = outline(certificate)
     for other in (certificate, *path):
         try:
-            if subject_of(other) == leaf.issuer:
+            if outline(other).subject == leaf.issuer:
                 return hashlib.sha1(
                     key_bits(outline(other).spki), usedforsecurity=False
                 ).hexdigest()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
 from signward.errors import KeyProviderError
-from signward.frozen import Frozen
 from signward.keys import Secrets
 from signward.keys._address import endpoint
+from signward.keys._bearer import Bearer, Token
 from signward.keys._rest import Rest
 
 AUTHORITY = "https://login.microsoftonline.com"
@@ -20,44 +18,20 @@ AUTHORITY = "https://login.microsoftonline.com"
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 """What a federated token is (RFC 7523 2.2): workload identities of Kubernetes and CI have one."""
 
-EARLY_SECONDS = 120
-"""How long before its end a token is replaced: a signature may wait that long in a queue."""
-
 _HINT = (
     "set AZURE_ACCESS_TOKEN (az account get-access-token), or AZURE_TENANT_ID, AZURE_CLIENT_ID "
     "and AZURE_CLIENT_SECRET or AZURE_FEDERATED_TOKEN_FILE"
 )
 
 
-class _Token(Frozen, frozen=True, kw_only=True):
-    access_token: str
-    expires_in: int
-
-
-class AzureCredentials:
+class AzureCredentials(Bearer):
     """Makes the Authorization header for one scope (a ``_rest.Headers``)."""
 
     def __init__(self, name: str, secrets: Secrets, scope: str) -> None:
-        self._name, self._secrets, self._scope = name, secrets, scope
-        self._token, self._until = "", 0.0
-        self._lock = threading.Lock()
+        super().__init__(name, "AZURE_ACCESS_TOKEN", secrets)
+        self._scope = scope
 
-    def __repr__(self) -> str:
-        return f"AzureCredentials({self._name!r})"
-
-    def __call__(self) -> Mapping[str, str]:
-        """Return the header; asks for a token where there is none that lasts."""
-        given = self._secrets("AZURE_ACCESS_TOKEN")
-        if given:
-            return {"Authorization": f"Bearer {given.strip()}"}
-        with self._lock:
-            if time.monotonic() >= self._until:
-                answer = self._asked()
-                self._token = answer.access_token
-                self._until = time.monotonic() + answer.expires_in - EARLY_SECONDS
-        return {"Authorization": f"Bearer {self._token}"}
-
-    def _asked(self) -> _Token:
+    def _asked(self) -> Token:
         tenant = os.environ.get("AZURE_TENANT_ID", "")
         client = os.environ.get("AZURE_CLIENT_ID", "")
         secret, proof = self._proof()
@@ -69,7 +43,7 @@ class AzureCredentials:
         rest = Rest(self._name, host, secret_words=(secret, quote(secret, safe="")))
         path = f"/{quote(tenant, safe='')}/oauth2/v2.0/token"
         kind = "application/x-www-form-urlencoded"
-        return rest.read(_Token, rest.exchange("POST", path, form.encode(), kind))
+        return rest.read(Token, rest.exchange("POST", path, form.encode(), kind))
 
     def _proof(self) -> tuple[str, Mapping[str, str]]:
         """Return what proves who asks, a secret or a federated token, and its form fields."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
-from collections.abc import Mapping
 from urllib.parse import urlencode
 
 import msgspec
@@ -17,6 +15,7 @@ from signward.errors import KeyProviderError
 from signward.frozen import Frozen
 from signward.keys import Secrets, SigningKey
 from signward.keys._address import endpoint, parse
+from signward.keys._bearer import Bearer, Token
 from signward.keys._local import LocalKey, read_key_file
 from signward.keys._rest import Rest
 from signward.keys._service import Order, ServiceKey, decoded, encoded, public_key_in, url_safe
@@ -27,8 +26,6 @@ SCOPE = "https://www.googleapis.com/auth/cloudkms"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 GRANT_SECONDS = 600
 """Validity of the assertion that asks for a token (RFC 7523; at most an hour)."""
-
-EARLY_SECONDS = 120
 
 _FORM = "projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/1"
 _NAME = re.compile("/".join(rf"{part}/[0-9A-Za-z_.:-]+" for part in _FORM.split("/")[::2]))
@@ -62,11 +59,6 @@ class _Account(Frozen, frozen=True, kw_only=True):
     token_uri: str
 
 
-class _Token(Frozen, frozen=True, kw_only=True):
-    access_token: str
-    expires_in: int
-
-
 class GoogleKey(ServiceKey):
     """One version of a key; its algorithm was fixed when it was made."""
 
@@ -97,30 +89,13 @@ class GoogleKey(ServiceKey):
         return value
 
 
-class GoogleCredentials:
+class GoogleCredentials(Bearer):
     """Makes the Authorization header (a ``_rest.Headers``)."""
 
     def __init__(self, name: str, secrets: Secrets) -> None:
-        self._name, self._secrets = name, secrets
-        self._token, self._until = "", 0.0
-        self._lock = threading.Lock()
+        super().__init__(name, "GOOGLE_ACCESS_TOKEN", secrets)
 
-    def __repr__(self) -> str:
-        return f"GoogleCredentials({self._name!r})"
-
-    def __call__(self) -> Mapping[str, str]:
-        """Return the header; asks for a token where there is none that lasts."""
-        given = self._secrets("GOOGLE_ACCESS_TOKEN")
-        if given:
-            return {"Authorization": f"Bearer {given.strip()}"}
-        with self._lock:
-            if time.monotonic() >= self._until:
-                answer = self._asked()
-                self._token = answer.access_token
-                self._until = time.monotonic() + answer.expires_in - EARLY_SECONDS
-        return {"Authorization": f"Bearer {self._token}"}
-
-    def _asked(self) -> _Token:
+    def _asked(self) -> Token:
         path = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
         if not path:
             raise KeyProviderError(self._name, "no credentials", "an access token", _HINT)
@@ -135,7 +110,7 @@ class GoogleCredentials:
         form = urlencode({"grant_type": GRANT, "assertion": grant}).encode()
         rest = Rest(self._name, host, secret_words=(grant,))
         kind = "application/x-www-form-urlencoded"
-        return rest.read(_Token, rest.exchange("POST", "", form, kind))
+        return rest.read(Token, rest.exchange("POST", "", form, kind))
 
 
 def assertion(email: str, key_id: str, audience: str, key: LocalKey, now: int) -> str:
