@@ -14,7 +14,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -33,7 +32,7 @@ WAITING = 4
 
 PAYS_FROM = 12
 """Tasks of a process from which on it is worth being copied: a copy takes about as long to make
-as some small files take to be signed (``bench/results.md``)."""
+as some small files take to be signed."""
 
 MOST_PROCESSES = 8
 """More processes than this wait for one disk."""
@@ -145,7 +144,7 @@ class Crew:
             self._work(send)
 
     def _receive(self, connection: Connection) -> None:
-        with suppress(EOFError):
+        with suppress(EOFError, OSError):  # OSError: its end came in the middle of a message
             while True:
                 self._report(*connection.recv())
 
@@ -163,9 +162,14 @@ def copies_for(tasks: int) -> int:
     """Return how many copies of this process pay for so many tasks; none where it has threads.
 
     A copy has only the thread that made it, and whatever lock another held stays held.  The
-    system is asked: it knows of threads that are no Python's, and of those about to end.
+    system is asked (Linux tells): it knows of threads that are no Python's, and of those about
+    to end.
     """
-    if sys.platform != "linux" or len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
+    try:
+        threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208 - a count of names
+    except OSError:
+        return 0
+    if threads > 1:
         return 0
     processes = min(len(os.sched_getaffinity(0)), MOST_PROCESSES, tasks // PAYS_FROM)
     return max(processes - 1, 0)
