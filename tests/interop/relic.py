@@ -5,6 +5,7 @@ Built once from the Go module proxy, into the tests' cache beside the corpus.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -26,13 +27,20 @@ def build() -> Path:
     if found:
         return Path(found)
     program = corpus_root().parent / "peers" / f"relic-{VERSION}"
-    if program.is_file():
-        return program
+    program.parent.mkdir(parents=True, exist_ok=True)
+    with (program.parent / ".relic.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
+        if not program.is_file():
+            _build(program)
+    return program
+
+
+def _build(program: Path) -> None:
     go = shutil.which("go")
     if go is None:
         pytest.skip("relic needs go")
     folder = program.parent / "relic-source"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     (folder / "go.mod").write_text(f"module peer\n\ngo 1.23\n\nrequire {MODULE} {VERSION}\n")
     tag = "//go:build tools\n\npackage peer\n\n"
     (folder / "tools.go").write_text(f'{tag}import _ "{MODULE}"\n')
@@ -44,7 +52,6 @@ def build() -> Path:
     if not partial.is_file():
         pytest.skip(f"relic {VERSION} could not be built")
     partial.rename(program)
-    return program
 
 
 class Relic:
