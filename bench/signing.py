@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from conformance.authenticode import pe
 from conformance.authenticode.compound import compound
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from tests.builders import msix
 from tests.signing import identity
 
-from bench.measure import REPOSITORY, NotMeasuredError, Row, bare_memory, medians, tool
+from bench.measure import REPOSITORY, NotMeasuredError, Row, bare_memory, medians, timed, tool
 
 COUNT = 100
 """Small PEs signed in one call."""
@@ -78,48 +79,68 @@ assert all(result.outcome == "signed" for result in results)
 def many(rounds: int) -> list[Row]:
     """Compare signing in one call with a process per file, and with the signature alone."""
     peer = tool("osslsigncode")
+    sides = _Sides([], [], [], [])
     with _bench() as bench:
-        calls: list[float] = []
-        speeds: list[float] = []
-
-        def call() -> None:
-            paths = bench.files(COUNT + 1)
-            done = _python("-c", _CALL, bench.uri, str(bench.certificate), *paths)
-            calls.append(float(done.stdout))
-
-        def process_each() -> None:
-            for path in bench.files(PEERS):
-                command = [peer, "sign", "-h", "sha256", "-key", str(bench.key)]
-                command += ["-certs", str(bench.certificate), "-in", path, "-out", f"{path}.signed"]
-                subprocess.run(command, capture_output=True, check=True)
-                Path(f"{path}.signed").unlink()
-
-        commands = _commands(bench)
-        medians(rounds, call, lambda: speeds.append(_raw_rate()))
-        (theirs, whole) = medians(rounds, process_each, commands)
-    rate, raw = COUNT / statistics.median(calls[1:]), statistics.median(speeds[1:])
-    each = theirs.wall / PEERS
+        medians(
+            rounds,
+            lambda: sides.call.append(_call(bench)),
+            lambda: sides.peer.append(_process_each(peer, bench)),
+            lambda: sides.raw.append(_raw_rate()),
+            lambda: sides.command.append(_command(bench)),
+        )
+    seconds, each, raw, whole = (statistics.median(side[1:]) for side in sides)
+    rate = COUNT / seconds
     how = (
         f"{COUNT} PEs of {len(bench.image) // 1024} KiB in the temporary folder, each synced;"
-        " Signatory.run of a process that has signed one before"
+        f" Signatory.run of a process that has signed one before; {os.cpu_count()} cores, load"
+        f" {os.getloadavg()[0]:.1f}"
     )
     return [
         Row("signing, ratio to an osslsigncode process", f"{rate * each:.1f}x ({rate:.0f} and "
             f"{1 / each:.0f} files/s)", ">= 10x", how),
         Row("signing, share of openssl speed rsa2048", f"{rate / raw:.2f} ({rate:.0f} of "
-            f"{raw:.0f} signatures/s)", ">= 0.6", f"the same calls; openssl on one of "
-            f"{os.cpu_count()} cores"),
-        Row("signing, whole command, ratio to osslsigncode",
-            f"{each * COUNT / whole.wall:.1f}x ({1e3 * whole.wall:.0f} ms; "
-            f"{1e3 * whole.processor:.0f} ms of processor time)", "",
-            f"signward sign of {COUNT} PEs, start-up and stores included"),
+            f"{raw:.0f} signatures/s)", ">= 0.6", "the same calls; openssl on one core"),
+        Row("signing, whole command, ratio to osslsigncode", f"{each * COUNT / whole:.1f}x "
+            f"({1e3 * whole:.0f} ms)", "", f"signward sign of {COUNT} PEs, start-up included"),
     ]  # fmt: skip
 
 
-def _commands(bench: Bench) -> Callable[[], object]:
+class _Sides(NamedTuple):
+    """What rounds measured.
+
+    Seconds of a call, of one process of the peer's, signatures a second, seconds of a command.
+    """
+
+    call: list[float]
+    peer: list[float]
+    raw: list[float]
+    command: list[float]
+
+
+def _call(bench: Bench) -> float:
+    paths = bench.files(COUNT + 1)
+    return float(_python("-c", _CALL, bench.uri, str(bench.certificate), *paths).stdout)
+
+
+def _process_each(tool: str, bench: Bench) -> float:
+    command = [tool, "sign", "-h", "sha256", "-key", str(bench.key), "-certs"]
+    command.append(str(bench.certificate))
+
+    def work() -> None:
+        for path in paths:
+            words = [*command, "-in", path, "-out", f"{path}.signed"]
+            subprocess.run(words, capture_output=True, check=True)
+
+    paths = bench.files(PEERS)
+    for path in paths:
+        Path(f"{path}.signed").unlink(missing_ok=True)
+    return timed(work).wall / PEERS
+
+
+def _command(bench: Bench) -> float:
     words = ["-m", "signward", "sign", "--quiet", "--key", bench.uri]
-    words += ["--cert", str(bench.certificate)]
-    return lambda: _python(*words, *bench.files(COUNT))
+    words += ["--cert", str(bench.certificate), *bench.files(COUNT)]
+    return timed(lambda: _python(*words)).wall
 
 
 def _python(*words: str) -> subprocess.CompletedProcess[str]:
