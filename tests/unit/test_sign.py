@@ -440,6 +440,7 @@ class Rotating:
     """A key whose service issues another leaf after every few signatures."""
 
     parallel = 4
+    in_memory = False
 
     def __init__(self, folder: Path) -> None:
         names = ("Leaf One", "Leaf Two", "Leaf Three")
@@ -468,9 +469,9 @@ class Rotating:
 
     def sign(self, data: bytes, algorithm: object) -> bytes:
         with self._lock:
-            self.count += 1
             if self._current != self._open:
                 raise RotatedError("service", "another leaf", "the one opened")
+            self.count += 1
             return self._keys[self._open].sign(data, algorithm)  # type: ignore[arg-type]
 
     def refresh(self) -> None:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from signward.envelopes import Signer
 from signward.envelopes.cms import (
@@ -94,7 +95,7 @@ def draft(
     hashed = der.parse(content, "content").content if form is Form.PKCS7 else content
     digest = hashlib.new(signer.digest, hashed, usedforsecurity=False).digest()
     own = (
-        attribute(CONTENT_TYPE, der.oid(content_type)),
+        _content_type(content_type),
         attribute(MESSAGE_DIGEST, der.octet_string(digest)),
     )
     return CmsDraft(
@@ -110,6 +111,11 @@ def draft(
 def attribute(oid: str, *values: bytes) -> bytes:
     """Return one Attribute (RFC 5652 5.3) of DER values."""
     return der.sequence(der.oid(oid), der.set_of(*values))
+
+
+@lru_cache(maxsize=64)
+def _content_type(oid: str) -> bytes:
+    return attribute(CONTENT_TYPE, der.oid(oid))
 
 
 def signing_time(instant: datetime) -> bytes:
@@ -135,11 +141,13 @@ def signing_certificate(path: Sequence[bytes], digest: str = "sha256") -> bytes:
     return attribute(SIGNING_CERTIFICATE_V2, der.sequence(der.sequence(*ids)))
 
 
+@lru_cache(maxsize=16)
 def digest_algorithm(digest: str) -> bytes:
     """Return a digest's AlgorithmIdentifier, with NULL parameters as Authenticode writes them."""
     return der.sequence(der.oid(DIGEST_OIDS[digest]), der.null())
 
 
+@lru_cache(maxsize=64)
 def signature_algorithm(algorithm: Algorithm) -> bytes:
     """Return a signature's AlgorithmIdentifier.
 
@@ -164,16 +172,26 @@ def _pss_parameters(algorithm: Algorithm) -> bytes:
 
 def signer_info(draft: CmsDraft, value: bytes, unsigned: Sequence[bytes]) -> bytes:
     """Return the SignerInfo (RFC 5652 5.3) of a draft; ``unsigned`` are whole attributes."""
-    leaf = outline(draft.signer.certificates[0])
     return der.sequence(
-        der.integer(1),
-        der.sequence(leaf.issuer, der.integer(leaf.serial)),
+        _signer_id(draft.signer),
         digest_algorithm(draft.signer.digest),
         der.context(0, draft.attributes),
         signature_algorithm(draft.algorithm),
         der.octet_string(value),
         der.context(1, b"".join(sorted(unsigned))) if unsigned else b"",
     )
+
+
+@lru_cache(maxsize=16)
+def _signer_id(signer: Signer) -> bytes:
+    """Return a SignerInfo's version, and its IssuerAndSerialNumber."""
+    leaf = outline(signer.certificates[0])
+    return der.integer(1) + der.sequence(leaf.issuer, der.integer(leaf.serial))
+
+
+@lru_cache(maxsize=16)
+def _certificates(signer: Signer) -> bytes:
+    return der.context(0, b"".join(sorted(set(signer.certificates))))
 
 
 def _content_info(draft: CmsDraft, signer: bytes) -> bytes:
@@ -183,7 +201,7 @@ def _content_info(draft: CmsDraft, signer: bytes) -> bytes:
         der.integer(1 if plain else 3),
         der.set_of(digest_algorithm(draft.signer.digest)),
         der.sequence(der.oid(draft.content_type), _encapsulated(draft)),
-        der.context(0, b"".join(sorted(set(draft.signer.certificates)))),
+        _certificates(draft.signer),
         der.set_of(signer),
     )
     return der.sequence(der.oid(SIGNED_DATA), der.context(0, signed_data))

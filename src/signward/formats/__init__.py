@@ -100,7 +100,9 @@ class Request(Frozen, frozen=True, kw_only=True):
     """What is asked of a format that signs.
 
     ``at`` is the claimed signing time, aware UTC, for formats that write one.  ``options``
-    are those of the format's own ``options``, already known to be among them.
+    are those of the format's own ``options``, already known to be among them.  ``artifact``
+    is what the format's own ``parse`` found in the very source to be signed, so that it need
+    not be read again.
     """
 
     signer: Signer
@@ -112,6 +114,7 @@ class Request(Frozen, frozen=True, kw_only=True):
     extension: str = ""
     companions: Companions | None = None
     options: Mapping[str, str] = msgspec.field(default_factory=dict)
+    artifact: SignedArtifact | None = None
 
 
 Signing = Generator[Draft, bytes, PatchSet]

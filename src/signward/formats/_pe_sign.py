@@ -10,9 +10,10 @@ from __future__ import annotations
 from signward.envelopes.cms_draft import CmsDraft, attribute
 from signward.errors import NotSignableError
 from signward.formats import Request
-from signward.formats._pe_layout import Layout, read_layout
+from signward.formats._pe_layout import PAGE_SIZE, Layout
 from signward.formats._spc import PAGE_HASH_CLASS, PAGE_HASHES
 from signward.formats._spc_draft import draft_indirect, obsolete_link
+from signward.frozen import replace
 from signward.state import Manifest, Source
 from signward.wire import der
 from signward.wire.patch import Edit, Patched, PatchSet
@@ -23,19 +24,17 @@ _ALIGNMENT = 8
 _WHAT = "PE image"
 
 
-def bare(source: Source) -> Patched:
-    """Return the image as it is before its signature is embedded: no table, padded to eight.
+def check_room(layout: Layout) -> None:
+    """Raise ``NotSignableError`` for an image whose certificate table cannot be set.
 
-    Raises ``NotSignableError`` for one that has no room to point at a signature, or that
-    carries bytes behind its certificate table, which a new table would lose.
+    It has no room to point at one, or carries bytes behind the one it has, which a new table
+    would lose.
     """
-    layout = read_layout(source)
     if layout.directory_offset is None:
         raise NotSignableError(
             _WHAT, "headers without a security directory", "one (entry 4)",
             hint="link the image with all sixteen data directories",
         )  # fmt: skip
-    end = layout.content_end
     start, size = layout.table
     behind = layout.length - (start + size) if size else 0
     if size and (start < layout.headers_end or behind < 0 or behind >= _ALIGNMENT):
@@ -44,10 +43,18 @@ def bare(source: Source) -> Patched:
             "one at the file's end, as embedding a signature leaves it",
             hint="what stands behind it would be lost",
         )  # fmt: skip
-    padding = bytes(-end % _ALIGNMENT)
-    directory = Edit(start=layout.directory_offset, end=layout.directory_offset + 8, data=bytes(8))
-    tail = Edit(start=end, end=layout.length, data=padding)
-    return Patched(source, PatchSet(edits=(directory, tail)))
+
+
+def bare(source: Source, layout: Layout) -> tuple[Patched, Layout]:
+    """Return the image as it is before its signature is embedded: no table, padded to eight.
+
+    Its layout with it.  Raises ``NotSignableError``.
+    """
+    patch = table_patch(layout, ())
+    end = layout.content_end
+    padding = Edit(start=end, end=layout.length, data=bytes(-end % _ALIGNMENT))
+    image = Patched(source, PatchSet(edits=(patch.edits[0], padding)))
+    return image, replace(layout, length=image.length, table=(0, 0), page_size=PAGE_SIZE)
 
 
 def draft_image(request: Request, layout: Layout, digest: bytes, pages: Manifest) -> CmsDraft:
@@ -82,13 +89,13 @@ def _page_link(request: Request, layout: Layout, pages: Manifest) -> bytes:
     return der.context(1, der.octet_string(PAGE_HASH_CLASS) + der.octet_string(values))
 
 
-def table_patch(source: Source, entries: tuple[bytes, ...]) -> PatchSet:
+def table_patch(layout: Layout, entries: tuple[bytes, ...]) -> PatchSet:
     """Return the patch that makes ``entries`` (PKCS#7) the image's certificate table.
 
-    The checksum is not among its edits: it depends on them.
+    The checksum is not among its edits: it depends on them.  Raises ``NotSignableError``.
     """
-    layout = read_layout(source)
-    assert layout.directory_offset is not None  # noqa: S101 - `bare` refused such an image
+    check_room(layout)
+    assert layout.directory_offset is not None  # noqa: S101 - `check_room` refused such an image
     end = layout.content_end
     padding = bytes(-end % _ALIGNMENT) if entries else b""
     table = b"".join(map(_win_certificate, entries))

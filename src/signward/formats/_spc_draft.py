@@ -6,6 +6,8 @@ is ``_spc``.  Every Windows format whose signature is a PKCS#7 of that kind draf
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from signward.envelopes.cms_draft import CmsDraft, attribute, digest_algorithm, draft
 from signward.errors import NotSignableError
 from signward.formats import Request
@@ -33,10 +35,7 @@ def draft_indirect(request: Request, kind: str, value: bytes, digest: bytes) -> 
     cannot be written.
     """
     content = indirect_data(kind, value, request.signer.digest, digest)
-    attributes = (
-        _opus_info(request),
-        attribute(_STATEMENT_TYPE, der.sequence(der.oid(_INDIVIDUAL))),
-    )
+    attributes = (_opus_info(request.description, request.url), _statement_type())
     return draft(INDIRECT_DATA, content, request.signer, attributes=attributes)
 
 
@@ -53,24 +52,31 @@ def sip_info(package: bytes, version: int = 1) -> bytes:
     )
 
 
+@lru_cache(maxsize=1)
 def obsolete_link() -> bytes:
     """Return the SpcLink that says nothing: the file name ``<<<Obsolete>>>``."""
     text = der.context(0, "<<<Obsolete>>>".encode("utf-16-be"), constructed=False)
     return der.context(2, text)
 
 
-def _opus_info(request: Request) -> bytes:
+@lru_cache(maxsize=1)
+def _statement_type() -> bytes:
+    return attribute(_STATEMENT_TYPE, der.sequence(der.oid(_INDIVIDUAL)))
+
+
+@lru_cache(maxsize=16)
+def _opus_info(description: str, url: str) -> bytes:
     """Return SpcSpOpusInfo: the description as a BMPString, the URL as an IA5String."""
     parts = b""
-    if request.description:
-        text = request.description.encode("utf-16-be", "surrogatepass")
+    if description:
+        text = description.encode("utf-16-be", "surrogatepass")
         if len(text) > 2 * MAX_DESCRIPTION:
             raise NotSignableError(
                 "--description", f"{len(text) // 2} UTF-16 units", f"at most {MAX_DESCRIPTION}"
             )
         parts += der.context(0, der.context(0, text, constructed=False))
-    if request.url:
-        if not (request.url.isascii() and request.url.isprintable()):
-            raise NotSignableError("--url", repr(request.url), "printable ASCII")
-        parts += der.context(1, der.context(0, request.url.encode(), constructed=False))
+    if url:
+        if not (url.isascii() and url.isprintable()):
+            raise NotSignableError("--url", repr(url), "printable ASCII")
+        parts += der.context(1, der.context(0, url.encode(), constructed=False))
     return attribute(_OPUS_INFO, der.sequence(parts))

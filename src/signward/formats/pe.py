@@ -165,10 +165,10 @@ class PeFormat:
 
     def sign(self, source: Source, request: Request) -> Signing:
         """Sign the image; an EFI image gets a further entry where others nest."""
-        existing = self.envelopes(source)
+        found: Layout = request.artifact.layout if request.artifact else read_layout(source)
+        existing = _blobs(source, found)
         may_sign(bool(existing), request, "PE image")
-        image = bare(source)
-        layout = read_layout(image)
+        image, layout = bare(source, found)
         algorithm = page_digest(request)
         pages = [(page_name(start), algorithm) for start, _ in layout.pages()] if algorithm else []
         artifact = SignedArtifact(format=self.name, source=image, signatures=(), layout=layout)
@@ -176,16 +176,14 @@ class PeFormat:
         computed = dict(self.digests(artifact, frozenset((whole, *pages))))
         sealed = yield draft_image(request, layout, computed.pop(whole), computed)
         if request.existing is Existing.REPLACE or not existing:
-            return self.embed(source, (sealed,))
+            return _embedded(source, found, (sealed,))
         if layout.is_efi:
-            return self.embed(source, (*existing, sealed))
-        return self.embed(source, (with_nested(existing[0], sealed), *existing[1:]))
+            return _embedded(source, found, (*existing, sealed))
+        return _embedded(source, found, (with_nested(existing[0], sealed), *existing[1:]))
 
     def envelopes(self, source: Source) -> tuple[bytes, ...]:
         """Return the PKCS#7 in each entry of the certificate table."""
-        layout = read_layout(source)
-        entries = _read_table(source, layout, []) if any(layout.table) else []
-        return tuple(entry.blob for entry in entries)
+        return _blobs(source, read_layout(source))
 
     def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
         """Return the patch that sets the certificate table, its directory entry and the checksum.
@@ -193,13 +191,7 @@ class PeFormat:
         Without envelopes the table goes; zeros that padded the image stay, as nothing tells
         them from its own.
         """
-        bare(source)
-        patch = table_patch(source, envelopes)
-        result = Patched(source, patch)
-        layout = read_layout(result)
-        offset = layout.checksum_offset
-        value = checksum(result, layout).to_bytes(4, "little")
-        return PatchSet(edits=(Edit(start=offset, end=offset + 4, data=value), *patch.edits))
+        return _embedded(source, read_layout(source), envelopes)
 
     def with_facts(self, artifact: SignedArtifact) -> SignedArtifact:
         """Return the artifact with all of `facts`, for those who show it."""
@@ -231,6 +223,19 @@ def checksum(source: Source, layout: Layout) -> int:
     summer.position += 4
     source.feed([(layout.checksum_offset + 4, source.length)], [summer])
     return summer.folded() + source.length & 0xFFFFFFFF
+
+
+def _blobs(source: Source, layout: Layout) -> tuple[bytes, ...]:
+    entries = _read_table(source, layout, []) if any(layout.table) else []
+    return tuple(entry.blob for entry in entries)
+
+
+def _embedded(source: Source, layout: Layout, envelopes: tuple[bytes, ...]) -> PatchSet:
+    """Return the patch of `PeFormat.embed` for a source of this layout."""
+    patch = table_patch(layout, envelopes)
+    offset = layout.checksum_offset
+    value = checksum(Patched(source, patch), layout).to_bytes(4, "little")
+    return PatchSet(edits=(Edit(start=offset, end=offset + 4, data=value), *patch.edits))
 
 
 class _Summer:

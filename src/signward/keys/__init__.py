@@ -38,6 +38,10 @@ class SigningKey(Protocol):
     def parallel(self) -> int:
         """How many signatures may be asked for at once."""
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the key is in this process's memory: a copy of the process has it too."""
+
     def sign(self, data: bytes, algorithm: Algorithm) -> bytes:
         """Return the signature value over ``data`` as CMS carries it.
 

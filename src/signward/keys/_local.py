@@ -36,6 +36,8 @@ _KEY_CLASS = {
 class LocalKey:
     """An open key in memory (a ``SigningKey``); ``name`` is its file, for messages."""
 
+    in_memory = True
+
     def __init__(self, name: str, private: Any, certificates: Sequence[bytes] = ()) -> None:
         if type(private).__name__ not in _KEY_CLASS.values():
             found = f"a {type(private).__name__.removesuffix('PrivateKey')} key"

@@ -72,6 +72,7 @@ class TokenKey:
     """An open key on a token (a ``SigningKey``)."""
 
     parallel = 1
+    in_memory = False
 
     def __init__(self, name: str, lock: threading.RLock, session: Any, key: Any, pin: str | None):
         self._name, self._lock, self._session, self._key = name, lock, session, key

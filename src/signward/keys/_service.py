@@ -35,6 +35,7 @@ class ServiceKey:
     """A ``SigningKey`` that lacks ``_value``; ``names`` is what the service can sign by."""
 
     parallel = PARALLEL
+    in_memory = False
 
     def __init__(self, name: str, names: Names) -> None:
         self._name, self._names = name, names

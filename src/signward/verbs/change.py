@@ -6,7 +6,6 @@ A file is opened, a patch made for it, the result checked, and only then release
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -15,7 +14,7 @@ from signward.formats import Signable, as_signable, peek_at, recognise
 from signward.inventory.classify import KINDS, classify
 from signward.state import Companions, Source
 from signward.verbs.outcome import FileResult
-from signward.verbs.release import ReleaseError, check_writable, release, settle
+from signward.verbs.release import ReleaseError, check_writable, settle, write
 from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
 
@@ -30,45 +29,65 @@ Check = Callable[[Source, Companions], None]
 class Destination:
     """Where results go: in place of the file, into the folder ``out``, or nowhere.
 
-    ``taken`` are the outputs so far: two inputs never become one output.
+    ``taken`` are the outputs so far: two inputs never become one output.  Outputs are asked
+    for by one thread, before work on the files begins; ``real`` is where folders really are.
     """
 
     out: str = ""
     dry_run: bool = False
     taken: set[str] = field(default_factory=set)
-    folders: set[str] = field(default_factory=set)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    real: dict[str, str] = field(default_factory=dict)
 
     def of(self, path: str) -> str:
         """Return the output for ``path``; a symbolic link stands for what it leads to.
 
         Raises ``ReleaseError`` for a second file of one name.
         """
-        target = os.path.realpath(path)
+        folder, name = os.path.split(path)
         if self.out:
-            target = os.path.join(self.out, os.path.basename(path))  # noqa: PTH118, PTH119
-        with self.lock:
-            if target in self.taken:
-                raise ReleaseError(target, "a second file of that output", "one",
-                                   hint="sign them into different folders")  # fmt: skip
-            self.taken.add(target)
+            target = os.path.join(self.out, name)  # noqa: PTH118
+        else:
+            target = os.path.join(self._real(folder), name)  # noqa: PTH118
+            target = os.path.realpath(target) if os.path.islink(target) else target  # noqa: PTH114
+        if target in self.taken:
+            raise ReleaseError(target, "a second file of that output", "one",
+                               hint="sign them into different folders")  # fmt: skip
+        self.taken.add(target)
         return target
+
+    def _real(self, folder: str) -> str:
+        """Return where a folder really is; asked once, since many files lie in one."""
+        if folder not in self.real:
+            self.real[folder] = os.path.realpath(folder)
+        return self.real[folder]
 
     def settled(self, results: Iterable[FileResult]) -> Iterator[FileResult]:
         """Pass results on; when they end, make sure that what was released stays."""
         try:
             yield from results
         finally:
-            for folder in self.folders:
-                settle(folder)
+            if not self.dry_run:
+                for folder in {os.path.dirname(target) or "." for target in self.taken}:  # noqa: PTH120
+                    settle(folder)
 
 
-def change(path: str, destination: Destination, make: Make, check: Check) -> str:
-    """Replace ``path`` by what ``make`` makes of it, if ``check`` agrees; return the output.
+def change(path: str, target: str, destination: Destination, make: Make, check: Check) -> str:
+    """Put what ``make`` makes of ``path`` at ``target``, if ``check`` agrees; return the output.
 
-    Raises ``SigningError``, ``BadInputError``, ``UnreadableError``; nothing is changed then.
+    Both halves of what `prepare` begins.
     """
-    target = destination.of(path)
+    return prepare(path, target, destination, make, check)()
+
+
+def prepare(
+    path: str, target: str, destination: Destination, make: Make, check: Check
+) -> Callable[[], str]:
+    """Make and check what ``path`` is to become; return what puts it at ``target``.
+
+    ``target`` is what the destination said it is.  The second half is to be called, once, by
+    whatever thread; it returns the output.  Both raise ``SigningError``, ``BadInputError``,
+    ``UnreadableError``; nothing is changed then.
+    """
     in_place = not destination.out
     if in_place and not destination.dry_run:
         check_writable(target)
@@ -78,16 +97,21 @@ def change(path: str, destination: Destination, make: Make, check: Check) -> str
         source.check_unchanged()
         if destination.dry_run:
             check(result, companions)
-            return path
+            return lambda: path
         if not in_place:
             os.makedirs(destination.out, exist_ok=True)  # noqa: PTH103
-        release(
+        put_in_place = write(
             result, target, like=os.stat(path),  # noqa: PTH116
             check=lambda written: check(written, companions),
             expected=source.identity if in_place else None,
         )  # fmt: skip
-        destination.folders.add(os.path.dirname(target) or ".")  # noqa: PTH120
-    return target if destination.out or os.path.islink(path) else path  # noqa: PTH114
+    output = target if destination.out or os.path.islink(path) else path  # noqa: PTH114
+
+    def finish() -> str:
+        put_in_place()
+        return output
+
+    return finish
 
 
 def signable(source: Source) -> Signable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from signward.errors import BadInputError, SigningError, SignwardError, UnreadableError
 from signward.frozen import Frozen
@@ -33,7 +34,10 @@ class FileResult(Frozen, frozen=True, kw_only=True):
         return self.outcome == "failed"
 
 
-def caught(path: str, work: Callable[[], FileResult]) -> FileResult:
+T = TypeVar("T")
+
+
+def caught(path: str, work: Callable[[], T]) -> T | FileResult:
     """Return what ``work`` returns, or why it could not: a file's fault stays the file's."""
     try:
         return work()

@@ -1,8 +1,8 @@
 """Releasing a changed file: all of it or none, whatever happens in between.
 
-The new bytes go to a temporary file beside the target, are synced to the disk, and take the
-target's place by rename.  A process killed at any moment leaves the old file or the new one
-(and perhaps the temporary one, whose name says what it is).
+The new bytes go to a temporary file beside the target, are checked as they lie there, synced
+to the disk, and take the target's place by rename.  A process killed at any moment leaves the
+old file or the new one (and perhaps the temporary one, whose name says what it is).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from signward.errors import SigningError
 from signward.state import Source
@@ -32,13 +31,16 @@ def check_writable(target: str) -> None:
 
     A rename would succeed all the same: its owner's word is asked for, not the directory's.
     """
-    path = Path(target)
-    if path.exists() and not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
+    try:
+        mode = os.stat(target).st_mode  # noqa: PTH116 - strings, as everywhere in verbs
+    except OSError:
+        return  # nothing there, or nothing to be seen: writing says so
+    if not mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
         raise ReleaseError(
             target, "a read-only file", "one that may be written",
             hint=f"chmod u+w {target}, or write the signed file elsewhere with --out DIR",
         )  # fmt: skip
-    if path.exists() and not os.access(path, os.W_OK):
+    if not os.access(target, os.W_OK):
         raise ReleaseError(target, "no permission to write it", "permission",
                            hint="run as its owner, or use --out DIR")  # fmt: skip
 
@@ -53,22 +55,62 @@ def release(
 ) -> None:
     """Write ``result`` to ``target`` if ``check`` has nothing against what was written.
 
+    Both halves of what `write` begins.
+    """
+    write(result, target, like=like, check=check, expected=expected)()
+
+
+def write(
+    result: Source,
+    target: str,
+    *,
+    like: os.stat_result | None,
+    check: Callable[[FileSource], None],
+    expected: Identity | None,
+) -> Callable[[], None]:
+    """Write ``result`` beside ``target``, and check it there; return what puts it in place.
+
+    The second half is to be called, once, by whatever thread: it waits for the disk.
     ``like`` lends mode, owner and times.  ``expected`` is what must still stand at the target
     when its place is taken (None: anything, or nothing): a change made meanwhile is not lost.
-    Raises ``ReleaseError``, and whatever ``check`` raises; the target is untouched then.
+    Both halves raise ``ReleaseError``, the first whatever ``check`` raises; the target is
+    untouched then.
     """
-    try:
-        with _temporary(os.path.dirname(target) or ".") as (descriptor, temporary, kept):  # noqa: PTH120
+    with _told_of(target):
+        descriptor, temporary = tempfile.mkstemp(prefix=PREFIX, dir=os.path.dirname(target) or ".")  # noqa: PTH120
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, descriptor)
+            undo.callback(os.unlink, temporary)
             _write(result, descriptor)
             if like:
                 _dress(descriptor, temporary, like)
             with open_source(temporary, result.name) as written:
                 check(written)
+            undo.pop_all()
+    return lambda: _put_in_place(descriptor, temporary, target, expected)
+
+
+def _put_in_place(descriptor: int, temporary: str, target: str, expected: Identity | None) -> None:
+    """Sync the temporary file, then let it take the target's place; remove it if it cannot."""
+    with _told_of(target):
+        try:
+            os.fsync(descriptor)
             if expected is not None and Identity.of(os.stat(target)) != expected:  # noqa: PTH116
                 raise ReleaseError(target, "a file that changed while it was signed",
                                    "one that stays as it is", hint="sign it again")  # fmt: skip
             os.replace(temporary, target)  # noqa: PTH105 - strings, as everywhere in verbs
-            kept.append(temporary)
+        except BaseException:
+            os.unlink(temporary)  # noqa: PTH108
+            raise
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _told_of(target: str) -> Iterator[None]:
+    """Raise the system's refusals as ``ReleaseError``."""
+    try:
+        yield
     except OSError as error:
         raise ReleaseError(
             target, (error.strerror or str(error)).lower(), "a place that can be written",
@@ -76,25 +118,11 @@ def release(
         ) from None  # fmt: skip
 
 
-@contextlib.contextmanager
-def _temporary(folder: str) -> Iterator[tuple[int, str, list[str]]]:
-    """Make a temporary file; remove it unless its name is put into the list."""
-    descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=folder)
-    kept: list[str] = []
-    try:
-        yield descriptor, name, kept
-    finally:
-        os.close(descriptor)
-        if not kept:
-            os.unlink(name)  # noqa: PTH108
-
-
 def _write(result: Source, descriptor: int) -> None:
     for piece in pieces(result):
         view = memoryview(piece)
         while view:
             view = view[os.write(descriptor, view) :]
-    os.fsync(descriptor)
 
 
 def _dress(descriptor: int, name: str, like: os.stat_result) -> None:

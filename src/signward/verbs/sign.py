@@ -8,7 +8,6 @@ format or a key provider by name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -25,11 +24,12 @@ from signward.formats import (
     recognise,
 )
 from signward.keys import RotatedError, open_key
-from signward.state import Companions, Source
+from signward.state import Companions, SignedArtifact, Source
 from signward.trust.pem import CERTIFICATES, blocks
 from signward.trust.profiles import PROFILES
-from signward.verbs.change import Destination, change, signable
+from signward.verbs.change import Destination, prepare, signable
 from signward.verbs.credential import Credential, Standing
+from signward.verbs.crew import Crew, Finish, Task, copies_for
 from signward.verbs.deep import InsideOut
 from signward.verbs.fitness import Assessor
 from signward.verbs.options import Options, read_option
@@ -42,9 +42,6 @@ from signward.wire.patch import Patched
 MAX_ROTATIONS = 8
 """Times a file is drafted anew because the service changed its leaf meanwhile: one change can
 meet a file twice, when another file's refresh falls between its draft and its signature."""
-
-WORKERS = 8
-"""Files under way at once; how many of them use the key at once is the provider's word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,18 +99,42 @@ class Signatory:
         self._key.close()
 
     def run(self, paths: Iterable[str]) -> Iterator[FileResult]:
-        """Sign every file; yield results in the order of ``paths``.
+        """Sign every file, many at once; return results in the order of ``paths``.
 
-        While one waits for the disk, the key or an authority, others go on.
+        The results are to be asked for in the end: what was released is settled then.
         """
-        with ThreadPoolExecutor(WORKERS) as pool:
-            yield from self._destination.settled(pool.map(self.sign, paths))
+        paths = tuple(paths)
+        tasks = [self._task(path) for path in paths]
+        crew = Crew(paths, tasks, copies_for(len(tasks)) if self._may_be_copied else 0)
+        return self._destination.settled(crew.results())
 
     def sign(self, path: str) -> FileResult:
         """Sign one file; never raises for what the file is or holds."""
-        return caught(path, lambda: self._sign(path))
+        return self._task(path)()()
 
-    def _sign(self, path: str) -> FileResult:
+    @property
+    def _may_be_copied(self) -> bool:
+        """Whether copies of this process gain anything: not where an authority is waited for."""
+        return self._key.in_memory and not (self.options.timestamps or self.options.judge.online)
+
+    def _task(self, path: str) -> Task:
+        """Return the work on a file, in its two halves (see `verbs.change.prepare`).
+
+        That its output is another's is known before any work begins.
+        """
+        target = caught(path, lambda: self._destination.of(path))
+
+        def begin() -> Finish:
+            failed: FileResult | Finish = (
+                target
+                if isinstance(target, FileResult)
+                else caught(path, lambda: self._sign(path, target))
+            )
+            return lambda: failed if isinstance(failed, FileResult) else caught(path, failed)
+
+        return begin
+
+    def _sign(self, path: str, target: str) -> Finish:
         work = _Work()
 
         def make(source: Source, companions: Companions) -> Source:
@@ -124,21 +145,21 @@ class Signatory:
                 return source
             form = signable(source)
             result, work.standing = self._signed(form, source, companions)
-            work.format = form.name
+            work.format, work.outer = form.name, True
             return result
 
         def check(written: Source, companions: Companions) -> None:
-            if _is_signable(written):
+            if work.outer:
                 leaf = work.standing.leaf
                 work.warnings |= dict.fromkeys(self._assessor.check(written, companions, leaf))
 
         work.standing = self._credential.standing
-        output = change(path, self._destination, make, check)
-        return FileResult(
+        put_in_place = prepare(path, target, self._destination, make, check)
+        return lambda: FileResult(
             path=path,
             outcome="planned" if self.options.dry_run else "signed",
             format=work.format,
-            output=output,
+            output=put_in_place(),
             members=tuple(work.members),
             signer=work.standing.leaf.subject_text,
             algorithm=str(work.standing.signer.algorithm),
@@ -165,11 +186,12 @@ class Signatory:
     ) -> tuple[Source, Standing]:
         """Let the format sign; begin again where the service changed its leaf meanwhile."""
         options = ParseOptions(extension=peek_at(source).extension, companions=companions)
-        profile = PROFILES[form.parse(source, options).profile]
+        artifact = form.parse(source, options)
+        profile = PROFILES[artifact.profile]
         for left in reversed(range(MAX_ROTATIONS)):
             standing = self._credential.standing
             standing.check_fitness(profile, self.at)
-            request = self._request(form, options, standing)
+            request = self._request(form, artifact, options, standing)
             try:
                 return self._rounds(form, source, request, standing), standing
             except RotatedError:
@@ -192,7 +214,9 @@ class Signatory:
         except StopIteration as finished:
             return Patched(source, finished.value)
 
-    def _request(self, form: Signable, parsing: ParseOptions, standing: Standing) -> Request:
+    def _request(
+        self, form: Signable, artifact: SignedArtifact, parsing: ParseOptions, standing: Standing
+    ) -> Request:
         options = self.options
         return Request(
             signer=standing.signer,
@@ -204,14 +228,16 @@ class Signatory:
             extension=parsing.extension,
             companions=parsing.companions,
             options={name: v for name, v in options.options.items() if name in form.options},
+            artifact=artifact,
         )
 
 
 @dataclass(slots=True)
 class _Work:
-    """What is known of a file under way."""
+    """What is known of a file under way; ``outer`` is whether it carries a signature itself."""
 
     standing: Standing = field(init=False)
+    outer: bool = False
     format: str = ""
     members: list[str] = field(default_factory=list)
     warnings: dict[str, None] = field(default_factory=dict)

@@ -34,6 +34,6 @@ def _stripped(path: str, destination: Destination, assessor: Assessor) -> FileRe
     def check(written: Source, companions: Companions) -> None:
         assessor.check_stripped(written, companions)
 
-    output = change(path, destination, make, check)
+    output = change(path, destination.of(path), destination, make, check)
     outcome = "planned" if destination.dry_run else "stripped"
     return FileResult(path=path, outcome=outcome, format=formats[0], output=output)

@@ -50,7 +50,7 @@ class Timestamper:
         def check(written: Source, companions: Companions) -> None:
             self._assessor.check_intact(written, companions)
 
-        output = change(path, self._destination, make, check)
+        output = change(path, self._destination.of(path), self._destination, make, check)
         outcome = "planned" if self._destination.dry_run else "stamped"
         return FileResult(path=path, outcome=outcome, format=formats[0], output=output)
 

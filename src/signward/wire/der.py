@@ -379,13 +379,9 @@ def null() -> bytes:
     return b"\x05\0"
 
 
+@lru_cache(maxsize=1024)
 def oid(dotted: str) -> bytes:
     """Return an OBJECT IDENTIFIER from dotted decimal."""
-    return encode(OID, _arcs(dotted))
-
-
-@lru_cache(maxsize=1024)
-def _arcs(dotted: str) -> bytes:
     first, second, *rest = map(int, dotted.split("."))
     out = bytearray()
     for arc in (40 * first + second, *rest):
@@ -393,7 +389,7 @@ def _arcs(dotted: str) -> bytes:
         while arc := arc >> 7:
             septets.append(arc & 0x7F | 0x80)
         out += bytes(reversed(septets))
-    return bytes(out)
+    return encode(OID, bytes(out))
 
 
 def context(number: int, content: bytes, *, constructed: bool = True) -> bytes:
