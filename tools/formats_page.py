@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from signward.formats import Format, Signable, all_formats
+from signward.formats._detached import DetachedFormat
 
 INTEROP = Path(__file__).resolve().parents[1] / "tests" / "interop"
 
@@ -37,7 +38,7 @@ SHOWN_ONLY = frozenset({"sql"})
 def formats_page() -> str:
     """Return ``docs/formats.md``."""
     confirmed = confirmations()
-    rows = "".join(_row(form, confirmed) for form in all_formats())
+    rows = "".join(_row(form, confirmed) for form in (*all_formats(), DetachedFormat()))
     return _HEAD + rows + "\n" + "\n".join(_sections(confirmed))
 
 

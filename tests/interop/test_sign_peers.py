@@ -25,6 +25,7 @@ from signward.formats import Existing, Format, ParseOptions
 from signward.formats.pe import FORMAT as PE
 from signward.formats.script import FORMAT as SCRIPT
 from signward.state import Outcome
+from signward.verbs.detached import assess_detached
 from signward.verbs.sign import Signatory, SignOptions
 from signward.verbs.verify import assess_path
 from signward.wire.source import BytesSource
@@ -318,3 +319,36 @@ def test_lief_and_we_agree_on_the_image_hash() -> None:
     artifact = PE.parse(BytesSource("a.exe", data), ParseOptions())
     slot = artifact.signatures[0].slots[0]
     assert bytes(image.authentihash(lief.PE.ALGORITHMS.SHA_256)) == slot.digest
+
+
+# --- detached --------------------------------------------------------------------
+
+
+@pytest.mark.confirms("detached", "sign", "openssl cms")
+def test_openssl_checks_our_detached_signature(tmp_path: Path, root: Path) -> None:
+    content = tmp_path / "image.bin"
+    content.write_bytes(bytes(range(256)) * 100)
+    with Signatory(SignOptions(key=_write_key(tmp_path), detached=True)) as signatory:
+        result = signatory.sign(str(content))
+    assert not result.failed, result
+    check = [tool("openssl"), "cms", "-verify", "-inform", "DER", "-in", result.output, "-binary",
+             "-content", content, "-CAfile", root, "-purpose", "any",
+             "-out", tmp_path / "out"]  # fmt: skip
+    assert said(*check)[0] == 0
+    content.write_bytes(flipped(content.read_bytes(), 9))
+    assert said(*check)[0] != 0
+
+
+@pytest.mark.confirms("detached", "verify", "openssl cms")
+@pytest.mark.parametrize("form", ["DER", "PEM"])
+def test_openssl_makes_detached_signatures_we_accept(form: str, tmp_path: Path, root: Path) -> None:
+    content, signature = tmp_path / "image.bin", tmp_path / "image.p7s"
+    content.write_bytes(bytes(range(256)) * 100)
+    key_file = _write_key(tmp_path).removeprefix("file:")
+    code, text = said(tool("openssl"), "cms", "-sign", "-binary", "-md", "sha256", "-in", content,
+                      "-signer", key_file, "-outform", form, "-out", signature)  # fmt: skip
+    assert code == 0, text
+    judging = context(tmp_path)
+    assert assess_detached(str(content), str(signature), judging).outcome is Outcome.ACCEPTED
+    content.write_bytes(flipped(content.read_bytes(), 9))
+    assert assess_detached(str(content), str(signature), judging).outcome is Outcome.REJECTED

@@ -16,7 +16,6 @@ from signward.envelopes.cms_detached import draft_detached
 from signward.findings import Code
 from signward.formats._detached import DetachedFormat
 from signward.state import Outcome, TrustedSignature, Verdict
-from signward.verbs.detached import signature_path
 from signward.verbs.verify import assess_as
 from signward.wire.source import BytesSource, whole_digest
 from tests.builders.tsa import stamper
@@ -112,8 +111,3 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run([*words, str(beside), str(path), str(path)]) == 2
     assert run([*words, str(beside), "--evidence", str(tmp_path / "e"), str(path)]) == 2
     assert "bundles hold no detached signatures" in capsys.readouterr().err
-
-
-def test_where_a_signature_goes() -> None:
-    assert signature_path("a/b.bin", "") == "a/b.bin.p7s"
-    assert signature_path("a/b.bin", "out") == "out/b.bin.p7s"

@@ -580,3 +580,40 @@ def test_deep_knows_its_limits(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("signward.verbs.deep.MAX_HELD", 1000)
     assert desk.sign("--deep", desk.folder / "3.zip") == 1
     assert "more bytes to hold" in desk.err
+
+
+# --- detached --------------------------------------------------------------------
+
+
+def test_any_file_is_signed_beside_itself(desk: Desk, server: Server) -> None:
+    server.routes["/tsa"] = tsa.answering()
+    image = desk.file("firmware.bin", bytes(range(256)) * 50)
+    beside, before = desk.folder / "firmware.bin.p7s", image.read_bytes()
+    assert desk.sign("--detached", "--timestamp", server.url("/tsa"), image) == 0
+    assert image.read_bytes() == before
+    assert stat.S_IMODE(beside.stat().st_mode) == stat.S_IMODE(image.stat().st_mode)
+    words = ("verify", "--anchor", desk.folder / "root.pem", "--json", "--detached", beside)
+    assert desk.run(*words, image) == 0
+    record = json.loads(desk.out)
+    assert record["signatures"][0]["proven_time"] is not None
+    assert desk.sign("--detached", image) == 1
+    assert "--replace writes it anew" in desk.err
+    assert desk.sign("--detached", "--nested", image) == 1
+    assert desk.sign("--detached", "--replace", image) == 0
+    image.write_bytes(before[:-1])
+    assert desk.run(*words, image) == 1
+
+
+def test_a_detached_signature_elsewhere(desk: Desk) -> None:
+    out = desk.folder / "signatures"
+    assert desk.sign("--detached", "--dry-run", desk.exe, "--out", out) == 0
+    assert not out.exists()
+    assert desk.sign("--detached", desk.exe, "--out", out) == 0
+    assert [p.name for p in out.iterdir()] == ["setup.exe.p7s"]
+    assert desk.verify(desk.exe) == "unsigned"
+    desk.exe.chmod(0o444)
+    assert desk.sign("--detached", desk.exe) == 0
+    root = desk.folder / "root.pem"
+    assert desk.sign("--detached", "--replace", "--require-accepted", desk.exe) == 1
+    words = ("--detached", "--replace", "--require-accepted", "--anchor", root)
+    assert desk.sign(*words, desk.exe) == 0

@@ -27,6 +27,8 @@ EPILOG = """examples:
   signward sign --key 'pkcs11:token=Release;object=codesign' --cert ca.pem a.ps1
 add a second signature, beside the one that is there:
   signward sign --key file:second.pem --nested setup.exe
+sign a file of any kind, beside it:
+  signward sign --key file:release.pem --detached image.bin
 see what would be done, and whether it would be accepted:
   signward sign --key file:release.pem --dry-run --require-accepted setup.exe
 
@@ -80,6 +82,8 @@ def _add_signature(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--description", default="", metavar="TEXT",
                        help="what the file is, for Windows' prompts")  # fmt: skip
     group.add_argument("--url", default="", metavar="URL", help="where to learn more of it")
+    group.add_argument("--detached", action="store_true",
+                       help="sign files of any kind; the signature goes into FILE.p7s")  # fmt: skip
     group.add_argument("--deep", action="store_true",
                        help="in packages and ZIP archives, first sign what they hold")  # fmt: skip
     group.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
@@ -111,6 +115,7 @@ def _options(arguments: argparse.Namespace) -> SignOptions:
         page_hashes=arguments.page_hashes,
         description=arguments.description,
         url=arguments.url,
+        detached=arguments.detached,
         deep=arguments.deep,
         out=arguments.out,
         dry_run=arguments.dry_run,

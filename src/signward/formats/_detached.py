@@ -6,23 +6,29 @@ Not found by recognition: whoever asks names the signature.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 
-from signward.envelopes.cms_detached import open_detached
-from signward.formats import Match, ParseOptions, Peek
+from signward.envelopes.cms_detached import draft_detached, open_detached
+from signward.formats import Match, ParseOptions, Peek, Request, Signing
 from signward.state import Manifest, SignedArtifact, Source, Wanted
+from signward.wire.patch import Edit, PatchSet
+from signward.wire.source import whole_digest
 
 WHOLE = "file"
 """The slot of all bytes."""
 
 
 class DetachedFormat:
-    """A file judged by the detached CMS signature it was given with."""
+    """A file judged by the detached CMS signature it is given with; unsigned without."""
 
     name = "detached"
     spec = "RFC 5652 5.2, external signature"
     extensions: tuple[str, ...] = (".p7s",)
 
-    def __init__(self, signature: bytes) -> None:
+    options: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, signature: bytes | None = None) -> None:
         self._signature = signature
 
     def recognise(self, peek: Peek) -> Match:  # noqa: ARG002
@@ -31,13 +37,28 @@ class DetachedFormat:
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Open the signature; the file itself has no structure."""
-        signatures = open_detached(self._signature, WHOLE)
+        signatures = open_detached(self._signature, WHOLE) if self._signature is not None else ()
         return SignedArtifact(
             format=self.name,
             source=source,
             signatures=signatures,
             required={s.label: frozenset({WHOLE}) for s in signatures},
         )
+
+    def sign(self, source: Source, request: Request) -> Signing:
+        """Sign all bytes; the patch puts the signature in their place: it is a file of its own."""
+        digest = whole_digest(source, request.signer.digest)
+        sealed = yield draft_detached(digest, request.signer, request.at)
+        return self.embed(source, (sealed,))
+
+    def envelopes(self, source: Source) -> tuple[bytes, ...]:  # noqa: ARG002
+        """Return the signature this was made with."""
+        return () if self._signature is None else (self._signature,)
+
+    def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
+        """Return the patch that turns the file into the first envelope's, or leaves it alone."""
+        whole = Edit(start=0, end=source.length, data=envelopes[0]) if envelopes else None
+        return PatchSet(edits=(whole,) if whole else ())
 
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
         """Compute the digests of all bytes, in one pass."""

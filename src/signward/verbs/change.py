@@ -29,11 +29,13 @@ Check = Callable[[Source, Companions], None]
 class Destination:
     """Where results go: in place of the file, into the folder ``out``, or nowhere.
 
+    With a ``suffix`` they go beside the file, under its name with the suffix behind it.
     ``taken`` are the outputs so far: two inputs never become one output.  Outputs are asked
     for by one thread, before work on the files begins; ``real`` is where folders really are.
     """
 
     out: str = ""
+    suffix: str = ""
     dry_run: bool = False
     taken: set[str] = field(default_factory=set)
     real: dict[str, str] = field(default_factory=dict)
@@ -49,6 +51,7 @@ class Destination:
         else:
             target = os.path.join(self._real(folder), name)  # noqa: PTH118
             target = os.path.realpath(target) if os.path.islink(target) else target  # noqa: PTH114
+        target += self.suffix
         if target in self.taken:
             raise ReleaseError(target, "a second file of that output", "one",
                                hint="sign them into different folders")  # fmt: skip
@@ -88,8 +91,8 @@ def prepare(
     whatever thread; it returns the output.  Both raise ``SigningError``, ``BadInputError``,
     ``UnreadableError``; nothing is changed then.
     """
-    in_place = not destination.out
-    if in_place and not destination.dry_run:
+    in_place = not (destination.out or destination.suffix)
+    if not destination.out and not destination.dry_run:
         check_writable(target)
     folder = os.path.dirname(target if in_place else path)  # noqa: PTH120 - paths stay strings
     with open_source(path) as source, FolderCompanions(folder) as companions:
@@ -98,14 +101,14 @@ def prepare(
         if destination.dry_run:
             check(result, companions)
             return lambda: path
-        if not in_place:
+        if destination.out:
             os.makedirs(destination.out, exist_ok=True)  # noqa: PTH103
         put_in_place = write(
-            result, target, like=os.stat(path),  # noqa: PTH116
+            result, target, like=None if destination.suffix else os.stat(path),  # noqa: PTH116
             check=lambda written: check(written, companions),
             expected=source.identity if in_place else None,
         )  # fmt: skip
-    output = target if destination.out or os.path.islink(path) else path  # noqa: PTH114
+    output = path if in_place and not os.path.islink(path) else target  # noqa: PTH114
 
     def finish() -> str:
         put_in_place()

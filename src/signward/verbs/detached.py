@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from signward.errors import UnreadableError
 from signward.formats._detached import DetachedFormat
 from signward.state import Verdict
@@ -39,9 +36,3 @@ def _decoded(path: str) -> bytes:
 
     data = read_option(path)
     return blocks(path, data, "(?:CMS|PKCS7)")[0] if b"-----BEGIN " in data[:1024] else data
-
-
-def signature_path(path: str, out: str) -> str:
-    """Return where the detached signature of ``path`` goes."""
-    name = f"{Path(path).name}{SUFFIX}"
-    return os.path.join(out or os.path.dirname(path), name)  # noqa: PTH118, PTH120

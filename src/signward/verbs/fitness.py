@@ -7,8 +7,11 @@ unless the caller requires that the result be accepted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from signward.errors import SigningError
 from signward.findings import Effect, Finding
+from signward.formats._detached import DetachedFormat
 from signward.state import (
     BrokenSignature,
     Companions,
@@ -22,10 +25,12 @@ from signward.state import (
 from signward.trust.x509 import Certificate
 from signward.verbs.context import Context
 from signward.verbs.options import Options, stopping_at
-from signward.verbs.verify import assess
+from signward.verbs.verify import assess, assess_as
 
 Warnings = list[str]
 """What a verifier may object to, one sentence each."""
+
+Judge = Callable[[Context], Verdict]
 
 
 class Assessor:
@@ -39,15 +44,23 @@ class Assessor:
 
     def check(self, written: Source, companions: Companions, leaf: Certificate) -> Warnings:
         """Return the warnings on a result.  Raises ``SigningError`` for one not to be released."""
-        verdict = assess(written, self._intact, companions)
+        return self._checked(written.name, lambda by: assess(written, by, companions), leaf)
+
+    def check_detached(self, content: Source, signature: bytes, leaf: Certificate) -> Warnings:
+        """Do the same for a detached signature and the content it speaks of."""
+        form = DetachedFormat(signature)
+        return self._checked(content.name, lambda by: assess_as(form, content, by), leaf)
+
+    def _checked(self, name: str, judge: Judge, leaf: Certificate) -> Warnings:
+        verdict = judge(self._intact)
         if verdict.outcome is not Outcome.ACCEPTED:
-            raise _refused(written.name, verdict, "an intact signature")
+            raise _refused(name, verdict, "an intact signature")
         if not any(_certificate(one) == leaf.der for one in verdict.signatures):
-            raise SigningError(written.name, "no signature by the key's certificate", "one",
+            raise SigningError(name, "no signature by the key's certificate", "one",
                                hint="this is a fault of ours: please report it")  # fmt: skip
         key = verdict.format, leaf.der
         if self._require_accepted or key not in self._warned:
-            self._warned[key] = self._judged(written, companions)
+            self._warned[key] = self._judged(name, judge)
         return self._warned[key]
 
     def check_stripped(self, written: Source, companions: Companions) -> None:
@@ -61,12 +74,12 @@ class Assessor:
         if verdict.outcome is not Outcome.ACCEPTED:
             raise _refused(written.name, verdict, "intact signatures")
 
-    def _judged(self, written: Source, companions: Companions) -> Warnings:
-        verdict = assess(written, self._accepting, companions)
+    def _judged(self, name: str, judge: Judge) -> Warnings:
+        verdict = judge(self._accepting)
         if verdict.outcome is Outcome.ACCEPTED:
             return []
         if self._require_accepted:
-            raise _refused(written.name, verdict, "one that is accepted")
+            raise _refused(name, verdict, "one that is accepted")
         return [str(f).partition("\n")[0] for f in _grave(verdict)]
 
 

@@ -22,6 +22,13 @@ PREFIX = ".signward-"
 """Begins the name of every temporary file."""
 
 
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+_NEW_MODE = 0o666 & ~_UMASK
+"""The mode of new files, as everybody's are; temporary ones are their owner's alone at first.
+The mask can only be read by setting it, so that is done once, before there are threads."""
+
+
 class ReleaseError(SigningError):
     """A file could not be written; what stood there is as it was."""
 
@@ -84,6 +91,8 @@ def write(
             _write(result, descriptor)
             if like:
                 _dress(descriptor, temporary, like)
+            else:
+                os.fchmod(descriptor, _NEW_MODE)
             with open_source(temporary, result.name) as written:
                 check(written)
             undo.pop_all()

@@ -7,6 +7,7 @@ format or a key provider by name.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from types import MappingProxyType
 from typing import Self
 
 from signward.envelopes import stamped
+from signward.errors import NotSignableError
 from signward.formats import (
     Existing,
     ParseOptions,
@@ -23,6 +25,7 @@ from signward.formats import (
     peek_at,
     recognise,
 )
+from signward.formats._detached import DetachedFormat
 from signward.keys import RotatedError, open_key
 from signward.state import Companions, SignedArtifact, Source
 from signward.trust.pem import CERTIFICATES, blocks
@@ -31,6 +34,7 @@ from signward.verbs.change import Destination, prepare, signable
 from signward.verbs.credential import Credential, Standing
 from signward.verbs.crew import Crew, Finish, Task, copies_for
 from signward.verbs.deep import InsideOut
+from signward.verbs.detached import SUFFIX
 from signward.verbs.fitness import Assessor
 from signward.verbs.options import Options, read_option
 from signward.verbs.outcome import FileResult, caught
@@ -62,6 +66,7 @@ class SignOptions:
     page_hashes: bool = False
     description: str = ""
     url: str = ""
+    detached: bool = False
     deep: bool = False
     out: str = ""
     dry_run: bool = False
@@ -83,7 +88,9 @@ class Signatory:
         self._assessor = Assessor(
             replace(options.judge, at=self.at), require_accepted=options.require_accepted
         )
-        self._destination = Destination(out=options.out, dry_run=options.dry_run)
+        self._destination = Destination(
+            out=options.out, suffix=SUFFIX if options.detached else "", dry_run=options.dry_run
+        )
         given = [
             block for path in options.certificates
             for block in blocks(path, read_option(path), CERTIFICATES)
@@ -137,6 +144,9 @@ class Signatory:
     def _sign(self, path: str, target: str) -> Finish:
         work = _Work()
 
+        if self.options.detached:
+            return self._sign_beside(path, target)
+
         def make(source: Source, companions: Companions) -> Source:
             if self.options.deep:
                 source = self._inside_out(source, work)
@@ -155,11 +165,38 @@ class Signatory:
 
         work.standing = self._credential.standing
         put_in_place = prepare(path, target, self._destination, make, check)
-        return lambda: FileResult(
+        return lambda: self._result(path, work, put_in_place())
+
+    def _sign_beside(self, path: str, target: str) -> Finish:
+        """Sign a file of any kind: the signature becomes a file of its own beside it."""
+        work = _Work(format="detached")
+        existing = self.options.existing
+        if existing is Existing.NESTED:
+            raise NotSignableError(path, "--nested", "one signature in a file beside it")
+        if existing is Existing.REFUSE and os.path.exists(target):  # noqa: PTH110
+            raise NotSignableError(path, f"a signature ({target})", "none",
+                                   hint="--replace writes it anew")  # fmt: skip
+        contents: list[Source] = []
+
+        def make(source: Source, companions: Companions) -> Source:
+            contents.append(source)
+            result, work.standing = self._signed(DetachedFormat(), source, companions)
+            return result
+
+        def check(written: Source, _companions: Companions) -> None:
+            signature = written.read(0, written.length)
+            found = self._assessor.check_detached(contents[0], signature, work.standing.leaf)
+            work.warnings |= dict.fromkeys(found)
+
+        put_in_place = prepare(path, target, self._destination, make, check)
+        return lambda: self._result(path, work, put_in_place())
+
+    def _result(self, path: str, work: _Work, output: str) -> FileResult:
+        return FileResult(
             path=path,
             outcome="planned" if self.options.dry_run else "signed",
             format=work.format,
-            output=put_in_place(),
+            output=output,
             members=tuple(work.members),
             signer=work.standing.leaf.subject_text,
             algorithm=str(work.standing.signer.algorithm),
