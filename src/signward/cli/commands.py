@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from signward import __version__
 from signward.errors import EvidenceError, SigningError
@@ -26,6 +31,8 @@ COMMANDS = {
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+_SIGNALLED = 128
+"""Added to a signal's number: the exit code of who ended for it, as shells have it."""
 
 _EPILOG = """examples:
   signward verify setup.exe                    who signed it, does that count
@@ -54,19 +61,61 @@ class Command(Protocol):
 def run(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run the subcommand it names."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _fill_standard_streams()
     parsed = build_parser(words).parse_args(words)
     command: Command = importlib.import_module(f"signward.cli.{parsed.command}")
     try:
-        return command.run(parsed)
+        with _ending_in_order():
+            return command.run(parsed)
     except (EvidenceError, SigningError) as error:
         print(f"signward: {error}", file=sys.stderr)
         return EXIT_USAGE
     except BrokenPipeError:
         sys.stderr.close()
         return EXIT_USAGE
+    except OSError as error:  # of our own output: verbs know what to say of files
+        sys.stdout = _nowhere()
+        print(f"signward: output: {error.strerror}", file=sys.stderr)
+        return EXIT_USAGE
     except KeyboardInterrupt:
         print("signward: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def _fill_standard_streams() -> None:
+    """Open what the caller closed of 0, 1 and 2: no file of ours is to be taken for them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+
+
+@contextlib.contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the command as Ctrl-C does: what is half done is cleared away.
+
+    Those that somebody ignores (nohup) or handles stay as they are.
+    """
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    taken = [n for n in signals if signal.getsignal(n) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        taken = []
+    for number in taken:
+        signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, _frame: object) -> None:
+    raise SystemExit(_SIGNALLED + number)
 
 
 def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:

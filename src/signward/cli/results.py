@@ -31,6 +31,7 @@ def report(results: Iterable[FileResult], arguments: argparse.Namespace, doing: 
     for result in _watched(results, arguments, doing):
         counts[result.outcome] += 1
         _tell(result, arguments, warned)
+    sys.stdout.flush()
     if counts.total() > 1 and not arguments.json:
         told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
         print(f"signward: {counts.total()} files: {told}", file=sys.stderr)
@@ -38,25 +39,39 @@ def report(results: Iterable[FileResult], arguments: argparse.Namespace, doing: 
 
 
 def _tell(result: FileResult, arguments: argparse.Namespace, warned: set[str]) -> None:
-    if arguments.json:
-        import msgspec
+    from signward.report.display import visible
 
-        sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+    if arguments.json:
+        sys.stdout.write(_json(result) + "\n")
         sys.stdout.flush()
         return
     if result.failed:
-        hint = f"\n  hint: {result.hint}" if result.hint else ""
-        print(f"FAILED   {result.path}: {result.problem}{hint}", file=sys.stderr)
+        hint = f"\n  hint: {visible(result.hint)}" if result.hint else ""
+        print(f"FAILED   {visible(f'{result.path}: {result.problem}')}{hint}", file=sys.stderr)
         return
     if not arguments.quiet:
         place = "" if result.output == result.path else f" -> {result.output}"
         by = f" by {result.signer} ({result.algorithm})" if result.signer else ""
         inside = f", {len(result.members)} members inside" if result.members else ""
-        print(f"{result.outcome.upper():<8} {result.path}{place}: {result.format}{inside}{by}")
+        told = visible(f"{result.path}{place}: {result.format}{inside}{by}")
+        print(f"{result.outcome.upper():<8} {told}")
     for warning in result.warnings:
         if warning not in warned:
             warned.add(warning)
-            print(f"warning: {warning}", file=sys.stderr)
+            print(f"warning: {visible(warning)}", file=sys.stderr)
+
+
+def _json(result: FileResult) -> str:
+    r"""Return a result as one line; octets of a name that are no UTF-8 stand as ``\xNN``."""
+    import msgspec
+
+    from signward.policy.record import printable_json, safe_text
+
+    safe = {
+        name: safe_text(v) if isinstance(v, str) else tuple(map(safe_text, v))
+        for name, v in msgspec.structs.asdict(result).items()
+    }
+    return printable_json(msgspec.structs.replace(result, **safe)).decode()
 
 
 def _watched(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from signward.cli.arguments import add_revocation, add_trust
@@ -94,8 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Sign every file; return 0 if all were."""
     from signward.verbs.sign import Signatory
 
-    with Signatory(_options(arguments)) as signatory:
-        return report(signatory.run(arguments.files), arguments, "signing")
+    # The results are closed before the key: nobody is to sign with it then.
+    with (
+        Signatory(_options(arguments)) as signatory,
+        closing(signatory.run(arguments.files)) as results,
+    ):
+        return report(results, arguments, "signing")
 
 
 def _options(arguments: argparse.Namespace) -> SignOptions:

@@ -21,14 +21,18 @@ from signward.wire.patch import Edit, Patched, PatchSet
 PE_IMAGE_DATA = "1.3.6.1.4.1.311.2.1.15"
 _PAGE_OIDS = {name: oid for oid, name in PAGE_HASHES.items()}
 _ALIGNMENT = 8
+
+MAX_CONTENT = 0xFFFFFFF8
+"""Where a certificate table may begin: its offset has 32 bits, and is a multiple of eight."""
+
 _WHAT = "PE image"
 
 
-def check_room(layout: Layout) -> None:
+def check_room(source: Source, layout: Layout) -> None:
     """Raise ``NotSignableError`` for an image whose certificate table cannot be set.
 
-    It has no room to point at one, or carries bytes behind the one it has, which a new table
-    would lose.
+    It has no room to point at one, ends where no offset of 32 bits leads, or has bytes that a
+    new table would lose: behind the one it has, or in it and in a section too.
     """
     if layout.directory_offset is None:
         raise NotSignableError(
@@ -36,8 +40,13 @@ def check_room(layout: Layout) -> None:
             hint="link the image with all sixteen data directories",
         )  # fmt: skip
     start, size = layout.table
-    behind = layout.length - (start + size) if size else 0
-    if size and (start < layout.headers_end or behind < 0 or behind >= _ALIGNMENT):
+    if layout.content_end > MAX_CONTENT:
+        raise NotSignableError(_WHAT, f"{layout.content_end} bytes", f"at most {MAX_CONTENT}",
+                               hint="a certificate table is found by 32 bits")  # fmt: skip
+    end = start + size
+    behind = layout.length - end if size else 0
+    misplaced = start < layout.headers_end or not 0 <= behind < _ALIGNMENT
+    if size and (misplaced or any(source.read(end, behind)) or _is_mapped(layout, start, end)):
         raise NotSignableError(
             _WHAT, f"a certificate table of {size} bytes at {start} in {layout.length}",
             "one at the file's end, as embedding a signature leaves it",
@@ -45,12 +54,16 @@ def check_room(layout: Layout) -> None:
         )  # fmt: skip
 
 
+def _is_mapped(layout: Layout, start: int, end: int) -> bool:
+    return any(max(start, s.start) < min(end, s.end) for s in layout.sections)
+
+
 def bare(source: Source, layout: Layout) -> tuple[Patched, Layout]:
     """Return the image as it is before its signature is embedded: no table, padded to eight.
 
     Its layout with it.  Raises ``NotSignableError``.
     """
-    patch = table_patch(layout, ())
+    patch = table_patch(source, layout, ())
     end = layout.content_end
     padding = Edit(start=end, end=layout.length, data=bytes(-end % _ALIGNMENT))
     image = Patched(source, PatchSet(edits=(patch.edits[0], padding)))
@@ -89,12 +102,12 @@ def _page_link(request: Request, layout: Layout, pages: Manifest) -> bytes:
     return der.context(1, der.octet_string(PAGE_HASH_CLASS) + der.octet_string(values))
 
 
-def table_patch(layout: Layout, entries: tuple[bytes, ...]) -> PatchSet:
+def table_patch(source: Source, layout: Layout, entries: tuple[bytes, ...]) -> PatchSet:
     """Return the patch that makes ``entries`` (PKCS#7) the image's certificate table.
 
     The checksum is not among its edits: it depends on them.  Raises ``NotSignableError``.
     """
-    check_room(layout)
+    check_room(source, layout)
     assert layout.directory_offset is not None  # noqa: S101 - `check_room` refused such an image
     end = layout.content_end
     padding = bytes(-end % _ALIGNMENT) if entries else b""

@@ -232,7 +232,7 @@ def _blobs(source: Source, layout: Layout) -> tuple[bytes, ...]:
 
 def _embedded(source: Source, layout: Layout, envelopes: tuple[bytes, ...]) -> PatchSet:
     """Return the patch of `PeFormat.embed` for a source of this layout."""
-    patch = table_patch(layout, envelopes)
+    patch = table_patch(source, layout, envelopes)
     offset = layout.checksum_offset
     value = checksum(Patched(source, patch), layout).to_bytes(4, "little")
     return PatchSet(edits=(Edit(start=offset, end=offset + 4, data=value), *patch.edits))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,9 @@ as some small files take to be signed."""
 MOST_PROCESSES = 8
 """More processes than this wait for one disk."""
 
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Signals besides Ctrl-C that ask a process to end, and let it do so in order."""
+
 _TICKET = 2
 _TICKETS = 2048
 """Two octets each: together what a pipe holds on every system, however many its user has."""
@@ -54,11 +58,18 @@ class Crew:
     """Does tasks in threads, and in ``copies`` of this process besides.
 
     Copies are made at once: nobody may have started a thread by then (see `copies_for`).
-    The first task is done before, so that what it loads is loaded once.
+    The first task is done before, so that what it loads is loaded once.  ``give_up`` is
+    called when results are no longer wanted: what waits for somebody else may end.
     """
 
-    def __init__(self, paths: Sequence[str], tasks: Sequence[Task], copies: int) -> None:
-        self._paths, self._tasks = paths, tasks
+    def __init__(
+        self,
+        paths: Sequence[str],
+        tasks: Sequence[Task],
+        copies: int,
+        give_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._paths, self._tasks, self._give_up = paths, tasks, give_up
         self._done: list[Future[FileResult]] = [Future() for _ in tasks]
         self._begun = 0
         if copies:
@@ -96,9 +107,16 @@ class Crew:
             for done in self._done:
                 yield done.result()
             end.result()
+        except BaseException:
+            self._give_up()
+            raise
         finally:
-            while os.read(self._tickets, _TICKET):
-                pass  # the caller wants no more: whoever is free finds none
+            self._take_all()  # the caller wants no more: whoever is free finds none
+
+    def _take_all(self) -> None:
+        """Take every ticket that is left; there is an end, as nobody writes any more."""
+        while os.read(self._tickets, _TICKET):
+            pass
 
     def _work(self, report: Report) -> None:
         """Do tasks until no ticket is left."""
@@ -134,11 +152,18 @@ class Crew:
     def _serve(self, connection: Connection) -> None:
         """Do tasks in a copy; send each result, with its number, to the process copied."""
         os.close(self._writer)
+        select.select([self._tickets], [], [])
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
         lock = threading.Lock()
 
         def send(number: int, result: FileResult) -> None:
-            with lock:
-                connection.send((number, result))
+            try:
+                with lock:
+                    connection.send((number, result))
+            except BrokenPipeError:
+                self._take_all()  # the parent is gone: nobody is to go on
+                raise
 
         with suppress(BrokenPipeError):
             self._work(send)
@@ -194,10 +219,13 @@ class _Copies:
     def _run(self, work: Callable[[Connection], None], connection: Connection) -> None:
         """Do the work, rid of what is the parent's.
 
-        Ctrl-C is for it to hear; a pipe whose reader is held here too would never say that the
-        parent is gone.
+        Signals that end it are for it to hear: from the first ticket on a copy puts its files in
+        place first, and is handed none when the parent ends.  A pipe whose reader is held here
+        too would never say that the parent is gone.
         """
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in ENDING:
+            signal.signal(number, signal.SIG_DFL)
         for other in self.connections:
             other.close()
         work(connection)

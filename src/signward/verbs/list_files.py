@@ -12,6 +12,7 @@ from signward.formats import ParseOptions, peek_at, recognise
 from signward.formats.catalog import MEMBER_DIGEST, Member, unsigned_catalog
 from signward.formats.pe import FORMAT as PE
 from signward.formats.pe import IMAGE
+from signward.policy.record import safe_text
 from signward.state import Source
 from signward.verbs.release import release
 from signward.wire.source import BytesSource, open_source, whole_digest
@@ -37,9 +38,7 @@ def write_catalog(paths: Iterable[str], output: str, at: datetime) -> int:
     if Path(output).exists():
         raise SigningError(output, "a file of that name", "a new name",
                            hint="remove it, or choose another with -o")  # fmt: skip
-    release(
-        BytesSource(output, data), output, like=None, check=lambda _written: None, expected=None
-    )
+    release(BytesSource(output, data), output, check=lambda _written: None, expected=None)
     return len(members)
 
 
@@ -48,9 +47,15 @@ def _files(paths: Iterable[str]) -> Iterator[str]:
         if not Path(path).is_dir():
             yield path
             continue
-        for folder, folders, names in os.walk(path):
+        for folder, folders, names in os.walk(path, onerror=_refuse):
             folders.sort()
             yield from (os.path.join(folder, name) for name in sorted(names))  # noqa: PTH118
+
+
+def _refuse(error: OSError) -> None:
+    """Raise for a folder that cannot be read: a list that lacks its files would go unnoticed."""
+    why = (error.strerror or str(error)).lower()
+    raise SigningError(str(error.filename), why, "a folder that can be read") from None
 
 
 def _member(path: str) -> Member:
@@ -58,7 +63,15 @@ def _member(path: str) -> Member:
         image = _image_hash(source)
         digest = image or whole_digest(source, MEMBER_DIGEST)
         source.check_unchanged()
-    return Member(name=Path(path).name, digest=digest, image=bool(image))
+    name = Path(path).name
+    if not _is_unicode(name):
+        raise NotSignableError(safe_text(path), "a name that is no UTF-8", "one that is",
+                               hint="a catalog holds names as Unicode")  # fmt: skip
+    return Member(name=name, digest=digest, image=bool(image))
+
+
+def _is_unicode(name: str) -> bool:
+    return safe_text(name) == name
 
 
 def _image_hash(source: Source) -> bytes:

@@ -21,6 +21,9 @@ from signward.wire.source import FileSource, Identity, open_source
 PREFIX = ".signward-"
 """Begins the name of every temporary file."""
 
+_ACCESS_LIST = "system.posix_acl_access"
+"""The attribute that holds a file's POSIX access control list on Linux."""
+
 
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
@@ -56,7 +59,7 @@ def release(
     result: Source,
     target: str,
     *,
-    like: os.stat_result | None,
+    like: str = "",
     check: Callable[[FileSource], None],
     expected: Identity | None,
 ) -> None:
@@ -71,14 +74,15 @@ def write(
     result: Source,
     target: str,
     *,
-    like: os.stat_result | None,
+    like: str = "",
     check: Callable[[FileSource], None],
     expected: Identity | None,
 ) -> Callable[[], None]:
     """Write ``result`` beside ``target``, and check it there; return what puts it in place.
 
     The second half is to be called, once, by whatever thread: it waits for the disk.
-    ``like`` lends mode, owner and times.  ``expected`` is what must still stand at the target
+    ``like`` is the path of a file that lends mode, owner, times and extended attributes.
+    ``expected`` is what must still stand at the target
     when its place is taken (None: anything, or nothing): a change made meanwhile is not lost.
     Both halves raise ``ReleaseError``, the first whatever ``check`` raises; the target is
     untouched then.
@@ -90,7 +94,7 @@ def write(
             undo.callback(os.unlink, temporary)
             _write(result, descriptor)
             if like:
-                _dress(descriptor, temporary, like)
+                _dress(descriptor, like)
             else:
                 os.fchmod(descriptor, _NEW_MODE)
             with open_source(temporary, result.name) as written:
@@ -115,6 +119,12 @@ def _put_in_place(descriptor: int, temporary: str, target: str, expected: Identi
             os.close(descriptor)
 
 
+def make_folder(path: str) -> None:
+    """Make the folder for results, and those above it, if need be.  Raises ``ReleaseError``."""
+    with _told_of(path):
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103 - strings, as everywhere in verbs
+
+
 @contextlib.contextmanager
 def _told_of(target: str) -> Iterator[None]:
     """Raise the system's refusals as ``ReleaseError``."""
@@ -134,12 +144,33 @@ def _write(result: Source, descriptor: int) -> None:
             view = view[os.write(descriptor, view) :]
 
 
-def _dress(descriptor: int, name: str, like: os.stat_result) -> None:
-    """Give the new file the old one's owner, mode and times."""
-    with contextlib.suppress(PermissionError):  # only root gives files away
+def _dress(descriptor: int, path: str) -> None:
+    """Give the new file the old one's owner, attributes, mode and times."""
+    like = os.stat(path)  # noqa: PTH116 - strings, as everywhere in verbs
+    mode = stat.S_IMODE(like.st_mode)
+    try:
         os.fchown(descriptor, like.st_uid, like.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
-    os.utime(name, ns=(like.st_atime_ns, like.st_mtime_ns))
+    except PermissionError:  # only root gives files away; nobody else is to run them as he would
+        mode &= ~(stat.S_ISUID | stat.S_ISGID)
+    os.fchmod(descriptor, mode)
+    _copy_attributes(descriptor, path)
+    os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
+
+
+def _copy_attributes(descriptor: int, path: str) -> None:
+    """Copy what users attach to files, and access control lists: a mode alone is wider.
+
+    Others (capabilities, integrity values) speak of the old content, or are the system's own.
+    """
+    if not hasattr(os, "listxattr"):
+        return
+    try:
+        names = os.listxattr(path)
+    except OSError:
+        return  # a file system without any
+    for name in names:
+        if name == _ACCESS_LIST or name.startswith("user."):
+            os.setxattr(descriptor, name, os.getxattr(path, name))
 
 
 def settle(folder: str) -> None:

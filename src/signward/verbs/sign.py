@@ -8,7 +8,7 @@ format or a key provider by name.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -105,14 +105,15 @@ class Signatory:
     def __exit__(self, *_: object) -> None:
         self._key.close()
 
-    def run(self, paths: Iterable[str]) -> Iterator[FileResult]:
+    def run(self, paths: Iterable[str]) -> Generator[FileResult]:
         """Sign every file, many at once; return results in the order of ``paths``.
 
         The results are to be asked for in the end: what was released is settled then.
         """
         paths = tuple(paths)
         tasks = [self._task(path) for path in paths]
-        crew = Crew(paths, tasks, copies_for(len(tasks)) if self._may_be_copied else 0)
+        copies = copies_for(len(tasks)) if self._may_be_copied else 0
+        crew = Crew(paths, tasks, copies, self._stamp.give_up)
         return self._destination.settled(crew.results())
 
     def sign(self, path: str) -> FileResult:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import queue
 import secrets
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from signward.envelopes.cms import open_token
 from signward.envelopes.tsp import read_answer, read_tst_info, write_request
@@ -22,6 +25,9 @@ ROUNDS = 3
 
 PAUSE_SECONDS = 1.0
 """Waited after the first round, and twice as long after each further one."""
+
+LOOK_SECONDS = 0.25
+"""How often whoever waits for an answer looks whether it is still wanted."""
 
 NONCE_BITS = 64
 """Random bits of a nonce (RFC 3161 2.4.1: "e.g., a 64 bit integer")."""
@@ -43,6 +49,12 @@ class Stamper:
 
     def __init__(self, urls: Sequence[str], digest: str, at: datetime) -> None:
         self._urls, self._digest, self._at = tuple(urls), digest, at
+        self._begun = time.monotonic()
+        self._given_up = threading.Event()
+
+    def give_up(self) -> None:
+        """Wait for no authority any more: whoever waits gets a ``StampError`` soon."""
+        self._given_up.set()
 
     def __call__(self, value: bytes) -> tuple[bytes, ...]:
         """Return the token over ``value`` (DER), or nothing where no authority was named.
@@ -54,7 +66,7 @@ class Stamper:
         failures: dict[str, str] = {}
         for number in range(ROUNDS):
             if number:
-                time.sleep(PAUSE_SECONDS * 2 ** (number - 1))
+                self._given_up.wait(PAUSE_SECONDS * 2 ** (number - 1))
             for url in self._urls:
                 try:
                     return (self._token(url, value),)
@@ -69,15 +81,53 @@ class Stamper:
     def _token(self, url: str, value: bytes) -> bytes:
         nonce = secrets.randbits(NONCE_BITS)
         imprint = hashlib.new(self._digest, value).digest()
-        answer = read_answer(ask(url, write_request(self._digest, imprint, nonce)))
+        answer = read_answer(self._asked(url, write_request(self._digest, imprint, nonce)))
         if not answer.granted:
             raise _RefusedError(f"status {answer.status} {answer.text}".strip())
-        for problem in _problems(answer.token, value, nonce, self._at):
+        question = _Question(self._digest, imprint, nonce)
+        for problem in _problems(answer.token, value, question, self._now()):
             raise _RefusedError(problem)
         return answer.token
 
+    def _now(self) -> datetime:
+        """Return the run's instant plus the time it has taken: long runs are no skewed clocks."""
+        return self._at + timedelta(seconds=time.monotonic() - self._begun)
 
-def _problems(token: bytes, value: bytes, nonce: int, at: datetime) -> Iterator[str]:
+    def _asked(self, url: str, request: bytes) -> bytes:
+        """Ask in a thread of its own: whoever gives up need not wait for a slow answer."""
+        answers: queue.SimpleQueue[bytes | FetchError | None] = queue.SimpleQueue()
+
+        def wait_for_it() -> None:
+            try:
+                answers.put(ask(url, request))
+            except FetchError as error:
+                answers.put(error)
+            finally:
+                answers.put(None)
+
+        threading.Thread(target=wait_for_it, daemon=True).start()
+        while not self._given_up.is_set():
+            try:
+                found = answers.get(timeout=LOOK_SECONDS)
+            except queue.Empty:
+                continue
+            if isinstance(found, FetchError):
+                raise found
+            if found is None:
+                raise _RefusedError("not asked: a fault of ours")
+            return found
+        raise _RefusedError("not waited for: interrupted")
+
+
+class _Question(NamedTuple):
+    """What an authority was asked, and must have answered (RFC 3161 2.2)."""
+
+    digest: str
+    imprint: bytes
+    nonce: int
+
+
+def _problems(token: bytes, value: bytes, asked: _Question, at: datetime) -> Iterator[str]:
     """Yield why a token must not be embedded; nothing for a good one (RFC 3161 2.2)."""
     claimed = open_token(token, value)
     checked = check_timestamp(claimed)
@@ -86,7 +136,9 @@ def _problems(token: bytes, value: bytes, nonce: int, at: datetime) -> Iterator[
         yield "a token that is not intact"
         return
     content = read_tst_info(checked.signature.claimed.content)
-    if content.nonce != nonce:
+    if (content.imprint_algorithm, content.imprint) != (asked.digest, asked.imprint):
+        yield f"a token over another digest ({content.imprint_algorithm})"
+    if content.nonce != asked.nonce:
         yield "a token with another nonce"
     certificate = load_certificate(checked.signature.certificate)
     if certificate.ekus != frozenset({EKU_TIME_STAMPING}):
