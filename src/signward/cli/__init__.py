@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``signward``; return its exit code."""
-    from signward.cli.commands import run
-
+    try:
+        from signward.cli.commands import run
+    except KeyboardInterrupt:  # so early that nobody else could hear it
+        return 130
     return run(arguments)

@@ -62,10 +62,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run the subcommand it names."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     _fill_standard_streams()
-    parsed = build_parser(words).parse_args(words)
-    command: Command = importlib.import_module(f"signward.cli.{parsed.command}")
     try:
         with _ending_in_order():
+            parsed = build_parser(words).parse_args(words)
+            command: Command = importlib.import_module(f"signward.cli.{parsed.command}")
             return command.run(parsed)
     except (EvidenceError, SigningError) as error:
         print(f"signward: {error}", file=sys.stderr)
