@@ -8,14 +8,11 @@ import importlib
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TextIO
 
 from signward import __version__
-from signward.errors import EvidenceError, SigningError
 
 COMMANDS = {
     "verify": "judge files: who signed them, does that count, why not",
@@ -65,11 +62,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         with _ending_in_order():
             parsed = build_parser(words).parse_args(words)
-            command: Command = importlib.import_module(f"signward.cli.{parsed.command}")
-            return command.run(parsed)
-    except (EvidenceError, SigningError) as error:
-        print(f"signward: {error}", file=sys.stderr)
-        return EXIT_USAGE
+            return _done(importlib.import_module(f"signward.cli.{parsed.command}"), parsed)
     except BrokenPipeError:
         sys.stderr.close()
         return EXIT_USAGE
@@ -82,8 +75,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
+def _done(command: Command, parsed: argparse.Namespace) -> int:
+    from signward.errors import EvidenceError, SigningError  # not for --version and --help
+
+    try:
+        return command.run(parsed)
+    except (EvidenceError, SigningError) as error:
+        print(f"signward: {error}", file=sys.stderr)
+        return EXIT_USAGE
+
+
 def _nowhere() -> TextIO:
-    return Path(os.devnull).open("w", encoding="utf-8")
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - light to import
 
 
 def _fill_standard_streams() -> None:
@@ -103,10 +106,11 @@ def _ending_in_order() -> Iterator[None]:
     """
     signals = (signal.SIGTERM, signal.SIGHUP)
     taken = [n for n in signals if signal.getsignal(n) is signal.SIG_DFL]
-    if threading.current_thread() is not threading.main_thread():
+    try:
+        for number in taken:
+            signal.signal(number, _end)
+    except ValueError:  # not the main thread, where signals do not go
         taken = []
-    for number in taken:
-        signal.signal(number, _end)
     try:
         yield
     finally:
