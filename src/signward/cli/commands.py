@@ -86,7 +86,7 @@ def _done(command: Command, parsed: argparse.Namespace) -> int:
 
 
 def _nowhere() -> TextIO:
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - light to import
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - light to import
 
 
 def _fill_standard_streams() -> None:

@@ -36,7 +36,14 @@ see what would be done, and whether it would be accepted:
 Passwords and tokens come from --pass-file, from the environment
 (SIGNWARD_PASSWORD) or from a prompt; never from the command line.
 
-exit codes: 0 every file was signed, 1 some were not, 2 command line or key
+--json writes one object for each file, with all of these: path, outcome
+(signed, planned or failed), format, output (where the result is), members
+(signed inside, with --deep), signer, algorithm, problem and hint (why it
+failed), warnings (what a verifier may object to).  Octets of a name that are
+no UTF-8 stand as \\xNN.
+
+exit codes: 0 every file was signed, 1 some were not, 2 command line, key or
+output; ended by a signal: 128 and its number (Ctrl-C: 130), whole files only
 """
 
 
