@@ -83,6 +83,16 @@ def test_a_killed_copy_loses_only_what_it_had_begun() -> None:
     assert all("killed" in result.problem for result in lost)
 
 
+@linux
+def test_where_no_copy_can_be_made_the_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refused)
+    results = done_by(NAMES, lambda _name: str(os.getpid()), 3)
+    assert {result.signer for result in results} == {str(os.getpid())}
+
+
 def test_nobody_works_on_when_the_caller_stops_asking() -> None:
     begun: list[str] = []
 

@@ -212,8 +212,13 @@ class _Copies:
             ours, theirs = context.Pipe(duplex=False)
             self.connections.append(ours)
             process = context.Process(target=self._run, args=(work, theirs), daemon=True)
-            process.start()
-            theirs.close()
+            try:
+                process.start()
+            except OSError:  # the system has no room for another: those there are do the work
+                self.connections.pop().close()
+                break
+            finally:
+                theirs.close()
             self._processes.append(process)
 
     def _run(self, work: Callable[[Connection], None], connection: Connection) -> None:
