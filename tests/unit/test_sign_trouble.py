@@ -20,11 +20,13 @@ from typing import Any
 import pytest
 from conformance.authenticode import pe
 
+from signward.cli.sign import EPILOG
 from signward.errors import NotSignableError
 from signward.formats._pe_layout import read_layout
 from signward.formats._pe_sign import MAX_CONTENT, check_room
 from signward.frozen import replace
 from signward.verbs import stamping
+from signward.verbs.outcome import FileResult
 from signward.verbs.stamping import Stamper
 from signward.wire.source import BytesSource
 from tests.builders import tsa
@@ -50,6 +52,11 @@ def test_a_name_that_is_no_utf8_does_not_break_json(desk: Desk) -> None:
     assert told["outcome"] == "signed"
     assert told["path"].endswith(r"caf\xe9.exe")
     assert next(iter(told)) == "path"
+
+
+def test_the_help_tells_every_field_of_the_json() -> None:
+    told = EPILOG[EPILOG.index("--json writes") : EPILOG.index("exit codes")]
+    assert all(name in told for name in FileResult.__struct_fields__)
 
 
 def test_a_hostile_name_or_authority_does_not_drive_the_terminal(

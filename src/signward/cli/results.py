@@ -20,7 +20,8 @@ def add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--out", default="", metavar="DIR",
                        help="write results to this folder and leave the files alone")  # fmt: skip
     group.add_argument("--dry-run", action="store_true", help="do everything but write")
-    group.add_argument("--json", action="store_true", help="one JSON object per file")
+    group.add_argument("--json", action="store_true",
+                       help="one JSON object per file: sign --help tells its fields")  # fmt: skip
     group.add_argument("--quiet", action="store_true", help="tell of failures and warnings only")
 
 
