@@ -313,7 +313,8 @@ def test_one_key_and_file_give_one_result_in_every_process(desk: Desk) -> None:
     results = set()
     for seed in ("1", "2", "3"):
         out = desk.folder / seed
-        command = [*SIGNWARD, "sign", "--page-hashes", "--out", out, "--key", desk.key, desk.exe]
+        words = ["--page-hashes", "--out", str(out), "--key", desk.key, str(desk.exe)]
+        command = [*SIGNWARD, "sign", *words]
         subprocess.run(
             command, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
         )
