@@ -96,7 +96,9 @@ class Credential:
                 value = self._key.sign(data, algorithm)
             check_value(standing.leaf.spki, algorithm, data, value)
         except KeyProviderError as error:
-            if self.standing is standing:
+            with self._lock:  # a refresh under way ends first
+                current = self.standing is standing
+            if current:
                 raise
             # Another file's refresh came between: the key open now may be of another kind.
             raise RotatedError(error.subject, error.found, error.required, error.hint) from None
