@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -321,3 +322,56 @@ def test_envelopes_are_the_signature_parts() -> None:
     assert envelope == members(SIGNED)[_signature(members(SIGNED))]
     with pytest.raises(NotSignableError, match="2 signatures"):
         FORMAT.embed(BytesSource(NAME, related()), (envelope, envelope))
+
+
+def test_a_part_named_like_the_slot_of_a_selection_is_not_covered(judge: Judge) -> None:
+    """The slot of selected relationships once had a name that a part could take."""
+    name = "_rels/.rels, as signature 1 selects it"
+    assert judge(changed(SIGNED, _add(name, b"MZ"))).cause is Code.SLOT_MISSING
+
+
+def test_a_dot_in_a_folder_makes_no_extension() -> None:
+    """OPC 7.3.7: the extension is of the last segment; ``/a.b/dll`` has none."""
+    from signward.formats import _opc as opc
+
+    package = opc.read_package(BytesSource(NAME, extension({"a.b/dll": b"1", "dll": b"2"})))
+    for name in ("/a.b/dll", "/dll"):
+        part = package.part(name)
+        assert part is not None
+        assert package.content_type(part) == ""
+
+
+CANONICAL = (
+    b'<Transforms><Transform Algorithm="http://www.w3.org/TR/2001/REC-xml-c14n-20010315">'
+    b"</Transform></Transforms>"
+)
+
+
+def canonically_signed(manifest: bytes) -> bytes:
+    """Return a package whose signature is over the canonical form of its manifest."""
+    from signward.formats import _vsix_sign as signing
+    from signward.wire import xmltree
+
+    octets = xmltree.canonical(xmltree.parse(manifest, "m"), xmltree.METHODS[xmltree.C14N], "m")
+    name, plain = "/extension.vsixmanifest", signing._reference
+
+    def reference(package: Any, part: Any, request: Any) -> str:
+        text = plain(package, part, request)
+        if part.name != name:
+            return text
+        digest = signing.digest_text("sha256", hashlib.sha256(octets).digest())
+        return re.sub("><DigestMethod.*</DigestValue>", f">{CANONICAL.decode()}{digest}", text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signing, "_reference", reference)
+        signed = sign_bytes(NAME, related())
+    return changed(signed, lambda parts: parts.update({name[1:]: manifest}))
+
+
+def test_comments_that_canonical_form_leaves_out_are_not_covered(judge: Judge) -> None:
+    manifest = members(related())["extension.vsixmanifest"]
+    assert judge(canonically_signed(manifest)).outcome is Outcome.ACCEPTED
+    spaced = canonically_signed(manifest.replace(b' Version="1.0"', b'  Version="1.0"'))
+    assert judge(spaced).outcome is Outcome.ACCEPTED
+    verdict = judge(canonically_signed(manifest + b"<!--\n\ncode that some host runs\n-->"))
+    assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.UNCOVERED_CONTENT)

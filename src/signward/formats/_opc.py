@@ -75,8 +75,8 @@ class Package(Frozen, frozen=True, kw_only=True):
     def content_type(self, part: Part) -> str:
         """Return a part's content type; empty where nothing gives one (OPC 7.3.7)."""
         name = key(part.name)
-        extension = name.rpartition("/")[2].rpartition(".")[2] if "." in name else ""
-        return self.overrides.get(name) or self.defaults.get(extension, "")
+        _, dot, extension = name.rpartition("/")[2].rpartition(".")
+        return self.overrides.get(name) or (self.defaults.get(extension, "") if dot else "")
 
     def read(self, part: Part) -> bytes:
         """Return a part that is read as XML.  Raises ``BadInputError``."""

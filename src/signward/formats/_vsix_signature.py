@@ -30,10 +30,10 @@ from signward.envelopes.xmldsig import (
     read_signature,
     referenced,
 )
-from signward.errors import AmbiguousError, LimitError, MalformedError
+from signward.errors import AmbiguousError, LimitError, MalformedError, UncoveredError
 from signward.findings import Code, Effect, Finding
 from signward.formats import _opc as opc
-from signward.frozen import Frozen
+from signward.frozen import Frozen, replace
 from signward.state import Binding, ClaimedSignature, ClaimedTimestamp, Slot
 from signward.wire import xmltree
 from signward.wire.certificate import outline
@@ -186,8 +186,6 @@ def slot_name(part: str) -> str:
 
 
 def _with_certificates(signature: XmlSignature, certificates: tuple[bytes, ...]) -> XmlSignature:
-    from signward.frozen import replace
-
     return replace(signature, certificates=(*signature.certificates, *certificates))
 
 
@@ -247,7 +245,7 @@ def _covered(package: opc.Package, reference: Reference, label: str) -> Covered:
         return Covered(slot=slot, part=part)
     octets = _transformed(package, part, reference.transforms, what)
     slot = Slot(
-        name=f"{own}, as signature {label} selects it",
+        name=f"selection {label}:{part.name}",  # no part's own slot begins like this
         algorithm=reference.algorithm,
         digest=reference.digest,
     )
@@ -270,7 +268,14 @@ def _transformed(
                              "a selection of relationships, or one canonicalization",
                              "OPC 10.5.7")  # fmt: skip
     method = canonicalization(rest[0].element, what)
-    return xmltree.canonical(xmltree.parse(package.read(part), part.name), method, what)
+    tree = xmltree.parse(package.read(part), part.name)
+    octets = xmltree.canonical(tree, method, what)
+    if xmltree.canonical(tree, replace(method, comments=True), what) != octets:
+        raise UncoveredError(
+            part.name, "comments that the signed canonical form leaves out", "none", "OPC 10.5.7",
+            hint="what takes the part for something else than XML may run them",
+        )  # fmt: skip
+    return octets
 
 
 def _selected(
