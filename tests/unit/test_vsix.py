@@ -349,6 +349,7 @@ CANONICAL = (
 
 def canonically_signed(manifest: bytes) -> bytes:
     """Return a package whose signature is over the canonical form of its manifest."""
+    from signward.envelopes.xmldsig_draft import digest_text
     from signward.formats import _vsix_sign as signing
     from signward.wire import xmltree
 
@@ -359,7 +360,7 @@ def canonically_signed(manifest: bytes) -> bytes:
         text = plain(package, part, request)
         if part.name != name:
             return text
-        digest = signing.digest_text("sha256", hashlib.sha256(octets).digest())
+        digest = digest_text("sha256", hashlib.sha256(octets).digest())
         return re.sub("><DigestMethod.*</DigestValue>", f">{CANONICAL.decode()}{digest}", text)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -274,8 +274,7 @@ def _file_edits(text: Text, request: Request) -> tuple[Edit, ...]:
     Raises ``NotSignableError`` for one that is not, unless the request says ``update=yes``.
     """
     update = request.options.get("update", "no") == "yes"
-    deploys = manifest.deployment(text.root)
-    mapped = None if deploys is None else deploys.get("mapFileExtensions") == "true"
+    mapped = manifest.mapping(text.root)
     edits: list[Edit] = []
     for entry in manifest.entries(text.root):
         file = _file(entry, request, mapped=mapped)
