@@ -376,3 +376,58 @@ def test_comments_that_canonical_form_leaves_out_are_not_covered(judge: Judge) -
     assert judge(spaced).outcome is Outcome.ACCEPTED
     verdict = judge(canonically_signed(manifest + b"<!--\n\ncode that some host runs\n-->"))
     assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.UNCOVERED_CONTENT)
+
+
+def _certificate_at(path: str) -> Callable[[Members], None]:
+    """Make a part of the package look like a certificate of the signature's."""
+
+    def change(parts: Members) -> None:
+        name = _signature(parts).rpartition("/")[2]
+        kind = ORIGIN_TYPE.replace("origin", "certificate")
+        parts[path] = identity().certificate
+        parts[f"{FOLDER}xml-signature/_rels/{name}.rels"] = rels(("A", kind, f"/{path}"))
+        of_type = "application/vnd.openxmlformats-package.digital-signature-certificate"
+        override = f'<Override PartName="/{path}" ContentType="{of_type}"/></Types>'.encode()
+        _edit("[Content_Types].xml", b"</Types>", override)(parts)
+
+    return change
+
+
+def test_a_file_of_the_extension_does_not_pass_for_a_certificate(judge: Judge) -> None:
+    """A certificate may hold anything in an extension, a .pkgdef's lines too."""
+    inside = changed(SIGNED, _certificate_at(f"{FOLDER}certificate/a.cer"))
+    assert judge(inside).outcome is Outcome.ACCEPTED
+    verdict = judge(changed(SIGNED, _certificate_at("added.pkgdef")))
+    assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.MALFORMED)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/./Sample.dll", "//Sample.dll", "/x/../Sample.dll", "\\Sample.dll", "/x\\..\\Sample.dll",
+        "/Sample.dll?x", "/Sample.dll#x", "/Sample.dll ", "/Sample.dll%2f", "/%2e/Sample.dll",
+        "/x%5cSample.dll",
+    ],
+)  # fmt: skip
+def test_an_override_that_some_reader_takes_for_a_parts_is_malformed(
+    judge: Judge, name: str
+) -> None:
+    override = f'<Override PartName="{name}" ContentType="a/b"/></Types>'.encode()
+    wrong = changed(SIGNED, _edit("[Content_Types].xml", b"</Types>", override))
+    assert judge(wrong).cause is Code.MALFORMED
+
+
+@pytest.mark.parametrize("name", ["_rels/.rels", "_rels/Sample.dll.rels", "[Content_Types].xml"])
+def test_a_base_that_no_selection_signs_is_malformed(judge: Judge, name: str) -> None:
+    based = changed(SIGNED, _edit(name, b" xmlns=", b' xml:base="http://example.org/" xmlns='))
+    assert judge(based).cause is Code.MALFORMED
+
+
+def test_a_timestamp_holds_nothing_else(judge: Judge) -> None:
+    stamp = (
+        b'<Object><TimeStamp xmlns="http://schemas.openxmlformats.org/package/2006/'
+        b'digital-signature"><EncodedTime>AAAA</EncodedTime>%s</TimeStamp></Object></Signature>'
+    )
+    for more, outcome in ((b"<Comment/>", Outcome.ACCEPTED), (b"<x>code</x>", Outcome.REJECTED)):
+        verdict = judge(changed(SIGNED, _edit("signature", b"</Signature>", stamp % more)))
+        assert verdict.outcome is outcome

@@ -143,8 +143,7 @@ def read_package(source: Source) -> Package:
 
 def _add(parts: dict[str, Part], member: ZipMember) -> None:
     name = f"/{member.name}"
-    segments = name[1:].split("/")
-    if "\\" in name or any(one in ("", ".", "..") or one.endswith(".") for one in segments):
+    if not _is_part_name(name):
         raise MalformedError(WHAT, f"a part named {name[:120]!r}", "a part name", "OPC 6.2.2.2")
     if name.lower().endswith((".piece", "/" + CONTENT_TYPES.lower())) or key(name) in parts:
         raise AmbiguousError(WHAT, f"another part named {name[:120]!r}", "each name once",
@@ -152,15 +151,26 @@ def _add(parts: dict[str, Part], member: ZipMember) -> None:
     parts[key(name)] = Part(name=name, member=member)
 
 
+def _is_part_name(name: str) -> bool:
+    """Say whether a name leads to one part, whoever follows it (OPC 6.2.2.2)."""
+    segments = name[1:].split("/")
+    return (
+        name.startswith("/")
+        and "\\" not in name
+        and not any(one in ("", ".", "..") or one.endswith(".") for one in segments)
+    )
+
+
 def _content_types(data: bytes) -> tuple[dict[str, str], dict[str, str]]:
     """Return content types by extension and by part name (OPC 7.3.7).
 
-    An Override speaks of a part: a name with a slash at its end is none, and some readers
-    take it for the part without.
+    An Override speaks of a part: a name with a slash at its end, or a query, is none, and some
+    readers take it for the part without.
     """
     root = xmltree.parse(data, CONTENT_TYPES).getroot()
     if root.tag != f"{{{_TYPES}}}Types":
         raise MalformedError(CONTENT_TYPES, xmltree.local(root), "Types", "OPC 7.3.7")
+    xmltree.attributes(root, (), CONTENT_TYPES)
     defaults: dict[str, str] = {}
     overrides: dict[str, str] = {}
     for element in xmltree.elements(root, CONTENT_TYPES):
@@ -169,7 +179,7 @@ def _content_types(data: bytes) -> tuple[dict[str, str], dict[str, str]]:
         found = xmltree.attributes(element, (attribute, "ContentType"), CONTENT_TYPES)
         name, kind = found.get(attribute, ""), found.get("ContentType", "")
         by_name = attribute == "PartName"
-        wrong = not name.startswith("/") or name.endswith(("/", ".")) if by_name else "/" in name
+        wrong = not _is_override(name) if by_name else "/" in name
         if not name or not kind or wrong or len(element):
             raise MalformedError(
                 CONTENT_TYPES, f"{attribute or 'an element'} {name[:120]!r}",
@@ -182,11 +192,24 @@ def _content_types(data: bytes) -> tuple[dict[str, str], dict[str, str]]:
     return defaults, overrides
 
 
+def _is_override(name: str) -> bool:
+    """Say whether an Override's name is a part's, as it stands and with its escapes resolved."""
+    plain = unquote(name)
+    return (
+        _is_part_name(name)
+        and _is_part_name(plain)
+        and plain.count("/") == name.count("/")
+        and name == name.strip()
+        and not {"?", "#"} & set(name)
+    )
+
+
 def read_relationships(data: bytes, what: str) -> tuple[Relationship, ...]:
     """Return the relationships in a part (OPC 6.5.3).  Raises ``BadInputError``."""
     root = xmltree.parse(data, what).getroot()
     if root.tag != f"{{{RELATIONSHIPS}}}Relationships":
         raise MalformedError(what, xmltree.local(root), "Relationships", "OPC 6.5.3")
+    xmltree.attributes(root, (), what)  # no selection signs a base for the targets
     found = [_relationship(element, what) for element in xmltree.elements(root, what)]
     if len({one.identifier for one in found}) < len(found):
         raise AmbiguousError(what, "two relationships of one Id", "each Id once", "OPC 6.5.3.4")

@@ -139,6 +139,11 @@ def _target(
     if package.content_type(part) != content_type:
         raise MalformedError(part.name, f"content type {package.content_type(part)[:80]!r}",
                              content_type, "OPC 10.4")  # fmt: skip
+    if not opc.key(part.name).startswith(FOLDER):
+        raise MalformedError(
+            part.name, "a part of the signatures elsewhere", f"it below {FOLDER}", "OPC 10.4",
+            hint="no signature reaches it: a file of the extension must not pass for one",
+        )  # fmt: skip
     return part
 
 
@@ -377,10 +382,12 @@ def _timestamps(signature: XmlSignature) -> tuple[ClaimedTimestamp, ...]:
         if not _is_timestamp(element, signature.what):
             continue
         parts = xmltree.elements(xmltree.elements(element, signature.what)[0], signature.what)
-        encoded = [part for part in parts if part.tag == f"{{{MDSSI}}}EncodedTime"]
-        if len(encoded) != 1:
-            raise MalformedError(signature.what, f"{len(encoded)} tokens in a TimeStamp", "one")
-        blob = xmltree.octets(encoded[0], signature.what)
+        names = [part.tag for part in parts if part.tag != f"{{{MDSSI}}}Comment"]
+        if names != [f"{{{MDSSI}}}EncodedTime"]:
+            found_names = ", ".join(map(xmltree.local, parts[:6]))
+            raise MalformedError(signature.what, f"a TimeStamp of {found_names}", "one EncodedTime")
+        (encoded,) = (part for part in parts if part.tag == names[0])
+        blob = xmltree.octets(encoded, signature.what)
         label = f"{signature.what}, timestamp {len(found) + 1}"
         found.append(read_timestamp(label, blob, signature.raw_value))
     return tuple(found)
