@@ -23,8 +23,8 @@ from signward.state import Companions, Slot, Source
 from signward.wire import xmltree
 from signward.wire.algorithms import COMPUTABLE
 
-ASM1 = "urn:schemas-microsoft-com:asm.v1"
-ASM2 = "urn:schemas-microsoft-com:asm.v2"
+_ASM = "urn:schemas-microsoft-com:asm."
+ASM1, ASM2 = f"{_ASM}v1", f"{_ASM}v2"
 IDENTITY_TRANSFORM = "urn:schemas-microsoft-com:HashTransforms.Identity"
 
 MAX_ENTRIES = 32_768
@@ -117,6 +117,7 @@ def entries(root: Any) -> list[Entry]:
     Prerequisites (``dependencyType="preRequisite"``, and Win32 assemblies without a place) are
     the machine's, not the application's.
     """
+    _check_places(root)
     deploys = deployment(root) is not None
     found = list(_entries(root, deploys))
     if len(found) > MAX_ENTRIES:
@@ -136,24 +137,35 @@ def entries(root: Any) -> list[Entry]:
 
 def _entries(root: Any, deploys: bool) -> Iterator[Entry]:  # noqa: FBT001 - the kind
     for child in root:
-        _known(child)
         if child.tag in (f"{{{ASM1}}}file", f"{{{ASM2}}}file"):
             yield _entry(child, child.get("name"), deploys=False)
         elif child.tag in (f"{{{ASM1}}}dependency", f"{{{ASM2}}}dependency"):
-            for assembly in child:
-                _known(assembly)
-                if xmltree.local(assembly) == "dependentAssembly" and _is_installed(assembly):
+            for assembly in child.iterchildren(
+                f"{{{ASM1}}}dependentAssembly", f"{{{ASM2}}}dependentAssembly"
+            ):
+                if _is_installed(assembly):
                     yield _entry(assembly, assembly.get("codebase"), deploys=deploys)
 
 
-def _known(element: Any) -> None:
-    """Refuse what some reader takes for a file, and this one would pass over."""
-    spaces = (ASM2,) if xmltree.local(element) == "deployment" else (ASM1, ASM2)
-    if xmltree.local(element) in _READ and element.tag not in [
-        f"{{{space}}}{xmltree.local(element)}" for space in spaces
-    ]:
-        raise MalformedError(WHAT, f"the element {element.tag[:120]}", f"it in {spaces[-1]}",
-                             CLAUSE)  # fmt: skip
+def _check_places(root: Any) -> None:
+    """Refuse what some reader takes for a file, and this one would pass over.
+
+    Such elements stand below the root, a ``dependentAssembly`` below a ``dependency`` there;
+    deeper down, another vocabulary may have elements of those names.
+    """
+    for element in root.iter("*"):
+        name = xmltree.local(element)
+        if name not in _READ:
+            continue
+        above = element.getparent()
+        if name == "dependentAssembly" and above is not None:
+            above = above.getparent() if xmltree.local(above) == "dependency" else None
+        spaces = (ASM2,) if name == "deployment" else (ASM1, ASM2)
+        placed = above is root
+        ours = not element.tag.startswith("{") or element.tag.startswith(f"{{{_ASM}")
+        if (placed or ours) and not (placed and element.tag in {f"{{{s}}}{name}" for s in spaces}):
+            raise MalformedError(WHAT, f"the element {element.tag[:120]}",
+                                 f"it in {spaces[-1]}, below the assembly", CLAUSE)  # fmt: skip
 
 
 def _is_installed(assembly: Any) -> bool:
@@ -215,7 +227,8 @@ def _hash(element: Any) -> tuple[str, bytes]:
         raise MalformedError(WHAT, f"a hash of {', '.join(map(xmltree.local, parts[:6]))}",
                              "Transforms, DigestMethod, DigestValue", CLAUSE)  # fmt: skip
     for transform in xmltree.elements(parts[0], WHAT) if transformed else ():
-        if transform.get("Algorithm") != IDENTITY_TRANSFORM or len(transform):
+        stands = (transform.tag, transform.get("Algorithm"), len(transform))
+        if stands != (ds("Transform"), IDENTITY_TRANSFORM, 0):
             raise MalformedError(WHAT, f"transform {transform.get('Algorithm', '')[:120]!r}",
                                  IDENTITY_TRANSFORM, CLAUSE)  # fmt: skip
     return digest_method(parts[-2], WHAT), xmltree.octets(parts[-1], WHAT)
