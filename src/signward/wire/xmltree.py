@@ -26,6 +26,9 @@ MAX_MARKUP = 400_000
 
 Depth is bounded by the parser: it ends at 256 levels."""
 
+MAX_ATTRIBUTES = 1000
+"""Attributes of one element: canonical form sorts them one by one, in quadratic time."""
+
 MAX_NAMESPACES = 10_000
 """Namespace declarations of one document."""
 
@@ -100,6 +103,8 @@ def parse(data: bytes, what: str) -> Any:
                              "XML 1.0 2.1") from None  # fmt: skip
     if tree.docinfo.doctype:
         raise MalformedError(what, "a document type declaration", "none", "XML 1.0 2.8")
+    if any(len(element.attrib) > MAX_ATTRIBUTES for element in tree.iter("*")):
+        raise LimitError(what, "an element of more attributes", f"at most {MAX_ATTRIBUTES}")
     return tree
 
 
