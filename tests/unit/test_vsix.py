@@ -431,3 +431,14 @@ def test_a_timestamp_holds_nothing_else(judge: Judge) -> None:
     for more, outcome in ((b"<Comment/>", Outcome.ACCEPTED), (b"<x>code</x>", Outcome.REJECTED)):
         verdict = judge(changed(SIGNED, _edit("signature", b"</Signature>", stamp % more)))
         assert verdict.outcome is outcome
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Sample.dll/", "SAMPLE.DLL/", "[Content_Types].xml/", "../x/", "a/../b/", "a\\b/", "//"],
+)
+def test_a_folder_that_leads_elsewhere_or_stands_for_a_part_is_malformed(
+    judge: Judge, name: str
+) -> None:
+    assert judge(changed(SIGNED, _add("folder/", b""))).outcome is Outcome.ACCEPTED
+    assert judge(changed(SIGNED, _add(name, b""))).cause is Code.MALFORMED

@@ -234,6 +234,19 @@ def _hash(element: Any) -> tuple[str, bytes]:
     return digest_method(parts[-2], WHAT), xmltree.octets(parts[-1], WHAT)
 
 
+def asked_identities(entry: Entry) -> list[Any]:
+    """Return the identities that an entry asks of its assembly; one, where it is well made."""
+    return list(
+        entry.element.iterchildren(f"{{{ASM1}}}assemblyIdentity", f"{{{ASM2}}}assemblyIdentity")
+    )
+
+
+def difference(asked: Any, own: Any) -> str:
+    """Return an attribute that is asked for and that an identity has not; empty without one."""
+    wanted = asked.attrib.items()
+    return next((n for n, value in wanted if own.get(n, "").lower() != value.lower()), "")
+
+
 def slot_name(path: str) -> str:
     """Return the slot of a file, by its name relative to the judged manifest."""
     return f"file:{path}"
@@ -316,11 +329,9 @@ class _Builder:
     def compare(self, entry: Entry, inner: Any) -> None:
         """Report an application that is not the one the deployment asks for, as ClickOnce does."""
         own = identity(inner)
-        for asked in entry.element.iterchildren(*_IDENTITIES):
-            for name, value in asked.attrib.items():
-                if own.get(name, "").lower() != value.lower():
-                    self._contradictions.append(_other(entry, name, own.get(name, "none"), value))
-                    return
+        for asked in asked_identities(entry):
+            if name := difference(asked, own):
+                self._contradictions.append(_other(entry, name, own.get(name, "none"), asked))
 
     def _find(self, path: str) -> Source | None:
         return self._companions.find(path) if self._companions is not None else None
@@ -342,16 +353,13 @@ MAX_MISSING = 16
 """Missing files reported; the rest would say the same again."""
 
 
-_IDENTITIES = (f"{{{ASM1}}}assemblyIdentity", f"{{{ASM2}}}assemblyIdentity")
-
-
-def _other(entry: Entry, name: str, found: str, required: str) -> Finding:
+def _other(entry: Entry, name: str, found: str, asked: Any) -> Finding:
     return Finding(
         code=Code.ATTRIBUTE_RULE,
         effect=Effect.REJECT,
         subject=entry.name,
         found=f"{name[:40]} {found[:120]!r}",
-        required=f"{required[:120]!r}, as the deployment has it",
+        required=f"{asked.get(name)[:120]!r}, as the deployment has it",
         clause=CLAUSE,
     )
 

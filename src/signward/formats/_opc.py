@@ -9,7 +9,7 @@ identifier.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -126,16 +126,18 @@ def read_package(source: Source) -> Package:
     if len(directory.members) > MAX_PARTS:
         raise LimitError(WHAT, f"{len(directory.members)} parts", f"at most {MAX_PARTS}")
     parts: dict[str, Part] = {}
+    folders: list[str] = []
     types: ZipMember | None = None
     for member in directory.members:
         if member.name == CONTENT_TYPES:
             types = member
         elif member.directory and not member.size:
-            continue
+            folders.append(f"/{member.name.removesuffix('/')}")
         else:
             _add(parts, member)
     if types is None:
         raise MalformedError(WHAT, f"no {CONTENT_TYPES}", "one", "OPC 7.3.7")
+    _check_folders(folders, parts)
     defaults, overrides = _content_types(read_member(source, types, MAX_PART_XML))
     refuse_ambiguous(directory)
     return Package(source=source, parts=parts, defaults=defaults, overrides=overrides)
@@ -149,6 +151,15 @@ def _add(parts: dict[str, Part], member: ZipMember) -> None:
         raise AmbiguousError(WHAT, f"another part named {name[:120]!r}", "each name once",
                              "OPC 6.2.2.3")  # fmt: skip
     parts[key(name)] = Part(name=name, member=member)
+
+
+def _check_folders(folders: Sequence[str], parts: Mapping[str, Part]) -> None:
+    """Refuse an empty folder that leads elsewhere, or stands where a part does: none is signed."""
+    taken = {*parts, f"/{CONTENT_TYPES}".lower()}
+    for name in folders:
+        if not _is_part_name(name) or key(name) in taken:
+            raise MalformedError(WHAT, f"a folder named {name[:120]!r}", "one of parts",
+                                 "OPC 6.2.2.2")  # fmt: skip
 
 
 def _is_part_name(name: str) -> bool:
