@@ -74,6 +74,8 @@ def _renamed(rng: random.Random, text: str, _snippets: Sequence[str]) -> str:
 
 def _inserted(rng: random.Random, text: str, snippets: Sequence[str]) -> str:
     tokens = list(_TOKENS.finditer(text))
+    if not tokens:
+        return text
     one = rng.choice(tokens)
     at = rng.choice((one.start(), one.end(), rng.randint(one.start(), one.end())))
     return text[:at] + rng.choice(snippets) + text[at:]
