@@ -34,7 +34,7 @@ from tests.fuzz.budget import rounds, watched
 from tests.fuzz.xml_tokens import mutated
 from tests.signing import context, sign_bytes
 
-INPUTS = int(os.environ.get("SIGNWARD_FUZZ_XML_INPUTS", "400"))
+INPUTS = int(os.environ.get("SIGNWARD_FUZZ_XML_INPUTS", "300"))
 
 NAME, PACKAGE = "App.exe.manifest", "sample.vsix"
 PROGRAM, SETTINGS = b"MZ program", b"settings"
