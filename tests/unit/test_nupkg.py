@@ -38,6 +38,7 @@ from signward.findings import Code, Effect
 from signward.formats import Existing, Match, ParseOptions, Peek, nupkg, peek_at, recognise
 from signward.formats._nuget import (
     COMMITMENT_TYPE,
+    LIFETIME_SIGNING,
     OWNERS,
     PACKAGE,
     SERVICE_INDEX,
@@ -432,6 +433,16 @@ def test_nor_a_certificate_that_another_kind_of_key_signed(tmp_path: Path) -> No
     cause, word = Code.UNSUPPORTED_ALGORITHM, "a signer certified by ecdsa/sha256"
     rejected(data, context(tmp_path, root), cause, word)
     with pytest.raises(NotSignableError, match="signed by ecdsa"):
+        signed(who=who)
+
+
+def test_a_signer_for_its_lifetime_only_is_none_of_nugets(judging: Context) -> None:
+    ekus = (certificates.EKU_CODE_SIGNING, LIFETIME_SIGNING)
+    who = issue("Lifetime Publisher", issuer=authority(), subject_key=key("rsa2048", "lifetime"),
+                ekus=ekus)  # fmt: skip
+    data = with_attributes(attributes(certificate=signing_certificate([who.certificate])), who=who)
+    rejected(data, judging, Code.ATTRIBUTE_RULE, "lifetime")
+    with pytest.raises(NotSignableError, match="lifetime"):
         signed(who=who)
 
 
