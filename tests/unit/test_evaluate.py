@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from conformance.authenticode.pki import NOW, Pki, default_pki, make_pki, strang
 
 from signward.errors import IndeterminateError, RejectedError
 from signward.findings import Code
-from signward.frozen import replace as reframed
+from signward.frozen import replace
 from signward.policy.case import Case
 from signward.policy.evaluate import evaluate
 from signward.policy.settings import Policy, SignatureRule
@@ -33,7 +32,7 @@ def options(tmp_path: Path) -> Options:
 
 
 def judge(data: bytes, options: Options, **policy: object) -> Verdict:
-    changed = replace(options, policy=replace(options.policy, **policy))  # type: ignore[arg-type]
+    changed = replace(options, policy=replace(options.policy, **policy))
     return assess(BytesSource("image.exe", data), Context(changed))
 
 
@@ -128,8 +127,8 @@ def test_countersignatures_alone_sign_nothing(rule: SignatureRule, options: Opti
     """Integrity refuses them before; what decides does not lean on that."""
     one = judge(signed_image(), options).signatures[0]
     assert isinstance(one, TrustedSignature)
-    claimed = reframed(one.intact.claimed, countersigns="1")
-    counter = reframed(one, intact=reframed(one.intact, claimed=claimed))
+    claimed = replace(one.intact.claimed, countersigns="1")
+    counter = replace(one, intact=replace(one.intact, claimed=claimed))
     case = Case(subject="a", format="pe", judged=(counter, counter), findings=(), at=NOW)
     verdict = evaluate(case, Policy(signatures=rule))
     assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.UNSIGNED)
