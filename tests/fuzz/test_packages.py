@@ -77,7 +77,7 @@ def seen(data: bytes) -> dict[str, bytes] | None:
         return None
 
 
-def _marks(data: bytes) -> list[int]:
+def _marks(data: bytes | bytearray) -> list[int]:
     return [at for at in range(len(data) - 3) if data[at : at + 4] in MARKS]
 
 

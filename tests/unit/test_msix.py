@@ -703,6 +703,15 @@ def test_an_apk_signing_block_behind_the_signature_is_ambiguous(tmp_path: Path) 
     assert cause(data[:start] + block + bytes(end), tmp_path) is Code.AMBIGUOUS
 
 
+def test_a_signature_under_another_spelling_is_ambiguous(tmp_path: Path) -> None:
+    """Its name is in no digest; who knows no escapes finds no signature."""
+    data = signed(msix.package(make_appx=False))
+    source = BytesSource("a.msix", data)
+    envelope = b"PKCX" + FORMAT.envelopes(source)[0]
+    members = {SIGNATURE: None, "AppxSignature%2Ep7x": Member(data=envelope, stored=True)}
+    assert cause(rezipped(data, **members), tmp_path) is Code.AMBIGUOUS
+
+
 def test_a_package_with_a_bundles_manifest_too_is_ambiguous(tmp_path: Path) -> None:
     """Else the publisher of the one is compared, and the other's is installed."""
     other = msix.manifest("CN=Somebody Else")

@@ -514,6 +514,7 @@ CONTENTS: Mapping[str, tuple[bytes, str]] = {
     "no-digest": (b"Version:1\r\n\r\nA:1\r\n\r\n", "no package digest"),
     "sha1-alone": (b"Version:1\r\n\r\n1.3.14.3.2.26-Hash:AAAA\r\n\r\n", "no package digest"),
     "no-base64": (b"Version:1\r\n\r\n2.16.840.1.101.3.4.2.1-Hash:A=B\r\n\r\n", "base64"),
+    "unused-bits": (b"Version:1\r\n\r\n" + HASH[:-2] + b"J=\r\n\r\n", "base64"),
     "twice": (b"Version:1\r\nVersion:1\r\n\r\n", "each name once"),
     "odd-name": (b"Version:1\r\n\r\na b:1\r\n\r\n", "each name once"),
     "no-text": (b"\xff\xfe\r\n\r\n", "no text"),

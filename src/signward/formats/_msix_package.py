@@ -97,6 +97,9 @@ def read_package(source: Source) -> Package:
         )  # fmt: skip
     check_expansion(directory.members, source.length)
     signature = members.pop(SIGNATURE, None)
+    if signature and signature.name != SIGNATURE:
+        required = f"{SIGNATURE} by these very characters: no digest covers its name"
+        raise AmbiguousError("archive", f"{signature.name}", required, _CLAUSE)
     end = signature.local if signature else directory.start
     for member in members.values():
         if member.local > end:

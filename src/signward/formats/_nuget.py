@@ -182,9 +182,12 @@ def _section(lines: Iterator[str]) -> dict[str, str]:
 
 def _decoded(value: str) -> bytes:
     try:
-        return base64.b64decode(value, validate=True)
+        digest = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
-        raise MalformedError(_WHAT, repr(value[:80]), "a digest in base64", _CLAUSE) from None
+        digest = b""
+    if base64.b64encode(digest).decode() != value:
+        raise MalformedError(_WHAT, repr(value[:80]), "a digest in base64", _CLAUSE)
+    return digest
 
 
 def read_role(claimed: ClaimedSignature) -> Role:
