@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,30 @@ def test_packing_it_anew_changes_nothing(judge: Judge) -> None:
     assert judge(changed(SIGNED, lambda _parts: None)).outcome is Outcome.ACCEPTED
     parts = members(SIGNED)
     assert judge(archive(dict(sorted(parts.items())))).outcome is Outcome.ACCEPTED
+
+
+def _signing_block(data: bytes) -> bytes:
+    """Put bytes between members and directory, where Android has its signatures."""
+    end = data.rindex(b"PK\5\6")
+    start = struct.unpack_from("<I", data, end + 16)[0]
+    block = b"PK\3\4 and so on" + b"APK Sig Block 42"
+    moved = struct.pack("<I", start + len(block))
+    return data[:start] + block + data[start : end + 16] + moved + data[end + 20 :]
+
+
+def _archive_in_comment(data: bytes) -> bytes:
+    other = archive({"evil.dll": b"MZ"}) + b"."
+    return data[:-2] + struct.pack("<H", len(other)) + other
+
+
+@pytest.mark.parametrize("change", [_signing_block, _archive_in_comment])
+def test_an_archive_around_the_signed_parts_that_reads_two_ways_is_ambiguous(
+    judge: Judge, change: Callable[[bytes], bytes]
+) -> None:
+    """The signature covers parts, so nothing but this keeps a second archive out (row 32)."""
+    data = sign_bytes(NAME, extension())
+    assert judge(data).outcome is Outcome.ACCEPTED
+    assert judge(change(data)).cause is Code.AMBIGUOUS
 
 
 def test_a_type_that_changes_by_an_override_is_rejected(judge: Judge) -> None:
