@@ -334,3 +334,36 @@ def test_wrong_signer_is_untrusted(tmp_path: Path) -> None:
 
     data = sign_bytes(NAME, cabinet(), who=stranger_pki().leaf)
     assert assess_bytes(NAME, data, tmp_path).cause in {Code.UNTRUSTED_ROOT, Code.NO_PATH}
+
+
+# --- what signing must not lose or break on --------------------------------------------
+
+
+@pytest.mark.parametrize("behind", [b"PAYLOAD!", bytes(16)])
+def test_bytes_beside_the_old_signature_are_not_lost(signed: bytes, behind: bytes) -> None:
+    with pytest.raises(NotSignableError, match="behind the signature"):
+        strip_bytes(NAME, signed + behind)
+    with pytest.raises(NotSignableError, match="behind the signature"):
+        sign_bytes(NAME, signed + behind, existing=Existing.REPLACE)
+
+
+def test_first_structure_that_leaves_no_room_for_a_pointer_is_refused() -> None:
+    full = cabinet(reserve=struct.pack("<HH", 65531, 0) + b"A" * 65531)
+    with pytest.raises(NotSignableError, match="room for a pointer"):
+        sign_bytes(NAME, full)
+
+
+@pytest.mark.parametrize("start", [0, 10, 0xFFFFFFFF])
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_folder_that_starts_outside_is_malformed_and_no_overflow(
+    signed: bytes, start: int, blocks: int
+) -> None:
+    if not start and not blocks:
+        return  # a folder without data starts nowhere
+    for data in (signed, cabinet()):
+        entry = layout_module.read_layout(BytesSource(NAME, data)).folders[0].entry
+        broken = BytesSource(NAME, changed(data, entry, struct.pack("<IH", start, blocks)))
+        for envelopes in ((), (bytes(16),)):
+            if envelopes or data is signed:
+                with pytest.raises(MalformedError, match="behind the files"):
+                    FORMAT.embed(broken, envelopes)
