@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from conformance.authenticode import cms
 
 from signward.errors import LimitError, MalformedError, NotSignableError
 from signward.findings import Code
 from signward.formats import Existing, ParseOptions, all_formats, peek_at, recognise
 from signward.formats import _cab_layout as layout_module
+from signward.formats._cab_layout import read_layout
 from signward.formats.cab import FORMAT
 from signward.state import Outcome, Verdict
 from signward.verbs.context import Context
 from signward.verbs.verify import assess
+from signward.wire import der
 from signward.wire.source import BytesSource
 from tests.samples.cab import SAMPLES, cabinet
 from tests.signing import assess_bytes, context, identity, sign_bytes, strip_bytes
@@ -23,6 +27,7 @@ from tests.signing import assess_bytes, context, identity, sign_bytes, strip_byt
 NAME = "a.cab"
 POINTER = struct.Struct("<II8s")
 POINTER_AT = 44
+SPC_LINK, SPC_PE = "1.3.6.1.4.1.311.2.1.25", "1.3.6.1.4.1.311.2.1.15"
 
 
 @pytest.fixture(scope="module")
@@ -367,3 +372,19 @@ def test_folder_that_starts_outside_is_malformed_and_no_overflow(
             if envelopes or data is signed:
                 with pytest.raises(MalformedError, match="behind the files"):
                     FORMAT.embed(broken, envelopes)
+
+
+def test_digest_of_something_else_is_not_the_cabinets(signed: bytes, trusting: Context) -> None:
+    """Signed again as of a PE image (1.3.6.1.4.1.311.2.1.15), the digest being the same."""
+    pointed = read_layout(BytesSource(NAME, signed))
+    hasher = hashlib.sha256()
+    BytesSource(NAME, signed).feed(pointed.covered(), [hasher])
+    room = signed[: pointed.end]
+    for kind, expected in ((SPC_LINK, None), (SPC_PE, Code.MALFORMED)):
+        blob = cms.sign(
+            cms.indirect_data(kind, der.null(), "sha256", hasher.digest()),
+            cms.Signer(identity=identity()), certificates=[identity().certificate],
+        )  # fmt: skip
+        padded = blob + bytes(-len(blob) % 8)
+        found = cause(with_pointer(room + padded, len(room), len(padded)), trusting)
+        assert found is expected

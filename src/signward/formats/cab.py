@@ -178,7 +178,7 @@ def _refuse_loss(source: Source, layout: CabLayout) -> None:
 
 
 def _open(blob: bytes) -> tuple[ClaimedSignature, ...]:
-    signatures = open_embedded(blob, CABINET)
+    signatures = open_embedded(blob, CABINET, kind=CAB_DATA)
     if not signatures:
         raise MalformedError("signature", "a PKCS#7 without signers", "one", "RFC 5652 5.1")
     return signatures
