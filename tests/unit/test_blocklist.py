@@ -14,6 +14,7 @@ from conformance.authenticode.pki import pem
 from signward.cli import main
 from signward.errors import EvidenceError
 from signward.findings import Code
+from signward.formats import Existing
 from signward.policy import sipolicy
 from signward.policy.blocklist import (
     DRIVERS,
@@ -135,6 +136,16 @@ def test_scenario_says_whether_a_rule_is_for_drivers_or_programs() -> None:
         text = by_file('FileName="bad.sys"', scenario=scenario)
         assert denied(text, subject(driver=driver)) == ["ID_DENY_A"]
         assert denied(text, subject(driver=not driver)) == []
+
+
+def test_scenario_that_comes_twice_counts_twice() -> None:
+    text = listed(deny('FileName="bad.sys"'), signers=signer(), denied=DENIED)
+    again = (
+        f'<SigningScenario Value="{DRIVERS}"><ProductSigners><FileRulesRef>{ref("ID_DENY_A")}'
+        "</FileRulesRef></ProductSigners></SigningScenario></SigningScenarios>"
+    )
+    both = text.replace("</SigningScenarios>", again)
+    assert denied(both, subject(path=True)) == ["ID_DENY_A", "ID_SIGNER_A"]
 
 
 def test_rule_nothing_refers_to_does_not_count() -> None:
@@ -351,6 +362,16 @@ def test_unsigned_image_is_blocked_too(tmp_path: Path) -> None:
 
 def test_blocked_by_publisher(image: bytes, tmp_path: Path) -> None:
     found = verdict(image, listed(signers=signer(PUBLISHER), denied=DENIED), tmp_path)
+    assert (found.outcome, found.cause) == (Outcome.REJECTED, Code.BLOCKED)
+
+
+def test_publisher_of_a_weaker_signature_is_blocked_beside_a_stronger_one(tmp_path: Path) -> None:
+    """Under rule `best` the weaker one cannot decide; a rule that denies it still does."""
+    other = identity("p256", "Another Publisher")
+    first = sign_bytes(NAME, pe.image(driver=True))
+    both = sign_bytes(NAME, first, who=other, digest="sha384", existing=Existing.NESTED)
+    assert verdict(both, listed(), tmp_path).outcome is Outcome.ACCEPTED
+    found = verdict(both, listed(signers=signer(PUBLISHER), denied=DENIED), tmp_path)
     assert (found.outcome, found.cause) == (Outcome.REJECTED, Code.BLOCKED)
 
 

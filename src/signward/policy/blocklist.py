@@ -193,7 +193,12 @@ def read_block_list(name: str, data: bytes) -> BlockList:
     denying = [e.get("ID") for group in root.all("FileRules") for e in group.all("Deny")]
     signers = dict(_signers(name, root))
     scenarios = [s for group in root.all("SigningScenarios") for s in group.all("SigningScenario")]
-    referred = {_scenario(s): _references(s, denying) for s in scenarios}
+    referred: dict[int, list[str]] = {}
+    denials: dict[int, tuple[Denial, ...]] = {}
+    for scenario in scenarios:  # a value may come twice
+        number = _scenario(scenario)
+        referred.setdefault(number, []).extend(_references(scenario, denying))
+        denials[number] = (*denials.get(number, ()), *_denials(scenario, signers, rules))
     if not scenarios:
         referred = {DRIVERS: denying, PROGRAMS: denying}
     denied = {
@@ -205,7 +210,7 @@ def read_block_list(name: str, data: bytes) -> BlockList:
         version=next((e.text for e in root.all("VersionEx")), "not given"),
         hashes={n: {r.digest: r for r in found if r.digest} for n, found in denied.items()},
         files={n: tuple(r for r in found if not r.digest) for n, found in denied.items()},
-        signers={_scenario(s): tuple(_denials(s, signers, rules)) for s in scenarios},
+        signers=denials,
     )
 
 
