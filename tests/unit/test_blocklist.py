@@ -383,6 +383,26 @@ def test_program_is_not_blocked_by_a_rule_for_drivers(tmp_path: Path) -> None:
     assert verdict(data, text, tmp_path).cause is Code.BLOCKED
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"), [("A.SYS", Code.BLOCKED), ("a.dll", None)], ids=["sys", "dll"]
+)
+def test_image_whose_headers_deny_being_a_driver_is_one_by_its_name(
+    name: str, expected: Code | None, tmp_path: Path
+) -> None:
+    data = sign_bytes(name, pe.image())
+    (tmp_path / "list.xml").write_text(by_file(f'Hash="{authentihash(data, "sha256")}"'))
+    found = assess_bytes(name, data, tmp_path, block_lists=(str(tmp_path / "list.xml"),))
+    assert found.cause is expected
+
+
+def test_image_judged_as_a_driver_is_one(tmp_path: Path) -> None:
+    data = sign_bytes("a.bin", pe.image())
+    (tmp_path / "list.xml").write_text(by_file(f'Hash="{authentihash(data, "sha256")}"'))
+    lists = (str(tmp_path / "list.xml"),)
+    found = assess_bytes("a.bin", data, tmp_path, block_lists=lists, profile="windows-kernel")
+    assert found.cause is Code.BLOCKED
+
+
 def test_what_is_not_listed_stays_accepted(image: bytes, tmp_path: Path) -> None:
     found = verdict(image, by_file(f'Hash="{"00" * 32}"'), tmp_path)
     assert found.outcome is Outcome.ACCEPTED

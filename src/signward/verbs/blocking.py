@@ -45,7 +45,7 @@ def blocked_by(
     signers = _signers(artifact, judged, context)
     facts = _facts(signable, artifact)
     subject = Subject(
-        driver=facts.get("driver") == "1",
+        driver=facts.get("driver") == "1" or _runs_as_driver(artifact, context),
         digests=frozenset(computed[slot] for slot in LISTED_SLOTS if slot in computed),
         facts=facts,
         paths=tuple(path for signature in signers if (path := _path(signature))),
@@ -53,6 +53,12 @@ def blocked_by(
     found = [f for listed in context.block_lists for f in listed.findings(subject)]
     effect = Effect.REJECT if context.policy.stage is Stage.ACCEPTED else Effect.WARN
     return tuple(finding.with_effect(effect, Code.BLOCKED) for finding in found)
+
+
+def _runs_as_driver(artifact: SignedArtifact, context: Context) -> bool:
+    """Say whether an image is taken for a driver, whatever its own headers say."""
+    named = artifact.source.name.lower().endswith(".sys")
+    return named or context.profile_for(artifact).kernel
 
 
 def _signers(
