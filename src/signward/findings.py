@@ -8,8 +8,9 @@ worst effect among its findings and nothing else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from signward.frozen import Frozen
 
 
 class Effect(StrEnum):
@@ -136,8 +137,7 @@ a caller of the loader gets.  TRUST_E_EXPLICIT_DISTRUST speaks of the disallowed
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Frozen, frozen=True, kw_only=True):
     """One fact about one subject.
 
     ``subject`` says where ("signature 1", "certificate CN=...", "page 3"),

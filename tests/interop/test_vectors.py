@@ -9,11 +9,11 @@ from __future__ import annotations
 import csv
 import gzip
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 from signward.cli.verify import exit_code
 from signward.envelopes.cms import open_signatures
+from signward.frozen import replace
 from signward.integrity import check_signature
 from signward.policy.settings import Policy
 from signward.state import IntactSignature, SignedArtifact, Stage, Verdict

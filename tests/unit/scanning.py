@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from signward.errors import EvidenceError, MalformedError
+from signward.frozen import Frozen
 from signward.policy.record import CertificateRecord, PathRecord, Record, SignatureRecord, safe_text
 from signward.state import Outcome, Source, Stage
 from signward.verbs.tasks import Judge
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Frozen, frozen=True, kw_only=True):
     """What the stand-in takes: a log of what it judged, files named as anchors."""
 
     log: str

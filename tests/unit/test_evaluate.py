@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from conformance.authenticode.pki import NOW, Pki, default_pki, make_pki, strang
 
 from signward.errors import IndeterminateError, RejectedError
 from signward.findings import Code
+from signward.frozen import replace
 from signward.policy.settings import Policy, SignatureRule
 from signward.state import Accepted, IntactSignature, Outcome, Stage, TrustedSignature, Verdict
 from signward.verbs.context import Context
@@ -30,7 +30,7 @@ def options(tmp_path: Path) -> Options:
 
 
 def judge(data: bytes, options: Options, **policy: object) -> Verdict:
-    changed = replace(options, policy=replace(options.policy, **policy))  # type: ignore[arg-type]
+    changed = replace(options, policy=replace(options.policy, **policy))
     return assess(BytesSource("image.exe", data), Context(changed))
 
 

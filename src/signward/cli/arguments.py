@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -121,6 +120,8 @@ def options_from(arguments: argparse.Namespace) -> Options:
         trust=trust,
     )
     lists = tuple(arguments.block_list)
+    from signward.frozen import replace
+
     return replace(judging_from(arguments), policy=policy, block_lists=lists)
 
 

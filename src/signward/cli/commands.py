@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from signward import __version__
-from signward.errors import EvidenceError, SigningError
 
 COMMANDS = {
     "verify": "judge files: who signed them, does that count, why not",
@@ -55,6 +54,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run the subcommand it names."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parsed = build_parser(words).parse_args(words)
+    from signward.errors import EvidenceError, SigningError  # not for --version and --help
+
     command: Command = importlib.import_module(f"signward.cli.{parsed.command}")
     try:
         return command.run(parsed)

@@ -11,11 +11,12 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.formats import HEAD
+from signward.frozen import replace
 from signward.inventory.classify import (
     KINDS,
     QUICK_HEAD,

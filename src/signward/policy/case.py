@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import msgspec
+
 from signward.findings import Code, Effect, Finding
+from signward.frozen import Frozen, replace
 from signward.state import JudgedSignature, Stage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(Frozen, frozen=True, kw_only=True):
     """What is to be decided: one artifact, its judged signatures, and facts about it.
 
     ``vouched`` marks signatures of a catalog that lists an unsigned artifact.
@@ -23,8 +24,8 @@ class Case:
     findings: tuple[Finding, ...]
     at: datetime
     vouched: bool = False
-    digests: Mapping[str, bytes] = field(default_factory=dict)
-    facts: Mapping[str, str | int] = field(default_factory=dict)
+    digests: Mapping[str, bytes] = msgspec.field(default_factory=dict)
+    facts: Mapping[str, str | int] = msgspec.field(default_factory=dict)
 
     def at_stage(self, stage: Stage) -> Case:
         """Return the case as ``stage`` sees it.

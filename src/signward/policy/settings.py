@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
+from signward.frozen import Frozen
 from signward.state import Stage
 from signward.trust.settings import TrustPolicy
 
@@ -17,11 +19,10 @@ class SignatureRule(StrEnum):
     ANY = "any"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Frozen, frozen=True, kw_only=True):
     """The built-in strict policy and its switches.  Hashable, picklable, comparable."""
 
     stage: Stage = Stage.ACCEPTED
     signatures: SignatureRule = SignatureRule.BEST
     publishers: tuple[str, ...] = ()
-    trust: TrustPolicy = field(default_factory=TrustPolicy)
+    trust: TrustPolicy = msgspec.field(default_factory=TrustPolicy)

@@ -8,11 +8,11 @@ exclusion as soon as one of the names it stands for would (CVE-2025-61727).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
+from signward.frozen import Frozen
 from signward.trust.general_names import (
     DIRECTORY,
     DNS,
@@ -38,8 +38,7 @@ CLAUSE = "RFC 5280 4.2.1.10"
 _DNS_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subtrees:
+class Subtrees(Frozen, frozen=True, kw_only=True):
     """One nameConstraints extension: subtrees by kind of name."""
 
     permitted: dict[str, tuple[GeneralName, ...]]

@@ -6,8 +6,7 @@ user may name another (an EFI binary checked as Windows would load it, say).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from signward.frozen import Frozen
 from signward.trust.rules import ANY_USAGE, CODE_SIGNING, DEFAULT_RULES, PathRules, Usage
 
 LIFETIME_SIGNING = "1.3.6.1.4.1.311.10.3.13"
@@ -15,8 +14,7 @@ SUBSCRIBER_ARC = "1.3.6.1.4.1.311.97."
 """EKUs below this arc name a subscriber of Microsoft's signing service, leaf after leaf."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class Profile(Frozen, frozen=True, kw_only=True):
     """How one ecosystem judges: what the signer must be for, whether dates matter.
 
     ``kernel``: the signer is also judged by the rules of a Windows generation.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+
+from signward.frozen import Frozen
 
 
 class RevocationMode(StrEnum):
@@ -15,8 +16,7 @@ class RevocationMode(StrEnum):
     IGNORE = "ignore"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrustPolicy:
+class TrustPolicy(Frozen, frozen=True, kw_only=True):
     """Named policy values of a judgement; the defaults are the strict policy.
 
     ``sha1_cutoff``: SHA-1 counts only under a time proven before it.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from signward.errors import BadInputError, EvidenceError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Format, ParseOptions, peek_at, recognise
+from signward.frozen import Frozen
 from signward.integrity import check_regions, wanted_slots
 from signward.state import JudgedSignature, SignedArtifact, Source, TrustedSignature
 from signward.verbs.context import Context
@@ -25,8 +25,7 @@ LISTED_SLOTS = ("image", "image:padded", "text", "text:measured")
 _PREFERENCE = ("sha512", "sha384", "sha256", "sha1")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalog:
+class Catalog(Frozen, frozen=True, kw_only=True):
     """A judged catalog: its path, its signatures and what spoils it as a whole."""
 
     path: str
@@ -34,8 +33,7 @@ class Catalog:
     findings: tuple[Finding, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vouched:
+class Vouched(Frozen, frozen=True, kw_only=True):
     """A catalog's word for one artifact, with the digests it was looked up by."""
 
     signatures: tuple[JudgedSignature, ...]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import msgspec
+
 from signward.errors import EvidenceError, UnreadableError
+from signward.frozen import Frozen, replace
 from signward.policy.settings import Policy
 from signward.state import Stage
 from signward.wire.source import open_source
@@ -14,8 +16,7 @@ MAX_OPTION_FILE = 256 * 1024 * 1024
 """Largest anchor, CRL, OCSP or certificate file read; a CRL of a million entries has 40 MB."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Frozen, frozen=True, kw_only=True):
     """What the caller asks for.  Paths are strings, ``at`` is aware UTC.
 
     With neither ``stores`` nor ``anchors`` each profile uses the store of its name.
@@ -35,7 +36,7 @@ class Options:
     online: bool = False
     online_private: bool = False
     online_nonce: bool = False
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = msgspec.field(default_factory=Policy)
 
 
 def stopping_at(options: Options, stage: Stage) -> Options:

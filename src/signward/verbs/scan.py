@@ -7,7 +7,6 @@ keeps every verdict reached so far in the cache.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections import Counter, deque
@@ -139,7 +138,7 @@ class Scan:
         asked: datetime | None = options.trust.at
         self.at = asked or datetime.now(UTC)
         self._timeless = asked is not None
-        trust = dataclasses.replace(options.trust, at=self.at)
+        trust = replace(options.trust, at=self.at)
         self._job = Job(
             factory=options.factory,
             options=trust,

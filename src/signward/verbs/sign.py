@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Self
@@ -26,6 +26,7 @@ from signward.formats import (
     recognise,
 )
 from signward.formats._detached import DetachedFormat
+from signward.frozen import replace
 from signward.keys import RotatedError, open_key
 from signward.state import Companions, SignedArtifact, Source
 from signward.trust.pem import CERTIFICATES, blocks

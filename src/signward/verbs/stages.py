@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from signward.findings import Finding
 from signward.formats import all_formats
+from signward.frozen import replace
 from signward.integrity import check_regions, check_signature, wanted_slots
 from signward.policy.evaluate import strength, unsigned
 from signward.policy.settings import SignatureRule

@@ -5,18 +5,17 @@ Judging certificates is the business of ``trust``; this reads five fields and st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from signward.errors import MalformedError
+from signward.frozen import Frozen
 from signward.wire import der
 
 _WHAT = "certificate"
 _SUBJECT_KEY_IDENTIFIER = der.oid("2.5.29.14")
 
 
-@dataclass(frozen=True, slots=True)
-class Outline:
+class Outline(Frozen, frozen=True, kw_only=True):
     """Issuer and subject (raw DER Names), serial number, key (DER), its identifier."""
 
     issuer: bytes
@@ -39,7 +38,13 @@ def outline(certificate: bytes) -> Outline:
         raise MalformedError(_WHAT, f"{len(fields)} fields", "at least 6", "RFC 5280 4.1")
     serial, issuer, subject, spki = fields[0], fields[2], fields[4], fields[5]
     key_id = _key_id(fields[6:])
-    return Outline(issuer.raw, serial.integer(_WHAT), spki.raw, key_id, subject.raw)
+    return Outline(
+        issuer=issuer.raw,
+        serial=serial.integer(_WHAT),
+        spki=spki.raw,
+        key_id=key_id,
+        subject=subject.raw,
+    )
 
 
 def _key_id(fields: list[der.Node]) -> bytes:
