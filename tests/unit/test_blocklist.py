@@ -378,7 +378,9 @@ def test_publisher_of_a_weaker_signature_is_blocked_beside_a_stronger_one(tmp_pa
 def test_program_is_not_blocked_by_a_rule_for_drivers(tmp_path: Path) -> None:
     data = sign_bytes("a.exe", pe.image())
     text = by_file(f'Hash="{authentihash(data, "sha256")}"')
-    assert verdict(data, text, tmp_path).outcome is Outcome.ACCEPTED
+    (tmp_path / "list.xml").write_text(text)
+    found = assess_bytes("a.exe", data, tmp_path, block_lists=(str(tmp_path / "list.xml"),))
+    assert found.outcome is Outcome.ACCEPTED
     text = by_file(f'Hash="{authentihash(data, "sha256")}"', scenario=PROGRAMS)
     assert verdict(data, text, tmp_path).cause is Code.BLOCKED
 
