@@ -79,7 +79,7 @@ def subject(
 ) -> Subject:
     certificates = (identity().certificate, authority().certificate)
     return Subject(
-        driver=driver,
+        scenarios=(DRIVERS if driver else PROGRAMS,),
         digests=digests,
         facts={"original-name": name, "fixed-file-version": version, **facts},
         paths=(tuple(map(load_certificate, certificates)),) if path else (),

@@ -110,10 +110,11 @@ class Denial(Frozen, frozen=True, kw_only=True):
 class Subject(Frozen, frozen=True, kw_only=True):
     """What is known of a file: its digests, what it says of itself, whose it is.
 
-    ``paths`` are certification paths, leaf first; ``facts`` those of its version resource.
+    ``scenarios`` are those it may be loaded in; ``paths`` are certification paths, leaf first;
+    ``facts`` those of its version resource.
     """
 
-    driver: bool
+    scenarios: tuple[int, ...]
     digests: frozenset[bytes]
     facts: Mapping[str, str]
     paths: tuple[tuple[Certificate, ...], ...]
@@ -137,8 +138,11 @@ class BlockList(Frozen, frozen=True, kw_only=True):
     signers: Mapping[int, tuple[Denial, ...]]
 
     def findings(self, subject: Subject) -> Iterator[Finding]:
-        """Yield a finding for the first rule of each kind that denies the file."""
-        scenario = DRIVERS if subject.driver else PROGRAMS
+        """Yield a finding for the first rule of each kind and scenario that denies the file."""
+        for scenario in subject.scenarios:
+            yield from self._denials(scenario, subject)
+
+    def _denials(self, scenario: int, subject: Subject) -> Iterator[Finding]:
         hashes = self.hashes.get(scenario, {})
         for digest in sorted(subject.digests & hashes.keys(), key=len)[-1:]:
             rule = hashes[digest]

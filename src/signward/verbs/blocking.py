@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Format
-from signward.policy.blocklist import Subject
+from signward.policy.blocklist import DRIVERS, PROGRAMS, Subject
 from signward.state import (
     IntactSignature,
     JudgedSignature,
@@ -45,20 +45,28 @@ def blocked_by(
     signers = _signers(artifact, judged, context)
     facts = _facts(signable, artifact)
     subject = Subject(
-        driver=facts.get("driver") == "1" or _runs_as_driver(artifact, context),
+        scenarios=_scenarios(artifact, facts, context),
         digests=frozenset(computed[slot] for slot in LISTED_SLOTS if slot in computed),
         facts=facts,
         paths=tuple(path for signature in signers if (path := _path(signature))),
     )
     found = [f for listed in context.block_lists for f in listed.findings(subject)]
     effect = Effect.REJECT if context.policy.stage is Stage.ACCEPTED else Effect.WARN
-    return tuple(finding.with_effect(effect, Code.BLOCKED) for finding in found)
+    return tuple(finding.with_effect(effect, Code.BLOCKED) for finding in dict.fromkeys(found))
 
 
-def _runs_as_driver(artifact: SignedArtifact, context: Context) -> bool:
-    """Say whether an image is taken for a driver, whatever its own headers say."""
+def _scenarios(
+    artifact: SignedArtifact, facts: Mapping[str, str], context: Context
+) -> tuple[int, ...]:
+    """Return where an image may be loaded: as its headers say, and as a driver if taken for one.
+
+    A name hinders no program from being run, nor headers a service from naming a driver.
+    """
+    if facts.get("driver") == "1":
+        return (DRIVERS,)
     named = artifact.source.name.lower().endswith(".sys")
-    return named or context.profile_for(artifact).kernel
+    taken = named or context.profile_for(artifact).kernel
+    return (DRIVERS, PROGRAMS) if taken else (PROGRAMS,)
 
 
 def _signers(
