@@ -44,7 +44,7 @@ class Zip:
         packed, sizes = (content, []) if stored else deflate(content)
         crc, offset = zlib.crc32(content), len(self.data)
         method, moment = 0 if stored else 8, 0x5A21 << 16
-        flags = 8 if self.make_appx else 0
+        flags = (8 if self.make_appx else 0) | (0 if name.isascii() else 0x800)
         shown = (0, 0, 0) if self.make_appx else (crc, len(packed), len(content))
         version = 45 if self.make_appx else 20
         header = struct.pack("<4sHHHIIIIHH", b"PK\3\4", version, flags, method, moment, *shown,

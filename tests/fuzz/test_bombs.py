@@ -175,6 +175,14 @@ def windows_script_of_job_ends() -> Bomb:
     return "bomb.wsf", b"<job>" + b"<signature></signature></job>" * 500_000
 
 
+def module_script_of_brackets() -> Bomb:
+    return "bomb.sql", b"signature " + b"[" * (8 * 1024 * 1024 - 10)
+
+
+def module_script_of_quotes() -> Bomb:
+    return "bomb.sql", b"signature " + b"'" * (8 * 1024 * 1024 - 10)
+
+
 BOMBS: dict[Callable[[], Bomb], frozenset[str]] = {
     der_nested_ten_thousand_deep: frozenset({"limit-exceeded", "malformed"}),
     indefinite_lengths_without_end: frozenset({"limit-exceeded"}),
@@ -196,6 +204,8 @@ BOMBS: dict[Callable[[], Bomb], frozenset[str]] = {
     script_block_of_two_million_lines: frozenset({"limit-exceeded"}),
     script_block_of_one_long_line: frozenset({"malformed"}),
     windows_script_of_job_ends: frozenset({"unsigned", "ambiguous"}),
+    module_script_of_brackets: frozenset({"limit-exceeded"}),
+    module_script_of_quotes: frozenset({"unsigned"}),
 }
 """Each bomb, and the causes that name what is wrong with it."""
 

@@ -14,6 +14,7 @@ from conformance.authenticode.pki import pem
 from signward.cli import main
 from signward.errors import EvidenceError
 from signward.findings import Code
+from signward.formats import Existing
 from signward.policy import sipolicy
 from signward.policy.blocklist import (
     DRIVERS,
@@ -78,7 +79,7 @@ def subject(
 ) -> Subject:
     certificates = (identity().certificate, authority().certificate)
     return Subject(
-        driver=driver,
+        scenarios=(DRIVERS if driver else PROGRAMS,),
         digests=digests,
         facts={"original-name": name, "fixed-file-version": version, **facts},
         paths=(tuple(map(load_certificate, certificates)),) if path else (),
@@ -135,6 +136,16 @@ def test_scenario_says_whether_a_rule_is_for_drivers_or_programs() -> None:
         text = by_file('FileName="bad.sys"', scenario=scenario)
         assert denied(text, subject(driver=driver)) == ["ID_DENY_A"]
         assert denied(text, subject(driver=not driver)) == []
+
+
+def test_scenario_that_comes_twice_counts_twice() -> None:
+    text = listed(deny('FileName="bad.sys"'), signers=signer(), denied=DENIED)
+    again = (
+        f'<SigningScenario Value="{DRIVERS}"><ProductSigners><FileRulesRef>{ref("ID_DENY_A")}'
+        "</FileRulesRef></ProductSigners></SigningScenario></SigningScenarios>"
+    )
+    both = text.replace("</SigningScenarios>", again)
+    assert denied(both, subject(path=True)) == ["ID_DENY_A", "ID_SIGNER_A"]
 
 
 def test_rule_nothing_refers_to_does_not_count() -> None:
@@ -354,12 +365,44 @@ def test_blocked_by_publisher(image: bytes, tmp_path: Path) -> None:
     assert (found.outcome, found.cause) == (Outcome.REJECTED, Code.BLOCKED)
 
 
+def test_publisher_of_a_weaker_signature_is_blocked_beside_a_stronger_one(tmp_path: Path) -> None:
+    """Under rule `best` the weaker one cannot decide; a rule that denies it still does."""
+    other = identity("p256", "Another Publisher")
+    first = sign_bytes(NAME, pe.image(driver=True))
+    both = sign_bytes(NAME, first, who=other, digest="sha384", existing=Existing.NESTED)
+    assert verdict(both, listed(), tmp_path).outcome is Outcome.ACCEPTED
+    found = verdict(both, listed(signers=signer(PUBLISHER), denied=DENIED), tmp_path)
+    assert (found.outcome, found.cause) == (Outcome.REJECTED, Code.BLOCKED)
+
+
 def test_program_is_not_blocked_by_a_rule_for_drivers(tmp_path: Path) -> None:
     data = sign_bytes("a.exe", pe.image())
     text = by_file(f'Hash="{authentihash(data, "sha256")}"')
-    assert verdict(data, text, tmp_path).outcome is Outcome.ACCEPTED
+    (tmp_path / "list.xml").write_text(text)
+    found = assess_bytes("a.exe", data, tmp_path, block_lists=(str(tmp_path / "list.xml"),))
+    assert found.outcome is Outcome.ACCEPTED
     text = by_file(f'Hash="{authentihash(data, "sha256")}"', scenario=PROGRAMS)
     assert verdict(data, text, tmp_path).cause is Code.BLOCKED
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("A.SYS", Code.BLOCKED), ("a.dll", None)], ids=["sys", "dll"]
+)
+def test_image_whose_headers_deny_being_a_driver_is_one_by_its_name(
+    name: str, expected: Code | None, tmp_path: Path
+) -> None:
+    data = sign_bytes(name, pe.image())
+    (tmp_path / "list.xml").write_text(by_file(f'Hash="{authentihash(data, "sha256")}"'))
+    found = assess_bytes(name, data, tmp_path, block_lists=(str(tmp_path / "list.xml"),))
+    assert found.cause is expected
+
+
+def test_image_judged_as_a_driver_is_one(tmp_path: Path) -> None:
+    data = sign_bytes("a.bin", pe.image())
+    (tmp_path / "list.xml").write_text(by_file(f'Hash="{authentihash(data, "sha256")}"'))
+    lists = (str(tmp_path / "list.xml"),)
+    found = assess_bytes("a.bin", data, tmp_path, block_lists=lists, profile="windows-kernel")
+    assert found.cause is Code.BLOCKED
 
 
 def test_what_is_not_listed_stays_accepted(image: bytes, tmp_path: Path) -> None:

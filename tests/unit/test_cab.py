@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from conformance.authenticode import cms
 
 from signward.errors import LimitError, MalformedError, NotSignableError
 from signward.findings import Code
 from signward.formats import Existing, ParseOptions, all_formats, peek_at, recognise
 from signward.formats import _cab_layout as layout_module
+from signward.formats._cab_layout import read_layout
 from signward.formats.cab import FORMAT
 from signward.state import Outcome, Verdict
 from signward.verbs.context import Context
 from signward.verbs.verify import assess
+from signward.wire import der
 from signward.wire.source import BytesSource
 from tests.samples.cab import SAMPLES, cabinet
 from tests.signing import assess_bytes, context, identity, sign_bytes, strip_bytes
@@ -23,6 +27,7 @@ from tests.signing import assess_bytes, context, identity, sign_bytes, strip_byt
 NAME = "a.cab"
 POINTER = struct.Struct("<II8s")
 POINTER_AT = 44
+SPC_LINK, SPC_PE = "1.3.6.1.4.1.311.2.1.25", "1.3.6.1.4.1.311.2.1.15"
 
 
 @pytest.fixture(scope="module")
@@ -334,3 +339,52 @@ def test_wrong_signer_is_untrusted(tmp_path: Path) -> None:
 
     data = sign_bytes(NAME, cabinet(), who=stranger_pki().leaf)
     assert assess_bytes(NAME, data, tmp_path).cause in {Code.UNTRUSTED_ROOT, Code.NO_PATH}
+
+
+# --- what signing must not lose or break on --------------------------------------------
+
+
+@pytest.mark.parametrize("behind", [b"PAYLOAD!", bytes(16)])
+def test_bytes_beside_the_old_signature_are_not_lost(signed: bytes, behind: bytes) -> None:
+    with pytest.raises(NotSignableError, match="behind the signature"):
+        strip_bytes(NAME, signed + behind)
+    with pytest.raises(NotSignableError, match="behind the signature"):
+        sign_bytes(NAME, signed + behind, existing=Existing.REPLACE)
+
+
+def test_first_structure_that_leaves_no_room_for_a_pointer_is_refused() -> None:
+    full = cabinet(reserve=struct.pack("<HH", 65531, 0) + b"A" * 65531)
+    with pytest.raises(NotSignableError, match="room for a pointer"):
+        sign_bytes(NAME, full)
+
+
+@pytest.mark.parametrize("start", [0, 10, 0xFFFFFFFF])
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_folder_that_starts_outside_is_malformed_and_no_overflow(
+    signed: bytes, start: int, blocks: int
+) -> None:
+    if not start and not blocks:
+        return  # a folder without data starts nowhere
+    for data in (signed, cabinet()):
+        entry = layout_module.read_layout(BytesSource(NAME, data)).folders[0].entry
+        broken = BytesSource(NAME, changed(data, entry, struct.pack("<IH", start, blocks)))
+        for envelopes in ((), (bytes(16),)):
+            if envelopes or data is signed:
+                with pytest.raises(MalformedError, match="behind the files"):
+                    FORMAT.embed(broken, envelopes)
+
+
+def test_digest_of_something_else_is_not_the_cabinets(signed: bytes, trusting: Context) -> None:
+    """Signed again as of a PE image (1.3.6.1.4.1.311.2.1.15), the digest being the same."""
+    pointed = read_layout(BytesSource(NAME, signed))
+    hasher = hashlib.sha256()
+    BytesSource(NAME, signed).feed(pointed.covered(), [hasher])
+    room = signed[: pointed.end]
+    for kind, expected in ((SPC_LINK, None), (SPC_PE, Code.MALFORMED)):
+        blob = cms.sign(
+            cms.indirect_data(kind, der.null(), "sha256", hasher.digest()),
+            cms.Signer(identity=identity()), certificates=[identity().certificate],
+        )  # fmt: skip
+        padded = blob + bytes(-len(blob) % 8)
+        found = cause(with_pointer(room + padded, len(room), len(padded)), trusting)
+        assert found is expected

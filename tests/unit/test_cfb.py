@@ -375,6 +375,29 @@ def test_entries_mini_stream_and_sectors_are_bounded(monkeypatch: pytest.MonkeyP
         opened(compound(TREE))
 
 
+def test_tables_that_no_sector_needs_are_refused() -> None:
+    """The FAT is read at once: a file of tables alone would take thrice its size in memory."""
+    most = cfb_sectors.SPARE_TABLES
+    opened(compound(TREE, fat=most))
+    with pytest.raises(MalformedError, match="FAT sectors"):
+        opened(compound(TREE, fat=most + 200))
+
+
+def test_mini_fat_is_no_longer_than_its_stream_may_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cfb_sectors, "MAX_MINI", 4096)  # the table of which is half a sector
+    with pytest.raises(LimitError, match="mini FAT"):
+        opened(compound(TREE))
+
+
+def test_gaps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = opened(compound(TREE))
+    monkeypatch.setattr(cfb, "MAX_GAPS", len(file.gaps))
+    opened(compound(TREE))
+    monkeypatch.setattr(cfb, "MAX_GAPS", len(file.gaps) - 1)
+    with pytest.raises(LimitError, match="gaps"):
+        opened(compound(TREE))
+
+
 # What nothing reaches
 
 

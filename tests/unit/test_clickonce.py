@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import builtins
 import re
+import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -159,6 +160,140 @@ def test_mapped_files_are_looked_for_under_their_mapped_names_alone(judge: Judge
     assert judge(data, plain, "App.application").cause is Code.COMPANION_MISSING
 
 
+def forced(data: bytes, name: str = NAME) -> bytes:
+    """Return a manifest signed without a look at the files it names: hostile, and intact."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signing, "_file_edits", lambda *_: ())
+        return signed(data, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..\\x.dll", "a\\..\\x", ".\\x", "/etc/x", "C:\\x.dll", "\\\\server\\share\\x",
+        "a\\\\b", "x.dll:stream", "CON", "nul.txt", "COM1 .dll", "data\\aux", "x.dll.", "x.dll ",
+        "%2e%2e\\x", "%2E%2e%5cx", "a%2fb", "c%3A", "x*", "x?y", "x&#x9;y",
+    ],
+)  # fmt: skip
+def test_a_name_that_leads_elsewhere_is_malformed_though_optional(judge: Judge, name: str) -> None:
+    extra = f'<file name="{name}" optional="true">{hash_element(b"x")}</file>'
+    assert judge(forced(application(PROGRAM, {}, extra=extra))).cause is Code.MALFORMED
+
+
+@pytest.mark.parametrize("name", ["100%.txt", "a b.dll", "config", "x..y", ".net\\.x", "a%20b"])
+def test_an_odd_name_is_a_name(judge: Judge, name: str) -> None:
+    extra = f'<file name="{name}">{hash_element(b"x")}</file>'
+    data, path = signed(application(PROGRAM, {}, extra=extra)), name.replace("\\", "/")
+    assert judge(data, {**FILES, path: b"x"}).outcome is Outcome.ACCEPTED
+    assert judge(data, {**FILES, path: b"y"}).cause is Code.DIGEST_MISMATCH
+
+
+_OTHER = hash_element(b"other")
+_VALUE = re.compile(r"<dsig:DigestValue>.*</dsig:DigestValue>")
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        '<file xmlns="urn:schemas-microsoft-com:asm.v3" name="y"/>',
+        '<file xmlns="" name="y"/>',
+        '<dependency xmlns="urn:schemas-microsoft-com:asm.v3"/>',
+        '<dependency><d:dependentAssembly xmlns:d="x:y" codebase="y"/></dependency>',
+        '<asmv1:deployment install="true"/>',
+        '<dependency><file name="y"/></dependency>',
+        '<application><x><asmv1:file name="y"/></x></application>',
+        '<dependentAssembly dependencyType="install" codebase="y"/>',
+        f'<file name="y">{_VALUE.sub("", _OTHER)}</file>',
+        f'<file name="y">{_VALUE.sub(lambda found: 2 * found[0], _OTHER)}</file>',
+        f'<file name="y">{_OTHER.replace("</hash>", "<x/></hash>")}</file>',
+        f'<file name="y">{_OTHER.replace("dsig:Transform ", "dsig:DigestValue ")}</file>',
+    ],
+)
+def test_an_entry_that_two_readers_could_take_for_two_is_malformed(
+    judge: Judge, element: str
+) -> None:
+    data = forced(application(PROGRAM, {}, extra=element))
+    assert judge(data, {**FILES, "y": b"other"}).cause is Code.MALFORMED
+
+
+def test_another_vocabulary_may_have_files(judge: Judge) -> None:
+    extra = '<v:addIn xmlns:v="urn:schemas-microsoft-com:vsta.v3"><v:file name="y"/></v:addIn>'
+    assert judge(forced(application(PROGRAM, {}, extra=extra))).outcome is Outcome.ACCEPTED
+
+
+def test_thousands_of_names_with_a_double_are_refused_in_time(judge: Judge) -> None:
+    entry = '<file name="f{}"/>'
+    names = [*range(32_000), "same", "same"]
+    data = forced(application(PROGRAM, {}, extra="".join(entry.format(name) for name in names)))
+    started = time.process_time()
+    assert judge(data).cause is Code.MALFORMED
+    assert time.process_time() - started < 10
+
+
+def deployed(
+    data: bytes = DEPLOYMENT, was: bytes = b"", becomes: bytes = b"", *, inner: bytes | None = None
+) -> tuple[bytes, Mapping[str, bytes]]:
+    """Return a signed deployment, changed before, and the files it lists."""
+    assert was in data
+    files = DEPLOYED if inner is None else {**DEPLOYED, f"{FOLDER}/App.exe.manifest": inner}
+    return forced(data.replace(was, becomes, 1), "App.application"), files
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        (b'"install"', b'"preRequisite"'),
+        (b"<deployment ", b"<deployment/><deployment "),
+        (b'mapFileExtensions="true"', b'mapFileExtensions="perhaps"'),
+    ],
+)
+def test_a_deployment_that_says_too_little_or_too_much_is_malformed(
+    judge: Judge, was: bytes, becomes: bytes
+) -> None:
+    data, files = deployed(DEPLOYMENT, was, becomes)
+    assert judge(data, files, "App.application").cause is Code.MALFORMED
+
+
+def test_an_application_is_never_optional(judge: Judge) -> None:
+    data, _ = deployed(DEPLOYMENT, b"<dependency>", b'<dependency optional="true">')
+    assert judge(data, {}, "App.application").cause is Code.COMPANION_MISSING
+
+
+def test_a_truth_value_may_be_a_number(judge: Judge) -> None:
+    data, files = deployed(DEPLOYMENT, b'mapFileExtensions="true"', b'mapFileExtensions="1"')
+    assert judge(data, files, "App.application").outcome is Outcome.ACCEPTED
+
+
+def test_more_applications_than_anybody_deploys_are_refused(judge: Judge) -> None:
+    one = re.search(rb"<dependency>.*</dependency>", DEPLOYMENT)
+    assert one
+    more = b"".join(one[0].replace(b"App_1", b"App_%d" % n) for n in range(2, 18))
+    data, files = deployed(DEPLOYMENT, one[0], one[0] + more)
+    assert judge(data, files, "App.application").cause is Code.LIMIT_EXCEEDED
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        deployment("x.manifest", APPLICATION),
+        APPLICATION.replace(b"com:asm.v1", b"com:asm.v9"),
+    ],
+)
+def test_an_application_manifest_that_is_none_is_malformed(judge: Judge, inner: bytes) -> None:
+    whole = deployment("Application Files\\App_1\\App.exe.manifest", inner, mapped=True)
+    data, files = deployed(whole, inner=inner)
+    assert judge(data, files, "App.application").cause is Code.MALFORMED
+
+
+def test_another_application_than_the_deployment_asks_for_is_rejected(judge: Judge) -> None:
+    """Windows: the reference does not match the identity in the application manifest."""
+    inner = APPLICATION.replace(b'name="App.exe" version="1.0.0.0"', b'name="App.exe" version="2"')
+    whole = deployment("Application Files\\App_1\\App.exe.manifest", inner, mapped=True)
+    data, files = deployed(whole, inner=inner)
+    verdict = judge(data, files, "App.application")
+    assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.ATTRIBUTE_RULE)
+
+
 # What both signatures, key, certificate and manifest must agree on (row 29)
 
 
@@ -254,7 +389,7 @@ HMAC = (
 )
 
 TRICKS: dict[str, tuple[Callable[[bytes], bytes], frozenset[Code]]] = {
-    "wrapping": (_moved, frozenset({Code.DIGEST_MISMATCH})),
+    "wrapping": (_moved, frozenset({Code.MALFORMED})),
     "two signatures": (
         lambda d: re.sub(rb"(<Signature Id=\"StrongName.*)(</asmv1)", rb"\1\1\2", d),
         frozenset({Code.AMBIGUOUS}),

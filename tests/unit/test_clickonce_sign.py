@@ -187,3 +187,18 @@ def test_an_attribute_is_changed_where_it_stands() -> None:
     tag = b'<a b = \'c="1"\'  c="2" />'
     assert with_attribute(tag, "c", "<3>") == b'<a b = \'c="1"\'  c="&lt;3&gt;" />'
     assert with_attribute(b"<a/>", "b", "1") == b'<a b="1"/>'
+
+
+def test_a_deployment_asks_for_the_application_that_is_there(tmp_path: Path) -> None:
+    """Its digest may be current and its identity not: Windows refuses what that would make."""
+    inner = APPLICATION.replace(b'version="1.0.0.0"', b'version="2.0.0.0"', 1)
+    files = {NAME: inner, "App.exe": b"MZ program"}
+    data = deployment(NAME, inner)
+    with pytest.raises(NotSignableError, match="update=yes"):
+        sign_bytes("App.application", data, companions=beside(files))
+    signed = sign_bytes(
+        "App.application", data, companions=beside(files), options={"update": "yes"}
+    )
+    assert signed.count(b'version="2.0.0.0"') == 1
+    verdict = assess(BytesSource("App.application", signed), context(tmp_path), beside(files))
+    assert verdict.outcome is Outcome.ACCEPTED

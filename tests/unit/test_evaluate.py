@@ -12,6 +12,8 @@ from conformance.authenticode.pki import NOW, Pki, default_pki, make_pki, strang
 from signward.errors import IndeterminateError, RejectedError
 from signward.findings import Code
 from signward.frozen import replace
+from signward.policy.case import Case
+from signward.policy.evaluate import evaluate
 from signward.policy.settings import Policy, SignatureRule
 from signward.state import Accepted, IntactSignature, Outcome, Stage, TrustedSignature, Verdict
 from signward.verbs.context import Context
@@ -118,3 +120,15 @@ def test_policy_default_is_strict() -> None:
     assert policy.stage is Stage.ACCEPTED
     assert policy.signatures is SignatureRule.BEST
     assert policy.trust.revocation == "prefer"
+
+
+@pytest.mark.parametrize("rule", SignatureRule)
+def test_countersignatures_alone_sign_nothing(rule: SignatureRule, options: Options) -> None:
+    """Integrity refuses them before; what decides does not lean on that."""
+    one = judge(signed_image(), options).signatures[0]
+    assert isinstance(one, TrustedSignature)
+    claimed = replace(one.intact.claimed, countersigns="1")
+    counter = replace(one, intact=replace(one.intact, claimed=claimed))
+    case = Case(subject="a", format="pe", judged=(counter, counter), findings=(), at=NOW)
+    verdict = evaluate(case, Policy(signatures=rule))
+    assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.UNSIGNED)

@@ -20,6 +20,7 @@ from signward.errors import NotSignableError
 from signward.findings import Code, Effect
 from signward.formats import Existing, Match, peek_at
 from signward.formats.msi import FORMAT, METADATA_STREAM, SIGNATURE_STREAM
+from signward.formats.script import FORMAT as SCRIPT
 from signward.frozen import replace
 from signward.inventory.containers import Member, open_members
 from signward.inventory.walk import Glance, glance
@@ -553,3 +554,18 @@ def test_a_patch_reads_through_and_copies_nothing() -> None:
     patch = patch_of(source, at=NOW)
     held = sum(len(edit.data) for edit in patch.edits if isinstance(edit.data, bytes))
     assert held == 0
+
+
+def test_signature_of_a_script_over_the_same_bytes_is_not_the_packages(
+    tmp_path: Path, judge: Judge
+) -> None:
+    """A script's digest is over its text: a stream and a class identifier may be that text."""
+    text = "Write-Output 'signed once as a script, now cut into streams'\r\n"
+    script = sign_bytes("a.ps1", text.encode("utf-8"))
+    assert assess_bytes("a.ps1", script, tmp_path).outcome is Outcome.ACCEPTED
+    (blob,) = SCRIPT.envelopes(BytesSource("a.ps1", script))
+    octets = text.encode("utf-16-le")
+    tree: Tree = {SIGNATURE_STREAM.decode("utf-16-le"): blob, "\u4840\u3f3f": octets[:-16]}
+    verdict = judge(bytes(compound(tree, clsid=octets[-16:])))
+    assert verdict.cause is Code.MALFORMED
+    assert any("another format" in finding.hint for finding in verdict.findings)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import io
 import os
 import random
 import re
 import subprocess
 import sys
+import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +27,16 @@ from conformance.authenticode.pki import Identity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signward.errors import BadInputError, LimitError, MalformedError, NotSignableError
+from signward.errors import (
+    AmbiguousError,
+    BadInputError,
+    LimitError,
+    MalformedError,
+    NotSignableError,
+)
 from signward.findings import Code
 from signward.formats import Existing, Match, peek_at
+from signward.formats._msix_digest import PartHasher
 from signward.formats._msix_package import read_package
 from signward.formats._msix_publisher import name_of, name_text, parse_name
 from signward.formats._msix_xml import read_elements, signed_types, unsigned_types
@@ -40,7 +50,7 @@ from signward.verbs.verify import assess_path
 from signward.wire import der
 from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource, open_source
-from signward.wire.zip import place, read_directory
+from signward.wire.zip import ZipMember, place, read_directory
 from signward.wire.zip_patch import Member, changed
 from tests.builders import msix
 from tests.signing import assess_bytes, context, identity, patch_of, sign_bytes
@@ -682,6 +692,72 @@ def test_bytes_outside_the_members_are_ambiguous(where: str, tmp_path: Path) -> 
         assert verdict.cause is Code.AMBIGUOUS
 
 
+def test_an_apk_signing_block_behind_the_signature_is_ambiguous(tmp_path: Path) -> None:
+    """No digest reaches it: AXPC ends at the signature, AXCD begins with the directory."""
+    data = signed(msix.package(make_appx=False))
+    start = read_directory(BytesSource("a", data)).start
+    block = b"evil" * 10 + b"APK Sig Block 42"
+    end = bytearray(data[start:])
+    at = len(end) - 6
+    end[at : at + 4] = (start + len(block)).to_bytes(4, "little")
+    assert cause(data[:start] + block + bytes(end), tmp_path) is Code.AMBIGUOUS
+
+
+def test_a_signature_under_another_spelling_is_ambiguous(tmp_path: Path) -> None:
+    """Its name is in no digest; who knows no escapes finds no signature."""
+    data = signed(msix.package(make_appx=False))
+    source = BytesSource("a.msix", data)
+    envelope = b"PKCX" + FORMAT.envelopes(source)[0]
+    members = {SIGNATURE: None, "AppxSignature%2Ep7x": Member(data=envelope, stored=True)}
+    assert cause(rezipped(data, **members), tmp_path) is Code.AMBIGUOUS
+
+
+def test_a_package_with_a_bundles_manifest_too_is_ambiguous(tmp_path: Path) -> None:
+    """Else the publisher of the one is compared, and the other's is installed."""
+    other = msix.manifest("CN=Somebody Else")
+    ours = f'<Bundle><Identity Name="a" Version="1.0.0.0" Publisher="{msix.PUBLISHER}"/></Bundle>'
+    files = {"AppxMetadata/AppxBundleManifest.xml": ours.encode()}
+    data = msix.package(files, manifest_xml=other)
+    assert cause(data, tmp_path) is Code.AMBIGUOUS
+    with pytest.raises(AmbiguousError, match="a package or a bundle"):
+        signed(data)
+
+
+def test_packed_bytes_behind_a_files_data_are_a_mismatch(tmp_path: Path) -> None:
+    """Also where the data ends with a piece that was read, and the rest comes in the next."""
+    content = bytes(70_000)
+    part = zlib.compress(content, wbits=-15) + b"evil"
+    hasher = PartHasher(_member(part, content), ("file:a", "sha256"), blocks=True)
+    for at in range(len(part)):
+        hasher.update(memoryview(part)[at : at + 1])
+    assert hasher.digest() is None
+
+
+def _member(packed: bytes, content: bytes) -> ZipMember:
+    return ZipMember(
+        raw_name=b"a", name="a", flags=0, method=8, crc=zlib.crc32(content), packed=len(packed),
+        size=len(content), local=0, record=0, record_end=0,
+    )  # fmt: skip
+
+
+def test_an_unpacker_lives_no_longer_than_its_part() -> None:
+    """A package may hold 200,000 parts: their unpackers would take gigabytes at once."""
+    content = random.Random(1).randbytes(70_000)
+    part = zlib.compress(content, wbits=-15)
+    tracemalloc.start()
+    try:
+        hashers = []
+        for _ in range(200):
+            hashers.append(PartHasher(_member(part, content), ("a", "sha256"), blocks=False))
+            hashers[-1].update(memoryview(part))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {hasher.digest() for hasher in hashers} == {hashlib.sha256(content).digest()}
+    assert all(hasher._unpacker is None for hasher in hashers)
+    assert held < 200 * 4096
+
+
 def test_two_members_of_one_name_are_ambiguous(tmp_path: Path) -> None:
     for twin in ("App.exe", "app.EXE", "App%2Eexe"):
         archive = msix.Zip()
@@ -793,6 +869,28 @@ def test_signing_packages_inside_a_bundle_brings_its_manifest_up_to_date(tmp_pat
     assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
     for name in packages:
         assert assess_bytes(name, zipped_content(data, name), tmp_path).cause is None
+
+
+def test_a_package_that_keeps_its_signature_keeps_what_it_covers(tmp_path: Path) -> None:
+    """Programs in it that nobody signed stay so: signing them would break its own."""
+    kept = signed(msix.package(PROGRAMS), "one.msix")
+    packages = {"one.msix": kept, "two.msix": msix.package()}
+    data, names = _deep("a.msixbundle", msix.bundle(packages))
+    assert names == ["two.msix"]
+    assert zipped_content(data, "one.msix") == kept
+    for name in packages:
+        assert assess_bytes(name, zipped_content(data, name), tmp_path).cause is None
+
+
+def test_a_bomb_is_not_opened_to_be_signed() -> None:
+    """Members that overlap promise far more than there is; each alone would be let pass."""
+    archive = msix.Zip(make_appx=False)
+    archive.add("a.exe", bytes(60 << 20))
+    central = archive.central[0]
+    archive.central += [central.replace(b"a.exe", b"%c.exe" % one) for one in b"bcdef"]
+    inside = InsideOut(Existing.REFUSE, lambda _form, source: source)
+    with pytest.raises(LimitError, match="packed into"):
+        inside(BytesSource("a.zip", archive.finish()))
 
 
 def test_lists_that_are_no_utf_8_are_not_edited() -> None:

@@ -38,6 +38,7 @@ from signward.findings import Code, Effect
 from signward.formats import Existing, Match, ParseOptions, Peek, nupkg, peek_at, recognise
 from signward.formats._nuget import (
     COMMITMENT_TYPE,
+    LIFETIME_SIGNING,
     OWNERS,
     PACKAGE,
     SERVICE_INDEX,
@@ -435,6 +436,16 @@ def test_nor_a_certificate_that_another_kind_of_key_signed(tmp_path: Path) -> No
         signed(who=who)
 
 
+def test_a_signer_for_its_lifetime_only_is_none_of_nugets(judging: Context) -> None:
+    ekus = (certificates.EKU_CODE_SIGNING, LIFETIME_SIGNING)
+    who = issue("Lifetime Publisher", issuer=authority(), subject_key=key("rsa2048", "lifetime"),
+                ekus=ekus)  # fmt: skip
+    data = with_attributes(attributes(certificate=signing_certificate([who.certificate])), who=who)
+    rejected(data, judging, Code.ATTRIBUTE_RULE, "lifetime")
+    with pytest.raises(NotSignableError, match="lifetime"):
+        signed(who=who)
+
+
 def test_a_short_rsa_key_is_weak(judging: Context) -> None:
     who = identity("rsa1024", "Short Publisher")
     data = with_attributes(attributes(certificate=signing_certificate([who.certificate])), who=who)
@@ -503,6 +514,7 @@ CONTENTS: Mapping[str, tuple[bytes, str]] = {
     "no-digest": (b"Version:1\r\n\r\nA:1\r\n\r\n", "no package digest"),
     "sha1-alone": (b"Version:1\r\n\r\n1.3.14.3.2.26-Hash:AAAA\r\n\r\n", "no package digest"),
     "no-base64": (b"Version:1\r\n\r\n2.16.840.1.101.3.4.2.1-Hash:A=B\r\n\r\n", "base64"),
+    "unused-bits": (b"Version:1\r\n\r\n" + HASH[:-2] + b"J=\r\n\r\n", "base64"),
     "twice": (b"Version:1\r\nVersion:1\r\n\r\n", "each name once"),
     "odd-name": (b"Version:1\r\n\r\na b:1\r\n\r\n", "each name once"),
     "no-text": (b"\xff\xfe\r\n\r\n", "no text"),

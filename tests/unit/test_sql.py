@@ -92,6 +92,9 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql, "MAX_STATEMENTS", 2)
     with pytest.raises(LimitError):
         list(read_statements(SIGNED * 3))
+    monkeypatch.setattr(sql, "MAX_TOKENS", 10)
+    with pytest.raises(LimitError, match="tokens"):
+        list(read_statements(SIGNED))
     monkeypatch.setattr(sql, "MAX_SCRIPT", 10)
     assert judged(MODULE).cause is Code.LIMIT_EXCEEDED
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -176,6 +178,30 @@ def test_packing_it_anew_changes_nothing(judge: Judge) -> None:
     assert judge(archive(dict(sorted(parts.items())))).outcome is Outcome.ACCEPTED
 
 
+def _signing_block(data: bytes) -> bytes:
+    """Put bytes between members and directory, where Android has its signatures."""
+    end = data.rindex(b"PK\5\6")
+    start = struct.unpack_from("<I", data, end + 16)[0]
+    block = b"PK\3\4 and so on" + b"APK Sig Block 42"
+    moved = struct.pack("<I", start + len(block))
+    return data[:start] + block + data[start : end + 16] + moved + data[end + 20 :]
+
+
+def _archive_in_comment(data: bytes) -> bytes:
+    other = archive({"evil.dll": b"MZ"}) + b"."
+    return data[:-2] + struct.pack("<H", len(other)) + other
+
+
+@pytest.mark.parametrize("change", [_signing_block, _archive_in_comment])
+def test_an_archive_around_the_signed_parts_that_reads_two_ways_is_ambiguous(
+    judge: Judge, change: Callable[[bytes], bytes]
+) -> None:
+    """The signature covers parts, so nothing but this keeps a second archive out (row 32)."""
+    data = sign_bytes(NAME, extension())
+    assert judge(data).outcome is Outcome.ACCEPTED
+    assert judge(change(data)).cause is Code.AMBIGUOUS
+
+
 def test_a_type_that_changes_by_an_override_is_rejected(judge: Judge) -> None:
     signed = sign_bytes(NAME, extension({"a.bin": b"1"}, types=(
         '<Override PartName="/a.bin" ContentType="text/plain"/>')))  # fmt: skip
@@ -321,3 +347,123 @@ def test_envelopes_are_the_signature_parts() -> None:
     assert envelope == members(SIGNED)[_signature(members(SIGNED))]
     with pytest.raises(NotSignableError, match="2 signatures"):
         FORMAT.embed(BytesSource(NAME, related()), (envelope, envelope))
+
+
+def test_a_part_named_like_the_slot_of_a_selection_is_not_covered(judge: Judge) -> None:
+    """The slot of selected relationships once had a name that a part could take."""
+    name = "_rels/.rels, as signature 1 selects it"
+    assert judge(changed(SIGNED, _add(name, b"MZ"))).cause is Code.SLOT_MISSING
+
+
+def test_a_dot_in_a_folder_makes_no_extension() -> None:
+    """OPC 7.3.7: the extension is of the last segment; ``/a.b/dll`` has none."""
+    from signward.formats import _opc as opc
+
+    package = opc.read_package(BytesSource(NAME, extension({"a.b/dll": b"1", "dll": b"2"})))
+    for name in ("/a.b/dll", "/dll"):
+        part = package.part(name)
+        assert part is not None
+        assert package.content_type(part) == ""
+
+
+CANONICAL = (
+    b'<Transforms><Transform Algorithm="http://www.w3.org/TR/2001/REC-xml-c14n-20010315">'
+    b"</Transform></Transforms>"
+)
+
+
+def canonically_signed(manifest: bytes) -> bytes:
+    """Return a package whose signature is over the canonical form of its manifest."""
+    from signward.envelopes.xmldsig_draft import digest_text
+    from signward.formats import _vsix_sign as signing
+    from signward.wire import xmltree
+
+    octets = xmltree.canonical(xmltree.parse(manifest, "m"), xmltree.METHODS[xmltree.C14N], "m")
+    name, plain = "/extension.vsixmanifest", signing._reference
+
+    def reference(package: Any, part: Any, request: Any) -> str:
+        text = plain(package, part, request)
+        if part.name != name:
+            return text
+        digest = digest_text("sha256", hashlib.sha256(octets).digest())
+        return re.sub("><DigestMethod.*</DigestValue>", f">{CANONICAL.decode()}{digest}", text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signing, "_reference", reference)
+        signed = sign_bytes(NAME, related())
+    return changed(signed, lambda parts: parts.update({name[1:]: manifest}))
+
+
+def test_comments_that_canonical_form_leaves_out_are_not_covered(judge: Judge) -> None:
+    manifest = members(related())["extension.vsixmanifest"]
+    assert judge(canonically_signed(manifest)).outcome is Outcome.ACCEPTED
+    spaced = canonically_signed(manifest.replace(b' Version="1.0"', b'  Version="1.0"'))
+    assert judge(spaced).outcome is Outcome.ACCEPTED
+    verdict = judge(canonically_signed(manifest + b"<!--\n\ncode that some host runs\n-->"))
+    assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.UNCOVERED_CONTENT)
+
+
+def _certificate_at(path: str) -> Callable[[Members], None]:
+    """Make a part of the package look like a certificate of the signature's."""
+
+    def change(parts: Members) -> None:
+        name = _signature(parts).rpartition("/")[2]
+        kind = ORIGIN_TYPE.replace("origin", "certificate")
+        parts[path] = identity().certificate
+        parts[f"{FOLDER}xml-signature/_rels/{name}.rels"] = rels(("A", kind, f"/{path}"))
+        of_type = "application/vnd.openxmlformats-package.digital-signature-certificate"
+        override = f'<Override PartName="/{path}" ContentType="{of_type}"/></Types>'.encode()
+        _edit("[Content_Types].xml", b"</Types>", override)(parts)
+
+    return change
+
+
+def test_a_file_of_the_extension_does_not_pass_for_a_certificate(judge: Judge) -> None:
+    """A certificate may hold anything in an extension, a .pkgdef's lines too."""
+    inside = changed(SIGNED, _certificate_at(f"{FOLDER}certificate/a.cer"))
+    assert judge(inside).outcome is Outcome.ACCEPTED
+    verdict = judge(changed(SIGNED, _certificate_at("added.pkgdef")))
+    assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.MALFORMED)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/./Sample.dll", "//Sample.dll", "/x/../Sample.dll", "\\Sample.dll", "/x\\..\\Sample.dll",
+        "/Sample.dll?x", "/Sample.dll#x", "/Sample.dll ", "/Sample.dll%2f", "/%2e/Sample.dll",
+        "/x%5cSample.dll",
+    ],
+)  # fmt: skip
+def test_an_override_that_some_reader_takes_for_a_parts_is_malformed(
+    judge: Judge, name: str
+) -> None:
+    override = f'<Override PartName="{name}" ContentType="a/b"/></Types>'.encode()
+    wrong = changed(SIGNED, _edit("[Content_Types].xml", b"</Types>", override))
+    assert judge(wrong).cause is Code.MALFORMED
+
+
+@pytest.mark.parametrize("name", ["_rels/.rels", "_rels/Sample.dll.rels", "[Content_Types].xml"])
+def test_a_base_that_no_selection_signs_is_malformed(judge: Judge, name: str) -> None:
+    based = changed(SIGNED, _edit(name, b" xmlns=", b' xml:base="http://example.org/" xmlns='))
+    assert judge(based).cause is Code.MALFORMED
+
+
+def test_a_timestamp_holds_nothing_else(judge: Judge) -> None:
+    stamp = (
+        b'<Object><TimeStamp xmlns="http://schemas.openxmlformats.org/package/2006/'
+        b'digital-signature"><EncodedTime>AAAA</EncodedTime>%s</TimeStamp></Object></Signature>'
+    )
+    for more, outcome in ((b"<Comment/>", Outcome.ACCEPTED), (b"<x>code</x>", Outcome.REJECTED)):
+        verdict = judge(changed(SIGNED, _edit("signature", b"</Signature>", stamp % more)))
+        assert verdict.outcome is outcome
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Sample.dll/", "SAMPLE.DLL/", "[Content_Types].xml/", "../x/", "a/../b/", "a\\b/", "//"],
+)
+def test_a_folder_that_leads_elsewhere_or_stands_for_a_part_is_malformed(
+    judge: Judge, name: str
+) -> None:
+    assert judge(changed(SIGNED, _add("folder/", b""))).outcome is Outcome.ACCEPTED
+    assert judge(changed(SIGNED, _add(name, b""))).cause is Code.MALFORMED

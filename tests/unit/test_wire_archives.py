@@ -8,6 +8,7 @@ import io
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signward.errors import BadInputError, LimitError, MalformedError
+from signward.errors import AmbiguousError, BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect
 from signward.wire import tar as tar_wire
 from signward.wire import zip as zip_wire
 from signward.wire.source import BytesSource
 from signward.wire.tar import tar_members
-from signward.wire.zip import ZipDirectory, member_pieces, read_directory
+from signward.wire.zip import ZipDirectory, member_pieces, read_directory, refuse_ambiguous
 
 
 def build(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -167,6 +168,149 @@ def test_a_second_end_record_inside_the_comment() -> None:
     fake = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 0, 0, 0, len(data), 0)
     data[-2:] = struct.pack("<H", len(fake))
     assert "several end records" in found(bytes(data) + fake)
+
+
+def refused(data: bytes) -> str:
+    """Say why an archive that must have one reading is refused."""
+    with pytest.raises(AmbiguousError) as caught:
+        refuse_ambiguous(directory(data))
+    return str(caught.value.finding.found)
+
+
+def behind(data: bytes, at: int, added: bytes) -> bytes:
+    """Return an archive with bytes before its directory, whose end record says where that is."""
+    end = data.rindex(b"PK\5\6")
+    moved = struct.pack("<I", struct.unpack_from("<I", data, end + 16)[0] + len(added))
+    return data[:at] + added + data[at : end + 16] + moved + data[end + 20 :]
+
+
+def test_an_end_record_in_the_comment_that_does_not_fit_is_another_readers_archive() -> None:
+    """Python's zipfile and unzip take the last mark there is; its comment they cut off."""
+    hidden = build(("evil.dll", b"x")) + b"."
+    end = bytearray(build(("a", b"x")))
+    end[-2:] = struct.pack("<H", len(hidden))
+    data = bytes(end) + hidden
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.namelist() == ["evil.dll"]
+    assert [m.name for m in directory(data).members] == ["a"]
+    assert "several end records" in found(data)
+
+
+def test_a_zip64_record_with_a_sector_behind_its_fields_may_hide_another() -> None:
+    plain = build(("a", b"1"))
+    at, end = plain.rindex(b"PK\5\6"), plain[plain.rindex(b"PK\5\6") :]
+    count, size, offset = struct.unpack_from("<HII", end, 10)
+    fields = (45, 45, 0, 0, count, count, size, offset)
+    for sector, word in ((b"", ""), (bytes(56), "several end records")):
+        record = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44 + len(sector), *fields) + sector
+        locator = struct.pack("<4sIQI", b"PK\6\7", 0, at, 1)
+        assert word in found(plain[:at] + record + locator + end)
+
+
+def with_extra(data: bytes, field: bytes, *, local: bool) -> bytes:
+    """Return an archive of one member with a field in one of its headers."""
+    start, central, end = 0, data.rindex(b"PK\1\2"), data.rindex(b"PK\5\6")
+    header, fixed = (start, 30) if local else (central, 46)
+    length_at = header + fixed - (2 if local else 16)
+    named = struct.unpack_from("<H", data, header + fixed - (4 if local else 18))[0]
+    at = header + fixed + named
+    changed = bytearray(data[:at] + field + data[at:])
+    struct.pack_into("<H", changed, length_at, len(field))
+    moved = (
+        (central + len(field), end - central) if local else (central, end - central + len(field))
+    )
+    struct.pack_into("<II", changed, end + len(field) + 12, moved[1], moved[0])
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_unicode_path_renames_a_member_for_some_readers(*, local: bool) -> None:
+    """unzip, 7-Zip and Python take the name in field 0x7075 if it has the CRC of the other."""
+
+    def path(name: bytes, of: bytes = b"a.txt") -> bytes:
+        data = b"\1" + zlib.crc32(of).to_bytes(4, "little") + name
+        return struct.pack("<HH", 0x7075, len(data)) + data
+
+    data = build(("a.txt", b"text"))
+    assert "under another name" in found(with_extra(data, path(b"evil.dll"), local=local))
+    assert not found(with_extra(data, path(b"a.txt"), local=local))
+    assert not found(with_extra(data, path(b"evil.dll", b"stale"), local=local))
+
+
+def test_two_zip64_fields_are_one_too_many() -> None:
+    data = bytearray(build(("a.txt", b"text"), method=0))
+    struct.pack_into("<I", data, data.rindex(b"PK\1\2") + 24, 0xFFFFFFFF)
+    fields = [struct.pack("<HHQ", 1, 8, size) for size in (4, 5)]
+    assert not found(with_extra(bytes(data), fields[0], local=False))
+    with pytest.raises(MalformedError, match="2 that say it"):
+        directory(with_extra(bytes(data), b"".join(fields), local=False))
+
+
+def test_an_apk_signing_block_is_a_gap_where_one_reading_is_asked() -> None:
+    data = build(*TWO)
+    block = b"hidden" + b"APK Sig Block 42"
+    whole = behind(data, data.index(b"PK\1\2"), block)
+    assert not found(whole)
+    assert refused(whole) == "22 bytes between members"
+
+
+def test_sizes_before_a_descriptor_are_none_or_the_same() -> None:
+    def streamed(size: int) -> bytes:
+        data = bytearray(build(("a.txt", b"text"), method=0))
+        central = data.index(b"PK\1\2")
+        data[6] |= 8
+        data[central + 8] |= 8
+        struct.pack_into("<I", data, 22, size)
+        crc = zlib.crc32(b"text")
+        return behind(bytes(data), central, struct.pack("<4sIII", b"PK\7\x08", crc, 4, 4))
+
+    assert not found(streamed(0))
+    assert not found(streamed(4))
+    assert "of another size" in found(streamed(3))
+
+
+def test_two_names_that_read_alike_are_one() -> None:
+    data = build(("\u00e9", b"1"), ("xx", b"2")).replace(b"xx", b"\x82x")
+    assert not found(data)
+    assert "two members named" in found(data.replace(b"\x82x", "\u00e9".encode()))
+    one = build(("abc", b"1"), ("xyz", b"2")).replace(b"abc", b"\xff12").replace(b"xyz", b"\xff12")
+    assert "two members named" in found(one)
+
+
+def test_a_name_in_some_code_page_has_no_one_reading() -> None:
+    data = build(("ax.txt", b"1"))
+    refuse_ambiguous(directory(data))
+    refuse_ambiguous(directory(build(("\u00e9.txt", b"1"))))
+    assert "code page" in refused(data.replace(b"ax.txt", "\u00e9.txt".encode()))
+    flagged = bytearray(data.replace(b"ax.txt", b"\xffx.txt"))
+    flagged[7] |= 8
+    flagged[flagged.index(b"PK\1\2") + 9] |= 8
+    assert "code page" in refused(bytes(flagged))
+
+
+@pytest.mark.parametrize("method", [8, 12])
+@pytest.mark.parametrize(("change", "word"), [("longer", "bytes behind"), ("shorter", "no|end")])
+def test_packed_data_ends_where_the_directory_says(method: int, change: str, word: str) -> None:
+    """Readers who stream take what follows for the next member."""
+    content = b"text" * 40
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    open_ended = packer.compress(content) + packer.flush(zlib.Z_SYNC_FLUSH)
+    whole = bz2.compress(content) if method == 12 else open_ended + packer.flush()
+    packed = whole + bytes(zip_wire.PIECE) if change == "longer" else open_ended
+    if change == "shorter" and method == 12:
+        packed = whole[:-1]
+    data = bytearray(build(("a", packed), method=0))
+    central = data.index(b"PK\1\2", len(packed))
+    for at in (8, central + 10):
+        struct.pack_into("<H", data, at, method)
+    for at in (14, central + 16):
+        struct.pack_into("<I", data, at, zlib.crc32(content))
+    for at in (22, central + 24):
+        struct.pack_into("<I", data, at, len(content))
+    source = BytesSource("a.zip", bytes(data))
+    (member,) = read_directory(source).members
+    with pytest.raises(MalformedError, match=word):
+        list(member_pieces(source, member))
 
 
 @pytest.mark.parametrize("name", ["a\rb", "a\nb"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 
 import pytest
@@ -158,3 +159,35 @@ def test_an_unknown_algorithm_keeps_its_name() -> None:
     assert signature.algorithm == Algorithm(
         scheme="unknown:http://www.w3.org/2001/04/xmldsig-more#esign-sha256"
     )
+
+
+BARE = '<?xml version="1.0"?><a b="1"/>'
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+def test_wide_characters_that_hide_from_the_checks_are_refused(codec: str) -> None:
+    """A parser guesses these encodings; a DTD, a declaration or a bomb in them went unseen."""
+    with pytest.raises(MalformedError):
+        xmltree.parse(BARE.encode(codec), "x")
+    hidden = BARE.replace("?>", ' encoding="utf-7"?>')
+    with pytest.raises(MalformedError):
+        xmltree.parse(hidden.encode(codec), "x")
+
+
+@pytest.mark.parametrize(
+    ("codec", "declared"),
+    [("utf-16", "utf-8"), ("utf-16", "us-ascii"), ("utf-8-sig", "utf-16"), ("utf-8", "UTF-16")],
+)
+def test_an_encoding_other_than_the_declared_one_is_refused(codec: str, declared: str) -> None:
+    text = BARE.replace("?>", f' encoding="{declared}"?>')
+    with pytest.raises(MalformedError):
+        xmltree.parse(text.encode(codec), "x")
+
+
+def test_attributes_that_take_quadratic_time_to_sort_are_refused() -> None:
+    """400,000 of them in ascending order took a quarter of an hour."""
+    text = "<a " + " ".join(f'z{n:06}=""' for n in range(399_000)) + "/>"
+    started = time.process_time()
+    with pytest.raises(LimitError):
+        xmltree.parse(text.encode(), "x")
+    assert time.process_time() - started < 5

@@ -125,6 +125,21 @@ def test_names_beyond_ascii_are_utf8_and_say_so() -> None:
     assert contents(new)["naïve.txt"] == b"1"
 
 
+@pytest.mark.parametrize(("name", "flags"), [(b"\x82", 0), (b"\xff", 0x800)])
+def test_a_replaced_member_keeps_its_names_bytes(name: bytes, flags: int) -> None:
+    """Whatever they are: another name, or another flag, would be another member to some."""
+    data = build([("x", b"1"), ("b", b"2")])
+    for magic, at, fixed in ((b"PK\3\4", 6, 30), (b"PK\1\2", 8, 46)):
+        header = bytearray(data[data.index(magic) :])
+        header[fixed : fixed + 1] = name
+        struct.pack_into("<H", header, at, flags)
+        data = data[: data.index(magic)] + bytes(header)
+    (old, *_) = read_directory(BytesSource("a.zip", data)).members
+    new = read_directory(BytesSource("a.zip", apply(data, {old.name: Member(data=b"new")})))
+    assert (new.members[0].raw_name, new.members[0].flags) == (name, flags)
+    assert [member.size for member in new.members] == [3, 1]
+
+
 def test_the_moment_is_given_or_the_earliest() -> None:
     at = dos_moment(datetime(2024, 5, 6, 7, 8, 10, tzinfo=UTC))
     new = apply(build(), {"a": Member(data=b"1", moment=at), "b": Member(data=b"1")})

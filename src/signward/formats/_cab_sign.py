@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import struct
 
-from signward.errors import NotSignableError
+from signward.errors import MalformedError, NotSignableError
 from signward.formats._cab_layout import (
+    CLAUSE,
     FIXED,
     POINTER,
     POINTER_SIZE,
@@ -23,6 +24,9 @@ from signward.wire.patch import Edit, PatchSet
 _WHAT = "cabinet"
 _ALIGNMENT = 8
 _MAX = 0xFFFFFFFF
+_MAX_RESERVE = 60000
+"""Largest reserve area of a header ([MS-CAB] 2.1 cbCFHeader)."""
+
 _OURS = STRUCTURES.size + POINTER_SIZE
 """Octets of the reserve area that signing adds."""
 
@@ -62,6 +66,11 @@ def with_pointer(layout: CabLayout, blob: bytes) -> PatchSet:
     padded = blob + bytes(-len(blob) % _ALIGNMENT)
     first = layout.structures[0] if layout.structures else b""
     size = max(len(layout.reserve), _OURS + len(first))
+    if size > max(len(layout.reserve), _MAX_RESERVE):
+        raise NotSignableError(
+            _WHAT, f"{len(first)} bytes of somebody else's in the reserve area",
+            f"room for a pointer in at most {_MAX_RESERVE}",
+        )  # fmt: skip
     shift = FIXED + 4 + size - layout.header_end
     end = layout.end + shift
     if end + len(padded) > _MAX:
@@ -94,11 +103,14 @@ def _area(layout: CabLayout, content: bytes, size: int) -> bytes:
 
 def _shifted(layout: CabLayout, shift: int, flags: int, area: bytes, tail: bytes) -> PatchSet:
     """Return the patch that replaces the optional header and moves everything behind it."""
-    folders = [
-        _number(folder.entry, folder.start + shift)
-        for folder in layout.folders
-        if folder.blocks or folder.start
-    ]
+    used = [folder for folder in layout.folders if folder.blocks or folder.start]
+    for folder in used:
+        if not layout.files_at <= folder.start <= layout.end:
+            raise MalformedError(
+                _WHAT, f"a folder's data at {folder.start}", "behind the files, inside the cabinet",
+                CLAUSE, offset=folder.entry,
+            )  # fmt: skip
+    folders = [_number(folder.entry, folder.start + shift) for folder in used]
     return PatchSet(
         edits=(
             _number(8, layout.end + shift),

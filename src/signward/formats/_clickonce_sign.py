@@ -274,8 +274,7 @@ def _file_edits(text: Text, request: Request) -> tuple[Edit, ...]:
     Raises ``NotSignableError`` for one that is not, unless the request says ``update=yes``.
     """
     update = request.options.get("update", "no") == "yes"
-    deploys = manifest.deployment(text.root)
-    mapped = None if deploys is None else deploys.get("mapFileExtensions") == "true"
+    mapped = manifest.mapping(text.root)
     edits: list[Edit] = []
     for entry in manifest.entries(text.root):
         file = _file(entry, request, mapped=mapped)
@@ -302,25 +301,28 @@ def _file(entry: manifest.Entry, request: Request, *, mapped: bool | None) -> So
 def _entry_edits(
     text: Text, entry: manifest.Entry, file: Source, request: Request, *, update: bool
 ) -> list[Edit]:
-    current = _file_digest(file, entry.algorithm)
-    if current == entry.digest:
-        return []
-    if not update:
+    stale = _file_digest(file, entry.algorithm) != entry.digest
+    other = _identity_edits(text, entry, file) if entry.manifest and (update or not stale) else []
+    if (stale or other) and not update:
         raise NotSignableError(
-            entry.name, "another file than the manifest gives the digest of", "a current digest",
-            "option update=yes writes it anew",
+            entry.name, "another file than the manifest gives the digest or identity of",
+            "current ones", "option update=yes writes them anew",
         )  # fmt: skip
+    return other + (_digest_edits(text, entry, file, request) if stale else [])
+
+
+def _digest_edits(text: Text, entry: manifest.Entry, file: Source, request: Request) -> list[Edit]:
+    """Return the edits that write a file's digest and size anew."""
     algorithm = request.signer.digest
     (holder,) = entry.element.iterchildren(f"{{{manifest.ASM2}}}hash", f"{{{manifest.ASM1}}}hash")
     span = text.span(holder)
     if span.inner == span.end:
         raise MalformedError(WHAT, "an empty hash", "a digest", manifest.CLAUSE)
     body = _hash_text(algorithm, _file_digest(file, algorithm), microsoft=_microsoft(request))
-    edits = [
+    return [
         Edit(start=span.inner, end=span.close, data=body.encode()),
         text.attribute(entry.element, size=str(file.length)),
     ]
-    return edits + (_identity_edits(text, entry, file) if entry.manifest else [])
 
 
 def _hash_text(algorithm: str, digest: bytes, *, microsoft: bool) -> str:
@@ -336,11 +338,13 @@ def _hash_text(algorithm: str, digest: bytes, *, microsoft: bool) -> str:
 
 def _identity_edits(text: Text, entry: manifest.Entry, file: Source) -> list[Edit]:
     """Return the edit that takes over the identity of the application manifest as it now is."""
-    inner = xmltree.parse(file.read(0, min(file.length, xmltree.MAX_XML + 1)), entry.name)
-    current = dict(manifest.identity(inner.getroot()).attrib)
-    names = (f"{{{manifest.ASM1}}}assemblyIdentity", f"{{{manifest.ASM2}}}assemblyIdentity")
-    held = [child for child in entry.element if child.tag in names]
-    return [text.attribute(child, **current) for child in held]
+    data = file.read(0, min(file.length, xmltree.MAX_XML + 1))
+    own = manifest.identity(manifest.application(data, entry.name))
+    return [
+        text.attribute(asked, **dict(own.attrib))
+        for asked in manifest.asked_identities(entry)
+        if manifest.difference(asked, own)
+    ]
 
 
 def _file_digest(file: Source, algorithm: str) -> bytes:

@@ -43,7 +43,8 @@ class PartHasher:
         self.member, self._blocks = member, blocks
         self._ends = iter(packed)
         self._left = next(self._ends, -1)
-        self._unpacker = zlib.decompressobj(-15) if member.method else None
+        self._unpacker: zlib._Decompress | None = None
+        self._ended = not member.method
         self._hash = self._new()
         self._size, self._sound = 0, True
         self._recent = b""
@@ -75,20 +76,29 @@ class PartHasher:
         self._left = next(self._ends, -1)
 
     def _unpack(self, data: memoryview) -> None:
-        if self._unpacker is None:
+        if not self.member.method:
             self._absorb(data)
-            return
+        elif self._ended:
+            self._sound = False
+        else:
+            self._inflate(data)
+
+    def _inflate(self, data: memoryview) -> None:
+        """Unpack; the unpacker lives no longer than its part, of which there may be many."""
+        unpacker = self._unpacker = self._unpacker or zlib.decompressobj(-15)
         rest: memoryview | bytes = data
         try:
             while self._sound:
-                piece = self._unpacker.decompress(rest, PIECE)
+                piece = unpacker.decompress(rest, PIECE)
                 self._absorb(memoryview(piece))
-                rest = self._unpacker.unconsumed_tail
+                rest = unpacker.unconsumed_tail
                 if not rest and len(piece) < PIECE:
                     break
         except zlib.error:
             self._sound = False
-        self._sound = self._sound and not self._unpacker.unused_data
+        self._sound = self._sound and not unpacker.unused_data
+        if unpacker.eof or not self._sound:
+            self._ended, self._unpacker = unpacker.eof, None
 
     def _absorb(self, data: memoryview) -> None:
         """Absorb unpacked bytes; more than the directory promises make the part unsound."""
@@ -112,8 +122,7 @@ class PartHasher:
 
     def digest(self) -> bytes | None:
         """Return the digest; None for a part that did not unpack to what it must be."""
-        complete = self._unpacker is None or self._unpacker.eof
-        if not (self._sound and complete and self._size == self.member.size):
+        if not (self._sound and self._ended and self._size == self.member.size):
             return None
         if self._blocks and self._size % BLOCK:
             self._close_block()

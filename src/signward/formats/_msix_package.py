@@ -31,6 +31,7 @@ from signward.wire.zip import (
     place,
     read_directory,
     read_member,
+    refuse_ambiguous,
 )
 
 SIGNATURE = "AppxSignature.p7x"
@@ -82,19 +83,23 @@ class Package(Frozen, frozen=True, kw_only=True):
 def read_package(source: Source) -> Package:
     """Return the archive's members.  Raises ``BadInputError``."""
     directory = read_directory(source)
-    for finding in directory.findings:
-        raise AmbiguousError(
-            finding.subject, finding.found, finding.required, finding.clause,
-            offset=finding.offset, hint=finding.hint,
-        )  # fmt: skip
+    refuse_ambiguous(directory)
     members: dict[str, ZipMember] = {}
     seen: set[str] = set()
     for member in directory.members:
         name = part_name(member)
         _check_member(member, name, seen)
         members[name] = member
+    if {MANIFEST, BUNDLE_MANIFEST} <= members.keys():
+        raise AmbiguousError(
+            "archive", f"{MANIFEST} and {BUNDLE_MANIFEST}", "a package or a bundle", _CLAUSE,
+            hint="which of the two a reader believes decides whose package it is",
+        )  # fmt: skip
     check_expansion(directory.members, source.length)
     signature = members.pop(SIGNATURE, None)
+    if signature and signature.name != SIGNATURE:
+        required = f"{SIGNATURE} by these very characters: no digest covers its name"
+        raise AmbiguousError("archive", f"{signature.name}", required, _CLAUSE)
     end = signature.local if signature else directory.start
     for member in members.values():
         if member.local > end:

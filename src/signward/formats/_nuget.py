@@ -57,6 +57,9 @@ SERVICE_INDEX = "1.3.6.1.4.1.311.84.2.1.1.1"
 OWNERS = "1.3.6.1.4.1.311.84.2.1.1.2"
 """nuget-package-owners: a SEQUENCE of UTF8String."""
 
+LIFETIME_SIGNING = "1.3.6.1.4.1.311.10.3.13"
+"""Extended key usage: signatures end with their certificate.  NuGet takes none (NU3015)."""
+
 DIGEST_NAMES = ("sha256", "sha384", "sha512")
 MIN_RSA_BITS = 2048
 MAX_OWNERS = 256
@@ -64,6 +67,7 @@ MAX_OWNERS = 256
 MAX_TEXT = 2048
 """Characters of a service index URL or an owner's name."""
 
+_EXTENDED_KEY_USAGE = "2.5.29.37"
 _OIDS_OF = {role: oid for oid, role in ROLES.items()}
 _HASH_LINE = re.compile(r"([0-9.]+)-Hash")
 _NAME = re.compile(r"[A-Za-z0-9.\-/]+")
@@ -178,9 +182,12 @@ def _section(lines: Iterator[str]) -> dict[str, str]:
 
 def _decoded(value: str) -> bytes:
     try:
-        return base64.b64decode(value, validate=True)
+        digest = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
-        raise MalformedError(_WHAT, repr(value[:80]), "a digest in base64", _CLAUSE) from None
+        digest = b""
+    if base64.b64encode(digest).decode() != value:
+        raise MalformedError(_WHAT, repr(value[:80]), "a digest in base64", _CLAUSE)
+    return digest
 
 
 def read_role(claimed: ClaimedSignature) -> Role:
@@ -294,6 +301,22 @@ def _algorithm_rules(what: str, claimed: ClaimedSignature) -> Iterator[Finding]:
     leaf = signer_certificate(claimed)
     if leaf and not _allowed(_certified_by(leaf)):
         yield _unallowed(what, f"a signer certified by {_certified_by(leaf)}", _ALLOWED)
+    if leaf and LIFETIME_SIGNING in _usages(leaf):
+        yield _broken(what, "a signer's certificate for lifetime signing", "another", _CLAUSE)
+
+
+def _usages(certificate: bytes) -> list[str]:
+    """Return a certificate's extended key usages (RFC 5280 4.2.1.12)."""
+    what = "certificate"
+    body = der.parse(certificate, what).fields(what, 3)[0].fields(what, 6)
+    extensions = [one for field in body if field.tag == 0xA3 for one in field.children()]
+    found: list[str] = []
+    for extension in (one for each in extensions for one in each.fields(what)):
+        kind, *_, value = extension.fields(what, 2)
+        if kind.oid(what) == _EXTENDED_KEY_USAGE:
+            usages = der.parse(value.octets(what), what).fields(what)
+            found += [usage.oid(what) for usage in usages]
+    return found
 
 
 def _allowed(algorithm: Algorithm) -> bool:
@@ -378,6 +401,8 @@ def check_signer(signer: Signer) -> None:
     leaf = signer.certificates[0]
     if not _allowed(_certified_by(leaf)):
         raise NotSignableError("certificate", f"one signed by {_certified_by(leaf)}", _ALLOWED)
+    if LIFETIME_SIGNING in _usages(leaf):
+        raise NotSignableError("certificate", "one for lifetime signing", "another", _CLAUSE)
     bits = _rsa_bits(outline(leaf).spki)
     if bits < MIN_RSA_BITS:
         raise NotSignableError("key", f"rsa, {bits} bits", f"at least {MIN_RSA_BITS}")

@@ -9,7 +9,7 @@ identifier.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -75,8 +75,8 @@ class Package(Frozen, frozen=True, kw_only=True):
     def content_type(self, part: Part) -> str:
         """Return a part's content type; empty where nothing gives one (OPC 7.3.7)."""
         name = key(part.name)
-        extension = name.rpartition("/")[2].rpartition(".")[2] if "." in name else ""
-        return self.overrides.get(name) or self.defaults.get(extension, "")
+        _, dot, extension = name.rpartition("/")[2].rpartition(".")
+        return self.overrides.get(name) or (self.defaults.get(extension, "") if dot else "")
 
     def read(self, part: Part) -> bytes:
         """Return a part that is read as XML.  Raises ``BadInputError``."""
@@ -126,16 +126,18 @@ def read_package(source: Source) -> Package:
     if len(directory.members) > MAX_PARTS:
         raise LimitError(WHAT, f"{len(directory.members)} parts", f"at most {MAX_PARTS}")
     parts: dict[str, Part] = {}
+    folders: list[str] = []
     types: ZipMember | None = None
     for member in directory.members:
         if member.name == CONTENT_TYPES:
             types = member
         elif member.directory and not member.size:
-            continue
+            folders.append(f"/{member.name.removesuffix('/')}")
         else:
             _add(parts, member)
     if types is None:
         raise MalformedError(WHAT, f"no {CONTENT_TYPES}", "one", "OPC 7.3.7")
+    _check_folders(folders, parts)
     defaults, overrides = _content_types(read_member(source, types, MAX_PART_XML))
     refuse_ambiguous(directory)
     return Package(source=source, parts=parts, defaults=defaults, overrides=overrides)
@@ -143,8 +145,7 @@ def read_package(source: Source) -> Package:
 
 def _add(parts: dict[str, Part], member: ZipMember) -> None:
     name = f"/{member.name}"
-    segments = name[1:].split("/")
-    if "\\" in name or any(one in ("", ".", "..") or one.endswith(".") for one in segments):
+    if not _is_part_name(name):
         raise MalformedError(WHAT, f"a part named {name[:120]!r}", "a part name", "OPC 6.2.2.2")
     if name.lower().endswith((".piece", "/" + CONTENT_TYPES.lower())) or key(name) in parts:
         raise AmbiguousError(WHAT, f"another part named {name[:120]!r}", "each name once",
@@ -152,15 +153,35 @@ def _add(parts: dict[str, Part], member: ZipMember) -> None:
     parts[key(name)] = Part(name=name, member=member)
 
 
+def _check_folders(folders: Sequence[str], parts: Mapping[str, Part]) -> None:
+    """Refuse an empty folder that leads elsewhere, or stands where a part does: none is signed."""
+    taken = {*parts, f"/{CONTENT_TYPES}".lower()}
+    for name in folders:
+        if not _is_part_name(name) or key(name) in taken:
+            raise MalformedError(WHAT, f"a folder named {name[:120]!r}", "one of parts",
+                                 "OPC 6.2.2.2")  # fmt: skip
+
+
+def _is_part_name(name: str) -> bool:
+    """Say whether a name leads to one part, whoever follows it (OPC 6.2.2.2)."""
+    segments = name[1:].split("/")
+    return (
+        name.startswith("/")
+        and "\\" not in name
+        and not any(one in ("", ".", "..") or one.endswith(".") for one in segments)
+    )
+
+
 def _content_types(data: bytes) -> tuple[dict[str, str], dict[str, str]]:
     """Return content types by extension and by part name (OPC 7.3.7).
 
-    An Override speaks of a part: a name with a slash at its end is none, and some readers
-    take it for the part without.
+    An Override speaks of a part: a name with a slash at its end, or a query, is none, and some
+    readers take it for the part without.
     """
     root = xmltree.parse(data, CONTENT_TYPES).getroot()
     if root.tag != f"{{{_TYPES}}}Types":
         raise MalformedError(CONTENT_TYPES, xmltree.local(root), "Types", "OPC 7.3.7")
+    xmltree.attributes(root, (), CONTENT_TYPES)
     defaults: dict[str, str] = {}
     overrides: dict[str, str] = {}
     for element in xmltree.elements(root, CONTENT_TYPES):
@@ -169,7 +190,7 @@ def _content_types(data: bytes) -> tuple[dict[str, str], dict[str, str]]:
         found = xmltree.attributes(element, (attribute, "ContentType"), CONTENT_TYPES)
         name, kind = found.get(attribute, ""), found.get("ContentType", "")
         by_name = attribute == "PartName"
-        wrong = not name.startswith("/") or name.endswith(("/", ".")) if by_name else "/" in name
+        wrong = not _is_override(name) if by_name else "/" in name
         if not name or not kind or wrong or len(element):
             raise MalformedError(
                 CONTENT_TYPES, f"{attribute or 'an element'} {name[:120]!r}",
@@ -182,11 +203,24 @@ def _content_types(data: bytes) -> tuple[dict[str, str], dict[str, str]]:
     return defaults, overrides
 
 
+def _is_override(name: str) -> bool:
+    """Say whether an Override's name is a part's, as it stands and with its escapes resolved."""
+    plain = unquote(name)
+    return (
+        _is_part_name(name)
+        and _is_part_name(plain)
+        and plain.count("/") == name.count("/")
+        and name == name.strip()
+        and not {"?", "#"} & set(name)
+    )
+
+
 def read_relationships(data: bytes, what: str) -> tuple[Relationship, ...]:
     """Return the relationships in a part (OPC 6.5.3).  Raises ``BadInputError``."""
     root = xmltree.parse(data, what).getroot()
     if root.tag != f"{{{RELATIONSHIPS}}}Relationships":
         raise MalformedError(what, xmltree.local(root), "Relationships", "OPC 6.5.3")
+    xmltree.attributes(root, (), what)  # no selection signs a base for the targets
     found = [_relationship(element, what) for element in xmltree.elements(root, what)]
     if len({one.identifier for one in found}) < len(found):
         raise AmbiguousError(what, "two relationships of one Id", "each Id once", "OPC 6.5.3.4")

@@ -28,18 +28,24 @@ _CLAUSE = "Authenticode PE"
 
 
 def open_embedded(
-    blob: bytes, content_slot: str, *, label: str = "1"
+    blob: bytes, content_slot: str, *, label: str = "1", kind: str = ""
 ) -> tuple[ClaimedSignature, ...]:
     """Return the signatures in an embedded Authenticode PKCS#7.
 
     Their first slot is ``content_slot``; page hashes follow as ``page:<offset>``.
-    Raises ``BadInputError``.
+    ``kind`` is as in `read_slots`.  Raises ``BadInputError``.
     """
-    return open_signatures(blob, read_slots(content_slot), label=label, uniform_digest=True)
+    reader = read_slots(content_slot, kind=kind)
+    return open_signatures(blob, reader, label=label, uniform_digest=True)
 
 
-def read_slots(content_slot: str) -> SlotReader:
-    """Return a reader of SpcIndirectDataContent that names the content's slot."""
+def read_slots(content_slot: str, *, kind: str = "", package: bytes = b"") -> SlotReader:
+    """Return a reader of SpcIndirectDataContent that names the content's slot.
+
+    ``kind`` is the OID of what must have been digested (empty: of anything), ``package`` the
+    GUID (16 octets, as stored) that an SpcSipInfo must have: what is digested may be the same
+    bytes in files of different formats.
+    """
 
     def read(content_type: str, content: bytes) -> tuple[Slot, ...]:
         if content_type != INDIRECT_DATA:
@@ -48,6 +54,8 @@ def read_slots(content_slot: str) -> SlotReader:
                 hint="the signature speaks of something other than this file",
             )  # fmt: skip
         fields = _indirect_data(content)
+        if kind:
+            _check_kind(fields[0].fields(_WHAT, 1), kind, package)
         digest_info = fields[1].fields(_WHAT, 2)
         own = Slot(
             name=content_slot,
@@ -57,6 +65,19 @@ def read_slots(content_slot: str) -> SlotReader:
         return (own, *kept(fields[0], _WHAT, _page_hashes))
 
     return read
+
+
+def _check_kind(attribute: list[der.Node], kind: str, package: bytes) -> None:
+    """Refuse SpcAttributeTypeAndOptionalValue of another kind, or of another package."""
+    found = attribute[0].oid(_WHAT)
+    value = attribute[1].fields(_WHAT, 2) if package and found == kind and attribute[1:] else []
+    made = value[1].octets(_WHAT) if value else b""
+    if found != kind or made != package:
+        raise MalformedError(
+            "signature", f"a digest of {f'{found} {made.hex()}'.strip()}",
+            f"of {f'{kind} {package.hex()}'.strip()}", _CLAUSE,
+            hint="the signature speaks of a file of another format",
+        )  # fmt: skip
 
 
 def _indirect_data(content: bytes) -> list[der.Node]:

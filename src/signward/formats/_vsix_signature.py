@@ -30,10 +30,10 @@ from signward.envelopes.xmldsig import (
     read_signature,
     referenced,
 )
-from signward.errors import AmbiguousError, LimitError, MalformedError
+from signward.errors import AmbiguousError, LimitError, MalformedError, UncoveredError
 from signward.findings import Code, Effect, Finding
 from signward.formats import _opc as opc
-from signward.frozen import Frozen
+from signward.frozen import Frozen, replace
 from signward.state import Binding, ClaimedSignature, ClaimedTimestamp, Slot
 from signward.wire import xmltree
 from signward.wire.certificate import outline
@@ -139,6 +139,11 @@ def _target(
     if package.content_type(part) != content_type:
         raise MalformedError(part.name, f"content type {package.content_type(part)[:80]!r}",
                              content_type, "OPC 10.4")  # fmt: skip
+    if not opc.key(part.name).startswith(FOLDER):
+        raise MalformedError(
+            part.name, "a part of the signatures elsewhere", f"it below {FOLDER}", "OPC 10.4",
+            hint="no signature reaches it: a file of the extension must not pass for one",
+        )  # fmt: skip
     return part
 
 
@@ -186,8 +191,6 @@ def slot_name(part: str) -> str:
 
 
 def _with_certificates(signature: XmlSignature, certificates: tuple[bytes, ...]) -> XmlSignature:
-    from signward.frozen import replace
-
     return replace(signature, certificates=(*signature.certificates, *certificates))
 
 
@@ -247,7 +250,7 @@ def _covered(package: opc.Package, reference: Reference, label: str) -> Covered:
         return Covered(slot=slot, part=part)
     octets = _transformed(package, part, reference.transforms, what)
     slot = Slot(
-        name=f"{own}, as signature {label} selects it",
+        name=f"selection {label}:{part.name}",  # no part's own slot begins like this
         algorithm=reference.algorithm,
         digest=reference.digest,
     )
@@ -270,7 +273,14 @@ def _transformed(
                              "a selection of relationships, or one canonicalization",
                              "OPC 10.5.7")  # fmt: skip
     method = canonicalization(rest[0].element, what)
-    return xmltree.canonical(xmltree.parse(package.read(part), part.name), method, what)
+    tree = xmltree.parse(package.read(part), part.name)
+    octets = xmltree.canonical(tree, method, what)
+    if xmltree.canonical(tree, replace(method, comments=True), what) != octets:
+        raise UncoveredError(
+            part.name, "comments that the signed canonical form leaves out", "none", "OPC 10.5.7",
+            hint="what takes the part for something else than XML may run them",
+        )  # fmt: skip
+    return octets
 
 
 def _selected(
@@ -372,10 +382,12 @@ def _timestamps(signature: XmlSignature) -> tuple[ClaimedTimestamp, ...]:
         if not _is_timestamp(element, signature.what):
             continue
         parts = xmltree.elements(xmltree.elements(element, signature.what)[0], signature.what)
-        encoded = [part for part in parts if part.tag == f"{{{MDSSI}}}EncodedTime"]
-        if len(encoded) != 1:
-            raise MalformedError(signature.what, f"{len(encoded)} tokens in a TimeStamp", "one")
-        blob = xmltree.octets(encoded[0], signature.what)
+        names = [part.tag for part in parts if part.tag != f"{{{MDSSI}}}Comment"]
+        if names != [f"{{{MDSSI}}}EncodedTime"]:
+            found_names = ", ".join(map(xmltree.local, parts[:6]))
+            raise MalformedError(signature.what, f"a TimeStamp of {found_names}", "one EncodedTime")
+        (encoded,) = (part for part in parts if part.tag == names[0])
+        blob = xmltree.octets(encoded, signature.what)
         label = f"{signature.what}, timestamp {len(found) + 1}"
         found.append(read_timestamp(label, blob, signature.raw_value))
     return tuple(found)

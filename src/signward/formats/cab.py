@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from signward.envelopes.cms_draft import with_nested
-from signward.errors import LimitError, MalformedError
+from signward.errors import LimitError, MalformedError, NotSignableError
 from signward.findings import Code, Effect, Finding
 from signward.formats import (
     Existing,
@@ -112,6 +112,7 @@ class CabFormat:
         check_room(layout)
         check_blocks(source, layout)
         existing = self.envelopes(source)
+        _refuse_loss(source, layout)
         may_sign(bool(existing), request, _WHAT)
         room = Patched(source, with_pointer(layout, b""))
         hasher = hashlib.new(request.signer.digest, usedforsecurity=False)
@@ -130,8 +131,10 @@ class CabFormat:
         """Return the patch that makes the first of ``envelopes`` the cabinet's signature.
 
         None strips it, and the reserve area with it: byte-exact where signing made that area.
+        Raises ``NotSignableError`` where bytes beside the old signature would be lost.
         """
         layout = read_layout(source)
+        _refuse_loss(source, layout)
         if envelopes:
             check_room(layout)
             return with_pointer(layout, envelopes[0])
@@ -161,8 +164,21 @@ def _read_signature(source: Source, layout: CabLayout) -> bytes:
     return data[: der.parse(data, "PKCS#7", trailing=True).next]
 
 
+def _refuse_loss(source: Source, layout: CabLayout) -> None:
+    """Refuse to write anew what would lose bytes that somebody put beside the signature."""
+    if not _is_signed(layout):
+        return
+    blob = _read_signature(source, layout)
+    for region in _regions(source, layout, len(blob)):
+        if not region.exempt and region.end > region.start:
+            raise NotSignableError(
+                _WHAT, f"{region.end - region.start} bytes at {region.start}: {region.what}",
+                "none", hint="no signature covers them, and they would be lost",
+            )  # fmt: skip
+
+
 def _open(blob: bytes) -> tuple[ClaimedSignature, ...]:
-    signatures = open_embedded(blob, CABINET)
+    signatures = open_embedded(blob, CABINET, kind=CAB_DATA)
     if not signatures:
         raise MalformedError("signature", "a PKCS#7 without signers", "one", "RFC 5652 5.1")
     return signatures

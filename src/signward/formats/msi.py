@@ -50,6 +50,7 @@ from signward.formats import (
     may_sign,
 )
 from signward.formats._spc import read_slots
+from signward.formats._spc_draft import SIP_INFO, draft_indirect, sip_info
 from signward.frozen import replace
 from signward.state import (
     ClaimedSignature,
@@ -96,7 +97,10 @@ _CLASSES = frozenset(
 patches, ...1082 of transforms, as stored."""
 
 _PACKAGE = bytes.fromhex("f1100c0000000000c000000000000046")
-"""SpcSipInfo's identifier of Windows Installer's subject interface package."""
+"""SpcSipInfo's identifier of Windows Installer's subject interface package.
+
+A signature must name it: streams can be cut so that the content digest is a script's or an
+image's, whose signature would then be the package's."""
 
 _ZIP_END = b"PK\5\6"
 _PIECE = 1024 * 1024
@@ -172,7 +176,6 @@ class MsiFormat:
         Raises ``NotSignableError`` where bytes that nothing reaches would be lost.
         """
         from signward.envelopes.cms_draft import with_nested
-        from signward.formats._spc_draft import SIP_INFO, draft_indirect, sip_info
 
         compound = open_compound(source)
         existing = self.envelopes(source)
@@ -319,7 +322,7 @@ def _slot_reader(metadata: bytes) -> SlotReader:
 
     The content digest begins with that stream's bytes, so the signature vouches for them.
     """
-    read_content = read_slots(CONTENT)
+    read_content = read_slots(CONTENT, kind=SIP_INFO, package=_PACKAGE)
 
     def read(content_type: str, content: bytes) -> tuple[Slot, ...]:
         own = read_content(content_type, content)[:1]

@@ -30,14 +30,21 @@ MAX_SCRIPT = 8 * 1024 * 1024
 MAX_STATEMENTS = 4096
 """Signatures read; SQL Server's own largest database ships some hundreds."""
 
+MAX_TOKENS = 1 << 20
+"""Tokens read of a script that speaks of signatures, some 100 bytes of memory each; one of
+8 MiB that installs modules has about as many."""
+
 _MARKS = ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"), (b"\xef\xbb\xbf", "utf-8"))
 
+# Possessive throughout: nothing is scanned back over, which eight million brackets would make
+# quadratic, and no state is kept for it.
 _TOKEN = re.compile(
     r"""
     (?P<space> \s+ | --[^\r\n]* )
   | (?P<comment> /\* )
-  | (?P<string> N?'[^']*(?:''[^']*)*' )
-  | (?P<name> \[[^\]]{0,256}(?:\]\][^\]]{0,256}){0,16}\] | "[^"]*(?:""[^"]*)*" | [^\W\d][\w@#$]* )
+  | (?P<string> N?'[^']*+(?:''[^']*+)*+' )
+  | (?P<name> \[[^\]]{0,128}+(?:\]\][^\]]{0,128}+){0,16}+\]
+            | "[^"]*+(?:""[^"]*+)*+" | [^\W\d][\w@#$]* )
   | (?P<binary> 0[xX][0-9a-fA-F]* )
   | (?P<other> . )
     """,
@@ -102,7 +109,7 @@ def _text(data: bytes) -> str:
 def read_statements(text: str) -> Iterator[Statement]:
     """Yield each signer of each ADD SIGNATURE statement; comments and strings hold none.
 
-    Raises ``LimitError`` beyond ``MAX_STATEMENTS``.
+    Raises ``LimitError`` beyond ``MAX_STATEMENTS`` or ``MAX_TOKENS``.
     """
     if "signature" not in text.casefold():
         return
@@ -126,7 +133,7 @@ _Words = list[tuple[str, str]]
 
 def _words(text: str) -> Iterator[tuple[str, str]]:
     """Yield the tokens with their kinds, without space and comments (which nest)."""
-    position = 0
+    position, found = 0, 0
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:  # every character matches `other`
@@ -136,6 +143,9 @@ def _words(text: str) -> Iterator[tuple[str, str]]:
         if kind == "comment":
             position = _comment_end(text, position)
         elif kind != "space":
+            found += 1
+            if found > MAX_TOKENS:
+                raise LimitError("script", "more tokens", f"at most {MAX_TOKENS}", _CLAUSE)
             yield kind, match[0]
 
 

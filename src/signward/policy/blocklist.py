@@ -110,10 +110,11 @@ class Denial(Frozen, frozen=True, kw_only=True):
 class Subject(Frozen, frozen=True, kw_only=True):
     """What is known of a file: its digests, what it says of itself, whose it is.
 
-    ``paths`` are certification paths, leaf first; ``facts`` those of its version resource.
+    ``scenarios`` are those it may be loaded in; ``paths`` are certification paths, leaf first;
+    ``facts`` those of its version resource.
     """
 
-    driver: bool
+    scenarios: tuple[int, ...]
     digests: frozenset[bytes]
     facts: Mapping[str, str]
     paths: tuple[tuple[Certificate, ...], ...]
@@ -137,8 +138,11 @@ class BlockList(Frozen, frozen=True, kw_only=True):
     signers: Mapping[int, tuple[Denial, ...]]
 
     def findings(self, subject: Subject) -> Iterator[Finding]:
-        """Yield a finding for the first rule of each kind that denies the file."""
-        scenario = DRIVERS if subject.driver else PROGRAMS
+        """Yield a finding for the first rule of each kind and scenario that denies the file."""
+        for scenario in subject.scenarios:
+            yield from self._denials(scenario, subject)
+
+    def _denials(self, scenario: int, subject: Subject) -> Iterator[Finding]:
         hashes = self.hashes.get(scenario, {})
         for digest in sorted(subject.digests & hashes.keys(), key=len)[-1:]:
             rule = hashes[digest]
@@ -193,7 +197,12 @@ def read_block_list(name: str, data: bytes) -> BlockList:
     denying = [e.get("ID") for group in root.all("FileRules") for e in group.all("Deny")]
     signers = dict(_signers(name, root))
     scenarios = [s for group in root.all("SigningScenarios") for s in group.all("SigningScenario")]
-    referred = {_scenario(s): _references(s, denying) for s in scenarios}
+    referred: dict[int, list[str]] = {}
+    denials: dict[int, tuple[Denial, ...]] = {}
+    for scenario in scenarios:  # a value may come twice
+        number = _scenario(scenario)
+        referred.setdefault(number, []).extend(_references(scenario, denying))
+        denials[number] = (*denials.get(number, ()), *_denials(scenario, signers, rules))
     if not scenarios:
         referred = {DRIVERS: denying, PROGRAMS: denying}
     denied = {
@@ -205,7 +214,7 @@ def read_block_list(name: str, data: bytes) -> BlockList:
         version=next((e.text for e in root.all("VersionEx")), "not given"),
         hashes={n: {r.digest: r for r in found if r.digest} for n, found in denied.items()},
         files={n: tuple(r for r in found if not r.digest) for n, found in denied.items()},
-        signers={_scenario(s): tuple(_denials(s, signers, rules)) for s in scenarios},
+        signers=denials,
     )
 
 

@@ -8,7 +8,8 @@ Order (first that applies):
 
 1. a finding about the artifact itself (malformed, uncovered content) decides; only at
    stage *intact* several signature entries do not, each being judged for itself;
-2. no signature at all: REJECTED, ``unsigned`` - unless a trusted catalog vouches;
+2. no signature at all, or none but countersignatures: REJECTED, ``unsigned`` - unless a
+   trusted catalog vouches;
 3. every signature must be intact (rule ``any`` asks it of one only);
 4. the asked stage: the strongest signature (rule ``best``; never a countersignature,
    which says who received the file, not who made it), every one (``all``), or one of
@@ -45,7 +46,8 @@ def evaluate(case: Case, policy: Policy) -> Verdict:
     case = case.at_stage(policy.stage)
     if worst(case.findings) in (Effect.REJECT, Effect.UNKNOWN):
         return _verdict(case, policy, "artifact", case.findings, None)
-    if not case.judged:
+    makers = [i for i, s in enumerate(case.judged) if not _claimed(s).countersigns]
+    if not makers:
         return _verdict(case, policy, "signed", (*case.findings, unsigned(case.subject)), None)
     if policy.signatures is SignatureRule.ANY:
         chosen = max(range(len(case.judged)), key=lambda i: _merit(case.judged[i], i))
@@ -57,7 +59,6 @@ def evaluate(case: Case, policy: Policy) -> Verdict:
         )
     if policy.signatures is SignatureRule.ALL:
         return _decide(case, policy, range(len(case.judged)))
-    makers = [i for i, s in enumerate(case.judged) if not _claimed(s).countersigns]
     chosen = max(makers, key=lambda i: _rank(case.judged[i], i))
     return _decide(case, policy, [chosen])
 

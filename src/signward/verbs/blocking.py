@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Format
-from signward.policy.blocklist import Subject
+from signward.policy.blocklist import DRIVERS, PROGRAMS, Subject
 from signward.state import (
+    IntactSignature,
     JudgedSignature,
     Manifest,
     SignedArtifact,
@@ -17,6 +18,7 @@ from signward.state import (
     UntrustedSignature,
     Wanted,
 )
+from signward.trust.judge import judge
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.context import Context
 
@@ -40,16 +42,50 @@ def blocked_by(
     """
     if not context.block_lists:
         return ()
+    signers = _signers(artifact, judged, context)
     facts = _facts(signable, artifact)
     subject = Subject(
-        driver=facts.get("driver") == "1",
+        scenarios=_scenarios(artifact, facts, context),
         digests=frozenset(computed[slot] for slot in LISTED_SLOTS if slot in computed),
         facts=facts,
-        paths=tuple(path for signature in judged if (path := _path(signature))),
+        paths=tuple(path for signature in signers if (path := _path(signature))),
     )
     found = [f for listed in context.block_lists for f in listed.findings(subject)]
     effect = Effect.REJECT if context.policy.stage is Stage.ACCEPTED else Effect.WARN
-    return tuple(finding.with_effect(effect, Code.BLOCKED) for finding in found)
+    return tuple(finding.with_effect(effect, Code.BLOCKED) for finding in dict.fromkeys(found))
+
+
+def _scenarios(
+    artifact: SignedArtifact, facts: Mapping[str, str], context: Context
+) -> tuple[int, ...]:
+    """Return where an image may be loaded: as its headers say, and as a driver if taken for one.
+
+    A name hinders no program from being run, nor headers a service from naming a driver.
+    """
+    if facts.get("driver") == "1":
+        return (DRIVERS,)
+    named = artifact.source.name.lower().endswith(".sys")
+    taken = named or context.profile_for(artifact).kernel
+    return (DRIVERS, PROGRAMS) if taken else (PROGRAMS,)
+
+
+def _signers(
+    artifact: SignedArtifact, judged: Sequence[JudgedSignature], context: Context
+) -> Iterator[JudgedSignature]:
+    """Yield the signatures, judged too that were not asked for as they cannot decide.
+
+    A denied signer is denied beside a stronger signature of somebody else's as well.  Who
+    countersigned is no signer of the file.
+    """
+    asked = context.policy.stage is not Stage.INTACT and any(
+        denials for listed in context.block_lists for denials in listed.signers.values()
+    )
+    profile = context.profile_for(artifact)
+    for signature in judged:
+        if asked and isinstance(signature, IntactSignature) and not signature.claimed.countersigns:
+            yield judge(signature, profile, context.grounds(profile))
+        else:
+            yield signature
 
 
 def _facts(signable: Format, artifact: SignedArtifact) -> Mapping[str, str]:

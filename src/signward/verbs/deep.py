@@ -10,7 +10,7 @@ from signward.inventory.classify import classify
 from signward.state import Source
 from signward.wire.patch import Patched
 from signward.wire.source import BytesSource
-from signward.wire.zip import ZipMember, read_directory, read_member
+from signward.wire.zip import ZipMember, check_expansion, read_directory, read_member
 from signward.wire.zip_patch import Member, changed
 
 CONTAINERS = frozenset({"zip", "nupkg", "msix", "vsix"})
@@ -63,16 +63,29 @@ class InsideOut:
     def _signed_members(
         self, source: Source, depth: int, prefix: str
     ) -> Iterator[tuple[str, Member]]:
-        for member in read_directory(source).members:
+        directory = read_directory(source)
+        check_expansion(directory.members, source.length)
+        for member in directory.members:
             if member.directory or member.encrypted:
                 continue
             inner = self._read(source, member)
+            if self._keeps(inner):
+                self._held -= inner.length
+                continue
             path = f"{prefix}{member.name}"
             signed = self._signed(self(inner, depth + 1, f"{path}!"), path)
             if signed is not inner:
                 yield member.name, Member(data=signed, stored=member.method == _STORED)
             else:
                 self._held -= inner.length
+
+    def _keeps(self, source: Source) -> bool:
+        """Whether a member keeps its signature, and thus every byte that it covers."""
+        peek = peek_at(source)
+        if self._existing is not Existing.REFUSE or peek.extension in PASSED_OVER:
+            return False
+        form = as_signable(recognise(peek)) if source.length else None
+        return form is not None and bool(form.envelopes(source))
 
     def _read(self, source: Source, member: ZipMember) -> Source:
         self._held += member.size
@@ -86,8 +99,6 @@ class InsideOut:
             return source
         form = as_signable(recognise(peek))
         if form is None:
-            return source
-        if self._existing is Existing.REFUSE and form.envelopes(source):
             return source
         signed = self._sign(form, source)
         self.names.append(path)

@@ -17,12 +17,14 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 from functools import lru_cache
+from itertools import chain, islice
 from typing import Any
 
 from signward.errors import LimitError, UncoveredError
 from signward.frozen import Frozen, replace
 from signward.state import Source
 from signward.wire.cfb_sectors import (
+    MAX_GAPS,
     MINI_CUTOFF,
     Gap,
     GapKind,
@@ -141,12 +143,15 @@ def open_compound(source: Source) -> CompoundFile:
     sectors = Sectors(source, header)
     directory = _Directory(sectors, header)
     root = directory.tree()
+    gaps = tuple(islice(chain(directory.gaps, sectors.gaps()), MAX_GAPS + 1))
+    if len(gaps) > MAX_GAPS:
+        raise LimitError(_WHAT, f"more than {MAX_GAPS} separate gaps", "fewer")
     return CompoundFile(
         source=source,
         header=header.raw,
         sector_size=sectors.size,
         root=root,
-        gaps=(*directory.gaps, *sectors.gaps()),
+        gaps=gaps,
     )
 
 
@@ -181,7 +186,7 @@ class _Directory:
             )  # fmt: skip
         found = replace(root, children=self._children(fields[6], 1))
         self._account_for_the_rest()
-        self.gaps += self._mini.gaps()
+        self.gaps += islice(self._mini.gaps(), MAX_GAPS + 1)
         return found
 
     def _children(self, top: int, depth: int) -> tuple[Entry, ...]:

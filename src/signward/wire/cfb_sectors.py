@@ -36,6 +36,14 @@ SHIFTS = {3: 9, 4: 12}
 MAX_SECTORS = 1 << 23
 """Sectors read: 4 GiB of 512 bytes; the table of them takes 32 MiB of memory."""
 
+SPARE_TABLES = 4096
+"""FAT sectors beyond those that the file's sectors need, as a writer may keep when a file
+shrinks.  More would be memory that nothing needs: the whole FAT is read at once."""
+
+MAX_GAPS = 1 << 19
+"""Separate gaps told: two to a stream and directory entry at most, and a 256 MiB file with
+every other sector free."""
+
 MAX_MINI = 256 * 1024 * 1024
 """Largest mini stream: as much as 65,536 streams below the cut-off can take."""
 
@@ -231,7 +239,8 @@ class Sectors:
         """Return the sectors of the FAT in order: the header's, then the DIFAT's (2.5)."""
         needed = header.fat_sectors - HEADER_DIFAT
         per_sector = self.size // 4 - 1
-        if header.fat_sectors > self.present or header.difat_sectors != -(
+        enough = -(-4 * self.present // self.size) + SPARE_TABLES
+        if header.fat_sectors > min(self.present, enough) or header.difat_sectors != -(
             -max(0, needed) // per_sector
         ):
             raise bad(
@@ -284,7 +293,8 @@ class MiniStream:
         if not number and header.mini_fat not in (END, FREE):
             raise bad("a mini FAT of no sectors that starts somewhere", "none", "2.2", offset=60)
         tables = (
-            sectors.chain(header.mini_fat, "mini FAT", count=number, most=MAX_MINI // sectors.size)
+            sectors.chain(header.mini_fat, "mini FAT", count=number,
+                          most=4 * MAX_MINI // MINI_SECTOR // sectors.size)
             if number else array("I")
         )  # fmt: skip
         self._fat = sectors.numbers(tables)

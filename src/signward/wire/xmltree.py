@@ -26,6 +26,9 @@ MAX_MARKUP = 400_000
 
 Depth is bounded by the parser: it ends at 256 levels."""
 
+MAX_ATTRIBUTES = 1000
+"""Attributes of one element: canonical form sorts them one by one, in quadratic time."""
+
 MAX_NAMESPACES = 10_000
 """Namespace declarations of one document."""
 
@@ -45,6 +48,7 @@ _DECLARATION = re.compile(
     r"""( encoding=(["'])(utf-8|UTF-8|utf-16|UTF-16|us-ascii|US-ASCII)\3)?"""
     r"""( standalone=(["'])(yes|no)\6)?[ \t\r\n]*\?>"""
 )
+_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _XML_NAMESPACE = "{http://www.w3.org/XML/1998/namespace}"
 _SPACE = re.compile(r"[ \t\r\n]+")
 _ID_NAMES = ("Id", "ID", "id", f"{_XML_NAMESPACE}id")
@@ -99,6 +103,8 @@ def parse(data: bytes, what: str) -> Any:
                              "XML 1.0 2.1") from None  # fmt: skip
     if tree.docinfo.doctype:
         raise MalformedError(what, "a document type declaration", "none", "XML 1.0 2.8")
+    if any(len(element.attrib) > MAX_ATTRIBUTES for element in tree.iter("*")):
+        raise LimitError(what, "an element of more attributes", f"at most {MAX_ATTRIBUTES}")
     return tree
 
 
@@ -120,23 +126,36 @@ def _check(data: bytes, what: str) -> int:
     if len(data) > MAX_XML:
         raise LimitError(what, f"{len(data)} bytes of XML", f"at most {MAX_XML}")
     text = decoded(data, what)
+    if "\0" in text:
+        raise MalformedError(
+            what, "a character of zero", "none", "XML 1.0 2.2",
+            hint="a parser would guess UTF-16 or UTF-32, and see what these checks do not",
+        )  # fmt: skip
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise MalformedError(
             what, "a document type declaration", "none", "XML 1.0 2.8",
             hint="entities and defaults could say something else than was signed",
         )  # fmt: skip
-    if text.startswith("<?xml") and not _DECLARATION.match(text):
+    declaration = _DECLARATION.match(text)
+    wide = data[:2] in _WIDE_MARKS
+    if text.startswith("<?xml") and not (declaration and _is_true(declaration[4], wide=wide)):
         found = text.partition("?>")[0][:80]
-        raise MalformedError(what, f"the declaration {found!r}", "version 1.0 in UTF-8 or UTF-16")
+        required = "version 1.0 in UTF-16" if wide else "version 1.0 in UTF-8"
+        raise MalformedError(what, f"the declaration {found!r}", required, "XML 1.0 4.3.3")
     for mark, limit in (("<", MAX_MARKUP), ("=", MAX_MARKUP), ("xmlns", MAX_NAMESPACES)):
         if text.count(mark) > limit:
             raise LimitError(what, f"{text.count(mark)} times {mark!r}", f"at most {limit}")
     return text.count("xmlns")
 
 
+def _is_true(encoding: str | None, *, wide: bool) -> bool:
+    """Say whether a document is in the encoding it declares, as far as two are told apart."""
+    return encoding is None or (encoding.lower() == "utf-16") is wide
+
+
 def decoded(data: bytes, what: str) -> str:
     """Return the document's characters, without its byte order mark.  Raises ``MalformedError``."""
-    codec = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    codec = "utf-16" if data[:2] in _WIDE_MARKS else "utf-8-sig"
     try:
         return data.decode(codec)
     except UnicodeDecodeError as error:

@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from signward.errors import AmbiguousError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
@@ -35,6 +36,7 @@ RATIO = 100
 RATIO_FLOOR = 64 * 1024 * 1024
 """... once it is more than this many."""
 
+_ONE_OF_EACH = "one member, one place, one description"
 _SIGNING_BLOCK = b"APK Sig Block 42"
 """Ends the one thing known to stand between members and directory (APK signing, v2 on)."""
 
@@ -44,7 +46,18 @@ _END64 = struct.Struct("<4sQHHIIQQQQ")
 _CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _ENCRYPTED, _DESCRIPTOR, _UTF8 = 1, 8, 0x800
+_ZIP64, _UNICODE_PATH = 1, 0x7075
 _NONE32, _NONE16 = 0xFFFFFFFF, 0xFFFF
+
+
+class _Unpacker(Protocol):
+    """What zlib's and bz2's unpackers have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +65,7 @@ class ZipMember:
     """One entry of the central directory; offsets and sizes in bytes.
 
     ``record`` to ``record_end`` is its central header (4.3.12), extra field and comment
-    included; ``local`` its local header.
+    included; ``local`` its local header; ``renamed`` whether its extra field has another name.
     """
 
     raw_name: bytes
@@ -65,6 +78,7 @@ class ZipMember:
     local: int
     record: int
     record_end: int
+    renamed: bool = False
 
     @property
     def encrypted(self) -> bool:
@@ -81,13 +95,15 @@ class ZipMember:
 class ZipDirectory:
     """The members in directory order, and what a second reader might see otherwise.
 
-    The central headers fill ``start`` to ``end``; the end records follow.
+    The central headers fill ``start`` to ``end``; the end records follow.  ``signing_block``
+    bytes in front of them are an APK's, in other archives a gap like any.
     """
 
     members: tuple[ZipMember, ...]
     findings: tuple[Finding, ...]
     start: int
     end: int
+    signing_block: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,23 +146,44 @@ def read_directory(source: Source) -> ZipDirectory:
         found = "a central directory outside the file"
         raise MalformedError("archive", found, "one before its end record", f"{_APPNOTE} 4.3.12")
     members = _parse_directory(source.read(start, end.size), end.count, prefix, start)
-    findings = [*_around(end, prefix), *_names(members), *_locals(source, members, start)]
+    differing, filled = _locals(source, members, start)
+    block = _signing_block(source, filled, start)
+    gap = [_gap(filled, start)] if start > filled and not block else []
+    findings = [*_around(end, prefix), *_names(members), *differing, *gap]
     return ZipDirectory(
-        members=members, findings=tuple(findings[:FINDINGS]), start=start, end=end.at
+        members=members,
+        findings=tuple(findings[:FINDINGS]),
+        start=start,
+        end=end.at,
+        signing_block=block,
     )
 
 
 def refuse_ambiguous(directory: ZipDirectory, *, gaps: bool = True) -> None:
     """Raise ``AmbiguousError`` for an archive that two readers could take for different things.
 
-    ``gaps`` asks the same of bytes between members, which a reader may or may not skip.
+    ``gaps`` asks the same of bytes between members, which a reader may or may not skip, and
+    of a signing block, which no format but Android's has, and of names in no one encoding.
     """
-    for finding in directory.findings:
+    block = [_gap(directory.start - directory.signing_block, directory.start)]
+    for finding in (*directory.findings, *(block if directory.signing_block else ())):
         if gaps or finding.effect is Effect.REJECT:
             raise AmbiguousError(
                 finding.subject, finding.found, finding.required, finding.clause,
                 offset=finding.offset, hint=finding.hint,
             )  # fmt: skip
+    for member in directory.members if gaps else ():
+        if not member.raw_name.isascii() and not _is_utf8(member):
+            found = f"{member.name!r}, a name in some code page"
+            raise AmbiguousError("archive", found, "ASCII, or UTF-8 that says so",
+                                 f"{_APPNOTE} appendix D", offset=member.record)  # fmt: skip
+
+
+def _is_utf8(member: ZipMember) -> bool:
+    try:
+        return bool(member.flags & _UTF8 and member.raw_name.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def place(source: Source, member: ZipMember) -> Place:
@@ -172,11 +209,13 @@ def _find_end(source: Source) -> _End:
         raise MalformedError("archive", "no end record", required, f"{_APPNOTE} 4.3.16")
     fitting = [at for at in places if at + _END.size + _comment(tail, at) == size]
     at = (fitting or places)[-1]
+    # Readers that look for the last mark take one inside the comment, fitting or not.
+    several = len(fitting) > 1 or at != places[-1]
     _, disk, start_disk, here, count, length, offset, comment = _END.unpack_from(tail, at)
     if disk not in (0, _NONE16) or start_disk not in (0, _NONE16) or here != count:
         raise MalformedError("archive", "one part of several", "a whole archive", _APPNOTE)
     after = size - (at + _END.size + comment)
-    end = _End(base + at, count, length, offset, after, len(fitting) > 1)
+    end = _End(base + at, count, length, offset, after, several)
     return _find_end64(source, end)
 
 
@@ -217,6 +256,8 @@ def _find_end64(source: Source, end: _End) -> _End:
         (end.offset, offset, _NONE32),
     )
     differ = any(old not in (new, none) for old, new, none in pairs)
+    # Behind the fields an extensible sector may hide a record where others look for it.
+    differ |= stop != at + _END64.size
     return _End(at, count, length, offset, end.after, end.several or differ)
 
 
@@ -258,27 +299,45 @@ def _member(
         local=local + prefix,
         record=record[0],
         record_end=record[1],
+        renamed=_renamed(extra, _text(name, flags), name) if extra else False,
     )
 
 
 def _zip64(extra: bytes, *values: int) -> tuple[int, ...]:
     """Replace each 0xFFFFFFFF by the next 8 octets of extra field 0x0001 (4.5.3)."""
-    field, at = b"", 0
-    while at + 4 <= len(extra):
-        tag, length = struct.unpack_from("<HH", extra, at)
-        if tag == 1:
-            field = extra[at + 4 : at + 4 + length]
-            break
-        at += 4 + length
+    found = [data for tag, data in _fields(extra) if tag == _ZIP64]
+    field = found[0] if len(found) == 1 else b""
     result = []
     for value in values:
         if value == _NONE32:
             if len(field) < 8:
                 required = "the size in a ZIP64 field"
-                raise MalformedError("archive", "none", required, f"{_APPNOTE} 4.5.3")
+                what = f"{len(found)} that say it" if found else "none"
+                raise MalformedError("archive", what, required, f"{_APPNOTE} 4.5.3")
             value, field = int.from_bytes(field[:8], "little"), field[8:]
         result.append(value)
     return tuple(result)
+
+
+def _fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield tag and data of each whole field in an extra field (4.5.1)."""
+    at = 0
+    while at + 4 <= len(extra):
+        tag, length = struct.unpack_from("<HH", extra, at)
+        yield tag, extra[at + 4 : at + 4 + length]
+        at += 4 + length
+
+
+def _renamed(extra: bytes, name: str, raw_name: bytes) -> bool:
+    """Whether a Unicode Path field (4.6.9) gives the member another name.
+
+    Readers that know it obey it where its CRC-32 is that of the name it replaces.
+    """
+    check = zlib.crc32(raw_name).to_bytes(4, "little")
+    return any(
+        tag == _UNICODE_PATH and data[1:5] == check and data[5:] != name.encode(errors="replace")
+        for tag, data in _fields(extra)
+    )
 
 
 def _text(name: bytes, flags: int) -> str:
@@ -300,34 +359,42 @@ def _around(end: _End, prefix: int) -> Iterator[Finding]:
 
 
 def _names(members: Sequence[ZipMember]) -> Iterator[Finding]:
-    seen: set[bytes] = set()
+    seen: set[str | bytes] = set()
     for member in members:
-        if member.raw_name in seen:
+        if member.name in seen or member.raw_name in seen:
             yield _ambiguous(f"two members named {member.name}", "each name once")
-        seen.add(member.raw_name)
+        seen |= {member.name, member.raw_name}
+        if member.renamed:
+            yield _another_name(member)
         if any(c in member.raw_name for c in b"\0\r\n"):
             yield _ambiguous("a member name with NUL, CR or LF", "names in one line")
 
 
-def _locals(source: Source, members: Sequence[ZipMember], stop: int) -> Iterator[Finding]:
-    """Compare every local header with the directory, and look between the members."""
-    found, end = 0, 0
+def _locals(source: Source, members: Sequence[ZipMember], stop: int) -> tuple[list[Finding], int]:
+    """Compare every local header with the directory, and look between the members.
+
+    Returns what differs, and where the last member ends.
+    """
+    found: list[Finding] = []
+    end = 0
     for member in sorted(members, key=_by_place):
         problem, after = _compare(source, member, stop)
         if member.local < end:
             problem = f"{member.name} overlapping the member before it"
         if problem:
-            yield _ambiguous(problem, "one member, one place, one description", member.local)
-            found += 1
+            found.append(_ambiguous(problem, _ONE_OF_EACH, member.local))
         elif member.local > end:
-            yield _gap(end, member.local)
-            found += 1
+            found.append(_gap(end, member.local))
         end = max(end, after)
-        if found >= FINDINGS:
-            return
-    signing_block = source.read(max(end, stop - 16), min(16, max(0, stop - end)))
-    if stop > end and signing_block != _SIGNING_BLOCK:
-        yield _gap(end, stop)
+        if len(found) >= FINDINGS:
+            return found, stop
+    return found, end
+
+
+def _signing_block(source: Source, start: int, stop: int) -> int:
+    """Return the length of an APK signing block that fills a range, else 0."""
+    fits = stop - start >= len(_SIGNING_BLOCK)
+    return stop - start if fits and source.read(stop - 16, 16) == _SIGNING_BLOCK else 0
 
 
 def _by_place(member: ZipMember) -> int:
@@ -343,18 +410,19 @@ def _compare(source: Source, member: ZipMember, stop: int) -> tuple[str, int]:
     end = member.local + _LOCAL.size + named + extra + member.packed
     if header[0] != b"PK\3\4" or end > stop:
         return f"{member.name} outside the archive", member.local
-    if source.read(member.local + _LOCAL.size, named) != member.raw_name:
+    rest = source.read(member.local + _LOCAL.size, named + extra)
+    name, fields = rest[:named], rest[named:]
+    if name != member.raw_name or _renamed(fields, member.name, name):
         return f"{member.name} under another name in its local header", end
     if method != member.method or (flags ^ member.flags) & (_ENCRYPTED | _DESCRIPTOR):
         return f"{member.name} packed otherwise in its local header", end
-    if flags & _DESCRIPTOR:
-        return "", end + _descriptor(source, member, end)
-    if _NONE32 in (packed, size):
-        fields = source.read(member.local + _LOCAL.size + named, extra)
+    if _NONE32 in (packed, size) and not flags & _DESCRIPTOR:
         size, packed = _zip64(fields, size, packed)
-    if (crc, packed, size) != (member.crc, member.packed, member.size):
+    shown = (crc, member.crc), (packed, member.packed), (size, member.size)
+    later = (0, _NONE32) if flags & _DESCRIPTOR else ()
+    if any(here != there and here not in later for here, there in shown):
         return f"{member.name} of another size or CRC in its local header", end
-    return "", end
+    return "", end + _descriptor(source, member, end)
 
 
 def _descriptor(source: Source, member: ZipMember, at: int) -> int:
@@ -380,6 +448,11 @@ def _descriptor(source: Source, member: ZipMember, at: int) -> int:
 def _gap(start: int, end: int) -> Finding:
     finding = _ambiguous(f"{end - start} bytes between members", "none", start)
     return finding.with_effect(Effect.WARN)
+
+
+def _another_name(member: ZipMember) -> Finding:
+    found = f"{member.name} under another name in its Unicode Path field"
+    return _ambiguous(found, _ONE_OF_EACH, member.local)
 
 
 def _ambiguous(found: str, required: str, offset: int | None = None) -> Finding:
@@ -447,7 +520,7 @@ def check_expansion(members: Sequence[ZipMember], packed: int) -> None:
 
 def _unpacked(source: Source, member: ZipMember, start: int) -> Iterator[bytes]:
     packed = _packed(source, start, member.packed)
-    if member.method == 0:
+    if member.method == 0 or not member.packed:
         return packed
     if member.method == 8:
         return inflate(packed, member.name)
@@ -467,6 +540,8 @@ def inflate(packed: Iterator[bytes], name: str) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(-15)
     try:
         for data in packed:
+            if unpacker.eof:
+                raise _trailing(name, "deflate")
             while data and not unpacker.eof:
                 yield unpacker.decompress(data, PIECE)
                 data = unpacker.unconsumed_tail
@@ -474,6 +549,23 @@ def inflate(packed: Iterator[bytes], name: str) -> Iterator[bytes]:
             yield rest
     except zlib.error as error:
         raise MalformedError(name, f"data that does not unpack ({error})", "deflate") from None
+    _check_end(unpacker, name, "deflate")
+
+
+def _check_end(unpacker: _Unpacker, name: str, packed: str) -> None:
+    """Refuse packed data that does not end where the directory says, or not at all.
+
+    Readers who stream take bytes behind it for the next member, and bytes behind the member
+    for its data.
+    """
+    if unpacker.unused_data:
+        raise _trailing(name, packed)
+    if not unpacker.eof:
+        raise MalformedError(name, f"{packed} data without an end", "its end", f"{_APPNOTE} 4.3.8")
+
+
+def _trailing(name: str, packed: str) -> MalformedError:
+    return MalformedError(name, f"bytes behind the {packed} data", "none", f"{_APPNOTE} 4.3.8")
 
 
 def _bunzip(packed: Iterator[bytes], name: str) -> Iterator[bytes]:
@@ -482,8 +574,11 @@ def _bunzip(packed: Iterator[bytes], name: str) -> Iterator[bytes]:
     unpacker = bz2.BZ2Decompressor()
     try:
         for data in packed:
+            if unpacker.eof:
+                raise _trailing(name, "bzip2")
             yield unpacker.decompress(data, PIECE)
             while not unpacker.needs_input and not unpacker.eof:
                 yield unpacker.decompress(b"", PIECE)
     except (OSError, EOFError) as error:
         raise MalformedError(name, f"data that does not unpack ({error})", "bzip2") from None
+    _check_end(unpacker, name, "bzip2")

@@ -118,7 +118,7 @@ class _Rewriter:
         new = members[member.name]
         if new is not None:
             record = self._source.read(member.record, member.record_end - member.record)
-            return self._put(member.name, new, where.start, where.end, _Traits.of(record))
+            return self._put(member.name, new, where.start, where.end, _Traits.of(record, member))
         self._replace(where.start, where.end, b"")
         return b""
 
@@ -152,19 +152,27 @@ def _by_place(member: ZipMember) -> int:
 
 
 class _Traits(Frozen, frozen=True, kw_only=True):
-    """What a replaced member hands on: who made it, its time, its attributes (Unix mode)."""
+    """What a replaced member hands on: its name's bytes, maker, time, attributes (Unix mode)."""
 
+    raw_name: bytes = b""
+    utf8: bool = False
     system: int = 0
     moment: int = EARLIEST
     internal: int = 0
     external: int = 0
 
     @classmethod
-    def of(cls, record: bytes) -> _Traits:
-        """Return the traits in a central header (4.3.12)."""
+    def of(cls, record: bytes, member: ZipMember) -> _Traits:
+        """Return the traits in a member's central header (4.3.12)."""
         fields = _CENTRAL.unpack_from(record)
-        internal, external = fields[13:15]
-        return cls(system=fields[1] >> 8, moment=fields[5], internal=internal, external=external)
+        return cls(
+            raw_name=member.raw_name,
+            utf8=bool(member.flags & _UTF8),
+            system=fields[1] >> 8,
+            moment=fields[5],
+            internal=fields[13],
+            external=fields[14],
+        )
 
 
 class _Entry(Frozen, frozen=True, kw_only=True):
@@ -213,11 +221,12 @@ class _Entry(Frozen, frozen=True, kw_only=True):
 
 
 def _entry(name: str, new: Member, old: _Traits) -> _Entry:
-    """Pack a member and name it: plain ASCII, or UTF-8 with the flag that says so (appendix D)."""
+    """Pack a member and name it as before, or in UTF-8 with the flag for it (appendix D)."""
     data, crc, size = _packed(new, name)
+    utf8 = old.utf8 if old.raw_name else not name.isascii()
     return _Entry(
-        name=name.encode(),
-        flags=0 if name.isascii() else _UTF8,
+        name=old.raw_name or name.encode(),
+        flags=_UTF8 if utf8 else 0,
         method=_STORED if new.stored else _DEFLATED,
         traits=old if new.moment is None else replace(old, moment=new.moment),
         crc=crc,
