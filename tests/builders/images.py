@@ -34,6 +34,8 @@ CTL = "1.3.6.1.4.1.311.10.1"
 PAGE_CLASS = bytes.fromhex("a6b586d5b4a12466ae05a217da8e60d6")
 POWERSHELL_SIP = bytes.fromhex("1fcc3b60594b084eb724d2c6297ef351")
 JSCRIPT_SIP = bytes.fromhex("10e0c906ce38d411a2a300104bd35090")
+VBSCRIPT_SIP = bytes.fromhex("4ef029169927b54d8fe5ace10f17ebab")
+WSF_SIP = bytes.fromhex("7005611ace38d411a2a300104bd35090")
 
 
 def directory_offset(*, plus: bool) -> int:

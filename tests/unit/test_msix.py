@@ -40,7 +40,7 @@ from signward.formats._msix_digest import PartHasher
 from signward.formats._msix_package import read_package
 from signward.formats._msix_publisher import name_of, name_text, parse_name
 from signward.formats._msix_xml import read_elements, signed_types, unsigned_types
-from signward.formats._spc_draft import SIP_INFO
+from signward.formats._spc import SIP_INFO
 from signward.formats.msix import FORMAT, _digests, _Layout
 from signward.inventory.classify import KINDS, classify
 from signward.policy.settings import Policy

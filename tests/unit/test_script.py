@@ -94,9 +94,12 @@ def test_each_family_has_its_comments(extension: str) -> None:
     assert rejected(f"Text{block}".encode(), f"a{extension}") == {Code.DIGEST_MISMATCH}
 
 
-def wsh(text: str, sip: bytes = images.JSCRIPT_SIP, *, behind: str = "", mark: bytes = b"",
-        extension: str = ".js") -> bytes:  # fmt: skip
+WSH_SIPS = {".js": images.JSCRIPT_SIP, ".vbs": images.VBSCRIPT_SIP, ".wsf": images.WSF_SIP}
+
+
+def wsh(text: str, *, behind: str = "", mark: bytes = b"", extension: str = ".js") -> bytes:
     """A file signed by WSH's rule."""
+    sip = WSH_SIPS[extension]
     hashed = (text + behind).encode("utf-16-le")
     length = len(hashed) // 2
     digest = hashlib.sha256(hashed + length.to_bytes(4, "little")).digest()
@@ -128,7 +131,7 @@ def test_wsf_with_the_blocks_position_for_the_length() -> None:
     """Later versions of jsign add the position."""
     text = "<job>1</job>\r\n".encode("utf-16-le")
     digest = hashlib.sha256(text + len("<job>1").to_bytes(4, "little")).digest()
-    block = images.script_block(images.sip_content(digest), "** SIG ** ",
+    block = images.script_block(images.sip_content(digest, images.WSF_SIP), "** SIG ** ",
                                 begin="<signature>", end="</signature>")  # fmt: skip
     assert judge(f"<job>1{block}</job>\r\n".encode(), "a.wsf") == (True, [])
     assert rejected(f"<job>2{block}</job>\r\n".encode(), "a.wsf") == {Code.DIGEST_MISMATCH}
@@ -141,11 +144,23 @@ def test_wsf_block_has_one_place() -> None:
     assert rejected(moved, "a.wsf") == {Code.MALFORMED}
 
 
-def test_wsf_cannot_ask_for_the_rule_that_leaves_its_end_out() -> None:
+@pytest.mark.parametrize(
+    ("package", "code"),
+    [(images.POWERSHELL_SIP, Code.MALFORMED), (images.WSF_SIP, Code.DIGEST_MISMATCH)],
+)
+def test_wsf_cannot_ask_for_the_rule_that_leaves_its_end_out(package: bytes, code: Code) -> None:
     digest = hashlib.sha256("<job>".encode("utf-16-le")).digest()
-    block = images.script_block(images.sip_content(digest), "** SIG ** ",
+    block = images.script_block(images.sip_content(digest, package), "** SIG ** ",
                                 begin="<signature>", end="</signature>")  # fmt: skip
-    assert rejected(f"<job>{block}</job><evil/>".encode(), "a.wsf") == {Code.DIGEST_MISMATCH}
+    assert rejected(f"<job>{block}</job><evil/>".encode(), "a.wsf") == {code}
+
+
+def test_a_signature_of_another_language_is_none() -> None:
+    """THREATS 28: one text may be a script of two languages; it was signed as one."""
+    text = "x = 1\r\n"
+    signed = wsh(text, extension=".vbs").decode()
+    block = signed[len(text) :].replace("'' SIG ''", "// SIG //")
+    assert rejected(f"{text}{block}".encode(), "a.js") == {Code.MALFORMED}
 
 
 def test_js_by_powershells_rule_as_osslsigncode_signs_it() -> None:
@@ -261,7 +276,7 @@ def test_wsf_with_the_length_for_a_position() -> None:
     """Signers differ on what they add for a block inside the text; its place is fixed."""
     text = "<job>1</job>\r\n".encode("utf-16-le")
     digest = hashlib.sha256(text + (len(text) // 2).to_bytes(4, "little")).digest()
-    block = images.script_block(images.sip_content(digest), "** SIG ** ",
+    block = images.script_block(images.sip_content(digest, images.WSF_SIP), "** SIG ** ",
                                 begin="<signature>", end="</signature>")  # fmt: skip
     assert judge(f"<job>1{block}</job>\r\n".encode(), "a.wsf") == (True, [])
     assert rejected(f"<job>{block}1</job>\r\n".encode(), "a.wsf") == {Code.MALFORMED}

@@ -15,8 +15,7 @@ from signward.envelopes.cms import SIGNED_DATA
 from signward.envelopes.cms_draft import attribute, digest_algorithm
 from signward.errors import MalformedError
 from signward.formats._ctl import CTL_CONTENT
-from signward.formats._pe_sign import PE_IMAGE_DATA
-from signward.formats._spc import INDIRECT_DATA
+from signward.formats._spc import INDIRECT_DATA, PE_IMAGE_DATA
 from signward.formats._spc_draft import CAB_DATA, indirect_data, obsolete_link
 from signward.frozen import Frozen
 from signward.wire import der

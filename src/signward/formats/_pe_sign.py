@@ -11,14 +11,13 @@ from signward.envelopes.cms_draft import CmsDraft, attribute
 from signward.errors import NotSignableError
 from signward.formats import Request
 from signward.formats._pe_layout import PAGE_SIZE, Layout
-from signward.formats._spc import PAGE_HASH_CLASS, PAGE_HASHES
+from signward.formats._spc import PAGE_HASH_CLASS, PAGE_HASHES, PE_IMAGE_DATA
 from signward.formats._spc_draft import draft_indirect, obsolete_link
 from signward.frozen import replace
 from signward.state import Manifest, Source
 from signward.wire import der
 from signward.wire.patch import Edit, Patched, PatchSet
 
-PE_IMAGE_DATA = "1.3.6.1.4.1.311.2.1.15"
 _PAGE_OIDS = {name: oid for oid, name in PAGE_HASHES.items()}
 _ALIGNMENT = 8
 

@@ -13,7 +13,8 @@ from signward.envelopes.cms_draft import CmsDraft
 from signward.errors import NotSignableError
 from signward.formats import Request
 from signward.formats._script_text import CLAUSE, JOB_END, Block, Reading, Style
-from signward.formats._spc_draft import SIP_INFO, draft_indirect, sip_info
+from signward.formats._spc import SIP_INFO
+from signward.formats._spc_draft import draft_indirect, sip_info
 from signward.state import Source
 from signward.wire.patch import Edit, PatchSet
 

@@ -85,9 +85,6 @@ STYLES = {
 }
 """Families by extension."""
 
-WSH_PACKAGES = frozenset(s.package for s in STYLES.values() if not s.mark_is_text)
-"""SpcSipInfo's identifiers of WSH's three subject interface packages (js, vbs, wsf)."""
-
 LINE_ENDS = ("", "\r\n", "\n", "\r")
 """What may stand behind the end marker."""
 

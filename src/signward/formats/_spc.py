@@ -23,6 +23,12 @@ _DIGEST_SIZES = {"sha1": 20, "sha256": 32}
 MAX_PAGES = 1 << 20
 """Pages of 4 KiB in the largest image PE can describe (4 GiB)."""
 
+SIP_INFO = "1.3.6.1.4.1.311.2.1.30"
+"""SpcSipInfo: the digest is made as a subject interface package decides."""
+
+PE_IMAGE_DATA = "1.3.6.1.4.1.311.2.1.15"
+"""SpcPeImageData: the digest is a PE image's hash."""
+
 _WHAT = "SpcIndirectDataContent"
 _CLAUSE = "Authenticode PE"
 

@@ -14,9 +14,6 @@ from signward.formats import Request
 from signward.formats._spc import INDIRECT_DATA
 from signward.wire import der
 
-SIP_INFO = "1.3.6.1.4.1.311.2.1.30"
-"""SpcSipInfo: the digest is made as a subject interface package decides."""
-
 CAB_DATA = "1.3.6.1.4.1.311.2.1.25"
 """SpcLink: the digest of a cabinet, or of all bytes of a catalog's member."""
 

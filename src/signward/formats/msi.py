@@ -49,8 +49,8 @@ from signward.formats import (
     Signing,
     may_sign,
 )
-from signward.formats._spc import read_slots
-from signward.formats._spc_draft import SIP_INFO, draft_indirect, sip_info
+from signward.formats._spc import SIP_INFO, read_slots
+from signward.formats._spc_draft import draft_indirect, sip_info
 from signward.frozen import replace
 from signward.state import (
     ClaimedSignature,

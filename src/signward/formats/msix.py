@@ -62,8 +62,8 @@ from signward.formats._msix_package import (
 )
 from signward.formats._msix_publisher import name_of, name_text, parse_name
 from signward.formats._msix_xml import Identity, read_identity, signed_types, unsigned_types
-from signward.formats._spc import read_slots
-from signward.formats._spc_draft import SIP_INFO, draft_indirect, sip_info
+from signward.formats._spc import SIP_INFO, read_slots
+from signward.formats._spc_draft import draft_indirect, sip_info
 from signward.frozen import Frozen
 from signward.state import (
     ClaimedSignature,
@@ -235,12 +235,8 @@ def _slot_reader(block_map: BlockMap) -> SlotReader:
     files = file_slots(block_map)
 
     def read(content_type: str, content: bytes) -> tuple[Slot, ...]:
-        if _PACKAGE_SIP not in content and _BUNDLE_SIP not in content:
-            raise MalformedError(
-                "signature", "a digest of another kind", "one of packages or bundles", _CLAUSE,
-                hint="the signature speaks of something other than this file",
-            )  # fmt: skip
-        whole = read_slots("APPX")(content_type, content)[0]
+        package = _BUNDLE_SIP if _BUNDLE_SIP in content else _PACKAGE_SIP
+        whole = read_slots("APPX", kind=SIP_INFO, package=package)(content_type, content)[0]
         own = {slot.name: slot for slot in _own_slots(whole)}
         first = [own.pop(name) for name in _REPORTED if name in own]
         return (*first, *files, *own.values())

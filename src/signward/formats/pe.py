@@ -37,7 +37,7 @@ from signward.formats import (
 )
 from signward.formats._pe_layout import Layout, page_name, read_layout
 from signward.formats._pe_sign import bare, draft_image, page_digest, table_patch
-from signward.formats._spc import open_embedded
+from signward.formats._spc import PE_IMAGE_DATA, open_embedded
 from signward.frozen import Frozen, replace
 from signward.state import (
     ClaimedSignature,
@@ -452,7 +452,7 @@ def _mapped(layout: Layout, start: int, end: int) -> Iterator[Region]:
 
 
 def _open_entry(entry: _Entry, number: int) -> tuple[ClaimedSignature, ...]:
-    signatures = open_embedded(entry.blob, IMAGE, label=str(number))
+    signatures = open_embedded(entry.blob, IMAGE, label=str(number), kind=PE_IMAGE_DATA)
     if not signatures:
         raise MalformedError(
             f"signature {number}", "a PKCS#7 without signers", "at least one", "RFC 5652 5.1",

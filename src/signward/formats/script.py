@@ -46,7 +46,6 @@ from signward.formats._script_text import (
     POWERSHELL,
     SHEBANG,
     STYLES,
-    WSH_PACKAGES,
     Block,
     Reading,
     Style,
@@ -54,7 +53,7 @@ from signward.formats._script_text import (
     mentions_block,
     readings_of,
 )
-from signward.formats._spc import read_slots
+from signward.formats._spc import SIP_INFO, read_slots
 from signward.state import (
     ClaimedSignature,
     Manifest,
@@ -232,14 +231,17 @@ def _open_block(block: Block, style: Style) -> tuple[ClaimedSignature, ...]:
 def _slot_reader(style: Style) -> SlotReader:
     """Return a reader that names the slot by the rule its SpcSipInfo asks for.
 
-    What follows a block is in WSH's digest only, so a block inside the text needs that.
+    What follows a block is in WSH's digest only, so a block inside the text needs that.  The
+    package must be the family's own: the same text may be a script of another language.
     """
+    ours = read_slots(
+        TEXT if style.mark_is_text else MEASURED_TEXT, kind=SIP_INFO, package=style.package
+    )
+    theirs = read_slots(TEXT, kind=SIP_INFO, package=POWERSHELL.package)
 
     def read(content_type: str, content: bytes) -> tuple[Slot, ...]:
-        measured = style.inside or (
-            not style.mark_is_text and any(p in content for p in WSH_PACKAGES)
-        )
-        return read_slots(MEASURED_TEXT if measured else TEXT)(content_type, content)
+        by_other = POWERSHELL.package in content and not (style.mark_is_text or style.inside)
+        return (theirs if by_other else ours)(content_type, content)
 
     return read
 
