@@ -95,7 +95,8 @@ def _once(
                 **headers,
             },
         )
-        return _read(target, connection.getresponse(), bounds, deadline)
+        with connection.getresponse() as response:
+            return _read(target, response, bounds, deadline)
     except (OSError, http.client.HTTPException, ValueError) as error:
         text = str(error) or type(error).__name__
         why = "too slow" if isinstance(error, TimeoutError) else text[:200]
