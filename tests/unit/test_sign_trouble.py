@@ -142,8 +142,10 @@ def silent() -> Iterator[str]:
 
 
 def running(*words: str) -> subprocess.Popen[bytes]:
+    # Tests in the background (nohup, a shell's ``&``) inherit ignored signals.
+    hearing = ["env", "--default-signal=INT,HUP,TERM"]
     return subprocess.Popen(
-        [*SIGNWARD, "sign", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [*hearing, *SIGNWARD, "sign", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
 
 
