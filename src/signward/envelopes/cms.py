@@ -62,6 +62,7 @@ __all__ = [
     "SIGNING_TIME",
     "TIMESTAMP_TOKENS",
     "SlotReader",
+    "no_slots",
     "open_countersignatures",
     "open_signatures",
     "open_token",
@@ -86,6 +87,11 @@ _UNDERSTOOD = TIMESTAMP_TOKENS | {COUNTERSIGNATURE, NESTED_SIGNATURE}
 
 SlotReader = Callable[[str, bytes], tuple[Slot, ...]]
 """Turns ``(content type, content octets)`` into the slots that content claims."""
+
+
+def no_slots(content_type: str, content: bytes) -> tuple[Slot, ...]:  # noqa: ARG001 - a SlotReader
+    """Return nothing: for content that speaks of no part of an artifact."""
+    return ()
 
 
 def open_signatures(

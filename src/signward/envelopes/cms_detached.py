@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from signward.envelopes import Signer
-from signward.envelopes.cms import CONTENT_TYPE, DATA, MESSAGE_DIGEST, open_signatures
+from signward.envelopes.cms import CONTENT_TYPE, DATA, MESSAGE_DIGEST, no_slots, open_signatures
 from signward.envelopes.cms_draft import (
     CMS_TIMESTAMP,
     CmsDraft,
@@ -28,9 +28,7 @@ def open_detached(blob: bytes, slot: str) -> tuple[ClaimedSignature, ...]:
     Raises ``MalformedError`` for a SignedData that brings its own content, or a signer
     without signed attributes: what such a value covers cannot be told before the content.
     """
-    return tuple(
-        _claim(claimed, slot) for claimed in open_signatures(blob, lambda _type, _content: ())
-    )
+    return tuple(_claim(claimed, slot) for claimed in open_signatures(blob, no_slots))
 
 
 def _claim(claimed: ClaimedSignature, slot: str) -> ClaimedSignature:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from signward.envelopes.cms import DATA, open_signatures, open_token, read_signed_data
+from signward.envelopes.cms import DATA, no_slots, open_signatures, open_token, read_signed_data
 from signward.errors import BadInputError, MalformedError
 from signward.findings import Code, Effect
 from signward.frozen import replace
-from signward.state import ClaimedTimestamp, Slot
+from signward.state import ClaimedTimestamp
 
 _SIGNATURE = "signature "
 
@@ -32,7 +32,7 @@ def read_timestamp(label: str, blob: bytes, value: bytes) -> ClaimedTimestamp:
 
 def _value_signed(label: str, blob: bytes, value: bytes) -> ClaimedTimestamp:
     """Read a PKCS#7 over a signature value; its signingTime is the time it vouches for."""
-    found = open_signatures(blob, _no_slots, label=label.removeprefix(_SIGNATURE))
+    found = open_signatures(blob, no_slots, label=label.removeprefix(_SIGNATURE))
     if len(found) != 1:
         raise MalformedError(label, f"{len(found)} signatures", "one", "RFC 5652 5.1")
     signature = replace(found[0], label=label)
@@ -44,8 +44,3 @@ def _value_signed(label: str, blob: bytes, value: bytes) -> ClaimedTimestamp:
         claimed_time=signature.claimed_time,
         imprint=replace(signature.bindings[0], data=value),
     )
-
-
-def _no_slots(content_type: str, content: bytes) -> tuple[Slot, ...]:  # noqa: ARG001
-    """Return nothing: the content is the value that the timestamp speaks for."""
-    return ()

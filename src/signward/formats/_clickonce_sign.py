@@ -33,7 +33,7 @@ from signward.wire import xmltree
 from signward.wire.algorithms import COMPUTABLE
 from signward.wire.certificate import outline
 from signward.wire.patch import Edit, Patched, PatchSet, pieces
-from signward.wire.source import BytesSource
+from signward.wire.source import BytesSource, whole_digest
 from signward.wire.xmlspans import Span, attributes_text, escaped, spans, with_attribute
 
 UNSIGNED_TOKEN = "0" * 16
@@ -351,6 +351,4 @@ def _file_digest(file: Source, algorithm: str) -> bytes:
     """Return a file's digest; empty for an algorithm that is not computed."""
     if algorithm not in COMPUTABLE:
         return b""
-    hasher = hashlib.new(algorithm, usedforsecurity=False)
-    file.feed([(0, file.length)], [hasher])
-    return hasher.digest()
+    return whole_digest(file, algorithm)

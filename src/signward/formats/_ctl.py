@@ -7,7 +7,7 @@ reads the one list that anchors come from.
 from __future__ import annotations
 
 from signward.envelopes import cms
-from signward.state import SignedArtifact, Slot
+from signward.state import SignedArtifact
 from signward.wire.source import BytesSource
 
 CTL_CONTENT = "1.3.6.1.4.1.311.10.1"
@@ -19,12 +19,7 @@ def read_trust_list(data: bytes) -> SignedArtifact:
 
     Raises ``BadInputError``.
     """
-    signatures = cms.open_signatures(data, _no_slots)
+    signatures = cms.open_signatures(data, cms.no_slots)
     return SignedArtifact(
         format="ctl", source=BytesSource("root list", data), signatures=signatures
     )
-
-
-def _no_slots(content_type: str, content: bytes) -> tuple[Slot, ...]:  # noqa: ARG001
-    """Return nothing: a trust list speaks of certificates, not of parts of an artifact."""
-    return ()

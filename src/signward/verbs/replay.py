@@ -27,7 +27,7 @@ from signward.verbs.context import Context, read_block_lists
 from signward.verbs.online import Online
 from signward.verbs.options import Options
 from signward.verbs.verify import assess
-from signward.wire.source import BytesSource, open_source
+from signward.wire.source import BytesSource, open_source, whole_digest
 
 
 def replay(folder: str, path: str) -> Verdict:
@@ -70,9 +70,7 @@ def entry_for(bundle: Bundle, source: Source, path: str) -> FileEntry:
 
 def file_digest(source: Source) -> str:
     """Return the SHA-256 (hex) of all of a source's bytes."""
-    hasher = hashlib.sha256()
-    source.feed([(0, source.length)], [hasher])
-    return hasher.hexdigest()
+    return whole_digest(source, "sha256").hex()
 
 
 def original_name(name: str, name_hex: str) -> str:
