@@ -17,11 +17,13 @@ class Rule:
 
 
 RULES = {
+    # Sockets are made in one place, which reaches no further than those who may have them.
     "sockets": Rule(
-        rooms=("fetch", "keys", "service", "guard"),
+        rooms=("wire.deadline", "fetch", "keys", "service", "guard"),
         imports=frozenset(
             {"socket", "ssl", "http", "urllib.request", "socketserver", "ftplib", "smtplib"}
             | {"asyncio", "xmlrpc", "requests", "httpx", "httpx2", "aiohttp", "urllib3"}
+            | {"signward.wire.deadline"}
         ),
     ),
     # Google's token grant is dated by who asks for it (RFC 7523 3), and by nobody above.
@@ -35,7 +37,7 @@ RULES = {
     ),
     # A stopwatch is no clock: it measures how long, never when.  Progress and time-outs need it.
     "a stopwatch": Rule(
-        rooms=("verbs", "cli", "service", "guard", "inventory", "fetch", "keys"),
+        rooms=("verbs", "cli", "service", "guard", "inventory", "fetch", "keys", "wire.deadline"),
         calls=frozenset(
             {"time.monotonic", "time.monotonic_ns", "time.perf_counter", "time.perf_counter_ns"}
             | {"time.sleep", "time.process_time"}
@@ -88,6 +90,7 @@ PLANTED = [
     ("sockets", "def f():\n    from urllib.request import urlopen\n"),
     ("sockets", "import http.client as web\n"),
     ("sockets", "from urllib import request\n"),
+    ("sockets", "from signward.wire.deadline import Connection\n"),
     ("the wall clock", "from datetime import datetime\ndatetime.now()\n"),
     ("the wall clock", "import datetime as d\nd.datetime.now(d.UTC)\n"),
     ("the wall clock", "import time\ntime.time()\n"),

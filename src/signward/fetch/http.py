@@ -8,28 +8,21 @@ Proxies and cookies are not used; nothing here depends on the environment.
 from __future__ import annotations
 
 import http.client
-import queue
-import socket
-import ssl
-import threading
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 from urllib.parse import urljoin
 
 from signward import __version__
 from signward.errors import FetchError
 from signward.fetch.targets import Target, may_reach, read_target
+from signward.wire.deadline import Address, Connection, UnknownHostError
 
 MAX_SECONDS = 15.0
 """From the first look-up to the last byte, redirects included."""
 
-MAX_CONNECT_SECONDS = 5.0
-"""For one address; a server that answers at all accepts in well under one."""
-
 MAX_REDIRECTS = 3
-MAX_ADDRESSES = 4
-"""Addresses of one name that are tried."""
 
 CHUNK = 64 * 1024
 
@@ -82,7 +75,9 @@ def exchange(
 def _once(
     target: Target, bounds: Bounds, deadline: float, body: bytes | None, headers: Mapping[str, str]
 ) -> Answer:
-    connection = _Connection(target, bounds, deadline)
+    connection = Connection(
+        target.scheme, target.host, target.port, deadline, choose=partial(_chosen, target, bounds)
+    )
     try:
         connection.request(
             "GET" if body is None else "POST",
@@ -96,7 +91,9 @@ def _once(
             },
         )
         with connection.getresponse() as response:
-            return _read(target, response, bounds, deadline)
+            return _read(target, response, bounds)
+    except UnknownHostError as error:
+        raise FetchError(f"{target.url}: {error}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         text = str(error) or type(error).__name__
         why = "too slow" if isinstance(error, TimeoutError) else text[:200]
@@ -105,9 +102,7 @@ def _once(
         connection.close()
 
 
-def _read(
-    target: Target, response: http.client.HTTPResponse, bounds: Bounds, deadline: float
-) -> Answer:
+def _read(target: Target, response: http.client.HTTPResponse, bounds: Bounds) -> Answer:
     headers = {name.lower(): value for name, value in response.getheaders()}
     if response.status != 200:  # nobody reads the body of an error or a redirect
         return Answer(response.status, headers, b"")
@@ -120,106 +115,16 @@ def _read(
         body += part
         if len(body) > bounds.max_octets:
             raise FetchError(f"{target.url}: more than {bounds.max_octets} bytes")
-        _left(deadline)
     if response.length:
         raise NoAnswerError(f"{target.url}: ends {response.length} bytes early")
     return Answer(response.status, headers, bytes(body))
 
 
-def _left(deadline: float) -> float:
-    """Return the seconds that are left.  Raises ``TimeoutError`` when none are."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-class _Socket(socket.socket):
-    """A socket whose every read ends at one deadline, however slowly bytes trickle in."""
-
-    deadline = 0.0
-
-    def recv_into(self, *arguments: Any, **options: Any) -> int:
-        """Read as ``socket.recv_into`` does, within what is left of the time."""
-        self.settimeout(_left(self.deadline))
-        return super().recv_into(*arguments, **options)
-
-
-class _TlsSocket(ssl.SSLSocket):
-    """The same over TLS."""
-
-    deadline = 0.0
-
-    def recv_into(self, *arguments: Any, **options: Any) -> int:
-        """Read as ``SSLSocket.recv_into`` does, within what is left of the time."""
-        self.settimeout(_left(self.deadline))
-        return super().recv_into(*arguments, **options)
-
-
-class _Connection(http.client.HTTPConnection):
-    """A connection to an address that was checked, under one deadline."""
-
-    def __init__(self, target: Target, bounds: Bounds, deadline: float) -> None:
-        super().__init__(target.host, target.port)
-        self.default_port = {"http": 80, "https": 443}[target.scheme]
-        self._target, self._bounds, self._deadline = target, bounds, deadline
-
-    def connect(self) -> None:
-        """Connect to the first address that may be reached and answers."""
-        addresses = _addresses(self._target, self._deadline)
-        private = self._bounds.private
-        allowed = [a for a in addresses if may_reach(str(a[1][0]), private=private)]
-        if not allowed:
-            kinds = "private or special" if addresses else "no"
-            hint = "" if private else "; --online-private permits private ones"
-            raise FetchError(f"{self._target.url}: {kinds} addresses{hint if addresses else ''}")
-        last: OSError = TimeoutError()
-        for family, address in allowed[:MAX_ADDRESSES]:
-            try:
-                self.sock = self._open(family, address)
-            except OSError as error:
-                last = error
-            else:
-                return
-        raise last
-
-    def _open(self, family: int, address: tuple[Any, ...]) -> socket.socket:
-        plain = _Socket(family, socket.SOCK_STREAM)
-        plain.deadline = self._deadline
-        try:
-            plain.settimeout(min(_left(self._deadline), MAX_CONNECT_SECONDS))
-            plain.connect(address)
-            plain.settimeout(_left(self._deadline))
-            return plain if self._target.scheme == "http" else self._encrypted(plain)
-        except BaseException:
-            plain.close()
-            raise
-
-    def _encrypted(self, plain: socket.socket) -> socket.socket:
-        context = ssl.create_default_context()
-        context.sslsocket_class = _TlsSocket
-        encrypted = context.wrap_socket(plain, server_hostname=self._target.host)
-        assert isinstance(encrypted, _TlsSocket)  # noqa: S101 - the class named above
-        encrypted.deadline = self._deadline
-        return encrypted
-
-
-def _addresses(target: Target, deadline: float) -> list[tuple[int, tuple[Any, ...]]]:
-    """Resolve a name.  In a thread of its own: the resolver knows no deadline."""
-    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def resolve() -> None:
-        try:
-            kind = socket.SOCK_STREAM
-            answers.put(socket.getaddrinfo(target.host, target.port, type=kind))
-        except (OSError, UnicodeError) as error:
-            answers.put(error)
-
-    threading.Thread(target=resolve, daemon=True).start()
-    try:
-        found = answers.get(timeout=_left(deadline))
-    except queue.Empty:
-        raise TimeoutError from None
-    if isinstance(found, Exception):
-        raise FetchError(f"{target.url}: its host is not known ({found})")
-    return list(dict.fromkeys((entry[0], entry[4]) for entry in found))
+def _chosen(target: Target, bounds: Bounds, addresses: Sequence[Address]) -> list[Address]:
+    """Return the addresses that may be reached.  Raises ``FetchError`` when none may."""
+    allowed = [a for a in addresses if may_reach(str(a[1][0]), private=bounds.private)]
+    if not allowed:
+        kinds = "private or special" if addresses else "no"
+        hint = "" if bounds.private else "; --online-private permits private ones"
+        raise FetchError(f"{target.url}: {kinds} addresses{hint if addresses else ''}")
+    return allowed

@@ -8,7 +8,6 @@ without control characters and without the secrets that were sent.
 from __future__ import annotations
 
 import http.client
-import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ import msgspec
 from signward import __version__
 from signward.errors import KeyProviderError
 from signward.keys._address import Endpoint
+from signward.wire.deadline import Connection
 
 MAX_SECONDS = 30.0
 """For one exchange, from the look-up of the host to the last octet; signing takes about one."""
@@ -123,16 +123,17 @@ class Rest:
     def _once(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> Reply:
-        connection = _Connection(self._endpoint, self._tls, time.monotonic() + self._max_seconds)
+        to, deadline = self._endpoint, time.monotonic() + self._max_seconds
+        connection = Connection(to.scheme, to.host, to.port, deadline, tls=self._tls)
         own = {"User-Agent": f"signward/{__version__}", "Accept": "application/json",
                "Accept-Encoding": "identity", "Connection": "close"}  # fmt: skip
         try:
-            connection.request(method, self._endpoint.path + path, body, {**own, **headers})
+            connection.request(method, to.path + path, body, {**own, **headers})
             with connection.getresponse() as response:
                 return self._read(response)
         except (OSError, http.client.HTTPException, ValueError) as error:
             why = "it was too slow" if isinstance(error, TimeoutError) else _why(error)
-            found = f"no answer from {self._endpoint.host} ({why})"
+            found = f"no answer from {to.host} ({why})"
             raise KeyProviderError(self._name, found, "an answer") from None
         finally:
             connection.close()
@@ -170,62 +171,3 @@ def _quoted(body: bytes, secrets: Sequence[Secret]) -> str:
             text = text.replace(part, "[secret]") if len(part) > 3 else text
     printable = "".join(c if c.isprintable() else " " for c in text[: 16 * MAX_QUOTED])
     return " ".join(printable.split())[:MAX_QUOTED]
-
-
-class _Socket(socket.socket):
-    """A socket whose every read ends at one deadline, however slowly octets trickle in."""
-
-    deadline = 0.0
-
-    def recv_into(self, *arguments: Any, **options: Any) -> int:
-        """Read as ``socket.recv_into`` does, within what is left of the time."""
-        self.settimeout(_left(self.deadline))
-        return super().recv_into(*arguments, **options)
-
-
-class _TlsSocket(ssl.SSLSocket):
-    """The same over TLS."""
-
-    deadline = 0.0
-
-    def recv_into(self, *arguments: Any, **options: Any) -> int:
-        """Read as ``SSLSocket.recv_into`` does, within what is left of the time."""
-        self.settimeout(_left(self.deadline))
-        return super().recv_into(*arguments, **options)
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-class _Connection(http.client.HTTPConnection):
-    """A connection under one deadline, encrypted but to this machine."""
-
-    def __init__(self, to: Endpoint, tls: ssl.SSLContext | None, deadline: float) -> None:
-        super().__init__(to.host, to.port)
-        self.default_port = 443 if to.scheme == "https" else 80
-        self._to, self._tls, self._deadline = to, tls, deadline
-
-    def connect(self) -> None:
-        """Connect; the resolver alone keeps its own time."""
-        address = (self._to.host, self._to.port)
-        made = socket.create_connection(address, _left(self._deadline))
-        plain = _Socket(made.family, made.type, made.proto, made.detach())
-        plain.deadline = self._deadline
-        plain.settimeout(_left(self._deadline))
-        if self._to.scheme == "http":
-            self.sock = plain
-            return
-        context = self._tls or ssl.create_default_context()
-        context.sslsocket_class = _TlsSocket
-        try:
-            encrypted = context.wrap_socket(plain, server_hostname=self._to.host)
-        except BaseException:
-            plain.close()
-            raise
-        assert isinstance(encrypted, _TlsSocket)  # noqa: S101 - the class named above
-        encrypted.deadline = self._deadline
-        self.sock = encrypted
