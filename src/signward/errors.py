@@ -14,6 +14,12 @@
     ├── SigningError             something cannot be signed; found, required, hint
     │   ├── NotSignableError     the file: its kind, what it holds, where it lies
     │   └── KeyProviderError     the key: not found, locked, refused, wrong certificate
+    ├── AuthorityError           an authority cannot do as asked; found, required, clause, hint
+    │   ├── RealmError           its folder or settings are at fault
+    │   ├── LintError            what was to be issued breaks a rule
+    │   ├── DeniedError          whoever asks may not
+    │   ├── ConflictError        it was done already, or otherwise
+    │   └── StoreError           the database is gone, full or locked; nothing was written
     ├── FetchError               what a URL names could not be had
     │   └── ReplayedError        what came answers somebody else's question
     └── NotAcceptedError         raised by `verify`; carries the verdict
@@ -124,6 +130,38 @@ class NotSignableError(SigningError):
 
 class KeyProviderError(SigningError):
     """A key could not be opened or used; never holds a secret."""
+
+
+class AuthorityError(SignwardError):
+    """An authority cannot do as asked; the message says what was found and what was required."""
+
+    def __init__(
+        self, subject: str, found: str, required: str, clause: str = "", hint: str = ""
+    ) -> None:
+        self.subject, self.found, self.required = subject, found, required
+        self.clause, self.hint = clause, hint
+        text = f"{subject}: found {found}, required {required}" + (f" ({clause})" if clause else "")
+        super().__init__(f"{text}\nhint: {hint}" if hint else text)
+
+
+class RealmError(AuthorityError):
+    """An authority's folder or settings cannot be used."""
+
+
+class LintError(AuthorityError):
+    """What was to be issued breaks a rule; nothing was signed."""
+
+
+class DeniedError(AuthorityError):
+    """Whoever asks may not have what was asked for."""
+
+
+class ConflictError(AuthorityError):
+    """What was asked was done already, or contradicts what was."""
+
+
+class StoreError(AuthorityError):
+    """The database is gone, full or locked; nothing of what was asked is written."""
 
 
 class FetchError(SignwardError):

@@ -1,0 +1,86 @@
+"""The log's tables: appending entries in a transaction, and reading what stands there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from signward.authority.log.tree import Frontier, leaf_hash, node_hash
+from signward.store.tables import log_entry, log_state, log_tile
+
+TILE_WIDTH = 256
+"""Hashes in a full tile (C2SP tlog-tiles)."""
+
+
+def append(connection: Connection, entries: Sequence[bytes]) -> tuple[int, int]:
+    """Append entries; return the first one's position and the size of the log.
+
+    The state's row is locked to the end of the transaction, so that replicas take turns.
+    """
+    before = _locked_state(connection)
+    if not entries:
+        return before.size, before.size
+    leaves = [leaf_hash(entry) for entry in entries]
+    after = before.extended(leaves)
+    rows = [
+        {"position": before.size + i, "leaf_hash": leaf, "body": entry}
+        for i, (leaf, entry) in enumerate(zip(leaves, entries, strict=True))
+    ]
+    connection.execute(insert(log_entry), rows)
+    _store_full_tiles(connection, before.size, after.size)
+    connection.execute(
+        update(log_state).where(log_state.c.id == 1)
+        .values(size=after.size, frontier=after.to_bytes())
+    )  # fmt: skip
+    return before.size, after.size
+
+
+def frontier(connection: Connection) -> Frontier:
+    """Return the committed tree's right edge."""
+    return _frontier(connection.execute(select(log_state)).one_or_none())
+
+
+def _locked_state(connection: Connection) -> Frontier:
+    row = connection.execute(select(log_state).with_for_update()).one_or_none()
+    if row is None:  # the first entry of all: of two replicas one fails here, and tries again
+        connection.execute(insert(log_state).values(id=1, size=0, frontier=b""))
+    return _frontier(row)
+
+
+def _frontier(row: Any) -> Frontier:
+    return Frontier() if row is None else Frontier.from_bytes(row.size, row.frontier)
+
+
+def _store_full_tiles(connection: Connection, before: int, after: int) -> None:
+    """Store the tiles that became full, on every level."""
+    level, first, last = 0, before // TILE_WIDTH, after // TILE_WIDTH
+    while first < last:
+        rows = [
+            {"level": level, "position": n, "hashes": _full_tile(connection, level, n)}
+            for n in range(first, last)
+        ]
+        connection.execute(insert(log_tile), rows)
+        level, first, last = level + 1, first // TILE_WIDTH, last // TILE_WIDTH
+
+
+def _full_tile(connection: Connection, level: int, position: int) -> bytes:
+    start, end = position * TILE_WIDTH, (position + 1) * TILE_WIDTH
+    if level == 0:
+        column, place = log_entry.c.leaf_hash, log_entry.c.position
+        chosen = select(column).where(place >= start, place < end).order_by(place)
+        return b"".join(connection.execute(chosen).scalars())
+    place = log_tile.c.position
+    below = select(log_tile.c.hashes).where(
+        log_tile.c.level == level - 1, place >= start, place < end
+    )
+    return b"".join(map(tile_root, connection.execute(below.order_by(place)).scalars()))
+
+
+def tile_root(hashes: bytes) -> bytes:
+    """Return the root over a full tile's hashes."""
+    row = [hashes[i : i + 32] for i in range(0, len(hashes), 32)]
+    while len(row) > 1:
+        row = [node_hash(row[i], row[i + 1]) for i in range(0, len(row), 2)]
+    return row[0]

@@ -1,0 +1,1 @@
+"""What an authority does: issue, revoke, answer, stamp, sign, log; one module a deed."""

@@ -1,0 +1,143 @@
+"""An authority's settings: ``signward.toml`` in its folder, read strictly.
+
+A word that is not known is refused: a misspelt limit would be no limit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from signward.errors import RealmError
+from signward.frozen import Frozen
+
+FILE_NAME = "signward.toml"
+MAX_OCTETS = 1024 * 1024
+
+
+class Strict(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the settings."""
+
+
+class KeySettings(Strict, frozen=True, kw_only=True):
+    """``[keys.NAME]``: where a key is, and its certificates."""
+
+    uri: str
+    """A key provider's URI; a relative ``file:`` or ``pkcs12:`` path starts at the folder."""
+    certificates: str = ""
+    """PEM, leaf first, relative to the folder; empty where the provider keeps them, or none."""
+
+
+class CaSettings(Strict, frozen=True, kw_only=True):
+    """``[ca.NAME]``: a certification authority."""
+
+    key: str
+    offline: bool = False
+    """Never opened by the service: a root that signs in ceremonies."""
+    ocsp_key: str = ""
+    crl_days: int = 7
+    """From a CRL's thisUpdate to its nextUpdate."""
+    crl_ahead_hours: int = 24
+    """How long before nextUpdate the next CRL is published."""
+    profiles: tuple[str, ...] = ()
+    """What may be issued."""
+
+
+class TsaSettings(Strict, frozen=True, kw_only=True):
+    """``[tsa]``: the time-stamping authority."""
+
+    key: str
+    policy: str
+    """The policy's OID."""
+    accuracy_ms: int = 1000
+
+
+class LogSettings(Strict, frozen=True, kw_only=True):
+    """``[log]``: the transparency log."""
+
+    key: str
+    origin: str
+    """The log's name in its checkpoints (C2SP tlog-checkpoint)."""
+
+
+class FeedSettings(Strict, frozen=True, kw_only=True):
+    """``[feed]``: the revocation feed."""
+
+    key: str
+    hours: int = 24
+    """How long a version of it is good."""
+
+
+class SignSettings(Strict, frozen=True, kw_only=True):
+    """``[sign.NAME]``: a key that the service signs with for others."""
+
+    key: str
+
+
+class Settings(Strict, frozen=True, kw_only=True):
+    """The whole file."""
+
+    name: str
+    """The organisation, as it stands in subject names."""
+    url: str
+    """Where others reach the service; stands in certificates."""
+    keys: dict[str, KeySettings] = msgspec.field(default_factory=dict)
+    ca: dict[str, CaSettings] = msgspec.field(default_factory=dict)
+    tsa: TsaSettings | None = None
+    log: LogSettings | None = None
+    feed: FeedSettings | None = None
+    sign: dict[str, SignSettings] = msgspec.field(default_factory=dict)
+    access: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+def load(path: Path) -> Settings:
+    """Read settings.  Raises ``RealmError``."""
+    try:
+        if path.stat().st_size > MAX_OCTETS:
+            raise RealmError(str(path), "a larger file", f"at most {MAX_OCTETS} octets")
+        return msgspec.toml.decode(path.read_bytes(), type=Settings)
+    except OSError as error:
+        raise RealmError(
+            str(path), error.strerror or "no file", "the settings of an authority",
+            hint="signward ca init --data DIR makes one",
+        ) from None  # fmt: skip
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RealmError(str(path), str(error)[:300], "settings as documented") from None
+
+
+def dump(settings: Settings) -> str:
+    """Return settings as TOML text, without what is as by default."""
+    return "\n".join(_lines(msgspec.to_builtins(settings), _defaults(), ())).lstrip("\n") + "\n"
+
+
+def _defaults() -> dict[str, Any]:
+    """Return the fields that need no line, by the table they stand in."""
+    tables: dict[str, type[Strict]] = {
+        "keys": KeySettings, "ca": CaSettings, "tsa": TsaSettings, "feed": FeedSettings,
+        "sign": SignSettings,
+    }  # fmt: skip
+    return {
+        name: {field.name: field.default for field in msgspec.structs.fields(kind)}
+        for name, kind in tables.items()
+    }
+
+
+def _lines(table: dict[str, Any], defaults: dict[str, Any], path: tuple[str, ...]) -> list[str]:
+    known = defaults.get(path[0], {}) if path else {}
+    plain = [
+        f"{name} = {_value(value)}"
+        for name, value in table.items()
+        if value is not None and not isinstance(value, dict) and known.get(name, ...) != value
+    ]
+    lines = ["", f"[{'.'.join(path)}]", *plain] if path and plain else plain
+    for name, value in table.items():
+        if isinstance(value, dict):
+            lines += _lines(value, defaults, (*path, name))
+    return lines
+
+
+def _value(value: Any) -> str:
+    """Return a value in TOML; JSON's strings, numbers, booleans and lists are TOML's too."""
+    return msgspec.json.encode(value).decode()

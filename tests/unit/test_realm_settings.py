@@ -1,0 +1,62 @@
+"""signward.toml: strict, and written so that it reads back."""
+
+from pathlib import Path
+
+import pytest
+
+from signward.errors import RealmError
+from signward.verbs.authority.settings import (
+    CaSettings,
+    KeySettings,
+    LogSettings,
+    Settings,
+    SignSettings,
+    TsaSettings,
+    dump,
+    load,
+)
+
+FULL = Settings(
+    name='Example "Ltd"\\',
+    url="http://127.0.0.1:8650",
+    keys={"root": KeySettings(uri="file:keys/root.pem", certificates="certificates/root.pem")},
+    ca={"root": CaSettings(key="root", offline=True, profiles=("sub-ca",))},
+    tsa=TsaSettings(key="tsa", policy="2.25.1"),
+    log=LogSettings(key="log", origin="example/log"),
+    sign={"release": SignSettings(key="root")},
+)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "signward.toml"
+    path.write_text(text)
+    return path
+
+
+def test_what_is_written_reads_back(tmp_path: Path) -> None:
+    assert load(written(tmp_path, dump(FULL))) == FULL
+
+
+def test_defaults_are_not_written() -> None:
+    assert "crl_days" not in dump(FULL)
+    assert "feed" not in dump(FULL)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('name = "a"\nurl = "b"\nlimts = 3\n', "limts"),
+        ('name = "a"\n', "url"),
+        ('name = 1\nurl = "b"\n', "str"),
+        ("name = \n", "value"),
+        ('name = "a"\nurl = "b"\n[ca.x]\n', "key"),
+    ],
+)
+def test_what_is_not_understood_is_refused(tmp_path: Path, text: str, found: str) -> None:
+    with pytest.raises(RealmError, match=found):
+        load(written(tmp_path, text))
+
+
+def test_a_folder_without_settings_is_told_with_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(RealmError, match="ca init"):
+        load(tmp_path / "signward.toml")
