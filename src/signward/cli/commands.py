@@ -22,6 +22,7 @@ COMMANDS = {
     "timestamp": "add timestamps to signatures that files carry",
     "strip": "take the signatures out of files",
     "catalog": "list files in a catalog, to be signed",
+    "ca": "found a certification authority, issue and revoke certificates",
     "completion": "print a script that completes options in your shell",
 }
 """Subcommand to its line of help; the module of the same name in this folder does it."""
@@ -76,11 +77,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _done(command: Command, parsed: argparse.Namespace) -> int:
-    from signward.errors import EvidenceError, SigningError  # not for --version and --help
+    # Not for --version and --help.
+    from signward.errors import AuthorityError, BadInputError, EvidenceError, SigningError
 
     try:
         return command.run(parsed)
-    except (EvidenceError, SigningError) as error:
+    except (AuthorityError, BadInputError, EvidenceError, SigningError) as error:
         print(f"signward: {error}", file=sys.stderr)
         return EXIT_USAGE
 
@@ -122,6 +124,25 @@ def _end(number: int, _frame: object) -> None:
     raise SystemExit(_SIGNALLED + number)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that takes options and other words in any order.
+
+    argparse gives words to a ``nargs="*"`` once, before the first option or behind it.
+    """
+
+    _again = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; how argparse calls a subcommand's parser."""
+        if self._again:
+            return super().parse_known_args(args, namespace)
+        self._again = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._again = False
+
+
 def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser; only the subcommand named in ``words`` gets its arguments."""
     parser = argparse.ArgumentParser(
@@ -131,7 +152,8 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"signward {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND",
+                                       parser_class=_Parser)  # fmt: skip
     named = next((word for word in words if word in COMMANDS), "")
     for name, line in COMMANDS.items():
         module = importlib.import_module(f"signward.cli.{name}") if name == named else None
