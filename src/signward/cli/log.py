@@ -175,6 +175,7 @@ def _prove(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from signward.report.display import visible
     from signward.verbs.authority.log_reading import (
         read_entry_file,
         read_policy,
@@ -196,7 +197,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     print(f"{receipt}: entry {proven.index} of {head.origin}, proven in a tree of {head.size}")
     for name, at in proven.signed.witnessed:
         print(f"witnessed by {name}" + (f" at {at:%Y-%m-%dT%H:%M:%SZ}" if at else ""))
-    print(proven.entry.decode("utf-8", "backslashreplace"))
+    print(visible(proven.entry.decode("utf-8", "backslashreplace")))
     return 0
 
 
@@ -219,12 +220,14 @@ def _monitor(arguments: argparse.Namespace) -> int:
 
 
 def _line(sighting: Sighting) -> str:
-    entry = sighting.entry
-    if entry is None:
-        return f"{sighting.index}: an entry that cannot be read: {sighting.why}"
     import msgspec
 
-    facts = msgspec.json.encode(entry.fields, order="sorted").decode()
+    from signward.report.display import visible
+
+    entry = sighting.entry
+    if entry is None:
+        return f"{sighting.index}: an entry that cannot be read: {visible(sighting.why)}"
+    facts = visible(msgspec.json.encode(entry.fields, order="sorted").decode())
     return f"{sighting.index}: {entry.at:%Y-%m-%dT%H:%M:%SZ} {entry.kind} {facts}"
 
 
