@@ -7,10 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
+from signward.store.database import make_engine
+from signward.store.migrate import migrate
 from tests.builders import postgres
 
 DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.interop))
@@ -39,3 +43,16 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     url = request.getfixturevalue("postgresql_url")
     assert isinstance(url, str)
     return url
+
+
+@contextmanager
+def connected(url: str, *, migrated: bool = True) -> Iterator[Connection]:
+    """Give a connection to a database, brought to the present schema, without a store."""
+    engine = make_engine(url)
+    try:
+        if migrated:
+            migrate(engine)
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
