@@ -32,6 +32,7 @@ from signward.verbs.stages import judged_all
 from signward.wire.source import whole_digest
 
 if TYPE_CHECKING:
+    from signward.fetch.feed import Pulled
     from signward.verbs.context import Context
 
 _CONTENT_SLOTS = ("image", "text")
@@ -64,7 +65,7 @@ def followed(options: Options) -> Options:
     for name in options.feeds:
         path = name
         if is_url(name):
-            path, noted = _pulled(name, keys, now, mode)
+            path, noted = _followed_url(name, keys, now, mode)
             notes += noted
         if path:
             paths.append(path)
@@ -80,10 +81,24 @@ def is_url(name: str) -> bool:
 
 def feed_keys(options: Options) -> tuple[bytes, ...]:
     """Return the public keys (DER) that feeds may be signed with.  Raises ``EvidenceError``."""
-    keys = [key for path in options.feed_keys for key in read_keys(path, read_option(path))]
+    return _read_keys(options.feed_keys)
+
+
+def _read_keys(paths: Sequence[str]) -> tuple[bytes, ...]:
+    keys = [key for path in paths for key in read_keys(path, read_option(path))]
     if not keys:
         raise EvidenceError("--feed: found no key, required the one that signs it: --feed-key PEM")
     return tuple(dict.fromkeys(keys))
+
+
+def pulled(url: str, key_files: Sequence[str], *, wait: int = 0) -> Pulled:
+    """Ask for a feed now, or wait for news of it; keep the last good one.
+
+    Raises ``EvidenceError`` for keys that cannot be read, and where nothing can be kept.
+    """
+    from signward.fetch.feed import default_folder, pull
+
+    return pull(url, _read_keys(key_files), default_folder(), datetime.now(UTC), wait=wait)
 
 
 def load_feeds(options: Options) -> tuple[Feed, ...]:
@@ -94,22 +109,22 @@ def load_feeds(options: Options) -> tuple[Feed, ...]:
     return tuple(open_feed(path, read_option(path), keys) for path in options.feeds)
 
 
-def _pulled(
+def _followed_url(
     url: str, keys: Sequence[bytes], now: datetime, mode: RevocationMode
 ) -> tuple[str, list[Finding]]:
     """Ask for a feed; return the file of the last good one (or nothing) and what to say."""
     from signward.fetch.feed import default_folder, pull
 
-    pulled = pull(url, keys, default_folder(), now)
-    if not pulled.problem:
-        return str(pulled.path or ""), []
-    mild = Effect.WARN if pulled.refused else Effect.NOTE
-    effect = mild if pulled.feed else _GRAVE[mode]
-    kept = f"{pulled.feed.label} counts" if pulled.feed else "no feed counts"
+    got = pull(url, keys, default_folder(), now)
+    if not got.problem:
+        return str(got.path or ""), []
+    mild = Effect.WARN if got.refused else Effect.NOTE
+    effect = mild if got.feed else _GRAVE[mode]
+    kept = f"{got.feed.label} counts" if got.feed else "no feed counts"
     hint = "somebody may be hiding revocations: compare with another way to it"
-    note = _note(url, pulled.problem, f"the feed, renewed ({kept})", effect,
-                 hint if pulled.refused else "")  # fmt: skip
-    return str(pulled.path or ""), [note]
+    note = _note(url, got.problem, f"the feed, renewed ({kept})", effect,
+                 hint if got.refused else "")  # fmt: skip
+    return str(got.path or ""), [note]
 
 
 def _ended(feed: Feed, at: datetime, mode: RevocationMode) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ its log entry before anybody sees it: a number may be skipped, and is never used
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -29,9 +30,9 @@ from signward.trust.feed import (
     RevokedDigest,
     RevokedPublisher,
 )
-from signward.trust.x509 import load_certificate
 from signward.verbs.authority.realm import Realm
 from signward.verbs.authority.settings import FeedSettings
+from signward.verbs.feed_entries import of_certificate
 
 NAME = "feed"
 """Of its published document, and of the counter of its versions."""
@@ -120,6 +121,13 @@ def current(realm: Realm) -> Document | None:
     """Return the newest version (an envelope), or None.  Raises ``StoreError``."""
     with realm.store.read() as connection:
         return published.current(connection, NAME)
+
+
+def public_key(realm: Realm) -> bytes:
+    """Return the public key of the feed as PEM (RFC 7468 13).  Raises as `publish` does."""
+    spki = base64.encodebytes(realm.key(_settings(realm).key).public_key).replace(b"\n", b"")
+    lines = [spki[i : i + 64] for i in range(0, len(spki), 64)]
+    return b"\n".join((b"-----BEGIN PUBLIC KEY-----", *lines, b"-----END PUBLIC KEY-----", b""))
 
 
 class Publisher:
@@ -225,26 +233,10 @@ def _entries(connection: Connection) -> tuple[Entry, ...]:
     return (*own, *(_entry(row) for row in stored.added(connection)))
 
 
-def of_certificate(der: bytes, revoked: datetime, **fields: object) -> RevokedCertificate:
-    """Return the entry that names a certificate in every way.  Raises ``BadInputError``."""
-    seen = load_certificate(der)
-    whole = {
-        "issuer": seen.issuer.hex(),
-        "serial": f"{seen.serial:x}",
-        "sha256": seen.sha256.hex(),
-        "revoked": revoked,
-        **fields,
-    }
-    return msgspec.convert(whole, RevokedCertificate)
-
-
 def _of_certificate(row: stored.Revoked) -> RevokedCertificate:
-    return of_certificate(
-        row.der,
-        _instant(row.at),
-        reason=REASON_NAMES.get(row.reason, ""),
-        invalid_from=None if row.invalidity is None else _instant(row.invalidity),
-    )
+    invalid = None if row.invalidity is None else _instant(row.invalidity)
+    dates = {"revoked": _instant(row.at), "invalid_from": invalid}
+    return of_certificate(row.der, REASON_NAMES.get(row.reason, ""), dates)
 
 
 def _said(newest: Document) -> bytes:
