@@ -19,6 +19,7 @@ from signward.authority.log.entry import decode
 from signward.cli import main
 from signward.errors import AuthorityError, EvidenceError, RealmError, StoreError
 from signward.store.engine import Outcome
+from signward.store.published import Document as Stored
 from signward.store.tables import certificate, log_entry, revocation
 from signward.trust.feed import Document, RevokedPublisher, open_feed, read_keys
 from signward.trust.x509 import load_certificate
@@ -69,7 +70,7 @@ def realm(tmp_path: Path, database_url: str, clock: Clock) -> Iterator[Realm]:
     opened.close()
 
 
-def read(realm: Realm, document: feed.Document) -> Document:
+def read(realm: Realm, document: Stored) -> Document:
     """Return what a published version says, its signature checked with the published key."""
     return open_feed("feed", document.body, read_keys("key", feed.public_key(realm))).document
 
@@ -246,7 +247,7 @@ def test_a_key_that_fails_leaves_the_last_version(
     first = feed.publish(realm)
     key = realm.key("feed")
     monkeypatch.setattr(type(key), "sign", lambda *_: bytes(64))
-    with pytest.raises(RealmError, match="keys.feed"):
+    with pytest.raises(RealmError, match=r"keys\.feed"):
         feed.publish(realm, always=True)
     assert feed.current(realm) == first
     monkeypatch.undo()

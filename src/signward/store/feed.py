@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select
 
 from signward.frozen import Frozen
-from signward.store.tables import certificate, feed_entry, revocation
+from signward.store.tables import certificate, feed_entry, published, revocation
 
 
 class Added(Frozen, frozen=True, kw_only=True):
@@ -79,6 +79,12 @@ def revoked(connection: Connection) -> list[Revoked]:
     chosen = select(*columns).select_from(revocation.join(certificate, same))
     names = ("der", "at", "reason", "invalidity")
     return [Revoked(**dict(zip(names, row, strict=True))) for row in connection.execute(chosen)]
+
+
+def version(connection: Connection, name: str) -> int:
+    """Return the version of the published document of that name, 0 where there is none."""
+    chosen = select(published.c.version).where(published.c.name == name)
+    return int(connection.execute(chosen).scalar() or 0)
 
 
 def state(connection: Connection) -> State:

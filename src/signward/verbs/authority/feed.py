@@ -123,6 +123,12 @@ def current(realm: Realm) -> Document | None:
         return published.current(connection, NAME)
 
 
+def version(realm: Realm) -> int:
+    """Return the number of the newest version, 0 where there is none.  Raises ``StoreError``."""
+    with realm.store.read() as connection:
+        return stored.version(connection, NAME)
+
+
 def public_key(realm: Realm) -> bytes:
     """Return the public key of the feed as PEM (RFC 7468 13).  Raises as `publish` does."""
     spki = base64.encodebytes(realm.key(_settings(realm).key).public_key).replace(b"\n", b"")
