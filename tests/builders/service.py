@@ -6,7 +6,6 @@ with those two.  The real ways to say who calls have tests of their own.
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import io
 import json
@@ -99,7 +98,7 @@ def serving(
     loop = uvloop.new_event_loop()
     ready = threading.Event()
     held: list[Process] = []
-    failed: list[BaseException] = []
+    failed: list[Exception] = []
 
     async def main() -> None:
         held.append(Process(service, reservation.listen, journal))
@@ -108,7 +107,7 @@ def serving(
     def run() -> None:
         try:
             loop.run_until_complete(main())
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - told where it is waited for
             failed.append(error)
         finally:
             ready.set()
