@@ -180,7 +180,8 @@ class _Crew:
             _announce(self._listen)
             wait([process.sentinel for process in self._processes])
         asked = self._stopped
-        self.stop()
+        if not asked:
+            self.stop()
         for process in self._processes:
             process.join(limits.STOP_SECONDS + GRACE_SECONDS)
             if process.is_alive():
