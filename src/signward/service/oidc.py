@@ -27,8 +27,7 @@ from signward.fetch.http import Bounds, exchange
 from signward.verbs.authority.settings import IssuerSettings
 
 ALGORITHMS = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"}
-    | {"EdDSA", "Ed25519"}
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"} | {"Ed25519"}
 )
 """Those with a public key: whoever can check a token cannot make one."""
 
@@ -57,6 +56,7 @@ KEEP_SECONDS = 24 * 3600.0
 """How long the last good keys serve while the issuer does not answer."""
 
 Key = RSAKey | ECKey | OKPKey
+_KINDS = frozenset({"RSA", "EC", "OKP"})
 _KEY_KINDS: Mapping[str, type[RSAKey] | type[ECKey] | type[OKPKey]] = {
     "RS": RSAKey,
     "PS": RSAKey,
@@ -125,16 +125,16 @@ def read_keys(data: bytes) -> tuple[Key, ...]:
 
 
 def _read_key(entry: dict[str, Any]) -> Key | None:
-    if entry.get("kty") == "oct" or "d" in entry or entry.get("use", "sig") != "sig":
+    if entry.get("kty") not in _KINDS or "d" in entry or entry.get("use", "sig") != "sig":
+        return None
+    modulus = str(entry.get("n", ""))
+    if entry["kty"] == "RSA" and len(modulus) * 6 < MIN_RSA_BITS:
         return None
     try:
         key = JWKRegistry.import_key(entry)
-        if not isinstance(key, RSAKey | ECKey | OKPKey):
-            return None
-        strong = not isinstance(key, RSAKey) or key.public_key.key_size >= MIN_RSA_BITS
+        return key if isinstance(key, RSAKey | ECKey | OKPKey) else None
     except (JoseError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return key if strong else None
 
 
 def _fitting(keys: tuple[Key, ...], kid: str | None, algorithm: str) -> list[Key]:
