@@ -24,6 +24,7 @@ COMMANDS = {
     "catalog": "list files in a catalog, to be signed",
     "log": "read, prove, check and follow a transparency log",
     "feed": "what is revoked, as one signed document: add, publish, follow",
+    "serve": "serve an authority over HTTP",
     "completion": "print a script that completes options in your shell",
 }
 """Subcommand to its line of help; the module of the same name in this folder does it."""
@@ -81,6 +82,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _done(command: Command, parsed: argparse.Namespace) -> int:
     # Not for --version and --help.
     from signward.errors import AuthorityError, EvidenceError, SigningError
+    from signward.errors import (
+        AuthorityError,
+        EvidenceError,
+        SigningError,
+    )  # not for --version and --help
 
     try:
         return command.run(parsed)
