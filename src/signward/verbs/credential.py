@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from signward.envelopes import Signer
 from signward.errors import BadInputError, KeyProviderError, SigningError
@@ -188,6 +190,17 @@ def _algorithm(public_key: bytes, digest: str, *, pss: bool) -> tuple[Algorithm,
         )
         return pss_algorithm, chosen
     return Algorithm(scheme="rsa-pkcs1v15", digest=chosen), chosen
+
+
+@lru_cache(maxsize=64)
+def permitted(public_key: bytes) -> frozenset[Algorithm]:
+    """Return the algorithms that a key (DER SubjectPublicKeyInfo) may sign by."""
+    found = set()
+    for digest in DIGESTS:
+        for pss in (False, True):
+            with contextlib.suppress(SigningError):  # a digest too short for the key
+                found.add(_algorithm(public_key, digest, pss=pss)[0])
+    return frozenset(found)
 
 
 assert set(DIGESTS) <= COMPUTABLE  # noqa: S101 - the two tables belong together

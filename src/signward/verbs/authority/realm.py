@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +46,7 @@ class Realm:
         self, folder: Path, settings: Settings, store: Store, secrets: Secrets, clock: Clock
     ) -> None:
         self.folder, self.settings, self.store = folder, settings, store
+        self.instance = uuid.uuid4().hex
         self._secrets, self._clock = secrets, clock
         self._keys: dict[str, SigningKey] = {}
         self._credentials: dict[str, Credential] = {}
