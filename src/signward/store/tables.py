@@ -16,7 +16,14 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-metadata = MetaData()
+NAMES = {
+    "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(referred_table_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+}
+"""How constraints are called: a migration that changes one must name it."""
+
+metadata = MetaData(naming_convention=NAMES)
 
 # --- the log -----------------------------------------------------------------------------
 

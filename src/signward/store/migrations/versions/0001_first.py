@@ -1,0 +1,142 @@
+"""The first tables."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Make every table, and the state of an empty log."""
+    _make_certificate()
+    _make_counter()
+    _make_instance()
+    _make_intent()
+    _make_log_entry()
+    _make_log_state()
+    _make_log_tile()
+    _make_published()
+    _make_revocation()
+    state = sa.table("log_state", sa.column("id"), sa.column("size"), sa.column("frontier"))
+    op.bulk_insert(state, [{"id": 1, "size": 0, "frontier": b""}])
+
+
+def downgrade() -> None:
+    """Refuse: there is nothing before."""
+    raise NotImplementedError
+
+
+def _make_certificate() -> None:
+    op.create_table(
+        "certificate",
+        sa.Column("issuer", sa.String(length=100), nullable=False),
+        sa.Column("serial", sa.String(length=40), nullable=False),
+        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        sa.Column("spki_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("profile", sa.String(length=60), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("not_before", sa.BigInteger(), nullable=False),
+        sa.Column("not_after", sa.BigInteger(), nullable=False),
+        sa.Column("issued", sa.BigInteger(), nullable=False),
+        sa.Column("der", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("issuer", "serial", name=op.f("pk_certificate")),
+        sa.UniqueConstraint("fingerprint", name=op.f("uq_certificate_fingerprint")),
+    )
+    op.create_index("certificate_by_end", "certificate", ["not_after"], unique=False)
+    op.create_index("certificate_by_key", "certificate", ["spki_digest"], unique=False)
+
+
+def _make_counter() -> None:
+    op.create_table(
+        "counter",
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("next", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_counter")),
+    )
+
+
+def _make_instance() -> None:
+    op.create_table(
+        "instance",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("started", sa.BigInteger(), nullable=False),
+        sa.Column("seen", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_instance")),
+    )
+
+
+def _make_intent() -> None:
+    op.create_table(
+        "intent",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("instance", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=40), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_intent")),
+    )
+    op.create_index("intent_by_instance", "intent", ["instance"], unique=False)
+
+
+def _make_log_entry() -> None:
+    op.create_table(
+        "log_entry",
+        sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("leaf_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("position", name=op.f("pk_log_entry")),
+    )
+
+
+def _make_log_state() -> None:
+    op.create_table(
+        "log_state",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("frontier", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_log_state")),
+    )
+
+
+def _make_log_tile() -> None:
+    op.create_table(
+        "log_tile",
+        sa.Column("level", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("hashes", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("level", "position", name=op.f("pk_log_tile")),
+    )
+
+
+def _make_published() -> None:
+    op.create_table(
+        "published",
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("expires", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_published")),
+    )
+
+
+def _make_revocation() -> None:
+    op.create_table(
+        "revocation",
+        sa.Column("issuer", sa.String(length=100), nullable=False),
+        sa.Column("serial", sa.String(length=40), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("reason", sa.Integer(), nullable=False),
+        sa.Column("invalidity", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_by", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["issuer", "serial"],
+            ["certificate.issuer", "certificate.serial"],
+            name=op.f("fk_revocation_certificate"),
+        ),
+        sa.PrimaryKeyConstraint("issuer", "serial", name=op.f("pk_revocation")),
+    )
