@@ -12,6 +12,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from litestar.enums import ScopeType
+
 from signward.service import problems
 from signward.service.limits import MAX_REQUESTS, MAX_WAITING, Body
 from signward.service.logs import Journal
@@ -47,7 +49,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self._application(scope, receive, send)
             return
         passage = Passage(self, scope, send)
