@@ -86,7 +86,7 @@ class Answer(Frozen, frozen=True, kw_only=True):
 
     ``state`` is ``signed`` (then the rest is there), ``pending`` (approvals are missing),
     ``approved`` (send the order again), ``signing``, ``denied`` or ``expired``.  ``receipt`` is
-    a proof (c2sp.org/tlog-proof) that ``entry`` is in the log.
+    the proof that the result is in the log, with its entry (c2sp.org/tlog-proof).
     """
 
     id: str
@@ -94,7 +94,6 @@ class Answer(Frozen, frozen=True, kw_only=True):
     value: bytes = b""
     certificates: tuple[bytes, ...] = ()
     tokens: tuple[bytes, ...] = ()
-    entry: bytes = b""
     receipt: bytes = b""
     approvals: int = 0
     required: int = 0

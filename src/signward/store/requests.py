@@ -166,16 +166,16 @@ def approvals(connection: Connection, identifier: str) -> tuple[Approval, ...]:
     return tuple(Approval(approver=row.approver, name=row.name, at=row.at) for row in rows)
 
 
-def position(connection: Connection, request: StoredRequest) -> int | None:
-    """Return where the result's entry stands in the log; None where there is none."""
+def logged(connection: Connection, request: StoredRequest) -> tuple[int, bytes] | None:
+    """Return where the result's entry stands in the log, and the entry; None without one."""
     if request.entry is None or request.floor is None:
         return None
     table = log_entry.c
-    chosen = select(table.position).where(
+    chosen = select(table.position, table.body).where(
         table.position >= request.floor, table.leaf_hash == request.entry
     )
-    found = connection.execute(chosen.order_by(table.position).limit(1)).scalar()
-    return None if found is None else int(found)
+    row = connection.execute(chosen.order_by(table.position).limit(1)).one_or_none()
+    return None if row is None else (row.position, row.body)
 
 
 def _one(connection: Connection, chosen: Select[Any]) -> StoredRequest | None:

@@ -39,6 +39,7 @@ from signward.store.engine import Outcome
 from signward.store.requests import State, StoredRequest
 from signward.verbs.authority.realm import Realm
 from signward.verbs.authority.settings import SignSettings
+from signward.verbs.authority.transparency import transparency_of
 from signward.verbs.credential import Credential, permitted
 from signward.verbs.stamping import Stamper, StampError
 
@@ -96,7 +97,8 @@ def page(realm: Realm, name: str, caller: Identity) -> KeyPage:
     """Return what a client must know of a key.  Raises ``DeniedError``."""
     rules = rules_for(realm, name, caller)
     signer = realm.credential(rules.key).standing.signer
-    return KeyPage(name=name, certificates=signer.certificates, approvals=rules.approvals)
+    log = transparency_of(realm).verifier.text if realm.settings.log else ""
+    return KeyPage(name=name, certificates=signer.certificates, approvals=rules.approvals, log=log)
 
 
 def sign(realm: Realm, name: str, caller: Identity, idempotency: str, order: Order) -> Answer:
@@ -272,7 +274,6 @@ def _sign(realm: Realm, credential: Credential, case: Case, floor: int) -> Answe
         _write_failure(realm, case, error)
         raise
     entry = encode(Kind.SIGNED, _result_fields(case, answer), realm.now())
-    answer = replace(answer, entry=entry)
 
     def finish(connection: Connection) -> Outcome[None]:
         body = msgspec.json.encode(answer)
@@ -280,7 +281,7 @@ def _sign(realm: Realm, credential: Credential, case: Case, floor: int) -> Answe
         return Outcome(None, (entry,))
 
     written = realm.store.write(finish).result()
-    return _with_receipt(realm, answer, written.first)
+    return _with_receipt(realm, answer, written.first, entry)
 
 
 def _signed(realm: Realm, credential: Credential, case: Case) -> Answer:
@@ -330,8 +331,8 @@ def answer_of(realm: Realm, request: StoredRequest, approvals: int, rules: SignS
     if request.answer is not None:
         answer = msgspec.json.decode(request.answer, type=Answer)
         with realm.store.read() as connection:
-            position = requests.position(connection, request)
-        return answer if position is None else _with_receipt(realm, answer, position)
+            logged = requests.logged(connection, request)
+        return answer if logged is None else _with_receipt(realm, answer, *logged)
     state: str = request.state
     if request.state is State.PENDING:
         expired = request.expires <= microseconds(realm.now())
@@ -343,8 +344,10 @@ def answer_of(realm: Realm, request: StoredRequest, approvals: int, rules: SignS
     )  # fmt: skip
 
 
-def _with_receipt(realm: Realm, answer: Answer, position: int) -> Answer:
-    return answer
+def _with_receipt(realm: Realm, answer: Answer, position: int, entry: bytes) -> Answer:
+    if realm.settings.log is None:
+        return answer
+    return replace(answer, receipt=transparency_of(realm).receipt(position, entry))
 
 
 # --- entries ------------------------------------------------------------------------------------
