@@ -6,7 +6,6 @@ with those two.  The real ways to say who calls have tests of their own.
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import io
 import json
@@ -17,12 +16,15 @@ from typing import Any, NamedTuple
 
 import uvloop
 from litestar.exceptions import NotAuthorizedException
+from litestar.handlers import HTTPRouteHandler
 
 from signward.authority.access import Identity
 from signward.service.app import build
+from signward.service.front import Tls
+from signward.service.gate import Gate
 from signward.service.listen import Reservation, read
 from signward.service.logs import Journal
-from signward.service.roles import Role
+from signward.service.roles import Access, Role, Task
 from signward.service.run import Process
 from signward.verbs.authority.realm import Realm
 
@@ -55,11 +57,30 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
+class Planted:
+    """A role with these routes and tasks, and nothing else."""
+
+    name = "planted"
+    help = "what a test needs"
+
+    def __init__(self, *routes: HTTPRouteHandler, tasks: Sequence[Task] = ()) -> None:
+        self._routes, self._tasks = routes, tasks
+
+    def routes(self, realm: Realm) -> Sequence[HTTPRouteHandler]:
+        return self._routes
+
+    def tasks(self, realm: Realm) -> Sequence[Task]:
+        return self._tasks
+
+
+PUBLIC = {"access": Access.PUBLIC}
+
+
 class Running:
     """A running service: ``url``, and a client for it."""
 
-    def __init__(self, port: int, log: io.StringIO) -> None:
-        self.port, self._log = port, log
+    def __init__(self, port: int, log: io.StringIO, gate: Gate) -> None:
+        self.port, self._log, self.gate = port, log, gate
         self.url = f"http://127.0.0.1:{port}"
 
     @property
@@ -89,17 +110,22 @@ class Running:
 
 @contextmanager
 def serving(
-    realm: Realm, roles: Sequence[Role], doorkeeper: Any = None, *, log_all: bool = False
+    realm: Realm,
+    roles: Sequence[Role],
+    doorkeeper: Any = None,
+    *,
+    log_all: bool = False,
+    tls: Tls | None = None,
 ) -> Iterator[Running]:
     """Serve ``roles`` of ``realm`` on a port of its own."""
     log = io.StringIO()
     journal = Journal(log)
     service = build(realm, roles, doorkeeper or RolesByToken(), journal, log_all=log_all)
-    reservation = Reservation(read("127.0.0.1:0", None))
+    reservation = Reservation(read("127.0.0.1:0", tls))
     loop = uvloop.new_event_loop()
     ready = threading.Event()
     held: list[Process] = []
-    failed: list[BaseException] = []
+    failed: list[Exception] = []
 
     async def main() -> None:
         held.append(Process(service, reservation.listen, journal))
@@ -108,7 +134,7 @@ def serving(
     def run() -> None:
         try:
             loop.run_until_complete(main())
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - told where it is waited for
             failed.append(error)
         finally:
             ready.set()
@@ -119,7 +145,7 @@ def serving(
     try:
         if failed:
             raise failed[0]
-        yield Running(reservation.listen.port, log)
+        yield Running(reservation.listen.port, log, service.application)
     finally:
         if held and thread.is_alive():
             loop.call_soon_threadsafe(held[0].stop)

@@ -22,6 +22,7 @@ COMMANDS = {
     "timestamp": "add timestamps to signatures that files carry",
     "strip": "take the signatures out of files",
     "catalog": "list files in a catalog, to be signed",
+    "serve": "serve an authority over HTTP",
     "completion": "print a script that completes options in your shell",
 }
 """Subcommand to its line of help; the module of the same name in this folder does it."""
@@ -76,11 +77,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _done(command: Command, parsed: argparse.Namespace) -> int:
-    from signward.errors import EvidenceError, SigningError  # not for --version and --help
+    from signward.errors import (
+        AuthorityError,
+        EvidenceError,
+        SigningError,
+    )  # not for --version and --help
 
     try:
         return command.run(parsed)
-    except (EvidenceError, SigningError) as error:
+    except (AuthorityError, EvidenceError, SigningError) as error:
         print(f"signward: {error}", file=sys.stderr)
         return EXIT_USAGE
 

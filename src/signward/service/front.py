@@ -18,6 +18,8 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from litestar.enums import ScopeType
+
 from signward.errors import RealmError
 from signward.frozen import Frozen
 from signward.service.limits import MAX_CONNECTIONS
@@ -190,7 +192,7 @@ class Front:
         """Return ``application`` knowing its callers by their connection."""
 
         async def known(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http":
+            if scope["type"] == ScopeType.HTTP:
                 peer = self._peers.get(str((scope.get("client") or ("",))[0]))
                 if peer is None:
                     raise ConnectionRefusedError("a connection that did not come through TLS")
@@ -205,7 +207,7 @@ async def _connected(name: str, private: Path) -> socket.socket:
     """Return a connection to the application from a socket of that name."""
     inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        inner.setblocking(False)
+        inner.settimeout(0)
         inner.bind(name)
         try:
             await asyncio.get_running_loop().sock_connect(inner, str(private))

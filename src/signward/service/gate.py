@@ -47,6 +47,11 @@ class Gate:
         self._under_way = 0
         self._waiting = 0
 
+    @property
+    def under_way(self) -> int:
+        """How many requests have no answer yet, those that wait included."""
+        return self._under_way
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
         if scope["type"] != ScopeType.HTTP:

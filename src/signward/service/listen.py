@@ -28,7 +28,7 @@ class Listen(Frozen, frozen=True, kw_only=True):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
-    def socket(self, *, shared: bool) -> socket.socket:
+    def bound(self, *, shared: bool) -> socket.socket:
         """Return a socket bound to the address; ``shared`` with our own other processes."""
         bound = socket.socket(_family(self.host), socket.SOCK_STREAM)
         try:
@@ -43,9 +43,9 @@ class Listen(Frozen, frozen=True, kw_only=True):
 
     def listening(self) -> socket.socket:
         """Return a socket that accepts connections."""
-        bound = self.socket(shared=True)
+        bound = self.bound(shared=True)
         bound.listen(MAX_CONNECTIONS)
-        bound.setblocking(False)
+        bound.settimeout(0)
         return bound
 
 
@@ -76,10 +76,10 @@ class Reservation:
     """Keeps an address ours: nobody else's process can listen there, each of ours can."""
 
     def __init__(self, listen: Listen) -> None:
-        """Raises ``RealmError`` where somebody listens already."""
+        """Raise ``RealmError`` where somebody listens already."""
         try:
-            listen.socket(shared=False).close()
-            self._held = listen.socket(shared=True)
+            listen.bound(shared=False).close()
+            self._held = listen.bound(shared=True)
         except OSError as error:
             raise RealmError(
                 "--listen", f"{listen.url}: {error.strerror}", "an address that is free",

@@ -91,7 +91,7 @@ class Process:
         self._journal.write("stopping")
         if front:
             front.stop()
-        server.stop()
+        server.stop()  # type: ignore[no-untyped-call]
         endings: list[asyncio.Task[None]] = [serving, asyncio.create_task(self._rounds.stop())]
         if front:
             endings.append(asyncio.create_task(front.drain()))
