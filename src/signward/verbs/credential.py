@@ -80,7 +80,7 @@ class Credential:
         certificates = [_loaded(one) for one in (*self._given, *self._key.certificates)]
         leaf = _leaf(certificates, self._key.public_key)
         path = _path(leaf, certificates)
-        algorithm, digest = _algorithm(self._key.public_key, self._digest, pss=self._pss)
+        algorithm, digest = algorithm_for(self._key.public_key, self._digest, pss=self._pss)
         signer = Signer(
             certificates=tuple(certificate.der for certificate in path),
             algorithm=algorithm,
@@ -188,8 +188,13 @@ def _path(leaf: Certificate, certificates: Sequence[Certificate]) -> list[Certif
     return path
 
 
-def _algorithm(public_key: bytes, digest: str, *, pss: bool) -> tuple[Algorithm, str]:
-    """Return how a key signs, and the digest of content (empty: what suits the key)."""
+def algorithm_for(
+    public_key: bytes, digest: str = "", *, pss: bool = False
+) -> tuple[Algorithm, str]:
+    """Return how a key signs, and the digest of content; without ``digest`` what suits the key.
+
+    Raises ``SigningError``.
+    """
     family, bits = key_size(public_key)
     own = {"mldsa44": "ml-dsa-44", "mldsa65": "ml-dsa-65", "mldsa87": "ml-dsa-87"}
     scheme = own.get(family, family)
