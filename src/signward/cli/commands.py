@@ -23,6 +23,7 @@ COMMANDS = {
     "strip": "take the signatures out of files",
     "catalog": "list files in a catalog, to be signed",
     "serve": "serve an authority over HTTP",
+    "log": "read, prove, check and follow a transparency log",
     "completion": "print a script that completes options in your shell",
 }
 """Subcommand to its line of help; the module of the same name in this folder does it."""

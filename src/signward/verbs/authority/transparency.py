@@ -205,6 +205,8 @@ class Transparency:
             if last.size > frontier.size:
                 raise RollbackError("the database", f"a log of {frontier.size} entries",
                                     f"the {last.size} that were published", hint=_HINT)  # fmt: skip
+            if (last.size, last.root) == (frontier.size, frontier.root):
+                return frontier
             hashes = self._reader(connection, frontier.size)
             if hashes.frontier(last.size).root != last.root or (
                 hashes.frontier(frontier.size).root != frontier.root
