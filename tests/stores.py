@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +17,13 @@ from sqlalchemy import Connection, select
 from signward.authority.log.tree import Frontier, leaf_hash
 from signward.store import log
 from signward.store.database import make_engine
-from signward.store.engine import Store
+from signward.store.engine import Outcome, Store
 from signward.store.migrate import migrate
 from signward.store.tables import log_entry, log_tile
 from tests.builders import postgres
+
+SECONDS = 30
+"""How long a test waits for what should come at once."""
 
 DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.interop))
 
@@ -60,6 +64,24 @@ def connected(url: str, *, migrated: bool = True) -> Iterator[Connection]:
             yield connection
     finally:
         engine.dispose()
+
+
+class Held:
+    """Holds the writer in a job until ``release``, so that a batch gathers behind it."""
+
+    def __init__(self, store: Store) -> None:
+        self._go, self._held = threading.Event(), threading.Event()
+        self.future = store.write(self._job)
+        assert self._held.wait(SECONDS)
+
+    def _job(self, _connection: Connection) -> Outcome[None]:
+        self._held.set()
+        self._go.wait(SECONDS)
+        return Outcome(None)
+
+    def release(self) -> None:
+        """Let the writer go on."""
+        self._go.set()
 
 
 def log_is_whole(store: Store) -> int:

@@ -20,9 +20,7 @@ from signward.store.counters import lease
 from signward.store.engine import Outcome, Store
 from signward.store.log import TILE_WIDTH
 from signward.store.tables import counter, log_entry, log_tile
-from tests.stores import connected, log_is_whole
-
-SECONDS = 30
+from tests.stores import SECONDS, Held, connected, log_is_whole
 
 
 @pytest.fixture
@@ -47,24 +45,6 @@ def names(store: Store) -> set[str]:
     """Return the rows that such jobs wrote."""
     with store.read() as connection:
         return set(connection.execute(select(counter.c.name)).scalars())
-
-
-class Held:
-    """Holds the writer in a job until ``release``, so that a batch gathers behind it."""
-
-    def __init__(self, store: Store) -> None:
-        self._go, self._held = threading.Event(), threading.Event()
-        self.future = store.write(self._job)
-        assert self._held.wait(SECONDS)
-
-    def _job(self, _connection: Connection) -> Outcome[None]:
-        self._held.set()
-        self._go.wait(SECONDS)
-        return Outcome(None)
-
-    def release(self) -> None:
-        """Let the writer go on."""
-        self._go.set()
 
 
 def test_what_is_answered_stands_in_the_log_and_in_its_table(store: Store) -> None:
