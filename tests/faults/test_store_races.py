@@ -10,7 +10,7 @@ from sqlalchemy import select
 from signward.store.engine import Store
 from signward.store.tables import log_entry
 from tests.builders.appender import entry, go, start
-from tests.stores import log_is_whole
+from tests.builders.storing import log_is_whole
 
 PROCESSES = 4
 EACH = 300

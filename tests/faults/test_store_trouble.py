@@ -25,7 +25,7 @@ from signward.store.tables import counter
 from tests.builders import postgres
 from tests.builders.appender import entry, go, start
 from tests.faults.test_store_races import bodies
-from tests.stores import SECONDS, Held, log_is_whole
+from tests.builders.storing import SECONDS, Held, log_is_whole
 
 TMPFS_OCTETS = 1024 * 1024
 

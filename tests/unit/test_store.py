@@ -20,7 +20,8 @@ from signward.store.counters import lease
 from signward.store.engine import Outcome, Store
 from signward.store.log import TILE_WIDTH
 from signward.store.tables import counter, log_entry, log_tile
-from tests.stores import SECONDS, Held, connected, log_is_whole
+from tests.builders.storing import SECONDS, Held, log_is_whole
+from tests.stores import connected
 
 
 @pytest.fixture

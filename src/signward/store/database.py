@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from signward.errors import StoreError
+from signward.errors import SignwardError, StoreError
 
 BUSY_SECONDS = 10
 """How long a writer waits for its turn; then whoever has it is taken for stuck."""
@@ -49,7 +49,7 @@ _READING: dict[str, dict[str, Any]] = {
 }
 
 
-class DoubtfulError(Exception):
+class DoubtfulError(SignwardError):
     """The connection was lost while a transaction was being committed; ``number`` is its own."""
 
     def __init__(self, number: str) -> None:

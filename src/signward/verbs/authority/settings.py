@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from signward.authority.access import AccessRules, KeyRules
 from signward.errors import RealmError
 from signward.frozen import Frozen
 
@@ -70,10 +71,14 @@ class FeedSettings(Strict, frozen=True, kw_only=True):
     """How long a version of it is good."""
 
 
-class SignSettings(Strict, frozen=True, kw_only=True):
-    """``[sign.NAME]``: a key that the service signs with for others."""
+class SignSettings(KeyRules, frozen=True, kw_only=True):
+    """``[sign.NAME]``: a key that the service signs with for others, under `KeyRules`."""
 
     key: str
+    timestamp: bool = True
+    """Whether each value is timestamped: by ``timestamps``, else by ``[tsa]`` if there is one."""
+    timestamps: tuple[str, ...] = ()
+    """RFC 3161 authorities elsewhere, asked in order instead of our own."""
 
 
 class Settings(Strict, frozen=True, kw_only=True):
@@ -89,7 +94,7 @@ class Settings(Strict, frozen=True, kw_only=True):
     log: LogSettings | None = None
     feed: FeedSettings | None = None
     sign: dict[str, SignSettings] = msgspec.field(default_factory=dict)
-    access: dict[str, Any] = msgspec.field(default_factory=dict)
+    access: AccessRules = msgspec.field(default_factory=AccessRules)
 
 
 def load(path: Path) -> Settings:
@@ -114,7 +119,7 @@ def dump(settings: Settings) -> str:
 
 def _defaults() -> dict[str, Any]:
     """Return the fields that need no line, by the table they stand in."""
-    tables: dict[str, type[Strict]] = {
+    tables: dict[str, type[Frozen]] = {
         "keys": KeySettings, "ca": CaSettings, "tsa": TsaSettings, "feed": FeedSettings,
         "sign": SignSettings,
     }  # fmt: skip
