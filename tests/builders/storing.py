@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 
+from sqlalchemy import Connection, select
+
 from signward.authority.log.tree import Frontier, leaf_hash
 from signward.store import log
 from signward.store.engine import Outcome, Store
 from signward.store.tables import log_entry, log_tile
-from sqlalchemy import Connection, select
 
 SECONDS = 30
 """How long a test waits for what should come at once."""

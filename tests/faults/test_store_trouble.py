@@ -24,8 +24,8 @@ from signward.store.engine import Outcome, Store
 from signward.store.tables import counter
 from tests.builders import postgres
 from tests.builders.appender import entry, go, start
-from tests.faults.test_store_races import bodies
 from tests.builders.storing import SECONDS, Held, log_is_whole
+from tests.faults.test_store_races import bodies
 
 TMPFS_OCTETS = 1024 * 1024
 
