@@ -122,13 +122,33 @@ def _end(number: int, _frame: object) -> None:
     raise SystemExit(_SIGNALLED + number)
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal.
+
+    argparse asks ``shutil`` for the width, for every parser it makes: that loads compressors.
+    """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """Return the terminal's columns, as COLUMNS or the terminal itself says; else 80."""
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    with contextlib.suppress(OSError):
+        return os.get_terminal_size().columns or 80
+    return 80
+
+
 def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser; only the subcommand named in ``words`` gets its arguments."""
     parser = argparse.ArgumentParser(
         prog="signward",
         description="Who signed this code, does that still count, and may it run here?",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=f"signward {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -157,5 +177,5 @@ def _settings(name: str, module: ModuleType | None) -> dict[str, Any]:
     return {
         "description": getattr(module, "DESCRIPTION", line[0].upper() + line[1:] + "."),
         "epilog": getattr(module, "EPILOG", None),
-        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "formatter_class": _Formatter,
     }
