@@ -21,9 +21,9 @@ from signward.errors import (
     RealmError,
 )
 from signward.frozen import replace
+from signward.state import Algorithm
 from signward.store import certificates, intents, log, log_read
 from signward.store.engine import Outcome
-from signward.state import Algorithm
 from signward.trust.crl import is_signed_with, load_crl
 from signward.trust.x509 import is_signed_by, load_certificate
 from signward.verbs.authority import export, finding, init, listing, publish_crl, renew, revoke
@@ -271,8 +271,13 @@ def test_what_a_dead_process_left_is_closed(realm: Realm, clock: Clock) -> None:
     assert entry.kind is Kind.ABANDONED
     assert entry.fields == {**fields, "intent": "f" * 64, "of": "issue-intent"}
     assert sweep(realm) == 0
+
+    def finish(connection: Any) -> Outcome[None]:
+        intents.finish(connection, begun.id)
+        return Outcome(None)
+
     with pytest.raises(ConflictError, match="given up"):
-        realm.store.write(lambda c: Outcome(intents.finish(c, "f" * 64))).result()
+        realm.store.write(finish).result()
 
 
 def test_a_result_that_comes_after_it_was_given_up_is_not_handed_out(
@@ -463,7 +468,7 @@ def test_a_revocation_stands_where_the_key_for_the_crl_is_not_at_hand(
     own = finding.find(realm, f"{certificate_of(realm, 'issuing').serial:x}")
     done = revoke.revoke(realm, own, "cACompromise", "tester")
     assert isinstance(done.published, str)
-    assert "signward ca crl root" in done.published
+    assert "signward ca crl --ca root" in done.published
     with pytest.raises(KeyProviderError):
         publish_crl.publish(realm, "root")
     key_elsewhere(realm, "root", f"file:{away}")

@@ -1,4 +1,4 @@
-"""``signward ca DEED``: an authority of one's own, from founding it to revoking."""
+"""``signward ca ACTION``: an authority of one's own, from founding it to revoking."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from signward.cli.actions import Action, add_actions, add_data, run_action
 from signward.cli.arguments import instant
 
 if TYPE_CHECKING:
@@ -23,149 +24,208 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Found a certification authority of your own, and run it.
 
-  init    make its folder: a root to be kept offline, an issuing authority, keys
-          and certificates for OCSP, timestamps, log and feed, the first CRLs
-  issue   certify a key, new or from a request, under a profile
-  renew   the same certificate with new dates: SERIAL, FILE or a key's name
-  revoke  withdraw certificates for good: SERIAL or FILE
-  list    what was issued, and what became of it
-  export  a certificate or CRL as a file: SERIAL, FILE, an authority or a key
-  crl     sign and publish an authority's next CRL
-
 What is to be issued is checked against its profile, RFC 5280 and the rules of
-the CA/Browser Forum first; --dry-run stops there.  Everything done is written
-to the transparency log before the answer is given."""
+the CA/Browser Forum before it is signed; --dry-run stops there.  Everything
+done is in the transparency log before the answer is given."""
 
 EPILOG = """examples:
   signward ca init --name "Example Ltd" --country SE
-  signward ca issue Release --profile code-signing --new-key release.key \
-      -o release.pem
+  signward ca issue --profile code-signing --subject Release \\
+      --new-key release.key -o release.pem
   signward ca issue --profile code-signing --request release.csr -o release.pem
   signward ca list --expiring 30d
-  signward ca revoke release.pem --reason keyCompromise \
-      --invalidity-date 2026-11-01
-  signward ca export root --form der -o root.cer
-  signward ca crl root --ca-key file:/media/safe/root.pem
-keys on a token:
+  signward ca revoke --reason keyCompromise release.pem
+  signward ca export --form der -o root.cer root
+a root that is kept offline, and keys on a token:
+  signward ca crl --ca root --ca-key file:/media/safe/root.pem
   signward ca init --name "Example Ltd" --key 'root=pkcs11:token=CA;object=root'
 
 exit codes: 0 done, 2 command line, or it cannot be done as asked
 """
 
+PROFILES = ("code-signing", "kernel-module", "ci-identity", "timestamping", "ocsp-responder",
+            "sub-ca")  # fmt: skip
+REASONS = ("unspecified", "keyCompromise", "cACompromise", "affiliationChanged", "superseded",
+           "cessationOfOperation", "privilegeWithdrawn")  # fmt: skip
+KINDS = ("rsa-2048", "rsa-3072", "rsa-4096", "p-256", "p-384", "p-521", "ed25519",
+         "ml-dsa-44", "ml-dsa-65", "ml-dsa-87")  # fmt: skip
 FORMS = ("path", "pem", "der")
-"""`export.FORMS`, which a start need not import."""
-
-_PROFILES = ("code-signing", "kernel-module", "ci-identity", "timestamping", "ocsp-responder",
-             "sub-ca")  # fmt: skip
-_REASONS = ("unspecified", "keyCompromise", "cACompromise", "affiliationChanged", "superseded",
-            "cessationOfOperation", "privilegeWithdrawn")  # fmt: skip
-_KINDS = ("rsa-2048", "rsa-3072", "rsa-4096", "p-256", "p-384", "p-521", "ed25519",
-          "ml-dsa-44", "ml-dsa-65", "ml-dsa-87")  # fmt: skip
+"""Words that the verbs' own tables hold too, which a start need not import."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``ca``."""
-    parser.add_argument("deed", choices=tuple(_DEEDS), metavar="DEED",
-                        help="init, issue, renew, revoke, list, export or crl")  # fmt: skip
-    parser.add_argument("words", nargs="*", metavar="WHAT", help="issue: the subject, a common "
-                        "name or CN=…,O=…; the others: see above")  # fmt: skip
-    where = parser.add_argument_group("where the authority is")
-    where.add_argument("--data", metavar="DIR", default="", help="its data folder "
-                       "(default: $SIGNWARD_DATA, else signward-data)")  # fmt: skip
-    where.add_argument("--database", metavar="URL", default="",
-                       help="its database, if that is not in the folder")  # fmt: skip
-    where.add_argument("--ca", default="", metavar="NAME", help="which authority (default: "
-                       "issuing; revoke and renew: whichever issued it)")  # fmt: skip
-    where.add_argument("--ca-key", default="", metavar="URI", help="its key is here this time: "
-                       "a root's, fetched for a ceremony")  # fmt: skip
-    where.add_argument("--pass-file", default="", metavar="FILE",
-                       help="the password or PIN is this file's first line")  # fmt: skip
-    _add_init(parser.add_argument_group("init"))
-    _add_issue(parser.add_argument_group("issue, renew"))
-    _add_others(parser)
-    output = parser.add_argument_group("output")
-    output.add_argument("-o", "--output", metavar="FILE", default="", help="issue, renew, "
-                        "export, crl: write it there (default: print it)")  # fmt: skip
-    output.add_argument("--dry-run", action="store_true", help="init, issue, renew, revoke: check "
-                        "everything, say what would be done, and do nothing")  # fmt: skip
-    output.add_argument("--json", action="store_true", help="tell it as JSON")
-
-
-def _add_init(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--name", default="", metavar="TEXT",
-                       help="the organization, as certificates name it")  # fmt: skip
-    group.add_argument("--country", default="", metavar="CC", help="its country, such as SE")
-    group.add_argument("--url", default="http://127.0.0.1:8650", metavar="URL",
-                       help="where verifiers will reach the service: it stands in every "
-                       "certificate (default: http://127.0.0.1:8650)")  # fmt: skip
-    group.add_argument("--key", action="append", default=[], metavar="NAME=URI",
-                       help="use this key rather than make one; names: root, issuing, "
-                       "issuing-ocsp, tsa, log, feed")  # fmt: skip
-    group.add_argument("--encrypt", action="append", default=[], metavar="NAME",
-                       help="encrypt this key's file with a password")  # fmt: skip
-    group.add_argument("--root-algorithm", choices=_KINDS, default="p-384", metavar="KIND",
-                       help="of the root's key, if it is made (default: p-384)")  # fmt: skip
-    group.add_argument("--policies", default="", metavar="OID",
-                       help="name certificate policies below this OID (default: one below 2.25, "
-                       "of a new UUID)")  # fmt: skip
-
-
-def _add_issue(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--profile", choices=_PROFILES, default="", metavar="PROFILE",
-                       help=f"what it is for: {', '.join(_PROFILES)}; list: only "
-                       "those")  # fmt: skip
-    group.add_argument("--request", default="", metavar="FILE",
-                       help="certify the key in this PKCS#10 request")  # fmt: skip
-    group.add_argument("--new-key", default="", metavar="FILE",
-                       help="make a key, write it there and certify it")  # fmt: skip
-    group.add_argument("--algorithm", choices=_KINDS, default="p-256", metavar="KIND",
-                       help=f"of the key that is made (default: p-256): {', '.join(_KINDS)}; init: "
-                       "of all keys but root, log and feed")  # fmt: skip
-    group.add_argument("--encrypted", action="store_true", help="encrypt the key's file")
-    group.add_argument("--san", action="append", default=[], metavar="KIND:NAME",
-                       help="a further name: uri:https://…, email:…, dns:…, ip:… or "
-                       "dir:CN=…")  # fmt: skip
-    group.add_argument("--valid", default="", metavar="TIME",
-                       help="how long: 10m, 24h, 90d, 8y (default: the profile's)")  # fmt: skip
-    group.add_argument("--permit", action="append", default=[], metavar="KIND:NAME",
-                       help="sub-ca: it may certify names below this one only")  # fmt: skip
-    group.add_argument("--exclude", action="append", default=[], metavar="KIND:NAME",
-                       help="sub-ca: it may not certify names below this one")  # fmt: skip
-
-
-def _add_others(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("revoke")
-    group.add_argument("--reason", choices=_REASONS, default="", metavar="REASON",
-                       help=f"why: {', '.join(_REASONS)}")  # fmt: skip
-    group.add_argument("--invalidity-date", type=instant, metavar="TIME",
-                       help="refuse also what was signed and timestamped from then on "
-                       "(default: from now on)")  # fmt: skip
-    group = parser.add_argument_group("list, export")
-    group.add_argument("--expiring", default="", metavar="TIME",
-                       help="list: those that end within this time, such as 30d")  # fmt: skip
-    group.add_argument("--revoked", action="store_true", help="list: revoked ones only")
-    group.add_argument("--form", choices=FORMS, default="path", metavar="{path,pem,der}",
-                       help="export: PEM up to the root, or the one certificate as PEM or DER "
-                       "(default: path)")  # fmt: skip
-    group.add_argument("--crl", action="store_true",
-                       help="export: the authority's CRL instead")  # fmt: skip
+    """Add the actions of ``ca``."""
+    add_actions(parser, ACTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do the deed; return 0 when it is done."""
-    _DEEDS[arguments.deed](arguments)
-    return 0
+    """Do the action."""
+    return run_action(ACTIONS, arguments)
 
 
-# --- deeds --------------------------------------------------------------------------------------
+# --- arguments ----------------------------------------------------------------------------------
 
 
-def _init(arguments: argparse.Namespace) -> None:
-    from signward.errors import AuthorityError
+def _add_init(parser: argparse.ArgumentParser) -> None:
+    add_data(parser)
+    parser.add_argument("--name", required=True, metavar="TEXT",
+                        help="the organization, as certificates name it")  # fmt: skip
+    parser.add_argument("--country", default="", metavar="CC", help="its country, such as SE")
+    parser.add_argument("--url", default="http://127.0.0.1:8650", metavar="URL",
+                        help="where verifiers will reach the service: it stands in every "
+                        "certificate (default: http://127.0.0.1:8650)")  # fmt: skip
+    parser.add_argument("--key", action="append", default=[], metavar="NAME=URI",
+                        help="use this key rather than make one; names: root, issuing, "
+                        "issuing-ocsp, tsa, log, feed")  # fmt: skip
+    parser.add_argument("--encrypt", action="append", default=[], metavar="NAME",
+                        help="encrypt the file of this key, with the password")  # fmt: skip
+    parser.add_argument("--root-algorithm", choices=KINDS, default="p-384", metavar="KIND",
+                        help="of the root's key, if it is made (default: p-384)")  # fmt: skip
+    _add_algorithm(parser, "of the other keys but log and feed")
+    parser.add_argument("--policies", default="", metavar="OID",
+                        help="name certificate policies below this OID (default: one below "
+                        "2.25, of a new UUID)")  # fmt: skip
+    _add_password(parser)
+    _add_dry_run(parser)
+    _add_json(parser)
+
+
+def _add_issue(parser: argparse.ArgumentParser) -> None:
+    add_data(parser)
+    parser.add_argument("--profile", choices=PROFILES, required=True, metavar="PROFILE",
+                        help=f"what it is for: {', '.join(PROFILES)}")  # fmt: skip
+    parser.add_argument("--subject", default="", metavar="NAME",
+                        help="a common name (organization and country are the authority's), or "
+                        "CN=...,O=... (default: the request's)")  # fmt: skip
+    parser.add_argument("--san", action="append", default=[], metavar="KIND:NAME",
+                        help="a further name: uri:https://..., email:..., dns:..., ip:... or "
+                        "dir:CN=... (default: the request's)")  # fmt: skip
+    key = parser.add_mutually_exclusive_group(required=True)
+    key.add_argument("--request", default="", metavar="FILE",
+                     help="certify the key in this PKCS#10 request")  # fmt: skip
+    _add_new_key(parser, key)
+    parser.add_argument("--permit", action="append", default=[], metavar="KIND:NAME",
+                        help="sub-ca: it may certify names below this one only")  # fmt: skip
+    parser.add_argument("--exclude", action="append", default=[], metavar="KIND:NAME",
+                        help="sub-ca: it may not certify names below this one")  # fmt: skip
+    parser.add_argument("--ca", default="issuing", metavar="NAME",
+                        help="the authority that issues it (default: issuing)")  # fmt: skip
+    _add_issuing(parser)
+
+
+def _add_renew(parser: argparse.ArgumentParser) -> None:
+    add_data(parser)
+    parser.add_argument("certificate", metavar="WHICH", help="its serial number or file; or the "
+                        "name of a key of ours, such as tsa")  # fmt: skip
+    parser.add_argument("--ca", default="", metavar="NAME", help="the authority that issued it, "
+                        "where two have such a serial number")  # fmt: skip
+    key = parser.add_mutually_exclusive_group()
+    key.add_argument("--request", default="", metavar="FILE", help="for the key in this PKCS#10 "
+                     "request (default: for the key it has)")  # fmt: skip
+    _add_new_key(parser, key)
+    _add_issuing(parser)
+
+
+def _add_new_key(parser: argparse.ArgumentParser, group: argparse._MutuallyExclusiveGroup) -> None:
+    group.add_argument("--new-key", default="", metavar="FILE",
+                       help="make a key, write it there and certify it")  # fmt: skip
+    _add_algorithm(parser, "of the key that is made")
+    parser.add_argument("--encrypted", action="store_true",
+                        help="encrypt the file of the key that is made")  # fmt: skip
+
+
+def _add_algorithm(parser: argparse.ArgumentParser, which: str) -> None:
+    parser.add_argument("--algorithm", choices=KINDS, default="p-256", metavar="KIND",
+                        help=f"{which} (default: p-256): {', '.join(KINDS)}")  # fmt: skip
+
+
+def _add_issuing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--valid", default="", metavar="TIME",
+                        help="how long: 10m, 24h, 90d, 8y (default: the profile's)")  # fmt: skip
+    _add_ca_key(parser)
+    _add_password(parser)
+    _add_output(parser)
+    _add_dry_run(parser)
+    _add_json(parser)
+
+
+def _add_revoke(parser: argparse.ArgumentParser) -> None:
+    add_data(parser)
+    parser.add_argument("certificates", nargs="+", metavar="WHICH",
+                        help="serial numbers or files of certificates")  # fmt: skip
+    parser.add_argument("--reason", choices=REASONS, required=True, metavar="REASON",
+                        help=f"why: {', '.join(REASONS)}")  # fmt: skip
+    parser.add_argument("--invalidity-date", type=instant, metavar="TIME",
+                        help="refuse also what was signed and timestamped from then on "
+                        "(default: from now on)")  # fmt: skip
+    parser.add_argument("--ca", default="", metavar="NAME", help="the authority that issued them, "
+                        "where two have such a serial number")  # fmt: skip
+    _add_ca_key(parser)
+    _add_password(parser)
+    _add_dry_run(parser)
+
+
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    add_data(parser)
+    parser.add_argument("--ca", default="", metavar="NAME", help="of this authority only")
+    parser.add_argument("--profile", default="", metavar="PROFILE", help="of this profile only")
+    parser.add_argument("--expiring", default="", metavar="TIME",
+                        help="those that end within this time, such as 30d")  # fmt: skip
+    parser.add_argument("--revoked", action="store_true", help="revoked ones only")
+    _add_json(parser)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    add_data(parser)
+    parser.add_argument("certificate", metavar="WHICH", help="a serial number or file, an "
+                        "authority (root, issuing) or a key of ours (tsa)")  # fmt: skip
+    parser.add_argument("--form", choices=FORMS, default="path", metavar="{path,pem,der}",
+                        help="PEM up to the root, or the one certificate as PEM or DER "
+                        "(default: path)")  # fmt: skip
+    parser.add_argument("--crl", action="store_true", help="the authority's CRL instead")
+    _add_output(parser)
+
+
+def _add_crl(parser: argparse.ArgumentParser) -> None:
+    add_data(parser)
+    parser.add_argument("--ca", default="issuing", metavar="NAME",
+                        help="whose (default: issuing)")  # fmt: skip
+    _add_ca_key(parser)
+    _add_password(parser)
+    parser.add_argument("-o", "--output", metavar="FILE", default="",
+                        help="write it there too, in DER")  # fmt: skip
+
+
+def _add_ca_key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ca-key", default="", metavar="URI", help="the authority's key is here "
+                        "this time: a root's, fetched from its safe")  # fmt: skip
+
+
+def _add_password(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pass-file", default="", metavar="FILE",
+                        help="the password or PIN is this file's first line")  # fmt: skip
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", metavar="FILE", default="",
+                        help="write it there (default: print it)")  # fmt: skip
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true",
+                        help="check everything, tell what would be done, do nothing")  # fmt: skip
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="tell it as JSON")
+
+
+# --- actions ------------------------------------------------------------------------------------
+
+
+def _init(arguments: argparse.Namespace) -> int:
     from signward.verbs.authority.init import check, found
 
-    if not arguments.name:
-        raise AuthorityError("--name", "nothing", "the organization's name")
     folder, secrets = _folder(arguments), _secrets(arguments)
     wanted = _founding(arguments)
     if arguments.dry_run:
@@ -173,8 +233,9 @@ def _init(arguments: argparse.Namespace) -> None:
             place = wanted.keys.get(name) or f"to be made in {folder}/keys"
             print(f"key {name:<14} {kind:<10} {place}")
         print("nothing was made (--dry-run)", file=sys.stderr)
-        return
+        return 0
     _tell_founded(arguments, found(folder, wanted, secrets, database=arguments.database))
+    return 0
 
 
 def _founding(arguments: argparse.Namespace) -> Founding:
@@ -218,26 +279,19 @@ def _tell_founded(arguments: argparse.Namespace, made: Founded) -> None:
 
 _NEXT = """
 next:
-  1. give verifiers the root:    signward ca export root{data} --form pem -o root.pem
-  2. certify a signing key:      signward ca issue Release{data} \\
-                                   --profile code-signing --new-key release.key \\
-                                   -o release.pem
+  1. give verifiers the root:    signward ca export{data} --form pem -o root.pem root
+  2. certify a signing key:      signward ca issue{data} --profile code-signing \\
+                                   --subject Release --new-key release.key -o release.pem
   3. answer verifiers:           signward serve{data}
   4. take the root offline:      move {folder}/keys/root.pem to a medium in a safe;
                                  bring it with --ca-key file:… when you need it
 """
 
 
-def _issue(arguments: argparse.Namespace) -> None:
-    from signward.errors import AuthorityError
-
-    if not arguments.profile:
-        raise AuthorityError("--profile", "none", f"one of {', '.join(_PROFILES)}")
-    if len(arguments.words) > 1:
-        raise AuthorityError("issue", f"{len(arguments.words)} subjects", "one, in quotes")
+def _issue(arguments: argparse.Namespace) -> int:
     from signward.verbs.authority.issue import issue, plan
 
-    ca = arguments.ca or "issuing"
+    ca = arguments.ca
     with _opened(arguments, ca) as realm, _key_file(arguments) as (spki, request):
         wanted = _order(arguments, realm, ca, spki, request)
         if arguments.dry_run:
@@ -246,24 +300,22 @@ def _issue(arguments: argparse.Namespace) -> None:
             until = f"until {made.not_after:%Y-%m-%d %H:%M}Z"
             print(f"would issue {made.subject_text}, {until}", file=sys.stderr)
             _warn((*wanted.notes, *permit.warnings))
-            return
+            return 0
         _tell_issued(arguments, issue(realm, ca, wanted, _who()))
+    return 0
 
 
 def _order(
     arguments: argparse.Namespace, realm: Realm, ca: str, spki: bytes, request: Request | None
 ) -> Order:
-    from signward.errors import AuthorityError
     from signward.verbs.authority.issue import order
 
-    if not spki:
-        raise AuthorityError("issue", "no key", "--request FILE, or --new-key FILE")
     return order(
         realm,
         ca,
         arguments.profile,
         spki,
-        subject=" ".join(arguments.words),
+        subject=arguments.subject,
         alternative=tuple(arguments.san),
         request=request,
         lifetime=_lifetime(arguments.valid),
@@ -278,11 +330,8 @@ def _key_file(arguments: argparse.Namespace) -> Iterator[tuple[bytes, Request | 
     from pathlib import Path
 
     from signward.authority.request import read_request
-    from signward.errors import AuthorityError
     from signward.keys._generate import generate
 
-    if arguments.request and arguments.new_key:
-        raise AuthorityError("issue", "--request and --new-key", "one of them")
     if arguments.request:
         request = read_request(_read(Path(arguments.request)))
         yield request.spki, request
@@ -323,12 +372,12 @@ def _read(path: Path) -> bytes:
         raise AuthorityError(str(path), error.strerror or "no file", "a request") from None
 
 
-def _renew(arguments: argparse.Namespace) -> None:
+def _renew(arguments: argparse.Namespace) -> int:
     from signward.verbs.authority.finding import find
     from signward.verbs.authority.issue import plan
     from signward.verbs.authority.renew import reference_of, renew, renewal
 
-    (what,) = _words(arguments, "one certificate")
+    what = arguments.certificate
     lifetime = _lifetime(arguments.valid)
     with _opened(arguments) as realm, _key_file(arguments) as (spki, _):
         found = find(realm, reference_of(realm, what), arguments.ca)
@@ -339,27 +388,24 @@ def _renew(arguments: argparse.Namespace) -> None:
             )
             print(f"would renew {found.issued.subject}", file=sys.stderr)
             _warn(permit.warnings)
-            return
+            return 0
         _tell_issued(arguments, renew(realm, what, _who(), spki, lifetime))
+    return 0
 
 
-def _revoke(arguments: argparse.Namespace) -> None:
-    from signward.errors import AuthorityError
+def _revoke(arguments: argparse.Namespace) -> int:
     from signward.verbs.authority.finding import find
     from signward.verbs.authority.publish_crl import try_to_publish
     from signward.verbs.authority.revoke import plan, revoke
 
-    if not arguments.reason:
-        raise AuthorityError("--reason", "none", f"one of {', '.join(_REASONS)}")
-    names = _words(arguments)
     with _opened(arguments) as realm:
-        found = [find(realm, name, arguments.ca) for name in names]
+        found = [find(realm, name, arguments.ca) for name in arguments.certificates]
         when = arguments.invalidity_date
         planned = [plan(realm, one, arguments.reason, when, _who()) for one in found]
         if arguments.dry_run:
             for one in found:
                 print(f"would revoke {one.issued.serial} {one.issued.subject}", file=sys.stderr)
-            return
+            return 0
         for one in found:
             done = revoke(realm, one, arguments.reason, _who(), invalidity=when, publish=False)
             verb = "made graver" if done.amended else "revoked"
@@ -367,6 +413,7 @@ def _revoke(arguments: argparse.Namespace) -> None:
         for ca in dict.fromkeys(one.issuer for one in planned):
             _bring_key(realm, arguments, ca)
             _tell_crl(try_to_publish(realm, ca))
+    return 0
 
 
 def _tell_crl(told: object) -> None:
@@ -379,7 +426,7 @@ def _tell_crl(told: object) -> None:
         _warn((str(told),))
 
 
-def _list(arguments: argparse.Namespace) -> None:
+def _list(arguments: argparse.Namespace) -> int:
     from signward.verbs.authority.listing import listing
 
     with _opened(arguments) as realm:
@@ -392,7 +439,7 @@ def _list(arguments: argparse.Namespace) -> None:
         )
     if arguments.json:
         _print_json(found)
-        return
+        return 0
     from signward.report.display import visible
 
     print(f"{'SERIAL':<40} {'CA':<8} {'STATUS':<8} {'UNTIL':<10} {'PROFILE':<14} SUBJECT")
@@ -400,41 +447,34 @@ def _list(arguments: argparse.Namespace) -> None:
         why = f" ({one.reason}, {one.revoked_at[:10]})" if one.revoked_at else ""
         print(f"{one.serial:<40} {one.ca:<8} {one.status:<8} {one.not_after[:10]} "
               f"{one.profile:<14} {visible(one.subject)}{why}")  # fmt: skip
+    return 0
 
 
-def _export(arguments: argparse.Namespace) -> None:
+def _export(arguments: argparse.Namespace) -> int:
     from signward.verbs.authority.export import export, export_crl
 
-    (what,) = _words(arguments, "one thing to export")
+    what = arguments.certificate
     with _opened(arguments) as realm:
         if arguments.crl:
             data = export_crl(realm, what, arguments.form)
         else:
             data = export(realm, what, arguments.form)
     _put(arguments, data)
+    return 0
 
 
-def _crl(arguments: argparse.Namespace) -> None:
+def _crl(arguments: argparse.Namespace) -> int:
     from signward.verbs.authority.publish_crl import publish
 
-    (ca,) = arguments.words or [arguments.ca or "issuing"]
-    with _opened(arguments, ca) as realm:
-        made = publish(realm, ca)
+    with _opened(arguments, arguments.ca) as realm:
+        made = publish(realm, arguments.ca)
         _tell_crl(made)
     if arguments.output:
         _put(arguments, made.der)
+    return 0
 
 
 # --- what they share ----------------------------------------------------------------------------
-
-
-def _words(arguments: argparse.Namespace, required: str = "certificates") -> list[str]:
-    from signward.errors import AuthorityError
-
-    words: list[str] = arguments.words
-    if not words or (required.startswith("one ") and len(words) > 1):
-        raise AuthorityError(arguments.deed, f"{len(words)} of them", required)
-    return words
 
 
 def _folder(arguments: argparse.Namespace) -> Path:
@@ -509,9 +549,9 @@ def _put(arguments: argparse.Namespace, data: bytes) -> None:
         return
     from pathlib import Path
 
-    from signward.verbs.authority.files import write
+    from signward.verbs.authority.files import replace_file
 
-    write(Path(arguments.output), data)
+    replace_file(Path(arguments.output), data)
 
 
 def _warn(warnings: tuple[str, ...]) -> None:
@@ -527,12 +567,14 @@ def _print_json(told: object) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
 
 
-_DEEDS = {
-    "init": _init,
-    "issue": _issue,
-    "renew": _renew,
-    "revoke": _revoke,
-    "list": _list,
-    "export": _export,
-    "crl": _crl,
-}
+ACTIONS = {
+    "init": Action("make the folder of a new authority: keys, an offline root, an issuing "
+                   "authority, certificates for OCSP and timestamps, the first CRLs",
+                   _add_init, _init),
+    "issue": Action("certify a key, new or from a request, under a profile", _add_issue, _issue),
+    "renew": Action("issue a certificate again, with new dates", _add_renew, _renew),
+    "revoke": Action("withdraw certificates for good, and publish the CRL", _add_revoke, _revoke),
+    "list": Action("tell what was issued, and what became of it", _add_list, _list),
+    "export": Action("write a certificate or CRL as a file", _add_export, _export),
+    "crl": Action("sign and publish an authority's next CRL", _add_crl, _crl),
+}  # fmt: skip

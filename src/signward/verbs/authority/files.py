@@ -1,29 +1,35 @@
-"""Small files of an authority's folder: written whole, or not at all."""
+"""Small files that are replaced whole: after a power cut the old one is there, or the new one."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import secrets
+import tempfile
 from pathlib import Path
 
 from signward.errors import RealmError
-from signward.verbs.release import settle
+from signward.verbs.release import PREFIX, settle
 
 
-def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Put ``data`` at ``path``, in place of what is there.  Raises ``RealmError``."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write ``data`` beside ``path``, sync it, and let it take the place.
+
+    Raises ``RealmError``; what stood there is untouched then.
+    """
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        descriptor, temporary = tempfile.mkstemp(prefix=PREFIX, dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(file.fileno(), mode)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+            raise
         settle(str(path.parent))
     except OSError as error:
-        why = error.strerror or "no such place"
+        why = error.strerror or str(error)
         raise RealmError(str(path), why, "a place that can be written") from None

@@ -131,4 +131,6 @@ def try_to_publish(realm: Realm, ca: str) -> PublishedCrl | str:
         return publish(realm, ca)
     except KeyProviderError as error:
         said = str(error).partition("\n")[0]
-        return f"the CRL of {ca} does not tell yet ({said}): publish it with signward ca crl {ca}"
+        return (
+            f"the CRL of {ca} does not tell yet ({said}): publish it with signward ca crl --ca {ca}"
+        )

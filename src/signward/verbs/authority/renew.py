@@ -9,7 +9,7 @@ from signward.store.certificates import Listed
 from signward.trust.x509 import NAME_CONSTRAINTS, SUBJECT_ALT_NAME, Certificate, load_certificate
 from signward.verbs.authority.authorities import path_of
 from signward.verbs.authority.export import pem
-from signward.verbs.authority.files import write
+from signward.verbs.authority.files import replace_file
 from signward.verbs.authority.finding import find, in_file
 from signward.verbs.authority.issue import IssuedCertificate, Order, issue
 from signward.verbs.authority.realm import Realm
@@ -90,4 +90,4 @@ def _replace_paths(realm: Realm, old: Certificate, new: Certificate) -> None:
         path = path_of(realm, name)
         if old in path:
             text = "".join(pem(new.der if one == old else one.der) for one in path)
-            write(realm.folder / key.certificates, text.encode())
+            replace_file(realm.folder / key.certificates, text.encode())
