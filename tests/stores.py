@@ -7,11 +7,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.builders import postgres
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.interop))
 
@@ -39,3 +44,19 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     url = request.getfixturevalue("postgresql_url")
     assert isinstance(url, str)
     return url
+
+
+@contextmanager
+def connected(url: str, *, migrated: bool = True) -> Iterator[Connection]:
+    """Give a connection to a database, brought to the present schema, without a store."""
+    from signward.store.database import make_engine  # not for tests that take no database
+    from signward.store.migrate import migrate
+
+    engine = make_engine(url)
+    try:
+        if migrated:
+            migrate(engine)
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()

@@ -1,6 +1,7 @@
 """Start-up stays close to the interpreter's own: heavy imports wait until they are needed."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 
@@ -17,12 +18,16 @@ if importlib.util.find_spec("signward.cli.commands"):
     STATEMENTS += ["from signward.cli import main; main(['--version'])"]
 
 
+WRITING = re.compile(r"signward\..*_(sign|draft|patch|write|counter|relist)")
+"""Modules that only those need who sign or strip: their names say so."""
+
+
 def loaded(statement: str) -> set[str]:
-    """Return the top-level modules a fresh interpreter holds after ``statement``."""
+    """Return the modules a fresh interpreter holds after ``statement``, and their packages."""
     program = (
         "import sys\n"
         f"try:\n    {statement}\nexcept SystemExit as done:\n    assert not done.code\n"
-        "print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
+        "print('LOADED', *sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-I", "-c", _with_path(program)],
@@ -44,6 +49,14 @@ def _with_path(program: str) -> str:
 def test_nothing_heavy_is_loaded(statement: str) -> None:
     before = loaded("pass")
     assert (loaded(statement) - before) & HEAVY == set()
+
+
+def test_reading_loads_nothing_that_only_signing_needs() -> None:
+    """Every format is loaded to recognise a file, and so is what judges its signatures."""
+    held = loaded("import signward.verbs.verify as v, signward.formats as f; f.all_formats()")
+    assert [name for name in sorted(held) if WRITING.fullmatch(name)] == []
+    assert "signward.formats.msix" in held
+    assert WRITING.fullmatch("signward.envelopes.cms_draft")
 
 
 def test_a_heavy_import_is_seen() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from signward.formats import ParseOptions
-from signward.formats.pe import FORMAT, checksum
+from signward.formats._pe_checksum import checksum
+from signward.formats.pe import FORMAT
 from signward.wire.source import open_source
 from tests.corpus import pe_files
 

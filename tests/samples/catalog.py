@@ -2,7 +2,7 @@
 
 from conformance.authenticode.pki import NOW
 
-from signward.formats.catalog import Member, unsigned_catalog
+from signward.formats._catalog_draft import Member, unsigned_catalog
 
 _MEMBERS = (
     Member(name="driver.sys", digest=bytes(range(32)), image=True),

@@ -45,8 +45,8 @@ from signward.formats._nuget import (
     is_service_index,
     open_package_signature,
     read_content,
-    write_content,
 )
+from signward.formats._nuget_sign import write_content
 from signward.formats.nupkg import FORMAT, SIGNATURE
 from signward.frozen import replace
 from signward.integrity import check_signature, wanted_slots

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from signward.envelopes.cms import open_countersignatures, open_signatures
+from signward.envelopes.cms import CMS_TIMESTAMP, open_countersignatures, open_signatures
 from signward.envelopes.cms_counter import with_unsigned_counter
-from signward.envelopes.cms_draft import CMS_TIMESTAMP, attribute
+from signward.envelopes.cms_draft import attribute
 from signward.errors import MalformedError
 from signward.formats._nuget import read_content
 from signward.formats.nupkg import FORMAT

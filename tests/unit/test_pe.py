@@ -11,7 +11,8 @@ import pytest
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Match, ParseOptions, Peek, peek_at, recognise
-from signward.formats.pe import FORMAT, IMAGE, MAX_ENTRIES, PADDED_IMAGE, SUMMED, checksum
+from signward.formats._pe_checksum import SUMMED, checksum
+from signward.formats.pe import FORMAT, IMAGE, MAX_ENTRIES, PADDED_IMAGE
 from signward.integrity import check_regions, check_signature, wanted_slots
 from signward.state import BrokenSignature, IntactSignature, SignedArtifact
 from signward.wire import der

@@ -20,9 +20,15 @@ SIGNING_TIME = "1.2.840.113549.1.9.5"
 COUNTERSIGNATURE = "1.2.840.113549.1.9.6"
 SIGNING_CERTIFICATE = "1.2.840.113549.1.9.16.2.12"
 SIGNING_CERTIFICATE_V2 = "1.2.840.113549.1.9.16.2.47"
-TIMESTAMP_TOKENS = frozenset({"1.3.6.1.4.1.311.3.3.1", "1.2.840.113549.1.9.16.2.14"})
 NESTED_SIGNATURE = "1.3.6.1.4.1.311.2.4.1"
 OCSP_RESPONSE = "1.3.6.1.5.5.7.16.2"
+MICROSOFT_TIMESTAMP = "1.3.6.1.4.1.311.3.3.1"
+"""szOID_RFC3161_counterSign: the token attribute of Authenticode."""
+
+CMS_TIMESTAMP = "1.2.840.113549.1.9.16.2.14"
+"""id-aa-timeStampToken (RFC 3161 appendix A): the token attribute of CMS elsewhere."""
+
+TIMESTAMP_TOKENS = frozenset({MICROSOFT_TIMESTAMP, CMS_TIMESTAMP})
 
 NEVER_REPEATED = (der.oid(MESSAGE_DIGEST), der.oid(SIGNING_TIME))
 """How attributes begin that no two files share: remembering them would push out the others."""

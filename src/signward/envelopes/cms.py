@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 from signward.envelopes._cms_parts import (
+    CMS_TIMESTAMP,
     CONTENT_TYPE,
     COUNTERSIGNATURE,
     DATA,
@@ -19,6 +20,7 @@ from signward.envelopes._cms_parts import (
     MAX_CERTIFICATES,
     MAX_SIGNERS,
     MESSAGE_DIGEST,
+    MICROSOFT_TIMESTAMP,
     NESTED_SIGNATURE,
     OCSP_RESPONSE,
     SIGNED_DATA,
@@ -45,6 +47,7 @@ from signward.wire.algorithms import digest_name
 from signward.wire.repeated import kept_alone
 
 __all__ = [
+    "CMS_TIMESTAMP",
     "CONTENT_TYPE",
     "COUNTERSIGNATURE",
     "DATA",
@@ -54,6 +57,7 @@ __all__ = [
     "MAX_SIGNERS",
     "MAX_TIMESTAMPS",
     "MESSAGE_DIGEST",
+    "MICROSOFT_TIMESTAMP",
     "NESTED_SIGNATURE",
     "OCSP_RESPONSE",
     "SIGNED_DATA",

@@ -10,9 +10,8 @@ import hashlib
 from collections.abc import Sequence
 
 from signward.envelopes import Signer
-from signward.envelopes.cms import COUNTERSIGNATURE, DATA, MESSAGE_DIGEST
+from signward.envelopes.cms import CMS_TIMESTAMP, COUNTERSIGNATURE, DATA, MESSAGE_DIGEST
 from signward.envelopes.cms_draft import (
-    CMS_TIMESTAMP,
     CmsDraft,
     Form,
     attribute,

@@ -5,9 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 
 from signward.envelopes import Signer
-from signward.envelopes.cms import CONTENT_TYPE, DATA, MESSAGE_DIGEST, no_slots, open_signatures
-from signward.envelopes.cms_draft import (
+from signward.envelopes.cms import (
     CMS_TIMESTAMP,
+    CONTENT_TYPE,
+    DATA,
+    MESSAGE_DIGEST,
+    no_slots,
+    open_signatures,
+)
+from signward.envelopes.cms_draft import (
     CmsDraft,
     Form,
     attribute,

@@ -17,6 +17,7 @@ from signward.envelopes.cms import (
     CONTENT_TYPE,
     DATA,
     MESSAGE_DIGEST,
+    MICROSOFT_TIMESTAMP,
     NESTED_SIGNATURE,
     SIGNED_DATA,
     SIGNING_CERTIFICATE_V2,
@@ -28,12 +29,6 @@ from signward.state import Algorithm
 from signward.wire import der
 from signward.wire.algorithms import DIGEST_OIDS, MGF1, RSA, RSA_PSS, SIGNATURE_OIDS
 from signward.wire.certificate import outline
-
-MICROSOFT_TIMESTAMP = "1.3.6.1.4.1.311.3.3.1"
-"""szOID_RFC3161_counterSign: the token attribute of Authenticode."""
-
-CMS_TIMESTAMP = "1.2.840.113549.1.9.16.2.14"
-"""id-aa-timeStampToken (RFC 3161 appendix A): the token attribute of CMS elsewhere."""
 
 
 class Form(StrEnum):

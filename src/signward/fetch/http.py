@@ -8,6 +8,7 @@ Proxies and cookies are not used; nothing here depends on the environment.
 from __future__ import annotations
 
 import http.client
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,7 +18,7 @@ from urllib.parse import urljoin
 from signward import __version__
 from signward.errors import FetchError
 from signward.fetch.targets import Target, may_reach, read_target
-from signward.wire.deadline import Address, Connection, UnknownHostError
+from signward.wire.deadline import Address, Connection
 
 MAX_SECONDS = 15.0
 """From the first look-up to the last byte, redirects included."""
@@ -92,8 +93,8 @@ def _once(
         )
         with connection.getresponse() as response:
             return _read(target, response, bounds)
-    except UnknownHostError as error:
-        raise FetchError(f"{target.url}: {error}") from None
+    except socket.gaierror as error:
+        raise FetchError(f"{target.url}: its host is not known ({error.strerror})") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         text = str(error) or type(error).__name__
         why = "too slow" if isinstance(error, TimeoutError) else text[:200]

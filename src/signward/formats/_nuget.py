@@ -14,11 +14,8 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from urllib.parse import urlsplit
 
-from signward.envelopes import Signer
 from signward.envelopes.cms import (
-    COUNTERSIGNATURE,
     DATA,
     NESTED_SIGNATURE,
     SIGNING_CERTIFICATE,
@@ -27,14 +24,12 @@ from signward.envelopes.cms import (
     open_signatures,
     with_findings,
 )
-from signward.envelopes.cms_draft import attribute, signing_certificate, signing_time
-from signward.errors import BadInputError, MalformedError, NotSignableError
+from signward.errors import BadInputError, MalformedError
 from signward.findings import Code, Effect, Finding
-from signward.formats import Request
 from signward.frozen import Frozen
 from signward.state import Algorithm, ClaimedSignature, Slot
 from signward.wire import der
-from signward.wire.algorithms import DIGEST_OIDS, DIGESTS, RSA, digest_name, signature_algorithm
+from signward.wire.algorithms import DIGESTS, digest_name, signature_algorithm
 from signward.wire.certificate import outline
 
 PACKAGE = "package"
@@ -68,13 +63,11 @@ MAX_TEXT = 2048
 """Characters of a service index URL or an owner's name."""
 
 _EXTENDED_KEY_USAGE = "2.5.29.37"
-_OIDS_OF = {role: oid for oid, role in ROLES.items()}
 _HASH_LINE = re.compile(r"([0-9.]+)-Hash")
 _NAME = re.compile(r"[A-Za-z0-9.\-/]+")
-_IA5 = 0x16
 _WHAT = "signature content"
-_CLAUSE = "NuGet package signatures"
-_ALLOWED = "RSA PKCS#1 v1.5 with SHA-256, SHA-384 or SHA-512"
+CLAUSE = "NuGet package signatures"
+ALLOWED = "RSA PKCS#1 v1.5 with SHA-256, SHA-384 or SHA-512"
 
 
 class Role(Frozen, frozen=True, kw_only=True):
@@ -105,7 +98,7 @@ def open_package_signature(blob: bytes) -> Signatures:
     opened = open_signatures(blob, read_content)
     primaries = [s for s in opened if "." not in s.label]
     if len(primaries) != 1:
-        raise MalformedError("signature", f"{len(primaries)} signers", "one", _CLAUSE)
+        raise MalformedError("signature", f"{len(primaries)} signers", "one", CLAUSE)
     primary = primaries[0]
     role = read_role(primary)
     counters = [
@@ -141,12 +134,12 @@ def read_content(content_type: str, content: bytes) -> tuple[Slot, ...]:
     versions.  Each digest named is a slot of its own.  Raises ``MalformedError``.
     """
     if content_type != DATA:
-        raise MalformedError("signature", f"content type {content_type}", DATA, _CLAUSE)
+        raise MalformedError("signature", f"content type {content_type}", DATA, CLAUSE)
     lines = _lines(content)
     header = _section(lines)
     if header.get("Version") != "1":
         found = f"version {header.get('Version', 'none')!r}"
-        raise MalformedError(_WHAT, found, "version 1", _CLAUSE)
+        raise MalformedError(_WHAT, found, "version 1", CLAUSE)
     slots = []
     for name, value in _section(lines).items():
         match = _HASH_LINE.fullmatch(name)
@@ -154,7 +147,7 @@ def read_content(content_type: str, content: bytes) -> tuple[Slot, ...]:
         if algorithm in DIGEST_NAMES:
             slots.append(Slot(name=PACKAGE, algorithm=algorithm, digest=_decoded(value)))
     if not slots:
-        raise MalformedError(_WHAT, "no package digest", "one by SHA-2", _CLAUSE)
+        raise MalformedError(_WHAT, "no package digest", "one by SHA-2", CLAUSE)
     return tuple(slots)
 
 
@@ -162,7 +155,7 @@ def _lines(content: bytes) -> Iterator[str]:
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        raise MalformedError(_WHAT, "bytes that are no text", "UTF-8", _CLAUSE) from None
+        raise MalformedError(_WHAT, "bytes that are no text", "UTF-8", CLAUSE) from None
     *lines, rest = re.split("\r\n|\n|\r", text)
     return iter([*lines, rest] if rest else lines)
 
@@ -175,9 +168,9 @@ def _section(lines: Iterator[str]) -> dict[str, str]:
             return found
         name, colon, value = line.partition(":")
         if not (colon and value and _NAME.fullmatch(name)) or name in found:
-            raise MalformedError(_WHAT, repr(line[:80]), "name:value, each name once", _CLAUSE)
+            raise MalformedError(_WHAT, repr(line[:80]), "name:value, each name once", CLAUSE)
         found[name] = value
-    raise MalformedError(_WHAT, "a section without end", "an empty line behind it", _CLAUSE)
+    raise MalformedError(_WHAT, "a section without end", "an empty line behind it", CLAUSE)
 
 
 def _decoded(value: str) -> bytes:
@@ -186,7 +179,7 @@ def _decoded(value: str) -> bytes:
     except (binascii.Error, ValueError):
         digest = b""
     if base64.b64encode(digest).decode() != value:
-        raise MalformedError(_WHAT, repr(value[:80]), "a digest in base64", _CLAUSE)
+        raise MalformedError(_WHAT, repr(value[:80]), "a digest in base64", CLAUSE)
     return digest
 
 
@@ -204,7 +197,10 @@ def read_role(claimed: ClaimedSignature) -> Role:
     name = named.pop() if len(named) == 1 else ""
     if name != REPOSITORY:
         return Role(name=name)
-    urls = [der.parse(value, what).expect(_IA5, what) for value in _values(claimed, SERVICE_INDEX)]
+    urls = [
+        der.parse(value, what).expect(der.IA5_STRING, what)
+        for value in _values(claimed, SERVICE_INDEX)
+    ]
     owners = [
         owner.text(what)
         for value in _values(claimed, OWNERS)
@@ -235,7 +231,7 @@ def _rules(claimed: ClaimedSignature, role: Role) -> Iterator[Finding]:
 def _certificate_rules(what: str, claimed: ClaimedSignature) -> Iterator[Finding]:
     """Ask for signing-certificate-v2 alone, with issuer and serial of the signer's own."""
     if _values(claimed, SIGNING_CERTIFICATE):
-        yield _broken(what, "a signing-certificate of version 1", "version 2 alone", _CLAUSE)
+        yield _broken(what, "a signing-certificate of version 1", "version 2 alone", CLAUSE)
     values = _values(claimed, SIGNING_CERTIFICATE_V2)
     if len(values) != 1:
         found = f"{len(values)} signing-certificate-v2"
@@ -276,16 +272,18 @@ def signer_certificate(claimed: ClaimedSignature) -> bytes:
 def _repository_rules(what: str, claimed: ClaimedSignature, role: Role) -> Iterator[Finding]:
     count = len(_values(claimed, SERVICE_INDEX))
     if count != 1:
-        yield _broken(what, f"{count} service index URLs", "exactly one", _CLAUSE)
+        yield _broken(what, f"{count} service index URLs", "exactly one", CLAUSE)
     elif not is_service_index(role.service_index):
-        yield _broken(what, f"service index {role.service_index[:80]!r}", "an https URL", _CLAUSE)
+        yield _broken(what, f"service index {role.service_index[:80]!r}", "an https URL", CLAUSE)
     attributes = len(_values(claimed, OWNERS))
     if attributes > 1 or (attributes and not role.owners) or not all(map(str.strip, role.owners)):
-        yield _broken(what, "package owners without a name", "a name each, in one list", _CLAUSE)
+        yield _broken(what, "package owners without a name", "a name each, in one list", CLAUSE)
 
 
 def is_service_index(url: str) -> bool:
     """Say whether ``url`` is an absolute https URL in printable ASCII."""
+    from urllib.parse import urlsplit  # loaded where a repository's signature is met
+
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -296,16 +294,16 @@ def is_service_index(url: str) -> bool:
 
 def _algorithm_rules(what: str, claimed: ClaimedSignature) -> Iterator[Finding]:
     """Ask for NuGet's algorithms of the value and of the signer's certificate."""
-    if not _allowed(claimed.algorithm):
-        yield _unallowed(what, f"signature algorithm {claimed.algorithm}", _ALLOWED)
+    if not is_allowed(claimed.algorithm):
+        yield _unallowed(what, f"signature algorithm {claimed.algorithm}", ALLOWED)
     leaf = signer_certificate(claimed)
-    if leaf and not _allowed(_certified_by(leaf)):
-        yield _unallowed(what, f"a signer certified by {_certified_by(leaf)}", _ALLOWED)
-    if leaf and LIFETIME_SIGNING in _usages(leaf):
-        yield _broken(what, "a signer's certificate for lifetime signing", "another", _CLAUSE)
+    if leaf and not is_allowed(certified_by(leaf)):
+        yield _unallowed(what, f"a signer certified by {certified_by(leaf)}", ALLOWED)
+    if leaf and LIFETIME_SIGNING in usages(leaf):
+        yield _broken(what, "a signer's certificate for lifetime signing", "another", CLAUSE)
 
 
-def _usages(certificate: bytes) -> list[str]:
+def usages(certificate: bytes) -> list[str]:
     """Return a certificate's extended key usages (RFC 5280 4.2.1.12)."""
     what = "certificate"
     body = der.parse(certificate, what).fields(what, 3)[0].fields(what, 6)
@@ -319,11 +317,12 @@ def _usages(certificate: bytes) -> list[str]:
     return found
 
 
-def _allowed(algorithm: Algorithm) -> bool:
+def is_allowed(algorithm: Algorithm) -> bool:
+    """Say whether NuGet accepts signatures by this algorithm."""
     return algorithm.scheme == "rsa-pkcs1v15" and algorithm.digest in DIGEST_NAMES
 
 
-def _certified_by(certificate: bytes) -> Algorithm:
+def certified_by(certificate: bytes) -> Algorithm:
     """Return the algorithm a certificate itself is signed with (RFC 5280 4.1.1.2)."""
     fields = der.parse(certificate, "certificate").fields("certificate", 3)
     return signature_algorithm(fields[1], what="certificate")
@@ -333,9 +332,9 @@ def _counter_rules(primary: ClaimedSignature, role: Role, count: int) -> Iterato
     what = f"signature {primary.label}"
     if count and role.name == REPOSITORY:
         found = "a repository's signature with a repository's countersignature"
-        yield _broken(what, found, "one word of a repository", _CLAUSE)
+        yield _broken(what, found, "one word of a repository", CLAUSE)
     elif count > 1:
-        yield _broken(what, f"{count} repository countersignatures", "at most one", _CLAUSE)
+        yield _broken(what, f"{count} repository countersignatures", "at most one", CLAUSE)
     for one in primary.unsigned_attributes:
         if one.oid == NESTED_SIGNATURE:
             yield Finding(
@@ -344,7 +343,7 @@ def _counter_rules(primary: ClaimedSignature, role: Role, count: int) -> Iterato
                 subject=what,
                 found=f"{sum(map(len, one.values))} bytes of a nested signature",
                 required="none: packages have no nested signatures",
-                clause=_CLAUSE,
+                clause=CLAUSE,
             )
 
 
@@ -358,90 +357,5 @@ def _broken(what: str, found: str, required: str, clause: str) -> Finding:
 def _unallowed(what: str, found: str, required: str) -> Finding:
     return Finding(
         code=Code.UNSUPPORTED_ALGORITHM, effect=Effect.REJECT, subject=what,
-        found=found, required=required, clause=_CLAUSE, hint="NuGet accepts no other",
+        found=found, required=required, clause=CLAUSE, hint="NuGet accepts no other",
     )  # fmt: skip
-
-
-# --- writing ---------------------------------------------------------------------
-
-
-def write_content(algorithm: str, digest: bytes) -> bytes:
-    """Return the content a signature is made over: the package digest by ``algorithm``.
-
-    Lines end as NuGet's own writer ends them, with a line feed alone.
-    """
-    encoded = base64.b64encode(digest).decode()
-    return f"Version:1\n\n{DIGEST_OIDS[algorithm]}-Hash:{encoded}\n\n".encode()
-
-
-def asked_role(request: Request) -> Role:
-    """Return the role a request asks for.  Raises ``NotSignableError`` for what has no sense."""
-    options = request.options
-    name = options.get("type", AUTHOR)
-    url, owners = options.get("service-index", ""), options.get("owners", "")
-    if name not in (AUTHOR, REPOSITORY):
-        raise NotSignableError("type", repr(name), f"{AUTHOR} or {REPOSITORY}")
-    if name == AUTHOR and (url or owners):
-        raise NotSignableError("type", AUTHOR, f"{REPOSITORY}, with a service index or owners")
-    if name == REPOSITORY and not is_service_index(url):
-        raise NotSignableError("service-index", repr(url), "the repository's https URL")
-    names = tuple(one.strip() for one in owners.split(";")) if owners else ()
-    if not all(names) or len(names) > MAX_OWNERS or any(len(n) > MAX_TEXT for n in names):
-        raise NotSignableError("owners", repr(owners[:80]), "names, a semicolon between them")
-    return Role(name=name, service_index=url, owners=names)
-
-
-def check_signer(signer: Signer) -> None:
-    """Raise ``NotSignableError`` for a signer whose signatures NuGet would not accept."""
-    if not _allowed(signer.algorithm) or signer.digest not in DIGEST_NAMES:
-        raise NotSignableError(
-            "algorithm", f"{signer.algorithm} with {signer.digest}", _ALLOWED,
-            hint="NuGet accepts no other",
-        )  # fmt: skip
-    leaf = signer.certificates[0]
-    if not _allowed(_certified_by(leaf)):
-        raise NotSignableError("certificate", f"one signed by {_certified_by(leaf)}", _ALLOWED)
-    if LIFETIME_SIGNING in _usages(leaf):
-        raise NotSignableError("certificate", "one for lifetime signing", "another", _CLAUSE)
-    bits = _rsa_bits(outline(leaf).spki)
-    if bits < MIN_RSA_BITS:
-        raise NotSignableError("key", f"rsa, {bits} bits", f"at least {MIN_RSA_BITS}")
-
-
-def _rsa_bits(spki: bytes) -> int:
-    """Return the length of the modulus in a SubjectPublicKeyInfo, 0 for another key."""
-    what = "public key"
-    algorithm, key = der.parse(spki, what).fields(what, 2)[:2]
-    if algorithm.fields(what, 1)[0].oid(what) != RSA:
-        return 0
-    return der.parse(key.bits(what), what).fields(what, 2)[0].integer(what).bit_length()
-
-
-def role_attributes(role: Role, request: Request) -> tuple[bytes, ...]:
-    """Return the signed attributes of a role, contentType and messageDigest apart."""
-    signer = request.signer
-    commitment = attribute(COMMITMENT_TYPE, der.sequence(der.oid(_OIDS_OF[role.name])))
-    attributes = [
-        signing_time(request.at),
-        commitment,
-        signing_certificate(signer.certificates[:1], signer.digest),
-    ]
-    if role.service_index:
-        url = der.encode(_IA5, role.service_index.encode())
-        attributes.append(attribute(SERVICE_INDEX, url))
-    if role.owners:
-        names = der.sequence(*(der.utf8(name) for name in role.owners))
-        attributes.append(attribute(OWNERS, names))
-    return tuple(attributes)
-
-
-def check_countersignable(signatures: Signatures) -> None:
-    """Raise ``NotSignableError`` where a repository may not countersign."""
-    if signatures.facts["signature-type"] != AUTHOR:
-        found = f"a signature of type {signatures.facts['signature-type']}"
-        raise NotSignableError(
-            "package", found, "an author's",
-            hint="--replace puts the new signature in its place",
-        )  # fmt: skip
-    if any(a.oid == COUNTERSIGNATURE for a in signatures.primary.unsigned_attributes):
-        raise NotSignableError("package", "a countersignature", "none: a package has at most one")

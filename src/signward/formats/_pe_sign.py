@@ -10,6 +10,7 @@ from __future__ import annotations
 from signward.envelopes.cms_draft import CmsDraft, attribute
 from signward.errors import NotSignableError
 from signward.formats import Request
+from signward.formats._pe_checksum import checksum
 from signward.formats._pe_layout import PAGE_SIZE, Layout
 from signward.formats._spc import PAGE_HASH_CLASS, PAGE_HASHES, PE_IMAGE_DATA
 from signward.formats._spc_draft import draft_indirect, obsolete_link
@@ -120,6 +121,14 @@ def table_patch(source: Source, layout: Layout, entries: tuple[bytes, ...]) -> P
             Edit(start=end, end=layout.length, data=padding + table),
         )
     )
+
+
+def embedded(source: Source, layout: Layout, envelopes: tuple[bytes, ...]) -> PatchSet:
+    """Return the patch of ``PeFormat.embed`` for a source of this layout."""
+    patch = table_patch(source, layout, envelopes)
+    offset = layout.checksum_offset
+    value = checksum(Patched(source, patch), layout).to_bytes(4, "little")
+    return PatchSet(edits=(Edit(start=offset, end=offset + 4, data=value), *patch.edits))
 
 
 def _win_certificate(blob: bytes) -> bytes:

@@ -26,6 +26,9 @@ MAX_PAGES = 1 << 20
 SIP_INFO = "1.3.6.1.4.1.311.2.1.30"
 """SpcSipInfo: the digest is made as a subject interface package decides."""
 
+CAB_DATA = "1.3.6.1.4.1.311.2.1.25"
+"""SpcLink: the digest of a cabinet, or of all bytes of a catalog's member."""
+
 PE_IMAGE_DATA = "1.3.6.1.4.1.311.2.1.15"
 """SpcPeImageData: the digest is a PE image's hash."""
 

@@ -14,9 +14,6 @@ from signward.formats import Request
 from signward.formats._spc import INDIRECT_DATA
 from signward.wire import der
 
-CAB_DATA = "1.3.6.1.4.1.311.2.1.25"
-"""SpcLink: the digest of a cabinet, or of all bytes of a catalog's member."""
-
 _OPUS_INFO = "1.3.6.1.4.1.311.2.1.12"
 _STATEMENT_TYPE = "1.3.6.1.4.1.311.2.1.11"
 _INDIVIDUAL = "1.3.6.1.4.1.311.2.1.21"

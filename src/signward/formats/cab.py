@@ -21,7 +21,6 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from signward.envelopes.cms_draft import with_nested
 from signward.errors import LimitError, MalformedError, NotSignableError
 from signward.findings import Code, Effect, Finding
 from signward.formats import (
@@ -41,9 +40,7 @@ from signward.formats._cab_layout import (
     check_blocks,
     read_layout,
 )
-from signward.formats._cab_sign import check_room, with_pointer, without_pointer
-from signward.formats._spc import open_embedded
-from signward.formats._spc_draft import CAB_DATA, draft_indirect, obsolete_link
+from signward.formats._spc import CAB_DATA, open_embedded
 from signward.state import ClaimedSignature, Manifest, Region, SignedArtifact, Source, Wanted
 from signward.wire import der
 from signward.wire.patch import Patched, PatchSet
@@ -108,6 +105,10 @@ class CabFormat:
 
     def sign(self, source: Source, request: Request) -> Signing:
         """Sign the cabinet, which gets a reserve area if it has none."""
+        from signward.envelopes.cms_draft import with_nested
+        from signward.formats._cab_sign import check_room, with_pointer
+        from signward.formats._spc_draft import draft_indirect, obsolete_link
+
         layout = read_layout(source)
         check_room(layout)
         check_blocks(source, layout)
@@ -133,6 +134,8 @@ class CabFormat:
         None strips it, and the reserve area with it: byte-exact where signing made that area.
         Raises ``NotSignableError`` where bytes beside the old signature would be lost.
         """
+        from signward.formats._cab_sign import check_room, with_pointer, without_pointer
+
         layout = read_layout(source)
         _refuse_loss(source, layout)
         if envelopes:

@@ -20,15 +20,7 @@ from types import MappingProxyType
 from signward.envelopes.cms import open_signatures
 from signward.errors import LimitError, MalformedError
 from signward.formats import Existing, Match, ParseOptions, Peek, Request, Signing, may_sign
-from signward.formats._catalog_list import (
-    CATALOG_LIST,
-    MEMBER_DIGEST,
-    Member,
-    bare_list,
-    list_of,
-    unsigned_catalog,
-    unsigned_list,
-)
+from signward.formats._catalog_list import CATALOG_LIST, list_of, unsigned_list
 from signward.formats._ctl import CTL_CONTENT
 from signward.formats._spc import INDIRECT_DATA
 from signward.state import (
@@ -43,8 +35,6 @@ from signward.state import (
 from signward.wire import der
 from signward.wire.algorithms import digest_name
 from signward.wire.patch import Edit, PatchSet
-
-__all__ = ["FORMAT", "MEMBER_DIGEST", "Member", "read_members", "unsigned_catalog"]
 
 MAX_CATALOG = 64 * 1024 * 1024
 """Largest catalog read; Windows' own largest have some 10 MiB."""
@@ -140,6 +130,8 @@ class CatalogFormat:
 
     def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
         """Return the patch that makes the first envelope the file, or leaves the bare list."""
+        from signward.formats._catalog_draft import bare_list
+
         data = source.read(0, source.length)
         whole = envelopes[0] if envelopes else bare_list(list_of(data))
         return PatchSet(edits=(Edit(start=0, end=source.length, data=whole),))

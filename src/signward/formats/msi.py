@@ -50,7 +50,6 @@ from signward.formats import (
     may_sign,
 )
 from signward.formats._spc import SIP_INFO, read_slots
-from signward.formats._spc_draft import draft_indirect, sip_info
 from signward.frozen import replace
 from signward.state import (
     ClaimedSignature,
@@ -176,6 +175,7 @@ class MsiFormat:
         Raises ``NotSignableError`` where bytes that nothing reaches would be lost.
         """
         from signward.envelopes.cms_draft import with_nested
+        from signward.formats._spc_draft import draft_indirect, sip_info
 
         compound = open_compound(source)
         existing = self.envelopes(source)

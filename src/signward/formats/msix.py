@@ -63,7 +63,6 @@ from signward.formats._msix_package import (
 from signward.formats._msix_publisher import name_of, name_text, parse_name
 from signward.formats._msix_xml import Identity, read_identity, signed_types, unsigned_types
 from signward.formats._spc import SIP_INFO, read_slots
-from signward.formats._spc_draft import draft_indirect, sip_info
 from signward.frozen import Frozen
 from signward.state import (
     ClaimedSignature,
@@ -76,7 +75,6 @@ from signward.state import (
 from signward.wire.algorithms import COMPUTABLE
 from signward.wire.certificate import outline
 from signward.wire.patch import Patched, PatchSet
-from signward.wire.zip_patch import Member, changed
 
 AXPC, AXCD, AXCT, AXBM, AXCI = "AXPC", "AXCD", "AXCT", "AXBM", "AXCI"
 _PARTS = {AXCT: CONTENT_TYPES, AXBM: BLOCK_MAP, AXCI: CODE_INTEGRITY}
@@ -158,6 +156,8 @@ class MsixFormat:
 
     def sign(self, source: Source, request: Request) -> Signing:
         """Sign the package, whose block map and manifest must be there already."""
+        from signward.formats._spc_draft import draft_indirect, sip_info
+
         package = read_package(source)
         _may_sign(package, request)
         _check_block_map(source, package, request)
@@ -197,6 +197,8 @@ class MsixFormat:
         self, source: Source, package: Package, *, signed: bool, envelopes: tuple[bytes, ...] = ()
     ) -> PatchSet:
         """Return the patch to a package that is signed, or is about to be (no envelope yet)."""
+        from signward.wire.zip_patch import Member, changed
+
         old = read_part(source, package, CONTENT_TYPES)
         new = signed_types(old) if signed else unsigned_types(old)
         members: dict[str, Member | None] = {}

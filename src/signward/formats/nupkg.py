@@ -17,9 +17,7 @@ import struct
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from signward.envelopes.cms import DATA
-from signward.envelopes.cms_counter import draft_counter
-from signward.envelopes.cms_draft import CMS_TIMESTAMP, Form, draft
+from signward.envelopes.cms import CMS_TIMESTAMP, DATA
 from signward.errors import AmbiguousError, MalformedError, NotSignableError
 from signward.formats import (
     Existing,
@@ -33,12 +31,7 @@ from signward.formats import (
 from signward.formats._nuget import (
     PACKAGE,
     REPOSITORY,
-    asked_role,
-    check_countersignable,
-    check_signer,
     open_package_signature,
-    role_attributes,
-    write_content,
 )
 from signward.state import Manifest, Region, SignedArtifact, Source, Wanted
 from signward.wire.patch import Patched, PatchSet
@@ -51,7 +44,6 @@ from signward.wire.zip import (
     read_member,
     refuse_ambiguous,
 )
-from signward.wire.zip_patch import EARLIEST, Member, changed
 
 SIGNATURE = ".signature.p7s"
 
@@ -126,16 +118,20 @@ class NupkgFormat:
 
     def sign(self, source: Source, request: Request) -> Signing:
         """Sign the package, or countersign its author's signature for a repository."""
-        role = asked_role(request)
-        check_signer(request.signer)
+        from signward.envelopes.cms_counter import draft_counter
+        from signward.envelopes.cms_draft import Form, draft
+        from signward.formats import _nuget_sign as nuget
+
+        role = nuget.asked_role(request)
+        nuget.check_signer(request.signer)
         directory = read_directory(source)
         refuse_ambiguous(directory)
         _refuse_large(source, directory)
         existing = self.envelopes(source)
-        attributes = role_attributes(role, request)
+        attributes = nuget.role_attributes(role, request)
         if existing and role.name == REPOSITORY and request.existing is not Existing.REPLACE:
             opened = open_package_signature(existing[0])
-            check_countersignable(opened)
+            nuget.check_countersignable(opened)
             sealed = yield draft_counter(
                 existing[0], opened.primary.value, request.signer, attributes
             )
@@ -147,7 +143,7 @@ class NupkgFormat:
                 hint="packages have one signature; a repository may countersign an author's",
             )  # fmt: skip
         digest = request.signer.digest
-        content = write_content(digest, _package_digests(source, [digest])[digest])
+        content = nuget.write_content(digest, _package_digests(source, [digest])[digest])
         sealed = yield draft(
             DATA, content, request.signer,
             form=Form.CMS, attributes=attributes, token_oid=CMS_TIMESTAMP,
@@ -164,6 +160,8 @@ class NupkgFormat:
 
     def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
         """Return the patch that makes the envelope the signature, or leaves none."""
+        from signward.wire.zip_patch import EARLIEST, Member, changed
+
         new = Member(data=envelopes[0], stored=True, moment=EARLIEST) if envelopes else None
         return changed(source, {SIGNATURE: new})
 
@@ -284,6 +282,8 @@ def _tags(extra: bytes) -> list[int]:
 def _package_digests(
     source: Source, algorithms: list[str], directory: ZipDirectory | None = None
 ) -> dict[str, bytes]:
+    from signward.wire.zip_patch import changed  # loaded where a package is met
+
     hashers = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
     bare = Patched(source, changed(source, {SIGNATURE: None}, directory))
     if hashers:

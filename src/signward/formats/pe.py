@@ -23,7 +23,6 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from signward.envelopes.cms_draft import with_nested
 from signward.errors import LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.formats import (
@@ -35,8 +34,8 @@ from signward.formats import (
     Signing,
     may_sign,
 )
+from signward.formats._pe_checksum import checksum
 from signward.formats._pe_layout import Layout, page_name, read_layout
-from signward.formats._pe_sign import bare, draft_image, page_digest, table_patch
 from signward.formats._spc import PE_IMAGE_DATA, open_embedded
 from signward.frozen import Frozen, replace
 from signward.state import (
@@ -49,7 +48,7 @@ from signward.state import (
     Wanted,
 )
 from signward.wire import der
-from signward.wire.patch import Edit, Patched, PatchSet
+from signward.wire.patch import PatchSet
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -64,9 +63,6 @@ CHECKSUM_EAGER = 32 * 1024
 """Images up to this size have their checksum checked by ``parse``; larger ones that are no
 driver only by `checksum` itself: nobody but the kernel's loader looks at it, and adding up
 16-bit words takes longer than SHA-256 does."""
-
-SUMMED = 2048
-"""Bytes added to a checksum at a time, an even number: adding is quick, dividing is not."""
 
 IMAGE = "image"
 """The slot of the image hash."""
@@ -165,6 +161,9 @@ class PeFormat:
 
     def sign(self, source: Source, request: Request) -> Signing:
         """Sign the image; an EFI image gets a further entry where others nest."""
+        from signward.envelopes.cms_draft import with_nested
+        from signward.formats._pe_sign import bare, draft_image, embedded, page_digest
+
         found: Layout = request.artifact.layout if request.artifact else read_layout(source)
         existing = _blobs(source, found)
         may_sign(bool(existing), request, "PE image")
@@ -176,10 +175,10 @@ class PeFormat:
         computed = dict(self.digests(artifact, frozenset((whole, *pages))))
         sealed = yield draft_image(request, layout, computed.pop(whole), computed)
         if request.existing is Existing.REPLACE or not existing:
-            return _embedded(source, found, (sealed,))
+            return embedded(source, found, (sealed,))
         if layout.is_efi:
-            return _embedded(source, found, (*existing, sealed))
-        return _embedded(source, found, (with_nested(existing[0], sealed), *existing[1:]))
+            return embedded(source, found, (*existing, sealed))
+        return embedded(source, found, (with_nested(existing[0], sealed), *existing[1:]))
 
     def envelopes(self, source: Source) -> tuple[bytes, ...]:
         """Return the PKCS#7 in each entry of the certificate table."""
@@ -191,7 +190,9 @@ class PeFormat:
         Without envelopes the table goes; zeros that padded the image stay, as nothing tells
         them from its own.
         """
-        return _embedded(source, read_layout(source), envelopes)
+        from signward.formats._pe_sign import embedded
+
+        return embedded(source, read_layout(source), envelopes)
 
     def with_facts(self, artifact: SignedArtifact) -> SignedArtifact:
         """Return the artifact with all of `facts`, for those who show it."""
@@ -213,49 +214,9 @@ class PeFormat:
         }
 
 
-def checksum(source: Source, layout: Layout) -> int:
-    """Return the PE checksum: 16-bit words added with end-around carry, plus the length.
-
-    The checksum field counts as zero, and an odd last byte as a word.
-    """
-    summer = _Summer()
-    source.feed([(0, layout.checksum_offset)], [summer])
-    summer.position += 4
-    source.feed([(layout.checksum_offset + 4, source.length)], [summer])
-    return summer.folded() + source.length & 0xFFFFFFFF
-
-
 def _blobs(source: Source, layout: Layout) -> tuple[bytes, ...]:
     entries = _read_table(source, layout, []) if any(layout.table) else []
     return tuple(entry.blob for entry in entries)
-
-
-def _embedded(source: Source, layout: Layout, envelopes: tuple[bytes, ...]) -> PatchSet:
-    """Return the patch of `PeFormat.embed` for a source of this layout."""
-    patch = table_patch(source, layout, envelopes)
-    offset = layout.checksum_offset
-    value = checksum(Patched(source, patch), layout).to_bytes(4, "little")
-    return PatchSet(edits=(Edit(start=offset, end=offset + 4, data=value), *patch.edits))
-
-
-class _Summer:
-    """Adds 16-bit little-endian words modulo 65535, which end-around carry amounts to."""
-
-    def __init__(self) -> None:
-        self.position = 0
-        self._total = 0
-
-    def update(self, data: memoryview, /) -> None:
-        """Add words many at a time: long numbers of equal length, divided once at the end."""
-        words = 0
-        for start in range(0, len(data), SUMMED):
-            words += int.from_bytes(data[start : start + SUMMED], "little")
-        self._total += words << 8 * (self.position & 1)
-        self.position += len(data)
-
-    def folded(self) -> int:
-        """Return the sum; a multiple of 65535 folds to 65535 unless every word was zero."""
-        return (self._total % 0xFFFF or 0xFFFF) if self._total else 0
 
 
 class _Page:

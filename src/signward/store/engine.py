@@ -9,16 +9,27 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from signward.errors import StoreError
 from signward.store import log
+from signward.store.database import (
+    DoubtfulError,
+    is_intact,
+    is_passing,
+    make_engine,
+    reading,
+    store_error,
+    was_committed,
+    writing,
+)
 from signward.store.migrate import migrate
 
 T = TypeVar("T")
@@ -29,15 +40,11 @@ MAX_BATCH = 1024
 MAX_WAITING = 16 * 1024
 """Jobs waiting for the writer; more are refused at once rather than answered too late."""
 
-BUSY_SECONDS = 10.0
-"""How long SQLite waits for another process's transaction."""
+TRIES = 3
+RETRY_SECONDS = 0.2
+"""How often a transaction is tried that failed for what passes, and how long between tries."""
 
 _CLOSE: Any = None
-
-_READING: dict[str, dict[str, Any]] = {
-    "sqlite": {"reading": True},  # see _begin_sqlite; its readers see one state anyway
-    "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
-}
 
 
 class Outcome(NamedTuple, Generic[T]):
@@ -56,6 +63,7 @@ class Written(NamedTuple, Generic[T]):
 
 
 Job = Callable[[Connection], Outcome[T]]
+"""Changes the database and nothing else: it runs again when the transaction is tried again."""
 
 
 class _Waiting(NamedTuple):
@@ -82,10 +90,14 @@ class Store:
         Raises ``StoreError``.
         """
         try:
-            engine = _engine(url)
-            migrate(engine)
+            engine = make_engine(url)
+            try:
+                migrate(engine)
+            except BaseException:
+                engine.dispose()
+                raise
         except (SQLAlchemyError, OSError, ImportError) as error:
-            raise _store_error("opening", error) from error
+            raise store_error("opening", error) from error
         return cls(engine)
 
     @property
@@ -97,10 +109,10 @@ class Store:
     def read(self) -> Iterator[Connection]:
         """Give a connection that sees one consistent state.  Raises ``StoreError``."""
         try:
-            with self._engine.connect() as connection:
-                yield connection.execution_options(**_READING[self.dialect])
+            with reading(self._engine) as connection:
+                yield connection
         except SQLAlchemyError as error:
-            raise _store_error("reading", error) from error
+            raise store_error("reading", error) from error
 
     def write(self, job: Job[T]) -> Future[Written[T]]:
         """Run ``job`` in the next transaction; the future is done when it is durable.
@@ -116,7 +128,7 @@ class Store:
 
     def _hand_over(self, waiting: _Waiting) -> Future[Any]:
         with self._closing:
-            if self._closed:
+            if self._closed or not self._writer.is_alive():  # as in a process that was forked
                 raise StoreError("the store", "closed", "an open store")
             try:
                 self._queue.put_nowait(waiting)
@@ -160,14 +172,10 @@ class Store:
     def _commit(self, batch: list[_Waiting]) -> None:
         batch = [one for one in batch if one.future.set_running_or_notify_cancel()]
         try:
-            with self._engine.begin() as connection:
-                done = [_run(connection, one) for one in batch]
-                entries = [entry for one in done for entry in one.entries]
-                position, size = log.append(connection, entries)
-        except Exception as error:  # noqa: BLE001 - whatever it is, every waiter must hear of it
-            failed = _store_error("writing", error)
+            done, position, size = self._transact(batch)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, every waiter must hear of it
             for one in batch:
-                one.future.set_exception(failed)
+                one.future.set_exception(store_error("writing", error))
             return
         for one, result in zip(batch, done, strict=True):
             if result.error is not None:
@@ -176,6 +184,26 @@ class Store:
                 one.future.set_result(Written(result.value, position, size))
             position += len(result.entries)
 
+    def _transact(self, batch: list[_Waiting]) -> _Committed:
+        """Run a batch in one transaction, again if what hinders it passes."""
+        tries = TRIES
+        while True:
+            tries -= 1
+            try:
+                with writing(self._engine) as connection:
+                    committed = _run_all(connection, batch)
+            except DoubtfulError as doubt:
+                if was_committed(self._engine, doubt.number):
+                    return committed
+                if not tries:
+                    raise
+            except SQLAlchemyError as error:
+                if not tries or not is_passing(error):
+                    raise
+                time.sleep(RETRY_SECONDS)
+            else:
+                return committed
+
 
 class _Done(NamedTuple):
     value: Any = None
@@ -183,50 +211,28 @@ class _Done(NamedTuple):
     error: Exception | None = None
 
 
+class _Committed(NamedTuple):
+    done: list[_Done]
+    first: int
+    size: int
+
+
+def _run_all(connection: Connection, batch: list[_Waiting]) -> _Committed:
+    done = [_run(connection, one) for one in batch]
+    return _Committed(done, *log.append(connection, [e for one in done for e in one.entries]))
+
+
 def _run(connection: Connection, waiting: _Waiting) -> _Done:
     """Run one job under a savepoint, so that its failure is its own."""
     if waiting.job is None:
         return _Done(entries=waiting.entries)
+    savepoint = connection.begin_nested()
     try:
-        with connection.begin_nested():
-            outcome = waiting.job(connection)
+        outcome = waiting.job(connection)
     except Exception as error:
-        if not connection.in_transaction() or connection.invalidated:
+        if is_passing(error) or not is_intact(connection):
             raise
+        savepoint.rollback()
         return _Done(error=error)
+    savepoint.commit()
     return _Done(outcome.value, outcome.entries)
-
-
-def _engine(url: str) -> Engine:
-    if url.startswith("sqlite:"):
-        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    scheme, _, rest = url.partition("://")
-    if scheme not in ("postgresql", "postgres"):
-        raise StoreError("--database", scheme or "no URL", "sqlite:///… or postgresql://…")
-    return create_engine(f"postgresql+psycopg://{rest}", pool_pre_ping=True)
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    """Durable commits (synchronous=FULL) beside which others can read (WAL)."""
-    connection.isolation_level = None  # transactions begin where we say, see _begin_sqlite
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    """Begin as a writer at once: a reader that turns writer could be refused half-way."""
-    options = connection.get_execution_options()
-    connection.exec_driver_sql("BEGIN" if options.get("reading") else "BEGIN IMMEDIATE")
-
-
-def _store_error(doing: str, error: Exception) -> StoreError:
-    if isinstance(error, StoreError):
-        return error
-    said = str(getattr(error, "orig", None) or error).strip().splitlines() or [""]
-    return StoreError(
-        "the database", f"{said[0][:300] or type(error).__name__} while {doing}",
-        "a database that answers and has room",
-    )  # fmt: skip

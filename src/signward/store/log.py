@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -17,9 +16,9 @@ TILE_WIDTH = 256
 def append(connection: Connection, entries: Sequence[bytes]) -> tuple[int, int]:
     """Append entries; return the first one's position and the size of the log.
 
-    The state's row is locked to the end of the transaction, so that replicas take turns.
+    Whoever appends has the turn to write (`database.writing`): nobody else does meanwhile.
     """
-    before = _locked_state(connection)
+    before = frontier(connection)
     if not entries:
         return before.size, before.size
     leaves = [leaf_hash(entry) for entry in entries]
@@ -39,18 +38,8 @@ def append(connection: Connection, entries: Sequence[bytes]) -> tuple[int, int]:
 
 def frontier(connection: Connection) -> Frontier:
     """Return the committed tree's right edge."""
-    return _frontier(connection.execute(select(log_state)).one_or_none())
-
-
-def _locked_state(connection: Connection) -> Frontier:
-    row = connection.execute(select(log_state).with_for_update()).one_or_none()
-    if row is None:  # the first entry of all: of two replicas one fails here, and tries again
-        connection.execute(insert(log_state).values(id=1, size=0, frontier=b""))
-    return _frontier(row)
-
-
-def _frontier(row: Any) -> Frontier:
-    return Frontier() if row is None else Frontier.from_bytes(row.size, row.frontier)
+    row = connection.execute(select(log_state)).one()
+    return Frontier.from_bytes(row.size, row.frontier)
 
 
 def _store_full_tiles(connection: Connection, before: int, after: int) -> None:

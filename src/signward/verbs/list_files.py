@@ -9,7 +9,7 @@ from pathlib import Path
 
 from signward.errors import BadInputError, NotSignableError, SigningError
 from signward.formats import ParseOptions, peek_at, recognise
-from signward.formats.catalog import MEMBER_DIGEST, Member, unsigned_catalog
+from signward.formats._catalog_draft import MEMBER_DIGEST, Member, unsigned_catalog
 from signward.formats.pe import FORMAT as PE
 from signward.formats.pe import IMAGE
 from signward.policy.record import safe_text

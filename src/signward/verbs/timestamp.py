@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
+from signward.envelopes.cms import MICROSOFT_TIMESTAMP
 from signward.envelopes.cms_counter import with_unsigned_counter
-from signward.envelopes.cms_draft import MICROSOFT_TIMESTAMP, attribute, with_unsigned
+from signward.envelopes.cms_draft import attribute, with_unsigned
 from signward.errors import NotSignableError
 from signward.formats import ParseOptions, Signable, Stampable, peek_at
 from signward.state import ClaimedSignature, Companions, Source

@@ -30,15 +30,12 @@ Choose = Callable[[Sequence[Address]], Sequence[Address]]
 """Returns those of a name's addresses that may be connected to, or raises."""
 
 
-class UnknownHostError(OSError):
-    """A name that has no address."""
-
-
 class Connection(http.client.HTTPConnection):
     """A connection to the first address that ``choose`` lets through and that answers.
 
     ``deadline`` is an instant of ``time.monotonic``; ``tls`` replaces the system's trust
-    anchors.  ``OSError`` is raised for whatever fails, ``TimeoutError`` among it.
+    anchors.  ``OSError`` is raised for whatever fails: ``socket.gaierror`` for a name without
+    addresses, ``TimeoutError`` for want of time.
     """
 
     def __init__(
@@ -136,5 +133,5 @@ def _look_up(host: str, port: int, deadline: float) -> list[Address]:
     except queue.Empty:
         raise TimeoutError from None
     if isinstance(found, Exception):
-        raise UnknownHostError(f"its host is not known ({found})")
+        raise socket.gaierror(socket.EAI_NONAME, str(found))
     return list(dict.fromkeys((entry[0], entry[4]) for entry in found))

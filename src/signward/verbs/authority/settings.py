@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from signward.authority.access import AccessRules, KeyRules
 from signward.errors import RealmError
 from signward.frozen import Frozen
 
@@ -43,6 +44,8 @@ class CaSettings(Strict, frozen=True, kw_only=True):
     """How long before nextUpdate the next CRL is published."""
     profiles: tuple[str, ...] = ()
     """What may be issued."""
+    policies: str = ""
+    """The OID below which the policies of its certificates stand; empty: they name none."""
 
 
 class TsaSettings(Strict, frozen=True, kw_only=True):
@@ -70,10 +73,43 @@ class FeedSettings(Strict, frozen=True, kw_only=True):
     """How long a version of it is good."""
 
 
-class SignSettings(Strict, frozen=True, kw_only=True):
-    """``[sign.NAME]``: a key that the service signs with for others."""
+class SignSettings(KeyRules, frozen=True, kw_only=True):
+    """``[sign.NAME]``: a key that the service signs with for others, under `KeyRules`."""
 
     key: str
+    timestamp: bool = True
+    """Whether each value is timestamped: by ``timestamps``, else by ``[tsa]`` if there is one."""
+    timestamps: tuple[str, ...] = ()
+    """RFC 3161 authorities elsewhere, asked in order instead of our own."""
+
+
+class ClientCertificates(Strict, frozen=True, kw_only=True):
+    """``[identity.mtls]``: whose client certificates count where TLS ends in the service."""
+
+    ca: str
+    """PEM of the authorities that issue them, relative to the folder."""
+    crls: tuple[str, ...] = ()
+    """PEM files of their CRLs; if any is named, each certificate must be found good in one."""
+
+
+class IssuerSettings(Strict, frozen=True, kw_only=True):
+    """``[identity.issuers.NAME]``: an OpenID Connect issuer whose tokens count."""
+
+    issuer: str
+    """What its tokens say in ``iss``, to the letter."""
+    audience: str
+    """What a token for this service says in ``aud``."""
+    jwks: str
+    """Its keys: an https URL, or a file relative to the folder."""
+    algorithms: tuple[str, ...] = ("RS256", "ES256")
+    """Those that its tokens may be signed with; only such with a public key."""
+
+
+class IdentitySettings(Strict, frozen=True, kw_only=True):
+    """``[identity]``: how callers of the service may prove who they are."""
+
+    mtls: ClientCertificates | None = None
+    issuers: dict[str, IssuerSettings] = msgspec.field(default_factory=dict)
 
 
 class Settings(Strict, frozen=True, kw_only=True):
@@ -83,13 +119,14 @@ class Settings(Strict, frozen=True, kw_only=True):
     """The organisation, as it stands in subject names."""
     url: str
     """Where others reach the service; stands in certificates."""
+    identity: IdentitySettings = msgspec.field(default_factory=IdentitySettings)
     keys: dict[str, KeySettings] = msgspec.field(default_factory=dict)
     ca: dict[str, CaSettings] = msgspec.field(default_factory=dict)
     tsa: TsaSettings | None = None
     log: LogSettings | None = None
     feed: FeedSettings | None = None
     sign: dict[str, SignSettings] = msgspec.field(default_factory=dict)
-    access: dict[str, Any] = msgspec.field(default_factory=dict)
+    access: AccessRules = msgspec.field(default_factory=AccessRules)
 
 
 def load(path: Path) -> Settings:
@@ -114,7 +151,7 @@ def dump(settings: Settings) -> str:
 
 def _defaults() -> dict[str, Any]:
     """Return the fields that need no line, by the table they stand in."""
-    tables: dict[str, type[Strict]] = {
+    tables: dict[str, type[Frozen]] = {
         "keys": KeySettings, "ca": CaSettings, "tsa": TsaSettings, "feed": FeedSettings,
         "sign": SignSettings,
     }  # fmt: skip

@@ -1,0 +1,85 @@
+"""The application: the roles' routes behind one guard, one gate, one way to tell problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from litestar import Litestar, Request, Response
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+
+from signward.errors import RealmError
+from signward.service import health, openapi
+from signward.service.authorise import Doorkeeper, Guard, access_of
+from signward.service.gate import PASSAGE, Gate
+from signward.service.logs import Journal
+from signward.service.metrics import Metrics
+from signward.service.problems import answer, problem_of
+from signward.service.roles import Checking, Role, Task
+
+if TYPE_CHECKING:
+    from signward.verbs.authority.realm import Realm
+
+_FAULT = 500
+
+
+class Service(NamedTuple):
+    """What one process serves: the ASGI application and the work that comes round."""
+
+    application: Gate
+    litestar: Litestar
+    tasks: tuple[Task, ...]
+    metrics: Metrics
+
+
+def build(
+    realm: Realm,
+    roles: Sequence[Role],
+    doorkeeper: Doorkeeper,
+    journal: Journal,
+    *,
+    log_all: bool = False,
+) -> Service:
+    """Put the roles' routes together.  Raises ``RealmError`` for a route nobody may call."""
+    metrics = Metrics()
+    checks = health.own_checks(realm)
+    for role in roles:
+        if isinstance(role, Checking):
+            checks |= role.checks(realm)
+    routes = [route for role in roles for route in role.routes(realm)]
+    routes += health.handlers(checks, journal, metrics)
+    check_access(routes)
+    routes.append(openapi.handler(routes))
+    litestar = Litestar(
+        routes,
+        guards=[Guard(doorkeeper)],
+        exception_handlers={Exception: _teller(journal)},
+        openapi_config=None,  # openapi.handler has the document
+        request_max_body_size=None,  # limits.Body has the route's own
+        logging_config=None,
+        debug=False,
+    )
+    tasks = tuple(task for role in roles for task in role.tasks(realm))
+    gate = Gate(litestar, journal, metrics, log_all=log_all)
+    return Service(gate, litestar, tasks, metrics)
+
+
+def check_access(routes: Iterable[HTTPRouteHandler]) -> None:
+    """Raise ``RealmError`` for a route that does not say who may call it."""
+    for route in routes:
+        if not access_of(route):
+            raise RealmError(
+                f"route {' '.join(sorted(route.paths))}", "no access", 'opt={"access": Access.…}'
+            )
+
+
+def _teller(journal: Journal) -> Callable[[Request[Any, Any, Any], Exception], Response[bytes]]:
+    def tell(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        number = request.scope["state"][PASSAGE].number
+        problem = problem_of(error)
+        if problem.status >= _FAULT and not isinstance(error, HTTPException):
+            journal.error("failed", error, request=number)
+        return answer(problem, number)
+
+    return tell

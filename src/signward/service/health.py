@@ -1,0 +1,88 @@
+"""The service about itself: alive, ready, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+
+from signward.errors import SignwardError
+from signward.frozen import Frozen
+from signward.service.logs import Journal
+from signward.service.metrics import CONTENT_TYPE, Metrics
+from signward.service.roles import Access
+
+if TYPE_CHECKING:
+    from signward.verbs.authority.realm import Realm
+
+CHECK_SECONDS = 5.0
+"""After which a check that has not answered has failed."""
+
+Check = Callable[[], object]
+
+
+class Health(Frozen, frozen=True, kw_only=True):
+    """``ready`` if every check passed; ``checks`` by name, ``"good"`` or ``"failed"``."""
+
+    ready: bool
+    checks: Mapping[str, str]
+
+
+def own_checks(realm: Realm) -> dict[str, Check]:
+    """Return what must be right whatever the roles are."""
+
+    def database() -> None:
+        with realm.store.read() as connection:
+            connection.exec_driver_sql("SELECT 1")
+
+    return {"database": database}
+
+
+def handlers(
+    checks: Mapping[str, Check], journal: Journal, metrics: Metrics
+) -> list[HTTPRouteHandler]:
+    """Return the handlers of ``/healthz``, ``/readyz`` and ``/metrics``."""
+
+    @get("/healthz", opt={"access": Access.PUBLIC}, media_type="text/plain")
+    async def healthz() -> str:
+        """Say that the process answers."""
+        return "alive\n"
+
+    @get(
+        "/readyz",
+        opt={"access": Access.PUBLIC},
+        responses={503: ResponseSpec(Health, description="Not ready, and why.")},
+    )
+    async def readyz() -> Response[Health]:
+        """Say whether everything that answers depend on is there."""
+        names = list(checks)
+        passed = await asyncio.gather(*(_passes(n, checks[n], journal) for n in names))
+        said = {n: "good" if good else "failed" for n, good in zip(names, passed, strict=True)}
+        health = Health(ready=all(passed), checks=said)
+        return Response(health, status_code=200 if health.ready else 503)
+
+    @get("/metrics", opt={"access": Access.OPERATOR}, media_type="text/plain")
+    async def figures() -> Response[bytes]:
+        """Tell Prometheus."""
+        return Response(metrics.text(), headers=CONTENT_TYPE)
+
+    return [healthz, readyz, figures]
+
+
+async def _passes(name: str, check: Check, journal: Journal) -> bool:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await asyncio.to_thread(check)
+    except TimeoutError:
+        journal.write("not-ready", check=name, error=f"no answer in {CHECK_SECONDS:.0f} s")
+    except SignwardError as error:
+        journal.write("not-ready", check=name, error=str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is not ready
+        journal.error("not-ready", error, check=name)
+    else:
+        return True
+    return False
