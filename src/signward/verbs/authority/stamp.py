@@ -19,6 +19,7 @@ from signward.authority import tsa
 from signward.authority.log.entry import Kind, encode
 from signward.authority.tsa import Failure, Policy, Query, RefusedError
 from signward.errors import RealmError, SigningError, StoreError
+from signward.verbs.authority.authorities import instant, micros
 from signward.verbs.authority.batches import Batches
 from signward.verbs.authority.realm import Realm
 
@@ -156,7 +157,7 @@ class Stamper:
         leases = not self._numbers
 
         def job(connection: Connection) -> Outcome[tuple[int, int]]:
-            latest = counters.raised(connection, _LATEST, _microseconds(at))
+            latest = counters.raised(connection, _LATEST, micros(at))
             return Outcome((latest, counters.lease(connection, _SERIALS, LEASED) if leases else 0))
 
         latest, first = (await asyncio.wrap_future(self._realm.store.write(job))).value
@@ -164,7 +165,7 @@ class Stamper:
             salt = secrets.randbits(SALT_BITS)
             numbers = reversed(range(first, first + LEASED))
             self._numbers = [number << SALT_BITS | salt for number in numbers]
-        stored = _EPOCH + timedelta(microseconds=latest)
+        stored = instant(latest)
         self._marked = max(stored, at)
         self._watch.latest = max(self._watch.latest, stored)
         if stored - at > self._slack:
@@ -176,10 +177,6 @@ class Stamper:
     def close(self) -> None:
         """End the threads that sign."""
         self._batches.close()
-
-
-def _microseconds(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def _failed(text: str) -> bytes:
