@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Read a transparency log, and hold it to its word.
 
-  checkpoint  print the latest checkpoint: how many entries there are, and their
-              root hash, signed
+  checkpoint  print the latest checkpoint: the number of entries and their root
+              hash, signed
   prove       write a receipt: the proof that an entry is in the log
   verify      check a receipt, and that it speaks of a file
   monitor     follow the log from where it was last seen: nothing may have been
@@ -30,11 +30,11 @@ laid out as c2sp.org/tlog-tiles says."""
 
 EPILOG = """examples:
   signward log key --data /srv/signward
-  signward log checkpoint --url https://signer.example/log --log-key log.key
-  signward log prove --url https://signer.example/log --log-key log.key --index 7 -o 7.tlog-proof
+  signward log checkpoint --url https://sig.example/log --log-key log.key
+  signward log prove --index 7 -o 7.tlog-proof
   signward log verify 7.tlog-proof setup.exe --log-key log.key
-  signward log monitor --url https://signer.example/log --log-key log.key \\
-      --state seen --certificate release.pem
+  signward log monitor --url https://sig.example/log --log-key K --state seen
+  signward log monitor --state seen --certificate release.pem
 
 exit codes: 0 done and right, 1 the log or the receipt does not hold,
 2 command line, 3 it could not be had
