@@ -1,4 +1,4 @@
-"""The log's role: C2SP tlog-tiles below /log, for anybody, with headers that let caches keep tiles."""
+"""The role of the log: C2SP tlog-tiles below /log, for anybody, with headers that suit caches."""
 
 from __future__ import annotations
 
