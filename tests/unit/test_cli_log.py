@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,7 +59,10 @@ Said = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def say(capsys: pytest.CaptureFixture[str]) -> Said:
     def said(*words: object) -> tuple[int, str, str]:
-        code = run(["log", *map(str, words)])
+        try:
+            code = run(["log", *map(str, words)])
+        except SystemExit as ended:  # argparse's own
+            code = int(str(ended.code))
         return (code, *capsys.readouterr())
 
     return said
@@ -151,6 +156,24 @@ def test_monitor_follows_from_day_to_day(
     assert (code, out.partition(":")[0]) == (0, "307")
     assert "309 entries, 9 of them new; 1 told" in out
     assert state.read_bytes() == log.public.checkpoint()
+
+
+class _Full(io.StringIO):
+    """A standard output on a disk without room."""
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_could_not_be_told_is_told_again(
+    log: Log, say: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["monitor", "--data", log.folder, "--state", tmp_path / "s", "--watch", "a007"]
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", _Full())
+        assert run(["log", *map(str, words)]) == 2
+    assert not (tmp_path / "s").exists()
+    assert say(*words)[1].startswith("7: ")
 
 
 def test_monitor_tells_of_certificates_and_of_everything(
@@ -298,8 +321,9 @@ def test_a_loss_is_accepted_from_the_command_line(log: Log, say: Said) -> None:
     ("words", "said"),
     [
         (["prove"], "--index"),
-        (["verify"], "0 of them"),
-        (["verify", "a", "b", "c"], "3 of them"),
+        (["verify"], "FILE"),
+        (["verify", "a", "b", "c"], "unrecognized arguments: c"),
+        ([], "ACTION"),
         (["monitor"], "--state"),
         (["checkpoint", "--url", "http://127.0.0.1:9/"], "--log-key"),
         (["checkpoint", "--url", "http://127.0.0.1:9/", "--log-key", "absent"], "absent"),
@@ -309,7 +333,7 @@ def test_a_loss_is_accepted_from_the_command_line(log: Log, say: Said) -> None:
     ],
 )
 def test_mistakes_are_told(log: Log, say: Said, words: list[str], said: str) -> None:
-    if "--url" not in words:
+    if words and "--url" not in words:
         words = [*words, "--data", str(log.folder)]
     code, out, err = say(*words)
     assert (code, out) == (2, "")
