@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 NAMES = {
@@ -150,4 +151,46 @@ estate_release = Table(  # files that hang on a certificate
     Column("file", Text, nullable=False),
     Column("timestamped", BigInteger),  # the proven time, where there is one
     Column("at", BigInteger, nullable=False),
+)  # fmt: skip
+
+# --- the signing service -----------------------------------------------------------------------
+
+sign_request = Table(  # what was asked for, under the idempotency key of whoever asked
+    "sign_request", metadata,
+    Column("id", String(32), primary_key=True),
+    Column("key", String(100), nullable=False),  # its name in the settings
+    Column("requester", Text, nullable=False),  # authority.access.Identity.unique
+    Column("idempotency", String(64), nullable=False),
+    Column("asked", LargeBinary, nullable=False),  # SHA-256 of the whole order
+    Column("state", String(10), nullable=False),
+    Column("format", String(40), nullable=False),
+    Column("file", Text, nullable=False),
+    Column("content", String(200), nullable=False),
+    Column("digest", LargeBinary, nullable=False),  # SHA-256 of what is to be signed
+    Column("algorithm", String(60), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("answer", LargeBinary),
+    Column("entry", LargeBinary),  # leaf hash of the result's entry
+    Column("floor", BigInteger),  # a position that entry does not stand before
+    UniqueConstraint("key", "requester", "idempotency"),
+    Index("sign_request_by_state", "state", "expires"),
+    Index("sign_request_by_time", "at"),
+)  # fmt: skip
+
+sign_approval = Table(
+    "sign_approval", metadata,
+    Column("request", String(32), primary_key=True),
+    Column("approver", Text, primary_key=True),
+    Column("name", Text, nullable=False),  # as people read it
+    Column("at", BigInteger, nullable=False),
+    ForeignKeyConstraint(["request"], ["sign_request.id"], ondelete="CASCADE"),
+)  # fmt: skip
+
+sign_usage = Table(  # signatures by a key in a stretch of time
+    "sign_usage", metadata,
+    Column("key", String(100), primary_key=True),
+    Column("seconds", Integer, primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("count", BigInteger, nullable=False),
 )  # fmt: skip

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Format
-from signward.policy.blocklist import DRIVERS, PROGRAMS, Subject
 from signward.state import (
     JudgedSignature,
     Manifest,
@@ -41,6 +40,8 @@ def blocked_by(
     """
     if not context.block_lists:
         return ()
+    from signward.policy.blocklist import Subject  # for few runs only
+
     signers = _signers(artifact, judged, context)
     facts = _facts(signable, artifact)
     subject = Subject(
@@ -61,6 +62,8 @@ def _scenarios(
 
     A name hinders no program from being run, nor headers a service from naming a driver.
     """
+    from signward.policy.blocklist import DRIVERS, PROGRAMS
+
     if facts.get("driver") == "1":
         return (DRIVERS,)
     named = artifact.source.name.lower().endswith(".sys")

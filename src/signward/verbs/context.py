@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from signward.errors import BadInputError, EvidenceError
@@ -99,7 +98,7 @@ class Context:
     def block_lists(self) -> tuple[BlockList, ...]:
         """The caller's block lists."""
         return read_block_lists(
-            (Path(path).name, read_option(path)) for path in self.options.block_lists
+            (path.rpartition("/")[2], read_option(path)) for path in self.options.block_lists
         )
 
     @cached_property

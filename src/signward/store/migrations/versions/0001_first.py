@@ -23,7 +23,10 @@ def upgrade() -> None:
     _make_log_state()
     _make_log_tile()
     _make_published()
+    _make_sign_request()
+    _make_sign_usage()
     _make_revocation()
+    _make_sign_approval()
     state = sa.table("log_state", sa.column("id"), sa.column("size"), sa.column("frontier"))
     op.bulk_insert(state, [{"id": 1, "size": 0, "frontier": b""}])
 
@@ -177,6 +180,48 @@ def _make_published() -> None:
     )
 
 
+def _make_sign_request() -> None:
+    op.create_table(
+        "sign_request",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("key", sa.String(length=100), nullable=False),
+        sa.Column("requester", sa.Text(), nullable=False),
+        sa.Column("idempotency", sa.String(length=64), nullable=False),
+        sa.Column("asked", sa.LargeBinary(), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("format", sa.String(length=40), nullable=False),
+        sa.Column("file", sa.Text(), nullable=False),
+        sa.Column("content", sa.String(length=200), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("algorithm", sa.String(length=60), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("expires", sa.BigInteger(), nullable=False),
+        sa.Column("answer", sa.LargeBinary(), nullable=True),
+        sa.Column("entry", sa.LargeBinary(), nullable=True),
+        sa.Column("floor", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sign_request")),
+        sa.UniqueConstraint(
+            "key",
+            "requester",
+            "idempotency",
+            name=op.f("uq_sign_request_key_requester_idempotency"),
+        ),
+    )
+    op.create_index("sign_request_by_state", "sign_request", ["state", "expires"], unique=False)
+    op.create_index("sign_request_by_time", "sign_request", ["at"], unique=False)
+
+
+def _make_sign_usage() -> None:
+    op.create_table(
+        "sign_usage",
+        sa.Column("key", sa.String(length=100), nullable=False),
+        sa.Column("seconds", sa.Integer(), nullable=False),
+        sa.Column("start", sa.BigInteger(), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("key", "seconds", "start", name=op.f("pk_sign_usage")),
+    )
+
+
 def _make_revocation() -> None:
     op.create_table(
         "revocation",
@@ -192,4 +237,21 @@ def _make_revocation() -> None:
             name=op.f("fk_revocation_certificate"),
         ),
         sa.PrimaryKeyConstraint("issuer", "serial", name=op.f("pk_revocation")),
+    )
+
+
+def _make_sign_approval() -> None:
+    op.create_table(
+        "sign_approval",
+        sa.Column("request", sa.String(length=32), nullable=False),
+        sa.Column("approver", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["request"],
+            ["sign_request.id"],
+            name=op.f("fk_sign_approval_sign_request"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("request", "approver", name=op.f("pk_sign_approval")),
     )
