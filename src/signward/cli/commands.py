@@ -45,8 +45,8 @@ _EPILOG = """examples:
   signward sign --key file:key.pem setup.exe   sign it
 
 'signward COMMAND --help' lists a command's options.  Nothing is sent or fetched
-unless you say --online, --timestamp or --feed URL, and no file that is judged is
-changed.
+unless you say --online, --timestamp or --feed URL, and no file that is judged
+is changed.
 
 exit codes: 0 accepted, 1 rejected, 2 command line, 3 cannot tell, 4 not signed
 """
