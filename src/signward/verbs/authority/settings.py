@@ -44,6 +44,8 @@ class CaSettings(Strict, frozen=True, kw_only=True):
     """How long before nextUpdate the next CRL is published."""
     profiles: tuple[str, ...] = ()
     """What may be issued."""
+    policies: str = ""
+    """The OID below which the policies of its certificates stand; empty: they name none."""
 
 
 class TsaSettings(Strict, frozen=True, kw_only=True):
