@@ -76,9 +76,7 @@ def settings(
         },
         "sign": {"release": {"key": "release", "signers": [CI], **(rules or {})}},
         "access": {
-            "identities": {
-                n: {"kind": "oidc", "issuer": ISSUER, "subject": n} for n in PEOPLE
-            },
+            "identities": {n: {"kind": "oidc", "issuer": ISSUER, "subject": n} for n in PEOPLE},
             "roles": {"signer": [CI, EVE], "approver": [ALICE, BOB]},
         },
     }

@@ -23,6 +23,7 @@ COMMANDS = {
     "strip": "take the signatures out of files",
     "catalog": "list files in a catalog, to be signed",
     "serve": "serve an authority over HTTP",
+    "requests": "approve or deny what waits to be signed",
     "log": "read, prove, check and follow a transparency log",
     "completion": "print a script that completes options in your shell",
 }
