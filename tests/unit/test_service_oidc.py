@@ -112,7 +112,9 @@ REFUSED = {
     "no key identifier, several keys": lambda: token(head={"alg": "RS256"}, key=OTHER),
     "an algorithm of a public key's octets": keyed_with_what_is_public,
     "an algorithm that is not allowed": lambda: token(RSA, "RS512"),
-    "an algorithm of another kind of key": lambda: token(EC, "ES256", {"alg": "ES256", "kid": "one"}),
+    "an algorithm of another kind of key": lambda: token(
+        EC, "ES256", {"alg": "ES256", "kid": "one"}
+    ),
     "no algorithm": lambda: forged(lambda p: [part({"alg": "none"}), p[1], ""]),
     "no algorithm, spelt otherwise": lambda: forged(lambda p: [part({"alg": "nOnE"}), p[1], ""]),
     "no signature": lambda: forged(lambda p: [p[0], p[1], ""]),
@@ -212,7 +214,7 @@ def test_keys_that_were_never_read_are_an_error_of_ours() -> None:
 def test_keys_that_must_not_check_signatures_are_left_out() -> None:
     for_encryption = RSAKey.generate_key(2048, {"kid": "enc", "use": "enc"})
     secret = OctKey.generate_key(256, {"kid": "secret"})
-    entries = [one.as_dict(private=False) for one in (for_encryption, EC)]
+    entries: list[Any] = [one.as_dict(private=False) for one in (for_encryption, EC)]
     entries += [secret.as_dict(private=True), OTHER.as_dict(private=True)]
     entries += [RSA.as_dict(private=False) | {"n": "A" * 171}]
     entries += [{"kty": "XYZ", "kid": "x"}, {"kty": "RSA"}, {"kty": "RSA", "n": 1, "e": "AQAB"}]

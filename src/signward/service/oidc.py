@@ -57,7 +57,7 @@ KEEP_SECONDS = 24 * 3600.0
 
 Key = RSAKey | ECKey | OKPKey
 _KINDS = frozenset({"RSA", "EC", "OKP"})
-_KEY_KINDS: Mapping[str, type[RSAKey] | type[ECKey] | type[OKPKey]] = {
+_KEY_KINDS: Mapping[str, type[RSAKey | ECKey | OKPKey]] = {
     "RS": RSAKey,
     "PS": RSAKey,
     "ES": ECKey,

@@ -112,6 +112,47 @@ revocation = Table(
     ForeignKeyConstraint(["issuer", "serial"], ["certificate.issuer", "certificate.serial"]),
 )  # fmt: skip
 
+# --- the feed ----------------------------------------------------------------------------------
+
+feed_entry = Table(  # what it revokes beside the authority's own certificates
+    "feed_entry", metadata,
+    Column("id", String(64), primary_key=True),  # SHA-256 of what it names, hexadecimal
+    Column("kind", String(20), nullable=False),
+    Column("body", LargeBinary, nullable=False),  # JSON of a trust.feed entry
+    Column("at", BigInteger, nullable=False),
+    Column("added_by", Text, nullable=False),
+)  # fmt: skip
+
+# --- the estate: certificates of whatever issuer that sign for the organisation ----------------
+
+estate_certificate = Table(
+    "estate_certificate", metadata,
+    Column("fingerprint", LargeBinary, primary_key=True),  # SHA-256
+    Column("der", LargeBinary, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("origin", String(20), nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("key_location", Text, nullable=False),
+    Column("added", BigInteger, nullable=False),
+    Index("estate_certificate_by_end", "not_after"),
+)  # fmt: skip
+
+estate_source = Table(  # where a certificate was found
+    "estate_source", metadata,
+    Column("fingerprint", LargeBinary, primary_key=True),
+    Column("source", String(1024), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+)  # fmt: skip
+
+estate_release = Table(  # files that hang on a certificate
+    "estate_release", metadata,
+    Column("fingerprint", LargeBinary, primary_key=True),
+    Column("name", String(64), primary_key=True),  # SHA-256 of the file's name, hexadecimal
+    Column("file", Text, nullable=False),
+    Column("timestamped", BigInteger),  # the proven time, where there is one
+    Column("at", BigInteger, nullable=False),
+)  # fmt: skip
+
 # --- the signing service -----------------------------------------------------------------------
 
 sign_request = Table(  # what was asked for, under the idempotency key of whoever asked

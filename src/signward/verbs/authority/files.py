@@ -32,7 +32,4 @@ def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
         settle(str(path.parent))
     except OSError as error:
         why = error.strerror or str(error)
-        raise RealmError(str(path), why.lower(), "a place that can be written") from None
-
-
-write = replace_file
+        raise RealmError(str(path), why, "a place that can be written") from None

@@ -30,7 +30,7 @@ from signward.state import Algorithm
 from signward.store.tables import certificate as certificate_table
 from signward.trust.x509 import Certificate
 from signward.verbs.authority.export import pem
-from signward.verbs.authority.files import write
+from signward.verbs.authority.files import replace_file
 from signward.verbs.authority.issue import Order, issue, new_serial, sign
 from signward.verbs.authority.publish_crl import publish
 from signward.verbs.authority.realm import Clock, Realm, system_clock
@@ -252,7 +252,7 @@ def _write_settings(place: Path, wanted: Founding, keys: dict[str, KeySettings])
         log=LogSettings(key=LOG_KEY, origin=_origin(wanted)),
         feed=FeedSettings(key=FEED_KEY),
     )  # fmt: skip
-    write(place / FILE_NAME, dump(settings).encode(), mode=0o600)
+    replace_file(place / FILE_NAME, dump(settings).encode(), mode=0o600)
     return load(place / FILE_NAME)
 
 
@@ -334,5 +334,5 @@ def _subject(wanted: Founding, title: str) -> bytes:
 
 def _write_path(realm: Realm, key: str, path: list[Certificate]) -> None:
     target = realm.folder / realm.settings.keys[key].certificates
-    write(target, "".join(pem(one.der) for one in path).encode())
+    replace_file(target, "".join(pem(one.der) for one in path).encode())
 

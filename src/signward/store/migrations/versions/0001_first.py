@@ -13,6 +13,10 @@ def upgrade() -> None:
     """Make every table, and the state of an empty log."""
     _make_certificate()
     _make_counter()
+    _make_estate_certificate()
+    _make_estate_source()
+    _make_estate_release()
+    _make_feed_entry()
     _make_instance()
     _make_intent()
     _make_log_entry()
@@ -59,6 +63,55 @@ def _make_counter() -> None:
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("next", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_counter")),
+    )
+
+
+def _make_estate_certificate() -> None:
+    op.create_table(
+        "estate_certificate",
+        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        sa.Column("der", sa.LargeBinary(), nullable=False),
+        sa.Column("not_after", sa.BigInteger(), nullable=False),
+        sa.Column("origin", sa.String(length=20), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("key_location", sa.Text(), nullable=False),
+        sa.Column("added", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("fingerprint", name=op.f("pk_estate_certificate")),
+    )
+    op.create_index("estate_certificate_by_end", "estate_certificate", ["not_after"], unique=False)
+
+
+def _make_estate_source() -> None:
+    op.create_table(
+        "estate_source",
+        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        sa.Column("source", sa.String(length=1024), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("fingerprint", "source", name=op.f("pk_estate_source")),
+    )
+
+
+def _make_estate_release() -> None:
+    op.create_table(
+        "estate_release",
+        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("file", sa.Text(), nullable=False),
+        sa.Column("timestamped", sa.BigInteger(), nullable=True),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("fingerprint", "name", name=op.f("pk_estate_release")),
+    )
+
+
+def _make_feed_entry() -> None:
+    op.create_table(
+        "feed_entry",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("added_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_feed_entry")),
     )
 
 
