@@ -13,7 +13,7 @@ import pytest
 
 from signward.authority.log.entry import Kind, decode
 from signward.authority.log.proof import read_receipt
-from signward.state import Outcome
+from signward.state import Outcome, TrustedSignature
 from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.sign import Signatory, SignOptions
@@ -77,10 +77,6 @@ def test_every_format_signs_through_a_served_key(
     with open_source(str(path)) as source, FolderCompanions(str(path.parent)) as companions:
         verdict = assess(source, Context(Options(anchors=(root,))), companions)
     assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
-    assert any(signature.claimed.timestamps for signature in verdict.signatures) or (
-        sample.form in WITHOUT_TIMESTAMPS
-    )
-
-
-WITHOUT_TIMESTAMPS = ()
-"""Formats whose signatures have no place for a timestamp."""
+    judged = verdict.signatures[verdict.judged or 0]
+    assert isinstance(judged, TrustedSignature)
+    assert judged.intact.timestamps

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, JSONBody, PathParameter
 
 from signward.frozen import Frozen
 from signward.keys._served import (
@@ -32,7 +32,7 @@ SWEEP_SECONDS = 60.0
 _SIGNED, _NOT_YET = 200, 202
 
 Caller = Request[Any, Any, Any]
-Name = Annotated[str, Parameter(max_length=100)]
+Name = Annotated[str, PathParameter(max_length=100)]
 
 
 class Said(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,9 +75,9 @@ def _keys(realm: Realm) -> list[HTTPRouteHandler]:
     async def order_signature(
         request: Caller,
         name: Name,
-        data: Order,
+        data: JSONBody[Order],
         idempotency: Annotated[
-            str, Parameter(header=IDEMPOTENCY_HEADER, pattern=IDEMPOTENCY, max_length=64)
+            str, HeaderParameter(name=IDEMPOTENCY_HEADER, pattern=IDEMPOTENCY, max_length=64)
         ],
     ) -> Response[Answer]:
         """Sign, or say which approvals are missing (202)."""
@@ -104,7 +104,7 @@ def _requests(realm: Realm) -> list[HTTPRouteHandler]:
         opt={"access": (Access.SIGNER, Access.APPROVER)},
         sync_to_thread=True,
     )
-    def answer_request(request: Caller, number: Name, data: Said) -> Waiting:
+    def answer_request(request: Caller, number: Name, data: JSONBody[Said]) -> Waiting:
         """Approve a request, or end it; whoever made it may end it too."""
         return approvals.answer(realm, request.user, number, data.decision)
 
