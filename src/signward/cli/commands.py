@@ -27,6 +27,7 @@ COMMANDS = {
     "ca": "found a certification authority, issue and revoke certificates",
     "log": "read, prove, check and follow a transparency log",
     "feed": "what is revoked, as one signed document: add, publish, follow",
+    "requests": "approve or deny what waits to be signed",
     "serve": "serve an authority over HTTP",
     "completion": "print a script that completes options in your shell",
 }
