@@ -22,6 +22,8 @@ COMMANDS = {
     "timestamp": "add timestamps to signatures that files carry",
     "strip": "take the signatures out of files",
     "catalog": "list files in a catalog, to be signed",
+    "backup": "write an authority's database, settings and certificates to one file",
+    "restore": "check an authority's backup, and restore it into a new folder",
     "completion": "print a script that completes options in your shell",
 }
 """Subcommand to its line of help; the module of the same name in this folder does it."""

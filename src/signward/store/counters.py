@@ -24,3 +24,8 @@ def lease(connection: Connection, name: str, count: int = 1) -> int:
         .values(next=counter.c.next + count).returning(counter.c.next)
     ).scalar_one()  # fmt: skip
     return int(after) - count
+
+
+def skip(connection: Connection, count: int) -> None:
+    """Leave out the next ``count`` numbers of every counter: somebody may have had them."""
+    connection.execute(update(counter).values(next=counter.c.next + count))
