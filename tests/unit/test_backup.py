@@ -17,7 +17,7 @@ from signward.authority.log.entry import Kind, decode
 from signward.cli import main
 from signward.errors import RealmError, StoreError
 from signward.store import log
-from signward.store.counters import lease
+from signward.store.counters import lease, raised
 from signward.store.engine import Outcome, Store
 from signward.store.tables import log_entry, log_tile, metadata
 from signward.verbs.authority.backup import MANIFEST, SEALED_KEYS, backup
@@ -29,6 +29,7 @@ from tests.builders.storing import SECONDS, log_is_whole
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 PASSWORD = "an opening of some length"
 ENTRIES = 700
+LATEST = 1_800_000_000_000_000
 
 
 def at_noon() -> datetime:
@@ -39,6 +40,11 @@ def at_noon() -> datetime:
 def number(connection: Connection) -> Outcome[int]:
     """Lease one number (a job)."""
     return Outcome(lease(connection, "tsa"))
+
+
+def latest(connection: Connection) -> Outcome[int]:
+    """Raise a mark (a job)."""
+    return Outcome(raised(connection, "tsa", LATEST))
 
 
 @pytest.fixture
@@ -64,6 +70,7 @@ def realm(tmp_path: Path, database_url: str) -> Iterator[Realm]:
     opened = Realm.open(folder, database=database_url, clock=at_noon)
     opened.store.append(*[b"%d" % i for i in range(ENTRIES)]).result(SECONDS)
     opened.store.write(number).result(SECONDS)
+    opened.store.write(latest).result(SECONDS)
     yield opened
     opened.close()
 
@@ -135,6 +142,7 @@ def test_the_log_says_that_it_was_restored_and_numbers_go_on_far_behind(
         "what": "restored", "made": made.made, "size": ENTRIES, "root": made.root,
     }  # fmt: skip
     assert restored.store.write(number).result(SECONDS).value == lost + GAP
+    assert restored.store.write(latest).result(SECONDS).value == LATEST  # no number, but a mark
     restored.close()
 
 

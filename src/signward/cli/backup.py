@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 DESCRIPTION = """\
@@ -25,8 +24,6 @@ log-checkpoint of the authority's folder, too, wherever you keep backups.
 exit codes: 0 done, 2 not done, or the log does not fit itself
 """
 
-EXIT_USAGE = 2
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``backup``."""
@@ -44,20 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the backup."""
-    from signward.errors import AuthorityError, KeyProviderError
     from signward.verbs.authority.backup import backup
     from signward.verbs.authority.realm import Realm, default_folder
 
+    password = _password(arguments) if arguments.with_keys else None
+    realm = Realm.open(Path(arguments.data or default_folder()), database=arguments.database)
     try:
-        password = _password(arguments) if arguments.with_keys else None
-        realm = Realm.open(Path(arguments.data or default_folder()), database=arguments.database)
-        try:
-            made = backup(realm, Path(arguments.output), password=password)
-        finally:
-            realm.close()
-    except (AuthorityError, KeyProviderError) as error:
-        print(f"signward: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        made = backup(realm, Path(arguments.output), password=password)
+    finally:
+        realm.close()
     print(f"{arguments.output}: {made.name}, a log of {made.size} entries, root {made.root}")
     for name, uri in made.missing.items():
         print(f"not in it: key {name} ({uri})")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -22,6 +24,9 @@ COMMANDS = {
     "timestamp": "add timestamps to signatures that files carry",
     "strip": "take the signatures out of files",
     "catalog": "list files in a catalog, to be signed",
+    "log": "read, prove, check and follow a transparency log",
+    "feed": "what is revoked, as one signed document: add, publish, follow",
+    "serve": "serve an authority over HTTP",
     "backup": "write an authority's database, settings and certificates to one file",
     "restore": "check an authority's backup, and restore it into a new folder",
     "completion": "print a script that completes options in your shell",
@@ -41,7 +46,8 @@ _EPILOG = """examples:
   signward sign --key file:key.pem setup.exe   sign it
 
 'signward COMMAND --help' lists a command's options.  Nothing is sent or fetched
-unless you say --online or --timestamp, and no file that is judged is changed.
+unless you say --online, --timestamp or --feed URL, and no file that is judged is
+changed.
 
 exit codes: 0 accepted, 1 rejected, 2 command line, 3 cannot tell, 4 not signed
 """
@@ -60,6 +66,7 @@ class Command(Protocol):
 def run(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run the subcommand it names."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _end_quickly()
     _fill_standard_streams()
     try:
         with _ending_in_order():
@@ -78,13 +85,28 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _done(command: Command, parsed: argparse.Namespace) -> int:
-    from signward.errors import EvidenceError, SigningError  # not for --version and --help
+    # Not for --version and --help.
+    from signward.errors import AuthorityError, EvidenceError, SigningError
+    from signward.errors import (
+        AuthorityError,
+        EvidenceError,
+        SigningError,
+    )  # not for --version and --help
 
     try:
         return command.run(parsed)
-    except (EvidenceError, SigningError) as error:
+    except (AuthorityError, EvidenceError, SigningError) as error:
         print(f"signward: {error}", file=sys.stderr)
         return EXIT_USAGE
+
+
+def _end_quickly() -> None:
+    """Have the interpreter end without looking for cycles in all that it goes away with.
+
+    That search is a twentieth of what verifying a small file takes.
+    """
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
 
 
 def _nowhere() -> TextIO:
@@ -124,13 +146,33 @@ def _end(number: int, _frame: object) -> None:
     raise SystemExit(_SIGNALLED + number)
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal.
+
+    argparse asks ``shutil`` for the width, for every parser it makes: that loads compressors.
+    """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """Return the terminal's columns, as COLUMNS or the terminal itself says; else 80."""
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    with contextlib.suppress(OSError):
+        return os.get_terminal_size().columns or 80
+    return 80
+
+
 def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser; only the subcommand named in ``words`` gets its arguments."""
     parser = argparse.ArgumentParser(
         prog="signward",
         description="Who signed this code, does that still count, and may it run here?",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=f"signward {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -159,5 +201,5 @@ def _settings(name: str, module: ModuleType | None) -> dict[str, Any]:
     return {
         "description": getattr(module, "DESCRIPTION", line[0].upper() + line[1:] + "."),
         "epilog": getattr(module, "EPILOG", None),
-        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "formatter_class": _Formatter,
     }

@@ -8,11 +8,10 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -38,8 +37,7 @@ class Match(IntEnum):
     """The bytes say so, and more than a general container would (APK over ZIP)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peek:
+class Peek(NamedTuple):
     """What `recognise` may look at: the name, the first and last bytes, the length."""
 
     name: str

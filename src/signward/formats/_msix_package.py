@@ -16,7 +16,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from urllib.parse import unquote_to_bytes
 
 from signward.errors import AmbiguousError, LimitError, MalformedError, UncoveredError
 from signward.frozen import Frozen, replace
@@ -115,6 +114,8 @@ def part_name(member: ZipMember) -> str:
 
     ``[Content_Types].xml`` is none, and stands unencoded.
     """
+    from urllib.parse import unquote_to_bytes  # loaded where a package is met
+
     try:
         return unquote_to_bytes(member.raw_name).decode()
     except UnicodeDecodeError:

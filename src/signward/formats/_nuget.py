@@ -14,7 +14,6 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from urllib.parse import urlsplit
 
 from signward.envelopes.cms import (
     DATA,
@@ -283,6 +282,8 @@ def _repository_rules(what: str, claimed: ClaimedSignature, role: Role) -> Itera
 
 def is_service_index(url: str) -> bool:
     """Say whether ``url`` is an absolute https URL in printable ASCII."""
+    from urllib.parse import urlsplit  # loaded where a repository's signature is met
+
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -288,7 +288,7 @@ class Cache:
             return shelf
         held = 0
         try:
-            for row in self._connection.execute(_ROW, key):
+            for row in self._seeing(self._connection).execute(_ROW, key):
                 shelf.rows[row[0]] = row
                 held += len(row[8])
                 if held > SHELF_OCTETS:
@@ -303,11 +303,22 @@ class Cache:
         if self._connection is None:
             return None
         try:
-            row: tuple[Any, ...] | None = self._connection.execute(query, key).fetchone()
+            row: tuple[Any, ...] | None
+            row = self._seeing(self._connection).execute(query, key).fetchone()
         except sqlite3.Error as error:
             self._failed(error, now)
             return None
         return row
+
+    @staticmethod
+    def _seeing(connection: sqlite3.Connection) -> sqlite3.Connection:
+        """Return a connection with a transaction to read in.
+
+        One for many queries: each would else lock the database, unlock it and look for changes.
+        """
+        if not connection.in_transaction:
+            connection.execute("BEGIN")
+        return connection
 
     def _grown(self, more: int, now: int) -> None:
         self._octets += more
@@ -325,6 +336,7 @@ class Cache:
         if self._connection is None or not (verdicts or listings or gone):
             return
         try:
+            self._connection.rollback()  # ends the reading: writing begins at what is there now
             with self._connection:
                 for query, key in gone:
                     self._connection.execute(query, key)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import textwrap
 from collections import Counter
 from collections.abc import Iterable
@@ -51,7 +50,11 @@ def wants_colour(stream: TextIO) -> bool:
 
 def terminal_width(stream: TextIO) -> int:
     """Return the columns of the terminal ``stream`` is; 0, which folds nothing, elsewhere."""
-    return shutil.get_terminal_size().columns if stream.isatty() else 0
+    if not stream.isatty():
+        return 0
+    from shutil import get_terminal_size  # loads compressors
+
+    return get_terminal_size().columns
 
 
 def line(record: Record, *, colour: bool = False, width: int = 0) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from signward.store.tables import counter
+
+_MARK = "mark:"
+"""Begins the names of marks, which stand in the same table."""
 
 _INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -17,8 +20,7 @@ def lease(connection: Connection, name: str, count: int = 1) -> int:
 
     They count as handed out with the transaction: those never used leave a gap.
     """
-    insert = _INSERT[connection.dialect.name](counter).values(name=name, next=1)
-    connection.execute(insert.on_conflict_do_nothing())
+    _begun(connection, name, 1)
     after = connection.execute(
         update(counter).where(counter.c.name == name)
         .values(next=counter.c.next + count).returning(counter.c.next)
@@ -26,6 +28,36 @@ def lease(connection: Connection, name: str, count: int = 1) -> int:
     return int(after) - count
 
 
+def reached(connection: Connection, name: str) -> int:
+    """Return how many numbers were handed out; 0 where none ever was."""
+    after = connection.execute(select(counter.c.next).where(counter.c.name == name)).scalar()
+    return 0 if after is None else int(after) - 1
+
+
+def raised(connection: Connection, name: str, value: int) -> int:
+    """Raise a mark to ``value`` unless it is higher already; return where it stood (first: 0).
+
+    A mark never falls: the latest instant that was ever vouched for, say.
+    """
+    mark = _MARK + name
+    _begun(connection, mark, 0)
+    before = connection.execute(
+        select(counter.c.next).where(counter.c.name == mark).with_for_update()
+    ).scalar_one()
+    if value > before:
+        connection.execute(update(counter).where(counter.c.name == mark).values(next=value))
+    return int(before)
+
+
 def skip(connection: Connection, count: int) -> None:
-    """Leave out the next ``count`` numbers of every counter: somebody may have had them."""
-    connection.execute(update(counter).values(next=counter.c.next + count))
+    """Leave out the next ``count`` numbers of every counter: somebody may have had them.
+
+    Marks stay: they are no numbers that anybody is given.
+    """
+    numbers = counter.c.name.not_like(f"{_MARK}%")
+    connection.execute(update(counter).where(numbers).values(next=counter.c.next + count))
+
+
+def _begun(connection: Connection, name: str, first: int) -> None:
+    insert = _INSERT[connection.dialect.name](counter).values(name=name, next=first)
+    connection.execute(insert.on_conflict_do_nothing())

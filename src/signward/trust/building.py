@@ -8,7 +8,7 @@ so that hostile pools end quickly (x509-limbo's ``pathological`` cases).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from signward.trust.anchors import TrustAnchor, TrustStore
 from signward.trust.x509 import Certificate, is_signed_by, normalized_name
@@ -26,8 +26,7 @@ MAX_POOL = 2000
 """Certificates looked at in one pool."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NamedTuple):
     """Certificates whose names and signatures chain, leaf first.
 
     ``anchor`` is None where the chain ends before one; ``near`` are then the
@@ -39,8 +38,7 @@ class Chain:
     near: tuple[Certificate, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Chains:
+class Chains(NamedTuple):
     """What a search found; ``exhausted`` when a bound ended it."""
 
     complete: tuple[Chain, ...]

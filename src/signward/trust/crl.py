@@ -8,7 +8,6 @@ one pass that decodes nothing but serials and notes what is unusual.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any
@@ -77,8 +76,7 @@ class CrlEntry(Frozen, frozen=True, kw_only=True):
     invalid_from: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Crl:
+class Crl(Frozen, frozen=True, kw_only=True, eq=False, dict=True, gc=True):
     """One CRL; equal when its DER is.  Not slotted: the index is built when asked for.
 
     ``issuer`` is the raw Name, ``delta_base`` the BaseCRLNumber of a delta CRL.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from signward.errors import LimitError, MalformedError
 from signward.trust.names import EMAIL_ADDRESS, attribute_values
@@ -28,8 +28,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class GeneralName:
+class GeneralName(NamedTuple):
     """One name: its kind, and its octets (a directory name's raw DER Name)."""
 
     kind: str

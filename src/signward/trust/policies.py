@@ -6,8 +6,7 @@ graph has one node per policy and depth and gives the same answers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from signward.errors import BadInputError, LimitError, MalformedError
@@ -125,12 +124,13 @@ def _check_count(nodes: list[der.Node]) -> None:
         raise LimitError("policies", f"{len(nodes)} entries", f"at most {MAX_POLICIES}")
 
 
-@dataclass(slots=True)
 class _Node:
     """A policy at one depth: what it stands for below, and whom it came from."""
 
-    expected: set[str]
-    parents: set[str] = field(default_factory=set)
+    __slots__ = ("expected", "parents")
+
+    def __init__(self, expected: set[str], parents: Iterable[str] = ()) -> None:
+        self.expected, self.parents = expected, set(parents)
 
 
 _Level = dict[str, _Node]
@@ -153,7 +153,7 @@ class _Graph:
         for policy in policies - {ANY_POLICY}:
             parents = expecting.get(policy) or ({ANY_POLICY} if ANY_POLICY in above else set())
             if parents:
-                level[policy] = _Node({policy}, set(parents))
+                level[policy] = _Node({policy}, parents)
         if ANY_POLICY in policies and any_allowed:
             for policy, parents in expecting.items():
                 level.setdefault(policy, _Node({policy})).parents |= parents

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
 from types import MappingProxyType
@@ -19,6 +18,7 @@ from typing import Any
 from signward import integrity
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
+from signward.frozen import Frozen
 from signward.state import Algorithm
 from signward.trust.names import (
     COMMON_NAME,
@@ -72,8 +72,7 @@ _NEVER_CRITICAL = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Certificate:
+class Certificate(Frozen, frozen=True, kw_only=True, eq=False, dict=True, gc=True):
     """One certificate as its issuer wrote it; equal when the DER is.
 
     ``subject``, ``issuer`` and ``spki`` are raw DER, ``tbs`` the octets that were

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from signward.errors import BadInputError, EvidenceError
+from signward.findings import Finding
 from signward.state import SignedArtifact
 from signward.trust.anchors import TrustStore, joined, store_from_pem
 from signward.trust.judge import Grounds
@@ -25,6 +25,7 @@ from signward.verbs.stores import load_store
 
 if TYPE_CHECKING:
     from signward.policy.blocklist import BlockList
+    from signward.trust.feed import Feed
     from signward.verbs.online import Online
 
 
@@ -52,6 +53,7 @@ class Context:
                 evidence=self.evidence,
                 at=self.at,
                 policy=self.policy.trust,
+                notes=self.feed_notes,
             )
         return self._grounds[profile.name]
 
@@ -62,17 +64,41 @@ class Context:
 
     @cached_property
     def evidence(self) -> Evidence:
-        """The caller's CRLs and OCSP answers."""
+        """The caller's CRLs, OCSP answers and feeds."""
         return Evidence(
             crls=_read_all(self.options.crls, CRLS),
             ocsp=_read_all(self.options.ocsp, OCSP_RESPONSES),
+            feeds=self.feeds,
         )
+
+    @cached_property
+    def followed(self) -> Options:
+        """The options with every feed a file: one that a URL names was asked for by then."""
+        if not self.options.feeds:
+            return self.options
+        from signward.verbs.feeds import followed  # for few runs only
+
+        return followed(self.options)
+
+    @cached_property
+    def feeds(self) -> tuple[Feed, ...]:
+        """The caller's revocation feeds, signatures checked."""
+        if not self.followed.feeds:
+            return ()
+        from signward.verbs.feeds import load_feeds
+
+        return load_feeds(self.followed)
+
+    @cached_property
+    def feed_notes(self) -> tuple[Finding, ...]:
+        """What every judged signature says of the feeds."""
+        return self.followed.feed_notes or ()
 
     @cached_property
     def block_lists(self) -> tuple[BlockList, ...]:
         """The caller's block lists."""
         return read_block_lists(
-            (Path(path).name, read_option(path)) for path in self.options.block_lists
+            (path.rpartition("/")[2], read_option(path)) for path in self.options.block_lists
         )
 
     @cached_property

@@ -62,17 +62,26 @@ def _software() -> Iterator[str]:
         yield name
         spec = PathFinder.find_spec(name)
         for folder in (spec and spec.submodule_search_locations) or ():
-            yield from _package(folder)
+            beside = os.listdir(os.path.dirname(folder))  # noqa: PTH120, PTH208 - names suffice
+            yield from sorted(entry for entry in beside if entry.startswith(f"{name}-"))
+            yield from _package(folder, within=False)
 
 
-def _package(root: str | os.PathLike[str], below: str = "") -> Iterator[str]:
-    """Yield name, size and time of each file of a package, but not of compiled bytecode."""
+def _package(
+    root: str | os.PathLike[str], below: str = "", *, within: bool = True
+) -> Iterator[str]:
+    """Yield name, size and time of each file of a package, but not of compiled bytecode.
+
+    Not ``within`` it, but at its top only, is enough for a package that an installer writes
+    whole: another release, or the same one anew, is other files everywhere (and its release
+    stands in the name of the folder beside it).
+    """
     with os.scandir(root) as entries:
         ordered = sorted(entries, key=attrgetter("name"))
     for entry in ordered:
         name = f"{below}{entry.name}"
         if entry.is_dir():
-            if entry.name != "__pycache__":
+            if within and entry.name != "__pycache__":
                 yield from _package(entry.path, f"{name}/")
         elif not name.endswith(".pyc"):
             status = entry.stat()

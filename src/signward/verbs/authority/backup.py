@@ -27,6 +27,7 @@ from signward.store import audit, copying
 from signward.verbs.authority.realm import DATABASE_NAME, Realm
 from signward.verbs.authority.sealing import Seal, seal
 from signward.verbs.authority.settings import FILE_NAME
+from signward.verbs.authority.transparency import FILE_NAME as LAST_CHECKPOINT
 from signward.verbs.release import PREFIX, settle
 
 FORMAT = 1
@@ -34,8 +35,6 @@ MANIFEST = "manifest.json"
 SEALED_KEYS = "keys.sealed"
 CERTIFICATES = "certificates"
 KEYS = "keys"
-LAST_CHECKPOINT = "log-checkpoint"
-"""What the log signed last; it lets a restored log know what it must continue."""
 
 MAX_SMALL_OCTETS = 16 * 1024 * 1024
 """Of any member but the database: settings, certificates, keys."""

@@ -27,7 +27,6 @@ from signward.verbs.authority.backup import (
     CERTIFICATES,
     FORMAT,
     KEYS,
-    LAST_CHECKPOINT,
     MANIFEST,
     MAX_SMALL_OCTETS,
     SEALED_KEYS,
@@ -37,6 +36,7 @@ from signward.verbs.authority.backup import (
 from signward.verbs.authority.realm import DATABASE_NAME, system_clock
 from signward.verbs.authority.sealing import unseal
 from signward.verbs.authority.settings import FILE_NAME, load
+from signward.verbs.authority.transparency import FILE_NAME as LAST_CHECKPOINT
 from signward.verbs.release import PREFIX, settle
 from signward.wire.tar import TarMember, tar_members
 
