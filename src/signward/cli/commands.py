@@ -87,11 +87,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _done(command: Command, parsed: argparse.Namespace) -> int:
     # Not for --version and --help.
     from signward.errors import AuthorityError, EvidenceError, SigningError
-    from signward.errors import (
-        AuthorityError,
-        EvidenceError,
-        SigningError,
-    )  # not for --version and --help
 
     try:
         return command.run(parsed)
