@@ -139,7 +139,7 @@ def test_the_log_says_that_it_was_restored_and_numbers_go_on_far_behind(
     told = decode(body)
     assert (told.kind, told.at) == (Kind.ADMIN, NOW)
     assert told.fields == {
-        "what": "restored", "made": made.made, "size": ENTRIES, "root": made.root,
+        "deed": "restored", "made": made.made, "size": ENTRIES, "root": made.root,
     }  # fmt: skip
     assert restored.store.write(number).result(SECONDS).value == lost + GAP
     assert restored.store.write(latest).result(SECONDS).value == LATEST  # no number, but a mark

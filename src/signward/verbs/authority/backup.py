@@ -76,8 +76,9 @@ def backup(realm: Realm, target: Path, *, password: str | None = None) -> Manife
         raise RealmError(str(target), "something there", "a new file", hint="nothing was written")
     with told_of(target), tempfile.TemporaryDirectory(prefix=PREFIX, dir=target.parent) as folder:
         database = Path(folder) / DATABASE_NAME
-        tree = _export(realm, database)
+        # The last checkpoint first: the log in the backup must not be shorter than it says.
         small = {name: _read(realm.folder / name) for name in _kept(realm.folder)}
+        tree = _export(realm, database)
         manifest = _manifest(realm, tree, {**_digests(small), DATABASE_NAME: _digest(database)})
         if password is not None:
             manifest, small = _with_keys(realm, manifest, small, password)

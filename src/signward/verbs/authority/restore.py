@@ -203,7 +203,7 @@ def _restore_keys(folder: Path, manifest: Manifest, password: str | None) -> Non
 
 def _go_on(database: Path, manifest: Manifest, at: datetime) -> None:
     """Let the database go on from the backup: numbers ahead, and a word in the log."""
-    told: dict[str, Value] = {"what": "restored", "made": manifest.made, "size": manifest.size,
+    told: dict[str, Value] = {"deed": "restored", "made": manifest.made, "size": manifest.size,
             "root": manifest.root}  # fmt: skip
 
     def job(connection: Connection) -> Outcome[None]:
