@@ -29,6 +29,8 @@ COMMANDS = {
     "feed": "what is revoked, as one signed document: add, publish, follow",
     "requests": "approve or deny what waits to be signed",
     "serve": "serve an authority over HTTP",
+    "backup": "write an authority's database, settings and certificates to one file",
+    "restore": "check an authority's backup, and restore it into a new folder",
     "completion": "print a script that completes options in your shell",
 }
 """Subcommand to its line of help; the module of the same name in this folder does it."""
@@ -88,6 +90,7 @@ def _done(command: Command, parsed: argparse.Namespace) -> int:
     # Not for --version and --help.
     # Not for --version and --help.
     from signward.errors import AuthorityError, BadInputError, EvidenceError, SigningError
+    from signward.errors import AuthorityError, EvidenceError, SigningError
 
     try:
         return command.run(parsed)
