@@ -25,7 +25,7 @@ from pathlib import Path
 from demo.fetch import CorpusMissingError, require
 from tests.corpus import pe_files
 
-from bench import signing
+from bench import signing, store
 from bench.measure import (
     REPOSITORY,
     NotMeasuredError,
@@ -307,6 +307,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "second": second_scan,
     "sign": signing.many,
     "sign-memory": signing.memory,
+    "store": store.appends,
 }
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import Connection
 
-from signward.store.database import make_engine
-from signward.store.migrate import migrate
 from tests.builders import postgres
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.interop))
 
@@ -48,6 +49,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @contextmanager
 def connected(url: str, *, migrated: bool = True) -> Iterator[Connection]:
     """Give a connection to a database, brought to the present schema, without a store."""
+    from signward.store.database import make_engine  # not for tests that take no database
+    from signward.store.migrate import migrate
+
     engine = make_engine(url)
     try:
         if migrated:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from signward.cli.actions import nested
 from signward.cli.commands import build_parser, command_parsers
 from signward.cli.completion import Argument, described
 from signward.findings import WINDOWS_NAMES
@@ -56,6 +57,9 @@ def cli_page() -> str:
     for name, parser in command_parsers().items():
         parts += [f"## signward {name}\n", f"{parser.description}\n", _block(_usage(name, parser))]
         parts += _option_tables(parser)
+        for action, own in nested(parser).items():
+            parts += [f"### signward {name} {action}\n", f"{own.description}\n"]
+            parts += [_block(_usage(f"{name} {action}", own)), *_option_tables(own)]
         parts.append(_block(parser.epilog))
     return "\n".join(parts)
 

@@ -18,6 +18,7 @@
     │   ├── RealmError           its folder or settings are at fault
     │   ├── LintError            what was to be issued breaks a rule
     │   ├── DeniedError          whoever asks may not
+    │   │   └── LimitedError     not now: too often, or out of hours
     │   ├── ConflictError        it was done already, or otherwise
     │   └── StoreError           the database is gone, full or locked; nothing was written
     ├── FetchError               what a URL names could not be had
@@ -154,6 +155,12 @@ class LintError(AuthorityError):
 
 class DeniedError(AuthorityError):
     """Whoever asks may not have what was asked for."""
+
+
+class LimitedError(DeniedError):
+    """It may be had later: ``retry_seconds`` from now."""
+
+    retry_seconds = 0
 
 
 class ConflictError(AuthorityError):

@@ -89,11 +89,14 @@ class Code(StrEnum):
     REVOCATION_UNKNOWN = "revocation-unknown"
     SIGNED_BEFORE_REVOCATION = "signed-before-revocation"
     REVOCATION_EVIDENCE = "revocation-evidence"
+    REVOCATION_FEED = "revocation-feed"
     # Policy
     PUBLISHER_MISMATCH = "publisher-mismatch"
     BY_CATALOG = "by-catalog"
     KERNEL_POLICY = "kernel-policy"
     BLOCKED = "blocked"
+    PUBLISHER_REVOKED = "publisher-revoked"
+    DIGEST_REVOKED = "digest-revoked"
 
 
 WINDOWS_NAMES: dict[Code, str] = {
@@ -122,6 +125,8 @@ WINDOWS_NAMES: dict[Code, str] = {
     Code.WRONG_USAGE: "CERT_E_WRONG_USAGE",
     Code.KERNEL_POLICY: "ERROR_INVALID_IMAGE_HASH",
     Code.BLOCKED: "ERROR_SYSTEM_INTEGRITY_POLICY_VIOLATION",
+    Code.PUBLISHER_REVOKED: "ERROR_SYSTEM_INTEGRITY_POLICY_VIOLATION",
+    Code.DIGEST_REVOKED: "ERROR_SYSTEM_INTEGRITY_POLICY_VIOLATION",
     Code.REVOKED: "CERT_E_REVOKED",
     Code.REVOCATION_UNKNOWN: "CERT_E_REVOCATION_FAILURE",
     Code.TIMESTAMP_UNTRUSTED: "TRUST_E_TIME_STAMP",

@@ -110,6 +110,23 @@ def check_value(spki: bytes, algorithm: Algorithm, data: bytes, value: bytes) ->
         raise UnsupportedKeyError(f"{algorithm}: {error}") from None
 
 
+def usual_algorithm(spki: bytes) -> Algorithm:
+    """Return the one algorithm that a key signs by where its envelope names none (DSSE).
+
+    RSA by PKCS#1 v1.5 with SHA-256, curves with the digest of their size, the others as they
+    are.  Raises ``UnsupportedKeyError``.
+    """
+    family, bits = key_size(spki)
+    if family == "rsa":
+        return Algorithm(scheme="rsa-pkcs1v15", digest="sha256")
+    if family.startswith("ec:"):
+        return Algorithm(scheme="ecdsa", digest={384: "sha384", 521: "sha512"}.get(bits, "sha256"))
+    scheme = family.replace("mldsa", "ml-dsa-")
+    if scheme not in _KEY_CLASS or scheme == "dsa":
+        raise UnsupportedKeyError(f"a {family} key has no usual algorithm")
+    return Algorithm(scheme=scheme)
+
+
 def _verify(key: Any, algorithm: Algorithm, data: bytes, value: bytes) -> None:
     if algorithm.scheme == "rsa-pkcs1v15":
         key.verify(value, data, padding.PKCS1v15(), _HASHES[algorithm.digest]())

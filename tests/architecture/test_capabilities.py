@@ -37,7 +37,17 @@ RULES = {
     ),
     # A stopwatch is no clock: it measures how long, never when.  Progress and time-outs need it.
     "a stopwatch": Rule(
-        rooms=("verbs", "cli", "service", "guard", "inventory", "fetch", "keys", "wire.deadline"),
+        rooms=(
+            "verbs",
+            "cli",
+            "service",
+            "guard",
+            "store",
+            "inventory",
+            "fetch",
+            "keys",
+            "wire.deadline",
+        ),  # fmt: skip
         calls=frozenset(
             {"time.monotonic", "time.monotonic_ns", "time.perf_counter", "time.perf_counter_ns"}
             | {"time.sleep", "time.process_time"}

@@ -6,12 +6,13 @@ and hands out a `Permit`; spending it, once, yields the draft that a key signs.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from signward.authority.algorithms import key_identifier, signature_identifier
+from signward.authority.algorithm import identifier
 from signward.authority.profiles import Profile
 from signward.errors import AuthorityError
 from signward.frozen import Frozen
@@ -21,6 +22,7 @@ from signward.trust.ocsp import NO_CHECK
 from signward.trust.rules import ANY_POLICY
 from signward.trust.x509 import KEY_USAGES, Certificate, load_certificate
 from signward.wire import der
+from signward.wire.spki import key_bits
 
 SERIAL_BITS = 159
 """Random bits of a serial number: all that 20 octets hold (RFC 5280 4.1.2.2; CSBR asks for 64)."""
@@ -29,6 +31,7 @@ SERIAL_OCTETS = 20
 BACKDATED = timedelta(minutes=5)
 """How far notBefore lies back, at most a tenth of the lifetime: clocks of verifiers differ."""
 
+KEY_IDENTIFIER_OCTETS = 20
 OCSP_ACCESS, ISSUERS_ACCESS = "1.3.6.1.5.5.7.48.1", "1.3.6.1.5.5.7.48.2"
 _URI = 6
 
@@ -120,6 +123,14 @@ class Permit:
         )
 
 
+def key_identifier(spki: bytes) -> bytes:
+    """Return a key's identifier: the left 160 bits of SHA-256 over its bits (RFC 7093 2, 1).
+
+    Raises ``MalformedError`` for what is no SubjectPublicKeyInfo.
+    """
+    return hashlib.sha256(key_bits(spki)).digest()[:KEY_IDENTIFIER_OCTETS]
+
+
 def serial_number(random: bytes) -> int:
     """Return a serial number of ``SERIAL_BITS`` bits made of 20 random octets.
 
@@ -176,7 +187,7 @@ def _prepared(
     tbs = der.sequence(
         der.context(0, der.integer(2)),
         der.integer(serial),
-        signature_identifier(algorithm),
+        identifier(algorithm),
         issuer.certificate.subject if issuer else application.subject,
         der.sequence(der.utc_time(application.not_before), der.utc_time(application.not_after)),
         application.subject,
@@ -187,7 +198,7 @@ def _prepared(
 
 
 def _sealed(tbs: bytes, algorithm: Algorithm, value: bytes) -> bytes:
-    return der.sequence(tbs, signature_identifier(algorithm), der.bit_string(value))
+    return der.sequence(tbs, identifier(algorithm), der.bit_string(value))
 
 
 # --- extensions ---------------------------------------------------------------------------------
@@ -238,8 +249,8 @@ def key_usage(names: Sequence[str]) -> bytes:
 
 def authority_key(certificate: Certificate) -> bytes:
     """Return AuthorityKeyIdentifier (RFC 5280 4.2.1.1): the issuer's own identifier alone."""
-    identifier = certificate.key_identifier or key_identifier(certificate.spki)
-    return der.sequence(der.context(0, identifier, constructed=False))
+    own = certificate.key_identifier or key_identifier(certificate.spki)
+    return der.sequence(der.context(0, own, constructed=False))
 
 
 def _policies(profile: Profile, issuer: Issuer) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 
-from signward.authority.algorithms import signature_identifier
+from signward.authority.algorithm import identifier
 from signward.authority.certificate import Issuer, authority_key
 from signward.errors import AuthorityError
 from signward.frozen import Frozen
@@ -61,7 +61,7 @@ class CrlDraft(Frozen, frozen=True, kw_only=True):
         """Return the CRL, DER; there is no place for ``tokens``."""
         if tokens:
             raise AuthorityError("CRL", "timestamp tokens", "none: it has no place for any")
-        algorithm = signature_identifier(self.algorithm)
+        algorithm = identifier(self.algorithm)
         return der.sequence(self.to_be_signed, algorithm, der.bit_string(value))
 
 
@@ -86,7 +86,7 @@ def draft(
         raise AuthorityError("CRL", f"{len(entries)} entries", f"at most {MAX_ENTRIES}")
     tbs = der.sequence(
         der.integer(1),
-        signature_identifier(issuer.algorithm),
+        identifier(issuer.algorithm),
         issuer.certificate.subject,
         der.utc_time(this_update),
         der.utc_time(next_update),

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from signward.authority.algorithms import key_identifier
-from signward.authority.certificate import Issuer, Permit, Prepared, key_usage
+from signward.authority.certificate import Issuer, Permit, Prepared, key_identifier, key_usage
 from signward.authority.faults import Fault, refuse_grave
 from signward.authority.names import KINDS, SHORT_NAMES
 from signward.authority.subject_keys import check_key, kind_of

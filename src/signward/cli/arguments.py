@@ -59,6 +59,8 @@ def add_revocation(group: argparse._ArgumentGroup) -> None:
     """Add evidence of revocation, whether to fetch it, and what its absence means."""
     _many(group, "--crl", "FILE", "certificate revocation lists, DER or PEM")
     _many(group, "--ocsp", "FILE", "OCSP responses, DER or PEM")
+    _many(group, "--feed", "FEED", "a revocation feed: a file, or a URL that is asked for news")
+    _many(group, "--feed-key", "PEM", "the public key, or certificate, that feeds are signed with")
     _flag(group, "--online", "fetch the certificates, CRLs and OCSP answers that are missing")
     _flag(group, "--online-private", "the same, from private and loopback addresses too")
     _flag(group, "--online-nonce", "the same, with a nonce in OCSP requests: no cache answers")
@@ -145,6 +147,8 @@ def judging_from(arguments: argparse.Namespace) -> Options:
         crls=tuple(arguments.crl),
         ocsp=tuple(arguments.ocsp),
         catalogs=tuple(arguments.catalog),
+        feeds=tuple(arguments.feed),
+        feed_keys=tuple(arguments.feed_key),
         profile=arguments.profile,
         at=arguments.at,
         online=arguments.online or arguments.online_private or arguments.online_nonce,

@@ -59,9 +59,24 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the script for the shell that was named."""
     from signward.cli.commands import COMMANDS, command_parsers
 
-    parsers = {name: tuple(described(each)) for name, each in command_parsers().items()}
+    parsers = {name: _whole(each) for name, each in command_parsers().items()}
     sys.stdout.write(_WRITERS[arguments.shell](parsers, COMMANDS))
     return 0
+
+
+def _whole(parser: argparse.ArgumentParser) -> tuple[Argument, ...]:
+    """Return a command's arguments, and the options of its actions, each once."""
+    from signward.cli.actions import nested
+
+    options = {
+        argument.flags: argument
+        for action in nested(parser).values()
+        for argument in described(action)
+        if argument.flags
+    }
+    own = tuple(described(parser))
+    known = {argument.flags for argument in own}
+    return (*own, *(one for flags, one in options.items() if flags not in known))
 
 
 def described(parser: argparse.ArgumentParser) -> Iterator[Argument]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ EPILOG = """examples:
   signward sign --key pkcs12:release.p12 --pass-file pass.txt setup.msi
   signward sign --key pkcs12:release.p12 --timestamp URL --out signed/ *.exe
   signward sign --key 'pkcs11:token=Release;object=codesign' --cert ca.pem a.ps1
+by a signing service, which keeps the key, timestamps and logs:
+  signward sign --key https://signer.example/keys/release --receipts DIR a.exe
 add a second signature, beside the one that is there:
   signward sign --key file:second.pem --nested setup.exe
 sign a file of any kind, beside it:
@@ -39,7 +42,8 @@ Passwords and tokens come from --pass-file, from the environment
 --json writes one object for each file, with all of these: path, outcome
 (signed, planned or failed), format, output (where the result is), members
 (signed inside, with --deep), signer, algorithm, problem and hint (why it
-failed), warnings (what a verifier may object to).  Octets of a name that are
+failed), warnings (what a verifier may object to), receipts (files of
+--receipts).  Octets of a name that are
 no UTF-8 stand as \\xNN.
 
 exit codes: 0 every file was signed, 1 some were not, 2 command line, key or
@@ -52,7 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="what to sign")
     _add_key(parser.add_argument_group("key: who signs"))
     _add_signature(parser.add_argument_group("signature: how"))
-    add_output(parser.add_argument_group("output"))
+    output = parser.add_argument_group("output")
+    add_output(output)
+    output.add_argument("--receipts", default="", metavar="DIR",
+                        help="with a served key, write the log's receipt for each file there, "
+                        "as NAME.receipt")  # fmt: skip
     assess = parser.add_argument_group("assessment of the result")
     assess.add_argument("--require-accepted", action="store_true",
                         help="release nothing that verify would not accept")  # fmt: skip
@@ -63,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_key(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--key", required=True, metavar="URI",
                        help="where the key is: file:key.pem, pkcs12:release.p12, "
-                       "pkcs11:token=..., aws-kms:..., see docs/keys.md")  # fmt: skip
+                       "pkcs11:token=..., https://HOST/keys/NAME, see docs/keys.md")  # fmt: skip
     group.add_argument("--cert", action="append", default=[], metavar="PEM",
                        help="the key's certificate and its issuers, where the key's holder "
                        "keeps none")  # fmt: skip
@@ -104,10 +112,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     # The results are closed before the key: nobody is to sign with it then.
     with (
-        Signatory(_options(arguments)) as signatory,
+        Signatory(_options(arguments), _tell) as signatory,
         closing(signatory.run(arguments.files)) as results,
     ):
         return report(results, arguments, "signing")
+
+
+def _tell(line: str) -> None:
+    from signward.report.display import visible
+
+    print(f"signward: {visible(line)}", file=sys.stderr, flush=True)
 
 
 def _options(arguments: argparse.Namespace) -> SignOptions:
@@ -130,6 +144,7 @@ def _options(arguments: argparse.Namespace) -> SignOptions:
         detached=arguments.detached,
         deep=arguments.deep,
         out=arguments.out,
+        receipts=arguments.receipts,
         dry_run=arguments.dry_run,
         require_accepted=arguments.require_accepted,
         options=_format_options(arguments.option),

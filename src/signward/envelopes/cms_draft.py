@@ -47,7 +47,8 @@ class Form(StrEnum):
 class CmsDraft(Frozen, frozen=True, kw_only=True):
     """A SignedData that lacks its signature value (an ``envelopes.Draft``).
 
-    ``attributes`` are the signed attributes' contents octets in DER order.
+    ``attributes`` are the signed attributes' contents octets in DER order; the signer's
+    ``certificates`` are embedded or not.
     """
 
     content_type: str
@@ -56,6 +57,7 @@ class CmsDraft(Frozen, frozen=True, kw_only=True):
     signer: Signer
     attributes: bytes
     token_oid: str
+    certificates: bool = True
 
     @property
     def to_be_signed(self) -> bytes:
@@ -81,11 +83,13 @@ def draft(
     form: Form = Form.PKCS7,
     attributes: Sequence[bytes] = (),
     token_oid: str = MICROSOFT_TIMESTAMP,
+    certificates: bool = True,
 ) -> CmsDraft:
     """Return the draft of a signature over ``content``.
 
     ``content`` is one DER element for ``Form.PKCS7``, else the octets themselves.
     ``attributes`` are further signed attributes; contentType and messageDigest are added.
+    The signer's path is embedded unless ``certificates`` is false.
     """
     hashed = der.parse(content, "content").content if form is Form.PKCS7 else content
     digest = hashlib.new(signer.digest, hashed, usedforsecurity=False).digest()
@@ -100,6 +104,7 @@ def draft(
         signer=signer,
         attributes=b"".join(sorted((*own, *attributes))),
         token_oid=token_oid,
+        certificates=certificates,
     )
 
 
@@ -196,7 +201,7 @@ def _content_info(draft: CmsDraft, signer: bytes) -> bytes:
         der.integer(1 if plain else 3),
         der.set_of(digest_algorithm(draft.signer.digest)),
         der.sequence(der.oid(draft.content_type), _encapsulated(draft)),
-        _certificates(draft.signer),
+        _certificates(draft.signer) if draft.certificates else b"",
         der.set_of(signer),
     )
     return der.sequence(der.oid(SIGNED_DATA), der.context(0, signed_data))

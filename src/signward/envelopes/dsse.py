@@ -62,7 +62,7 @@ class DsseDraft(Frozen, frozen=True, kw_only=True):
         """The octets that go to the key."""
         return pae(self.payload_type, self.payload)
 
-    def stamped(self, value: bytes) -> None:  # noqa: ARG002 - the protocol's
+    def stamped(self, value: bytes) -> None:
         """Say that a timestamp token has no place here."""
 
     def seal(self, value: bytes, tokens: Sequence[bytes] = ()) -> bytes:

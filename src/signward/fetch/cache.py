@@ -82,7 +82,7 @@ class Cache:
         with contextlib.suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._prune(path.parent)
-            _replace(path, msgspec.json.encode(header) + b"\n" + body)
+            write_whole(path, msgspec.json.encode(header) + b"\n" + body)
 
     def discard(self, url: str, question: bytes) -> None:
         """Forget an entry."""
@@ -105,12 +105,14 @@ class Cache:
                 entry.unlink()
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write ``data`` beside ``path`` and rename it there."""
+def write_whole(path: Path, data: bytes) -> None:
+    """Write ``data`` beside ``path``, to the disk, and rename it there."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

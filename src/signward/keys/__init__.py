@@ -11,9 +11,10 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from signward.errors import KeyProviderError
+from signward.frozen import Frozen
 from signward.state import Algorithm
 
 Secrets = Callable[[str], str | None]
@@ -57,6 +58,55 @@ class SigningKey(Protocol):
         """Give up sessions and connections."""
 
 
+class Purpose(Frozen, frozen=True, kw_only=True):
+    """What a value is for, as far as whoever keeps the key asks.
+
+    ``content`` is the digest of the file as it was, ``sha256:`` and hexadecimal;
+    ``timestamp`` says that a token over the value would be of use.
+    """
+
+    format: str
+    name: str
+    content: str = ""
+    timestamp: bool = False
+
+
+class Signed(Frozen, frozen=True, kw_only=True):
+    """A signature value with what may come beside it; nothing of it was checked.
+
+    ``tokens`` are RFC 3161 TimeStampTokens over the value; ``receipt`` proves that a log has
+    it (c2sp.org/tlog-proof), the log with the verifier key ``log`` (c2sp.org/signed-note).
+    """
+
+    value: bytes
+    tokens: tuple[bytes, ...] = ()
+    receipt: bytes = b""
+    log: str = ""
+
+
+@runtime_checkable
+class Waiting(Protocol):
+    """What a key offers besides whose holder may let one wait, for the consent of people."""
+
+    tell: Callable[[str], None]
+    """Called, by whatever thread waits, with a line that says what for."""
+
+    def give_up(self) -> None:
+        """Wait no more: whoever waits gets a ``KeyProviderError`` soon."""
+
+
+def sign_for(
+    key: SigningKey, data: bytes, algorithm: Algorithm, purpose: Callable[[], Purpose]
+) -> Signed:
+    """Have a key sign (see ``SigningKey.sign``).
+
+    A key whose holder asks what for, or gives more than the value, has a method of this name
+    that takes the purpose; ``purpose`` is called for such keys only.
+    """
+    own: Callable[[bytes, Algorithm, Purpose], Signed] | None = getattr(key, "sign_for", None)
+    return own(data, algorithm, purpose()) if own else Signed(value=key.sign(data, algorithm))
+
+
 class Provider(Protocol):
     """What a provider module's ``PROVIDER`` offers."""
 
@@ -69,6 +119,9 @@ class Provider(Protocol):
 
         Raises ``KeyProviderError``.
         """
+
+
+_URLS = ("https", "http")
 
 
 class RotatedError(KeyProviderError):
@@ -95,8 +148,10 @@ def provider(scheme: str) -> Provider:
 
 
 def open_key(uri: str, secrets: Secrets) -> SigningKey:
-    """Open the key a URI names.  Raises ``KeyProviderError``."""
+    """Open the key a URI names; a URL names one that is served.  Raises ``KeyProviderError``."""
     scheme, colon, rest = uri.partition(":")
+    if scheme.lower() in _URLS:
+        return provider("remote").open(uri, secrets)
     if not colon:
         raise KeyProviderError("--key", "no URI", "one such as file:key.pem or pkcs12:release.p12")
     return provider(scheme.lower()).open(rest, secrets)

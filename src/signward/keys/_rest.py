@@ -7,6 +7,7 @@ without control characters and without the secrets that were sent.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ssl
 import time
@@ -17,6 +18,7 @@ import msgspec
 
 from signward import __version__
 from signward.errors import KeyProviderError
+from signward.frozen import Frozen
 from signward.keys._address import Endpoint
 from signward.wire.deadline import Connection
 
@@ -48,6 +50,10 @@ Answer = TypeVar("Answer")
 Secret = str
 Headers = Callable[[], Mapping[str, Secret]]
 """Makes the headers that prove who asks; called for every exchange, since tokens expire."""
+
+
+class NoAnswerError(KeyProviderError):
+    """Nothing came back, or not to the end; what was asked may have been done all the same."""
 
 
 class Reply(NamedTuple):
@@ -91,26 +97,33 @@ class Rest:
         return self.exchange(method, path, msgspec.json.encode(body))
 
     def exchange(
-        self, method: str, path: str, body: bytes | None = None, kind: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        kind: str = "application/json",
+        *,
+        heads: Mapping[str, str] | None = None,
     ) -> Reply:
         """Return a successful reply (2xx), asking again while the service is busy.
 
-        ``path`` (with its query) is joined to the endpoint's.  Raises ``KeyProviderError``.
+        ``path`` (with its query) is joined to the endpoint's; ``heads`` are further headers.
+        Raises ``KeyProviderError``, and of its kind ``NoAnswerError``.
         """
         wait = FIRST_WAIT
         for tries_left in range(MAX_TRIES - 1, -1, -1):
             secrets = self._headers()
             about = {} if body is None else {"Content-Type": kind}
-            reply = self._once(method, path, body, {**about, **secrets})
+            reply = self._once(method, path, body, {**about, **(heads or {}), **secrets})
             if reply.status not in _BUSY or not tries_left:
                 break
             time.sleep(_asked_wait(reply, wait))
             wait = min(2 * wait, MAX_WAIT)
         if 200 <= reply.status < 300:
             return reply
-        said = _quoted(reply.body, (*secrets.values(), *self._words))
+        said, hint = (_quoted(s, (*secrets.values(), *self._words)) for s in _problem(reply))
         found = f"status {reply.status}" + (f", {said}" if said else "")
-        raise KeyProviderError(self._name, found, "success", _HINTS.get(reply.status, ""))
+        raise KeyProviderError(self._name, found, "success", hint or _HINTS.get(reply.status, ""))
 
     def read(self, kind: type[Answer], reply: Reply) -> Answer:
         """Decode a JSON body.  Raises ``KeyProviderError`` where it is not as documented."""
@@ -134,7 +147,7 @@ class Rest:
         except (OSError, http.client.HTTPException, ValueError) as error:
             why = "it was too slow" if isinstance(error, TimeoutError) else _why(error)
             found = f"no answer from {to.host} ({why})"
-            raise KeyProviderError(self._name, found, "an answer") from None
+            raise NoAnswerError(self._name, found, "an answer") from None
         finally:
             connection.close()
 
@@ -161,6 +174,22 @@ def _why(error: Exception) -> str:
 def _asked_wait(reply: Reply, wait: float) -> float:
     asked = reply.headers.get("retry-after", "")
     return min(float(asked), MAX_WAIT) if asked.isdecimal() and len(asked) < 6 else wait
+
+
+class _Problem(Frozen, frozen=True, kw_only=True):
+    """Problem details (RFC 9457), with the member that our own services add."""
+
+    detail: str = ""
+    hint: str = ""
+
+
+def _problem(reply: Reply) -> tuple[bytes, bytes]:
+    """Return a service's words about an error, and its hint, if it gives one."""
+    if reply.headers.get("content-type", "").partition(";")[0] == "application/problem+json":
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            said = msgspec.json.decode(reply.body, type=_Problem)
+            return said.detail.encode(), said.hint.encode()
+    return reply.body, b""
 
 
 def _quoted(body: bytes, secrets: Sequence[Secret]) -> str:

@@ -211,6 +211,12 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "A certificate, CRL or OCSP answer was sought online in vain.",
             "Try again later, or give it as a file.",
         ),
+        Code.REVOCATION_FEED: Cause(
+            "A revocation feed could not be renewed, was refused (an older version, a signature "
+            "that does not fit), or has ended.",
+            "Its last good version counts meanwhile. A version that goes backwards is an attack "
+            "or a fault of whoever serves it: ask its publisher.",
+        ),
     },
     "Policy": {
         Code.PUBLISHER_MISMATCH: Cause(
@@ -229,6 +235,15 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "A block list given with --block-list denies the file, whoever signed it.",
             "Replace it: drivers on Microsoft's list hold holes that attackers use. Its maker may "
             "have a repaired version.",
+        ),
+        Code.PUBLISHER_REVOKED: Cause(
+            "A revocation feed given with --feed names the publisher: nothing of his is accepted, "
+            "whenever it was signed.",
+            "Ask whoever publishes the feed.",
+        ),
+        Code.DIGEST_REVOKED: Cause(
+            "A revocation feed given with --feed names this very file.",
+            "Remove it; its maker or whoever publishes the feed knows what takes its place.",
         ),
     },
 }

@@ -30,6 +30,7 @@ class Service(NamedTuple):
     application: Gate
     litestar: Litestar
     tasks: tuple[Task, ...]
+    metrics: Metrics
 
 
 def build(
@@ -61,7 +62,7 @@ def build(
     )
     tasks = tuple(task for role in roles for task in role.tasks(realm))
     gate = Gate(litestar, journal, metrics, log_all=log_all)
-    return Service(gate, litestar, tasks)
+    return Service(gate, litestar, tasks, metrics)
 
 
 def check_access(routes: Iterable[HTTPRouteHandler]) -> None:

@@ -12,6 +12,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from litestar.enums import ScopeType
+
 from signward.service import problems
 from signward.service.limits import MAX_REQUESTS, MAX_WAITING, Body
 from signward.service.logs import Journal
@@ -45,9 +47,14 @@ class Gate:
         self._under_way = 0
         self._waiting = 0
 
+    @property
+    def under_way(self) -> int:
+        """How many requests have no answer yet, those that wait included."""
+        return self._under_way
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self._application(scope, receive, send)
             return
         passage = Passage(self, scope, send)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from litestar.exceptions import ClientException
 
 if TYPE_CHECKING:
-    from litestar.types import HTTPReceiveMessage, HTTPScope, Receive
+    from litestar.types import HTTPScope, Receive
 
 MAX_BODY = 64 * 1024
 """Octets of a request's body where a route says nothing else: our largest requests are
@@ -25,9 +25,12 @@ HEADER_SECONDS = 10
 BODY_SECONDS = 20.0
 """For a whole body: 64 KiB in that time are 3 kB/s, less than any link we know gives."""
 
+THREADS = 40
+"""Threads that handlers run in when they wait for a database or a key."""
+
 MAX_REQUESTS = 256
-"""Requests under way in one process; more are told to come back.  A thread pool of 40 works
-on them, so what is beyond this would wait for seconds anyway."""
+"""Requests under way in one process; more are told to come back: with `THREADS` at work,
+what is beyond this would wait for seconds anyway."""
 
 MAX_WAITING = 2048
 """Requests held until something happens (``opt={"waits": True}``): they cost memory only."""
@@ -72,7 +75,7 @@ class Body:
         self._take(message)
         return message
 
-    def _take(self, message: HTTPReceiveMessage) -> None:
+    def _take(self, message: Any) -> None:
         if message["type"] == "http.disconnect":
             self._ended = True
             raise ClientException("the body ended early")

@@ -15,6 +15,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, NotAuthorizedException
 
 from signward import errors
+from signward.authority.log.faults import LogFaultError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -30,6 +31,7 @@ STATUSES: Mapping[type[Exception], tuple[str, int]] = {
     errors.LintError: ("lint", 422),
     errors.StoreError: ("store", 503),
     errors.RealmError: ("set-up", 503),
+    LogFaultError: ("log", 503),
     errors.AuthorityError: ("refused", 422),
     errors.KeyProviderError: ("key", 503),
     errors.SigningError: ("not-signable", 422),
@@ -40,7 +42,7 @@ STATUSES: Mapping[type[Exception], tuple[str, int]] = {
 }
 """Error to the problem's name and status; the nearest class in an error's line counts."""
 
-_OURS = frozenset({"set-up", "key", "fetch"})
+_OURS = frozenset({"set-up", "log", "key", "fetch"})
 """Problems of the service's own, whose particulars are for its log and not for callers."""
 
 Whom = Request[Any, Any, Any]

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from signward.errors import StoreError
+from signward.errors import SignwardError, StoreError
 
 BUSY_SECONDS = 10
 """How long a writer waits for its turn; then whoever has it is taken for stuck."""
@@ -49,7 +49,7 @@ _READING: dict[str, dict[str, Any]] = {
 }
 
 
-class DoubtfulError(Exception):
+class DoubtfulError(SignwardError):
     """The connection was lost while a transaction was being committed; ``number`` is its own."""
 
     def __init__(self, number: str) -> None:
@@ -177,6 +177,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
             connection.commit()
         except DBAPIError as error:
             if error.connection_invalidated:
+                connection.invalidate()  # else giving it back would fail, and hide the doubt
                 raise DoubtfulError(number) from error
             raise
 
@@ -210,13 +211,13 @@ def is_passing(error: BaseException) -> bool:
 
 
 def is_intact(connection: Connection) -> bool:
-    """Say whether the transaction goes on after an error in it: some end it as a whole."""
+    """Say whether there still is a transaction after an error in it: some end it as a whole."""
     if connection.invalidated or not connection.in_transaction():
         return False
     raw: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "sqlite":  # disk full, an I/O error: it has rolled back
         return bool(raw.in_transaction)
-    return bool(raw.info.transaction_status.name == "INTRANS")
+    return raw.info.transaction_status.name in ("INTRANS", "INERROR")
 
 
 def store_error(doing: str, error: BaseException) -> StoreError:

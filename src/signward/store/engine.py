@@ -226,11 +226,13 @@ def _run(connection: Connection, waiting: _Waiting) -> _Done:
     """Run one job under a savepoint, so that its failure is its own."""
     if waiting.job is None:
         return _Done(entries=waiting.entries)
+    savepoint = connection.begin_nested()
     try:
-        with connection.begin_nested():
-            outcome = waiting.job(connection)
+        outcome = waiting.job(connection)
     except Exception as error:
         if is_passing(error) or not is_intact(connection):
             raise
+        savepoint.rollback()
         return _Done(error=error)
+    savepoint.commit()
     return _Done(outcome.value, outcome.entries)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 NAMES = {
@@ -109,4 +110,87 @@ revocation = Table(
     Column("invalidity", BigInteger),
     Column("revoked_by", Text, nullable=False),
     ForeignKeyConstraint(["issuer", "serial"], ["certificate.issuer", "certificate.serial"]),
+)  # fmt: skip
+
+# --- the feed ----------------------------------------------------------------------------------
+
+feed_entry = Table(  # what it revokes beside the authority's own certificates
+    "feed_entry", metadata,
+    Column("id", String(64), primary_key=True),  # SHA-256 of what it names, hexadecimal
+    Column("kind", String(20), nullable=False),
+    Column("body", LargeBinary, nullable=False),  # JSON of a trust.feed entry
+    Column("at", BigInteger, nullable=False),
+    Column("added_by", Text, nullable=False),
+)  # fmt: skip
+
+# --- the estate: certificates of whatever issuer that sign for the organisation ----------------
+
+estate_certificate = Table(
+    "estate_certificate", metadata,
+    Column("fingerprint", LargeBinary, primary_key=True),  # SHA-256
+    Column("der", LargeBinary, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("origin", String(20), nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("key_location", Text, nullable=False),
+    Column("added", BigInteger, nullable=False),
+    Index("estate_certificate_by_end", "not_after"),
+)  # fmt: skip
+
+estate_source = Table(  # where a certificate was found
+    "estate_source", metadata,
+    Column("fingerprint", LargeBinary, primary_key=True),
+    Column("source", String(1024), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+)  # fmt: skip
+
+estate_release = Table(  # files that hang on a certificate
+    "estate_release", metadata,
+    Column("fingerprint", LargeBinary, primary_key=True),
+    Column("name", String(64), primary_key=True),  # SHA-256 of the file's name, hexadecimal
+    Column("file", Text, nullable=False),
+    Column("timestamped", BigInteger),  # the proven time, where there is one
+    Column("at", BigInteger, nullable=False),
+)  # fmt: skip
+
+# --- the signing service -----------------------------------------------------------------------
+
+sign_request = Table(  # what was asked for, under the idempotency key of whoever asked
+    "sign_request", metadata,
+    Column("id", String(32), primary_key=True),
+    Column("key", String(100), nullable=False),  # its name in the settings
+    Column("requester", Text, nullable=False),  # authority.access.Identity.unique
+    Column("idempotency", String(64), nullable=False),
+    Column("asked", LargeBinary, nullable=False),  # SHA-256 of the whole order
+    Column("state", String(10), nullable=False),
+    Column("format", String(40), nullable=False),
+    Column("file", Text, nullable=False),
+    Column("content", String(200), nullable=False),
+    Column("digest", LargeBinary, nullable=False),  # SHA-256 of what is to be signed
+    Column("algorithm", String(60), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("answer", LargeBinary),
+    Column("entry", LargeBinary),  # leaf hash of the result's entry
+    Column("floor", BigInteger),  # a position that entry does not stand before
+    UniqueConstraint("key", "requester", "idempotency"),
+    Index("sign_request_by_state", "state", "expires"),
+    Index("sign_request_by_time", "at"),
+)  # fmt: skip
+
+sign_approval = Table(
+    "sign_approval", metadata,
+    Column("request", String(32), primary_key=True),
+    Column("approver", Text, primary_key=True),
+    Column("name", Text, nullable=False),  # as people read it
+    Column("at", BigInteger, nullable=False),
+    ForeignKeyConstraint(["request"], ["sign_request.id"], ondelete="CASCADE"),
+)  # fmt: skip
+
+sign_usage = Table(  # signatures by a key in a stretch of time
+    "sign_usage", metadata,
+    Column("key", String(100), primary_key=True),
+    Column("seconds", Integer, primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("count", BigInteger, nullable=False),
 )  # fmt: skip

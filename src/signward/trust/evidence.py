@@ -1,4 +1,4 @@
-"""Evidence: the CRLs, OCSP responses and signers' certificates at hand, indexed.
+"""Evidence: the CRLs, OCSP responses, feeds and signers' certificates at hand, indexed.
 
 What the caller names must be readable (``EvidenceError``); what a signature carries
 along may be anything, and what cannot be read there is kept as a problem's text.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from signward.errors import BadInputError, EvidenceError
 from signward.trust import pem
@@ -17,6 +17,9 @@ from signward.trust.crl import Crl, load_crl
 from signward.trust.names import normalized_name
 from signward.trust.ocsp import OcspResponse, SingleResponse, load_response
 from signward.trust.x509 import Certificate, load_certificate
+
+if TYPE_CHECKING:
+    from signward.trust.feed import Feed
 
 MAX_CRLS = 2000
 MAX_RESPONSES = 2000
@@ -29,7 +32,8 @@ class Evidence:
     """Everything at hand about revocation.  Immutable; false when it is empty.
 
     ``certificates`` are those of CRL and OCSP signers; nobody trusts them by being
-    here.  ``problems`` tells what was passed over.
+    here.  ``feeds`` are those whose signature the caller's keys fit.  ``problems`` tells what
+    was passed over.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class Evidence:
         crls: Iterable[bytes] = (),
         ocsp: Iterable[bytes] = (),
         certificates: Iterable[bytes] = (),
+        feeds: Iterable[Feed] = (),
     ) -> None:
         """Read the contents of files, PEM or DER; raises ``EvidenceError``."""
         self.crls = _from_files("CRL", crls, pem.CRLS, load_crl)
@@ -44,6 +49,7 @@ class Evidence:
         self.certificates = _from_files(
             "certificate", certificates, pem.CERTIFICATES, load_certificate
         )
+        self.feeds = tuple(feeds)
         self.problems: tuple[str, ...] = ()
         self._check_bounds()
 
@@ -54,7 +60,7 @@ class Evidence:
         certificates: Iterable[Certificate] = (),
     ) -> Evidence:
         """Return this evidence and what a signature carries (DER); never raises for bytes."""
-        more, problems = Evidence(), list(self.problems)
+        more, problems = Evidence(feeds=self.feeds), list(self.problems)
         more.crls = _merged(self.crls, _readable(crls, load_crl, problems))[:MAX_CRLS]
         responses = _readable(ocsp, load_response, problems)
         more.responses = _merged(self.responses, responses)[:MAX_RESPONSES]
@@ -63,7 +69,7 @@ class Evidence:
         return more
 
     def __bool__(self) -> bool:
-        return bool(self.crls or self.responses)
+        return bool(self.crls or self.responses or self.feeds)
 
     def __repr__(self) -> str:
         return f"<Evidence {len(self.crls)} CRLs, {len(self.responses)} OCSP responses>"
@@ -74,6 +80,7 @@ class Evidence:
         digests = {item.sha256 for item in self.crls}
         digests.update(item.sha256 for item in self.responses)
         digests.update(item.sha256 for item in self.certificates)
+        digests.update(item.sha256 for item in self.feeds)
         return hashlib.sha256(b"".join(sorted(digests))).digest()
 
     def crls_of(self, issuer: bytes) -> Sequence[Crl]:

@@ -44,8 +44,8 @@ PUBLIC_KEY = "PUBLIC KEY"
 """Label of a public key in PEM (RFC 7468 13)."""
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-Hex = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2})*$", max_length=4096)]
-Serial = Annotated[str, msgspec.Meta(pattern=r"^(|0|[1-9a-f][0-9a-f]{0,63})$")]
+Hex = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2})*\Z", max_length=4096)]
+Serial = Annotated[str, msgspec.Meta(pattern=r"^(|0|[1-9a-f][0-9a-f]{0,63})\Z")]
 Words = Annotated[str, msgspec.Meta(max_length=1024)]
 Reason = Literal[
     "", "unspecified", "keyCompromise", "cACompromise", "affiliationChanged", "superseded",
@@ -115,12 +115,18 @@ class Document(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Feed:
     """A document whose signature was checked, indexed.  Producer: :func:`open_feed`.
 
-    Immutable; equal when the payload is.
+    Immutable; equal when the payload is.  Raises ``BadInputError`` for an issuer that is no
+    Name.
     """
 
     def __init__(self, document: Document, payload: bytes) -> None:
         self.document, self.payload = document, payload
         self.sha256 = hashlib.sha256(payload).digest()
+        self._by_name = _indexed(
+            ((normalized_name(bytes.fromhex(c.issuer)), int(c.serial, 16)), c)
+            for c in document.certificates
+            if c.serial
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Feed) and self.sha256 == other.sha256
@@ -165,14 +171,6 @@ class Feed:
     def _by_digest(self) -> dict[bytes, RevokedCertificate]:
         named = ((bytes.fromhex(c.sha256), c) for c in self.document.certificates if c.sha256)
         return _indexed(named)
-
-    @cached_property
-    def _by_name(self) -> dict[tuple[bytes, int], RevokedCertificate]:
-        return _indexed(
-            ((normalized_name(bytes.fromhex(c.issuer)), int(c.serial, 16)), c)
-            for c in self.document.certificates
-            if c.serial
-        )
 
     @cached_property
     def _publishers(self) -> dict[str, RevokedPublisher]:
@@ -243,7 +241,11 @@ def open_feed(name: str, data: bytes, keys: Sequence[bytes]) -> Feed:
         found = envelope.claimed_type[:80]
         raise EvidenceError(f"{name}: found payload {found!r}, required {PAYLOAD_TYPE}")
     _check_signed(name, envelope, keys)
-    return Feed(_document(name, envelope.claimed_payload), envelope.claimed_payload)
+    payload = envelope.claimed_payload
+    try:
+        return Feed(_document(name, payload), payload)
+    except BadInputError as error:
+        raise EvidenceError(f"{name}: {error}") from None
 
 
 def _check_signed(name: str, envelope: dsse.DsseEnvelope, keys: Sequence[bytes]) -> None:

@@ -22,6 +22,7 @@ from signward.trust.names import normalized_name, same_name
 from signward.trust.x509 import Certificate, is_signed_by, load_certificate
 from signward.wire import der
 from signward.wire.algorithms import COMPUTABLE, DIGEST_OIDS, digest_name, signature_algorithm
+from signward.wire.spki import key_bits
 
 MAX_RESPONSE_OCTETS = 1024 * 1024
 """Largest response read; real ones have 0.5 to 3 KB."""
@@ -221,7 +222,7 @@ def _single(node: der.Node) -> SingleResponse:
     values, unusable = _tagged_extensions(rest, _KNOWN_IN_SINGLE)
     kind, entry = _cert_status(status, values)
     return SingleResponse(
-        cert_id=_cert_id(cert_id),
+        cert_id=read_cert_id(cert_id),
         status=kind,
         entry=entry,
         this_update=this_update.time("thisUpdate"),
@@ -239,7 +240,8 @@ def _cutoff(value: bytes | None) -> datetime | None:
     return None if value is None else der.parse(value, "archiveCutoff").time("archiveCutoff")
 
 
-def _cert_id(node: der.Node) -> CertId:
+def read_cert_id(node: der.Node) -> CertId:
+    """Decode a CertID (RFC 6960 4.1.1).  Raises ``BadInputError``."""
     algorithm, name, key, serial = node.fields("CertID", 4)[:4]
     return CertId(
         digest=digest_name(algorithm),
@@ -276,12 +278,14 @@ def _hashes(issuer: Certificate, digest: str) -> tuple[bytes, bytes]:
     """Return issuerNameHash and issuerKeyHash (RFC 6960 4.1.1)."""
     return (
         hashlib.new(digest, issuer.subject, usedforsecurity=False).digest(),
-        hashlib.new(digest, _key_bits(issuer), usedforsecurity=False).digest(),
+        key_hash(issuer, digest),
     )
 
 
-def _key_bits(certificate: Certificate) -> bytes:
-    return der.parse(certificate.spki, "public key").fields("public key", 2)[1].bits("public key")
+@lru_cache(maxsize=1024)
+def key_hash(certificate: Certificate, digest: str) -> bytes:
+    """Return the digest of a certificate's subjectPublicKey octets (RFC 6960 4.1.1, 4.2.1)."""
+    return hashlib.new(digest, key_bits(certificate.spki), usedforsecurity=False).digest()
 
 
 def names_issuer(cert_id: CertId, issuer: Certificate) -> bool:
@@ -318,8 +322,7 @@ def responder(
 def _named(response: OcspResponse, certificate: Certificate) -> bool:
     if response.responder_name:
         return same_name(response.responder_name, certificate.subject)
-    key = hashlib.sha1(_key_bits(certificate), usedforsecurity=False).digest()
-    return key == response.responder_key
+    return key_hash(certificate, "sha1") == response.responder_key
 
 
 def _delegation_fault(certificate: Certificate, issuer: Certificate, at: datetime) -> str:

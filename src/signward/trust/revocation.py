@@ -1,8 +1,9 @@
 """Revocation status of one certificate: what the evidence at hand says (RFC 5280 6.3, RFC 6960).
 
-Three-valued.  An entry that is dated makes a certificate *revoked* from that date, for
-ever; a CRL or an OCSP answer makes it *good* only where it speaks for the instant
-asked about; everything else is *unknown*, and ``why`` says what was missing.
+Three-valued.  An entry that is dated (in a CRL, an OCSP answer, a feed) makes a certificate
+*revoked* from that date, for ever; a CRL or an OCSP answer makes it *good* only where it
+speaks for the instant asked about; everything else is *unknown*, and ``why`` says what was
+missing.
 
 ``at`` is the validation instant and ``signed_at`` the proven time, if there is one:
 
@@ -140,6 +141,7 @@ def _status(question: _Question, evidence: Evidence) -> RevocationStatus:
     answers = [
         *_ocsp_answers(question, evidence, missing),
         *_crl_answers(question, evidence, missing),
+        *_feed_answers(question, evidence),
     ]
     return _settle(question, answers, missing)
 
@@ -250,6 +252,20 @@ def _beyond_archive(certificate: Certificate, single: SingleResponse, what: str)
     if single.archive_cutoff > certificate.not_after:
         return f"{what} reaches back to {single.archive_cutoff:%Y-%m-%d}, not to {end}"
     return ""
+
+
+# --- feeds ------------------------------------------------------------------------
+
+
+def _feed_answers(question: _Question, evidence: Evidence) -> Iterator[_Answer]:
+    """Yield what feeds say: they name what is revoked, and their silence is no answer."""
+    for feed in evidence.feeds:
+        found = feed.certificate(question.certificate)
+        if found is not None:
+            entry = CrlEntry(
+                revoked_at=found.revoked, reason=found.reason, invalid_from=found.invalid_from
+            )
+            yield _Answer(feed.document.issued, feed.label, entry)
 
 
 # --- CRLs -------------------------------------------------------------------------

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Format
 from signward.state import (
-    IntactSignature,
     JudgedSignature,
     Manifest,
     SignedArtifact,
@@ -17,9 +16,9 @@ from signward.state import (
     UntrustedSignature,
     Wanted,
 )
-from signward.trust.judge import judge
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.context import Context
+from signward.verbs.stages import judged_all
 
 LISTED_SLOTS: Wanted = frozenset(
     (slot, digest) for slot in ("image", "page:0") for digest in ("sha1", "sha256")
@@ -74,21 +73,12 @@ def _scenarios(
 
 def _signers(
     artifact: SignedArtifact, judged: Sequence[JudgedSignature], context: Context
-) -> Iterator[JudgedSignature]:
-    """Yield the signatures, judged too that were not asked for as they cannot decide.
-
-    A denied signer is denied beside a stronger signature of somebody else's as well.  Who
-    countersigned is no signer of the file.
-    """
+) -> Iterable[JudgedSignature]:
+    """Return the signatures; all of them judged where a list denies signers."""
     asked = context.policy.stage is not Stage.INTACT and any(
         denials for listed in context.block_lists for denials in listed.signers.values()
     )
-    profile = context.profile_for(artifact)
-    for signature in judged:
-        if asked and isinstance(signature, IntactSignature) and not signature.claimed.countersigns:
-            yield judge(signature, profile, context.grounds(profile))
-        else:
-            yield signature
+    return judged_all(artifact, judged, context) if asked else judged
 
 
 def _facts(signable: Format, artifact: SignedArtifact) -> Mapping[str, str]:

@@ -40,6 +40,8 @@ FOLDERS = {
     "ocsp": "ocsp",
     "catalog": "catalogs",
     "blocklist": "blocklists",
+    "feed": "feeds",
+    "feedkey": "keys",
     "signature": "signatures",
     "token": "tokens",
     "verdict": "verdicts",
@@ -51,6 +53,7 @@ _EXTENSIONS = {
     "catalog": "cat",
     "blocklist": "xml",
     "signature": "p7s",
+    "feed": "json",
     "verdict": "json",
 }
 _NAME = re.compile(r"[a-z]+/[0-9a-f]{64}\.[a-z0-9]{2,5}")
@@ -121,6 +124,14 @@ class BlockListEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     sha256: str
 
 
+class FeedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The revocation feeds: documents and keys by SHA-256, and what was said of them."""
+
+    documents: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    notes: tuple[FindingRecord, ...] = ()
+
+
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A judged file: the name it had, its digest and length, and its verdict."""
 
@@ -148,6 +159,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     failures: tuple[FailureEntry, ...] = ()
     catalogs: tuple[CatalogEntry, ...] = ()
     block_lists: tuple[BlockListEntry, ...] = ()
+    feeds: FeedEntry = FeedEntry()
     files: tuple[FileEntry, ...] = ()
     members: tuple[Member, ...] = ()
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from signward.errors import BadInputError, EvidenceError
+from signward.findings import Finding
 from signward.state import SignedArtifact
 from signward.trust.anchors import TrustStore, joined, store_from_pem
 from signward.trust.judge import Grounds
@@ -24,6 +25,7 @@ from signward.verbs.stores import load_store
 
 if TYPE_CHECKING:
     from signward.policy.blocklist import BlockList
+    from signward.trust.feed import Feed
     from signward.verbs.online import Online
 
 
@@ -51,6 +53,7 @@ class Context:
                 evidence=self.evidence,
                 at=self.at,
                 policy=self.policy.trust,
+                notes=self.feed_notes,
             )
         return self._grounds[profile.name]
 
@@ -61,11 +64,35 @@ class Context:
 
     @cached_property
     def evidence(self) -> Evidence:
-        """The caller's CRLs and OCSP answers."""
+        """The caller's CRLs, OCSP answers and feeds."""
         return Evidence(
             crls=_read_all(self.options.crls, CRLS),
             ocsp=_read_all(self.options.ocsp, OCSP_RESPONSES),
+            feeds=self.feeds,
         )
+
+    @cached_property
+    def followed(self) -> Options:
+        """The options with every feed a file: one that a URL names was asked for by then."""
+        if not self.options.feeds:
+            return self.options
+        from signward.verbs.feeds import followed  # for few runs only
+
+        return followed(self.options)
+
+    @cached_property
+    def feeds(self) -> tuple[Feed, ...]:
+        """The caller's revocation feeds, signatures checked."""
+        if not self.followed.feeds:
+            return ()
+        from signward.verbs.feeds import load_feeds
+
+        return load_feeds(self.followed)
+
+    @cached_property
+    def feed_notes(self) -> tuple[Finding, ...]:
+        """What every judged signature says of the feeds."""
+        return self.followed.feed_notes or ()
 
     @cached_property
     def block_lists(self) -> tuple[BlockList, ...]:

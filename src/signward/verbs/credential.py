@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from signward.envelopes import Signer
 from signward.errors import BadInputError, KeyProviderError, SigningError
 from signward.integrity import UnsupportedKeyError, ValueMismatchError, check_value, key_size
-from signward.keys import RotatedError, SigningKey
+from signward.keys import Purpose, RotatedError, Signed, SigningKey, sign_for
 from signward.state import Algorithm
 from signward.trust.profiles import Profile
 from signward.trust.x509 import Certificate, is_signed_by, load_certificate
@@ -78,7 +80,7 @@ class Credential:
         certificates = [_loaded(one) for one in (*self._given, *self._key.certificates)]
         leaf = _leaf(certificates, self._key.public_key)
         path = _path(leaf, certificates)
-        algorithm, digest = _algorithm(self._key.public_key, self._digest, pss=self._pss)
+        algorithm, digest = algorithm_for(self._key.public_key, self._digest, pss=self._pss)
         signer = Signer(
             certificates=tuple(certificate.der for certificate in path),
             algorithm=algorithm,
@@ -91,10 +93,23 @@ class Credential:
 
         Raises ``RotatedError`` where it was made with another key than ``standing``'s.
         """
+        return self.sign_for(standing, data, algorithm, _no_purpose).value
+
+    def sign_for(
+        self,
+        standing: Standing,
+        data: bytes,
+        algorithm: Algorithm,
+        purpose: Callable[[], Purpose],
+    ) -> Signed:
+        """Return the value, checked as `sign` does, and what the key's holder gives beside it.
+
+        A receipt was checked too; tokens are as they came: see ``Stamper.check``.
+        """
         try:
             with self._turns:
-                value = self._key.sign(data, algorithm)
-            check_value(standing.leaf.spki, algorithm, data, value)
+                signed = sign_for(self._key, data, algorithm, purpose)
+            check_value(standing.leaf.spki, algorithm, data, signed.value)
         except KeyProviderError as error:
             with self._lock:  # a refresh under way ends first
                 current = self.standing is standing
@@ -107,7 +122,11 @@ class Credential:
                 "--key", f"a signature that does not fit {standing.leaf.label} ({error})",
                 "one made with the certificate's key",
             ) from None  # fmt: skip
-        return value
+        if signed.receipt or signed.log:
+            from signward.verbs.receipts import check_receipt  # loads what reads logs
+
+            check_receipt(signed, data, standing.leaf.der)
+        return signed
 
     def refresh(self, stale: Standing) -> None:
         """Read key and certificates anew, unless another thread has already."""
@@ -115,6 +134,10 @@ class Credential:
             if self.standing is stale:
                 self._key.refresh()
                 self.standing = self._read()
+
+
+def _no_purpose() -> Purpose:
+    return Purpose(format="other", name="octets")
 
 
 def _outside_validity(leaf: Certificate, at: datetime) -> SigningError:
@@ -165,8 +188,13 @@ def _path(leaf: Certificate, certificates: Sequence[Certificate]) -> list[Certif
     return path
 
 
-def _algorithm(public_key: bytes, digest: str, *, pss: bool) -> tuple[Algorithm, str]:
-    """Return how a key signs, and the digest of content (empty: what suits the key)."""
+def algorithm_for(
+    public_key: bytes, digest: str = "", *, pss: bool = False
+) -> tuple[Algorithm, str]:
+    """Return how a key signs, and the digest of content; without ``digest`` what suits the key.
+
+    Raises ``SigningError``.
+    """
     family, bits = key_size(public_key)
     own = {"mldsa44": "ml-dsa-44", "mldsa65": "ml-dsa-65", "mldsa87": "ml-dsa-87"}
     scheme = own.get(family, family)
@@ -188,6 +216,17 @@ def _algorithm(public_key: bytes, digest: str, *, pss: bool) -> tuple[Algorithm,
         )
         return pss_algorithm, chosen
     return Algorithm(scheme="rsa-pkcs1v15", digest=chosen), chosen
+
+
+@lru_cache(maxsize=64)
+def permitted(public_key: bytes) -> frozenset[Algorithm]:
+    """Return the algorithms that a key (DER SubjectPublicKeyInfo) may sign by."""
+    found = set()
+    for digest in DIGESTS:
+        for pss in (False, True):
+            with contextlib.suppress(SigningError):  # a digest too short for the key
+                found.add(_algorithm(public_key, digest, pss=pss)[0])
+    return frozenset(found)
 
 
 assert set(DIGESTS) <= COMPUTABLE  # noqa: S101 - the two tables belong together

@@ -16,6 +16,7 @@ import msgspec
 
 from signward import __version__
 from signward.errors import UnreadableError
+from signward.findings import Finding
 from signward.policy.record import FindingRecord, claimed_of, record, safe_text, to_json
 from signward.state import ClaimedSignature, Verdict
 from signward.trust.anchors import TrustAnchor, TrustStore
@@ -27,6 +28,7 @@ from signward.verbs.bundle import (
     Bundle,
     CatalogEntry,
     FailureEntry,
+    FeedEntry,
     FileEntry,
     GivenEntry,
     Manifest,
@@ -220,6 +222,7 @@ def _manifest(context: RecordingContext, recorder: _Recorder) -> Manifest:
         failures=tuple(_failures(context)),
         catalogs=tuple(_catalog(path, recorder) for path in sorted(context.listing)),
         block_lists=tuple(_block_list(path, recorder) for path in options.block_lists),
+        feeds=_feeds(context, recorder),
     )
 
 
@@ -259,16 +262,33 @@ def _listed(values: frozenset[str] | None) -> tuple[str, ...] | None:
 
 def _failures(context: RecordingContext) -> Iterator[FailureEntry]:
     for (url, certificate), finding in (context.online.failures if context.online else {}).items():
-        said = FindingRecord(
-            code=finding.code.value,
-            effect=finding.effect,
-            subject=safe_text(finding.subject),
-            found=safe_text(finding.found),
-            required=safe_text(finding.required),
-            clause=finding.clause,
-            hint=safe_text(finding.hint),
-        )
+        said = _said(finding)
         yield FailureEntry(url=safe_text(url), certificate=certificate.hex(), finding=said)
+
+
+def _said(finding: Finding) -> FindingRecord:
+    return FindingRecord(
+        code=finding.code.value,
+        effect=finding.effect,
+        subject=safe_text(finding.subject),
+        found=safe_text(finding.found),
+        required=safe_text(finding.required),
+        clause=finding.clause,
+        hint=safe_text(finding.hint),
+    )
+
+
+def _feeds(context: RecordingContext, recorder: _Recorder) -> FeedEntry:
+    options = context.followed
+    if not options.feeds and not context.feed_notes:
+        return FeedEntry()
+    from signward.verbs.feeds import feed_keys
+
+    return FeedEntry(
+        documents=recorder.add_all("feed", [read_option(path) for path in options.feeds]),
+        keys=recorder.add_all("feedkey", feed_keys(options)),
+        notes=tuple(map(_said, context.feed_notes)),
+    )
 
 
 def _catalog(path: str, recorder: _Recorder) -> CatalogEntry:

@@ -64,7 +64,8 @@ class Online:
             for need in fresh:
                 self._fetch(need)
         notes = self._told(judged, needs)
-        return judge(intact, profile, replace(extended, notes=notes)) if notes else judged
+        told = (*extended.notes, *notes)
+        return judge(intact, profile, replace(extended, notes=told)) if notes else judged
 
     def _told(
         self, judged: TrustedSignature | UntrustedSignature, needs: tuple[Need, ...]

@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from signward.errors import EvidenceError, UnreadableError
+from signward.findings import Finding
 from signward.frozen import Frozen, replace
 from signward.policy.settings import Policy
 from signward.state import Stage
@@ -21,7 +22,8 @@ class Options(Frozen, frozen=True, kw_only=True):
 
     With neither ``stores`` nor ``anchors`` each profile uses the store of its name.
     ``online_private`` lets fetching reach private and loopback addresses, ``online_nonce``
-    asks OCSP responders under a nonce and past all caches.
+    asks OCSP responders under a nonce and past all caches.  ``feeds`` are files and URLs;
+    ``verbs.feeds.followed`` makes files of them all, and ``feed_notes`` of what is to be said.
     """
 
     stores: tuple[str, ...] = ()
@@ -31,6 +33,9 @@ class Options(Frozen, frozen=True, kw_only=True):
     ocsp: tuple[str, ...] = ()
     catalogs: tuple[str, ...] = ()
     block_lists: tuple[str, ...] = ()
+    feeds: tuple[str, ...] = ()
+    feed_keys: tuple[str, ...] = ()
+    feed_notes: tuple[Finding, ...] | None = None
     profile: str = ""
     at: datetime | None = None
     online: bool = False

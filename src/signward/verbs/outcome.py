@@ -14,7 +14,7 @@ class FileResult(Frozen, frozen=True, kw_only=True):
 
     ``outcome`` is ``signed``, ``stamped``, ``stripped``, ``planned`` (a dry run) or
     ``failed``; ``problem`` and ``hint`` say why it failed, ``warnings`` what a verifier may
-    object to.  ``output`` is where the result stands.
+    object to.  ``output`` is where the result stands, ``receipts`` where the log's are.
     """
 
     path: str
@@ -27,6 +27,7 @@ class FileResult(Frozen, frozen=True, kw_only=True):
     problem: str = ""
     hint: str = ""
     warnings: tuple[str, ...] = ()
+    receipts: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:

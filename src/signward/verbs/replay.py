@@ -13,11 +13,12 @@ from pathlib import Path
 
 from signward import __version__
 from signward.errors import BadInputError, EvidenceError, UnreadableError
-from signward.findings import Code, Effect, Finding
+from signward.findings import GRAVITY, Code, Effect, Finding
 from signward.policy.blocklist import BlockList
 from signward.policy.record import FindingRecord, record, to_json
 from signward.state import Source, Verdict
 from signward.trust.anchors import TrustAnchor, TrustStore
+from signward.trust.feed import Feed, open_feed, read_keys
 from signward.trust.profiles import Profile
 from signward.trust.revocation import Evidence
 from signward.trust.x509 import Certificate, load_certificate
@@ -101,7 +102,21 @@ class ReplayContext(Context):
     def evidence(self) -> Evidence:
         """The CRLs and OCSP answers the caller had given."""
         given, blob = self._bundle.manifest.given, self._bundle.blob
-        return Evidence(crls=map(blob, given.crls), ocsp=map(blob, given.ocsp))
+        return Evidence(crls=map(blob, given.crls), ocsp=map(blob, given.ocsp), feeds=self.feeds)
+
+    @cached_property
+    def feeds(self) -> tuple[Feed, ...]:
+        """The feeds that counted, signatures checked again."""
+        entry, blob = self._bundle.manifest.feeds, self._bundle.blob
+        if not entry.documents:
+            return ()
+        keys = [key for digest in entry.keys for key in read_keys("evidence", blob(digest))]
+        return tuple(open_feed(f"evidence: {one}", blob(one), keys) for one in entry.documents)
+
+    @cached_property
+    def feed_notes(self) -> tuple[Finding, ...]:
+        """What was said of the feeds."""
+        return tuple(_finding(note, Effect.UNKNOWN) for note in self._bundle.manifest.feeds.notes)
 
     @cached_property
     def block_lists(self) -> tuple[BlockList, ...]:
@@ -182,15 +197,15 @@ def _digest(text: str) -> bytes:
         raise EvidenceError(f"evidence: {text[:80]!r} is not hexadecimal") from None
 
 
-def _finding(found: FindingRecord) -> Finding:
-    """Return a note or warning as it was; a bundle cannot make more of it than that."""
+def _finding(found: FindingRecord, most: Effect = Effect.WARN) -> Finding:
+    """Return what was said as it was; a bundle cannot make more of it than ``most``."""
     try:
         code = Code(found.code)
     except ValueError:
         raise EvidenceError(f"evidence: finding {found.code[:80]!r} is not known") from None
     return Finding(
         code=code,
-        effect=Effect.WARN if found.effect is Effect.WARN else Effect.NOTE,
+        effect=found.effect if GRAVITY[found.effect] <= GRAVITY[most] else Effect.NOTE,
         subject=found.subject,
         found=found.found,
         required=found.required,

@@ -133,11 +133,12 @@ class Scan:
     """
 
     def __init__(self, options: ScanOptions) -> None:
-        self.options = options
         self.tally = Tally()
         asked: datetime | None = options.trust.at
         self.at = asked or datetime.now(UTC)
         self._timeless = asked is not None
+        options = replace(options, trust=_followed(options.trust))
+        self.options = options
         trust = replace(options.trust, at=self.at)
         self._job = Job(
             factory=options.factory,
@@ -284,6 +285,15 @@ class Scan:
         batch.items.append(task)
         batch.tasks.append(task)
         batch.size += seen.identity.size
+
+
+def _followed(trust: Any) -> Any:
+    """Return the options with feeds fetched: once, before workers start and keys are made."""
+    if not getattr(trust, "feeds", ()):
+        return trust
+    from signward.verbs.feeds import followed
+
+    return followed(trust)
 
 
 def _concerns(options: ScanOptions, kind: str) -> bool:

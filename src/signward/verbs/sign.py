@@ -7,14 +7,16 @@ format or a key provider by name.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from types import MappingProxyType
 from typing import Self
 
-from signward.envelopes import stamped
+from signward.envelopes import Draft, stamped
 from signward.errors import NotSignableError
 from signward.formats import (
     Existing,
@@ -27,7 +29,7 @@ from signward.formats import (
 )
 from signward.formats._detached import DetachedFormat
 from signward.frozen import replace
-from signward.keys import RotatedError, open_key
+from signward.keys import Purpose, RotatedError, Signed, Waiting, open_key
 from signward.state import Companions, SignedArtifact, Source
 from signward.trust.pem import CERTIFICATES, blocks
 from signward.trust.profiles import PROFILES
@@ -39,6 +41,7 @@ from signward.verbs.detached import SUFFIX
 from signward.verbs.fitness import Assessor
 from signward.verbs.options import Options, read_option
 from signward.verbs.outcome import FileResult, caught
+from signward.verbs.receipts import Receipts
 from signward.verbs.secrets import SecretFinder
 from signward.verbs.stamping import Stamper
 from signward.wire.companions import MappedCompanions
@@ -54,7 +57,7 @@ class SignOptions:
     """What the caller asks for.
 
     ``options`` are formats' own (``Signable.options``); ``judge`` says how results are
-    assessed: anchors, evidence, instant.
+    assessed: anchors, evidence, instant.  ``receipts`` is the folder for the log's receipts.
     """
 
     key: str
@@ -70,6 +73,7 @@ class SignOptions:
     detached: bool = False
     deep: bool = False
     out: str = ""
+    receipts: str = ""
     dry_run: bool = False
     require_accepted: bool = False
     options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -83,7 +87,8 @@ class Signatory:
     once.  Raises ``SigningError`` then; afterwards a file's fault stays the file's.
     """
 
-    def __init__(self, options: SignOptions) -> None:
+    def __init__(self, options: SignOptions, tell: Callable[[str], None] | None = None) -> None:
+        """Open the key; ``tell`` is called with a line where it lets one wait for people."""
         self.options = options
         self.at = options.judge.at or datetime.now(UTC)
         self._assessor = Assessor(
@@ -99,6 +104,9 @@ class Signatory:
         self._key = open_key(options.key, SecretFinder(options.pass_file))
         self._credential = Credential(self._key, given, options.digest, pss=options.pss)
         self._stamp = Stamper(options.timestamps, self._credential.standing.signer.digest, self.at)
+        self._receipts = Receipts(options.receipts) if options.receipts else None
+        if tell and isinstance(self._key, Waiting):
+            self._key.tell = tell
 
     def __enter__(self) -> Self:
         return self
@@ -114,8 +122,13 @@ class Signatory:
         paths = tuple(paths)
         tasks = [self._task(path) for path in paths]
         copies = copies_for(len(tasks)) if self._may_be_copied else 0
-        crew = Crew(paths, tasks, copies, self._stamp.give_up)
+        crew = Crew(paths, tasks, copies, self._give_up)
         return self._destination.settled(crew.results())
+
+    def _give_up(self) -> None:
+        self._stamp.give_up()
+        if isinstance(self._key, Waiting):
+            self._key.give_up()
 
     def sign(self, path: str) -> FileResult:
         """Sign one file; never raises for what the file is or holds."""
@@ -154,11 +167,12 @@ class Signatory:
                 source = self._inside_out(source, work)
             if self.options.deep and work.members and not _is_signable(source):
                 work.format = "zip"
-                return source
-            form = signable(source)
-            result, work.standing = self._signed(form, source, companions)
-            work.format, work.outer = form.name, True
-            return result
+            else:
+                form = signable(source)
+                source = self._signed(form, source, companions, work)
+                work.format, work.outer = form.name, True
+            self._keep_receipts(path, work)
+            return source
 
         def check(written: Source, companions: Companions) -> None:
             if work.outer:
@@ -182,7 +196,8 @@ class Signatory:
 
         def make(source: Source, companions: Companions) -> Source:
             contents.append(source)
-            result, work.standing = self._signed(DetachedFormat(), source, companions)
+            result = self._signed(DetachedFormat(), source, companions, work)
+            self._keep_receipts(path, work)
             return result
 
         def check(written: Source, _companions: Companions) -> None:
@@ -192,6 +207,11 @@ class Signatory:
 
         put_in_place = prepare(path, target, self._destination, make, check)
         return lambda: self._result(path, work, put_in_place())
+
+    def _keep_receipts(self, path: str, work: _Work) -> None:
+        """Write receipts before the file is released: none is released without, if so asked."""
+        if self._receipts and not self.options.dry_run:
+            work.written = self._receipts.write(path, work.receipts)
 
     def _result(self, path: str, work: _Work, output: str) -> FileResult:
         return FileResult(
@@ -203,6 +223,7 @@ class Signatory:
             signer=work.standing.leaf.subject_text,
             algorithm=str(work.standing.signer.algorithm),
             warnings=tuple(work.warnings),
+            receipts=work.written,
         )
 
     def _inside_out(self, source: Source, work: _Work) -> Source:
@@ -210,8 +231,8 @@ class Signatory:
 
         def sign(form: Signable, member: Source) -> Source:
             nothing = MappedCompanions({})
-            signed, standing = self._signed(form, member, nothing)
-            warnings = self._assessor.check(signed, nothing, standing.leaf)
+            signed = self._signed(form, member, nothing, work)
+            warnings = self._assessor.check(signed, nothing, work.standing.leaf)
             work.warnings |= dict.fromkeys(warnings)
             return signed
 
@@ -221,8 +242,8 @@ class Signatory:
         return result
 
     def _signed(
-        self, form: Signable, source: Source, companions: Companions
-    ) -> tuple[Source, Standing]:
+        self, form: Signable, source: Source, companions: Companions, work: _Work
+    ) -> Source:
         """Let the format sign; begin again where the service changed its leaf meanwhile."""
         options = ParseOptions(extension=peek_at(source).extension, companions=companions)
         artifact = form.parse(source, options)
@@ -232,26 +253,64 @@ class Signatory:
             standing.check_fitness(profile, self.at)
             request = self._request(form, artifact, options, standing)
             try:
-                return self._rounds(form, source, request, standing), standing
+                result, receipts = self._rounds(form, source, request, standing)
             except RotatedError:
                 if not left:
                     raise
                 self._credential.refresh(standing)
+                continue
+            work.standing = standing
+            work.receipts += receipts
+            return result
         raise AssertionError("the loop returns or raises")
 
     def _rounds(
         self, form: Signable, source: Source, request: Request, standing: Standing
-    ) -> Source:
-        rounds = form.sign(source, request)
+    ) -> tuple[Source, list[bytes]]:
+        rounds, receipts = form.sign(source, request), []
+        purpose = self._purpose(form, source)
         try:
             draft = next(rounds)
             while True:
-                value = self._credential.sign(standing, draft.to_be_signed, draft.algorithm)
-                subject = stamped(draft, value)
-                tokens = self._stamp(subject) if subject is not None else ()
-                draft = rounds.send(draft.seal(value, tokens))
+                signed = self._credential.sign_for(
+                    standing, draft.to_be_signed, draft.algorithm, purpose
+                )
+                if signed.receipt:
+                    receipts.append(signed.receipt)
+                envelope = draft.seal(signed.value, self._tokens(draft, signed))
+                draft = rounds.send(envelope)
         except StopIteration as finished:
-            return Patched(source, finished.value)
+            return Patched(source, finished.value), receipts
+
+    def _purpose(self, form: Signable, source: Source) -> Callable[[], Purpose]:
+        """Return what tells a key's holder what is signed; the file is read only if it is asked."""
+
+        @cache
+        def purpose() -> Purpose:
+            hasher = hashlib.sha256()
+            source.feed([(0, source.length)], [hasher])
+            return Purpose(
+                format=form.name,
+                name=os.path.basename(source.name),  # noqa: PTH119 - strings, as everywhere here
+                content=f"sha256:{hasher.hexdigest()}",
+                timestamp=not self.options.timestamps,
+            )
+
+        return purpose
+
+    def _tokens(self, draft: Draft, signed: Signed) -> tuple[bytes, ...]:
+        """Return timestamps for a value: those that came with it, or asked for here.
+
+        What came speaks of the value as the key made it; some envelopes' must speak of another.
+        """
+        subject = stamped(draft, signed.value)
+        if subject is None:
+            return ()
+        if self.options.timestamps or subject != signed.value:
+            return self._stamp(subject)
+        for token in signed.tokens:
+            self._stamp.check(token, subject)
+        return signed.tokens
 
     def _request(
         self, form: Signable, artifact: SignedArtifact, parsing: ParseOptions, standing: Standing
@@ -279,6 +338,8 @@ class _Work:
     outer: bool = False
     format: str = ""
     members: list[str] = field(default_factory=list)
+    receipts: list[bytes] = field(default_factory=list)
+    written: tuple[str, ...] = ()
     warnings: dict[str, None] = field(default_factory=dict)
 
 

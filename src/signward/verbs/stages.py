@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from signward.findings import Finding
 from signward.formats import all_formats
@@ -45,6 +45,22 @@ def judge_signatures(
         else _judged(signature, floor, artifact, context)
         for signature in checked
     )
+
+
+def judged_all(
+    artifact: SignedArtifact, judged: Sequence[JudgedSignature], context: Context
+) -> Iterator[JudgedSignature]:
+    """Yield the signatures, judged too that were not asked for as they cannot decide.
+
+    Whoever is denied is denied beside a stronger signature of somebody else's as well.  Who
+    countersigned is no signer of the file.
+    """
+    profile = context.profile_for(artifact)
+    for signature in judged:
+        if isinstance(signature, IntactSignature) and not signature.claimed.countersigns:
+            yield judge(signature, profile, context.grounds(profile))
+        else:
+            yield signature
 
 
 def nested_findings(artifact: SignedArtifact, context: Context) -> Iterator[Finding]:

@@ -36,6 +36,10 @@ MAX_SKEW = timedelta(hours=1)
 """How far a token's time may lie from this machine's before one of the clocks is called wrong."""
 
 
+STRONG = frozenset({"sha256", "sha384", "sha512"})
+"""Digests that a token may be over."""
+
+
 class StampError(SigningError):
     """No authority gave a token that can be used."""
 
@@ -77,6 +81,19 @@ class Stamper:
             "timestamp", told, "a token from one of the authorities",
             hint="name another with --timestamp, or sign without one and timestamp later",
         )  # fmt: skip
+
+    def check(self, token: bytes, value: bytes) -> None:
+        """Raise ``StampError`` for a token (DER) over ``value`` that must not be embedded.
+
+        It came with the value, from whoever keeps the key: no nonce of ours is in it.
+        """
+        try:
+            for problem in _problems(token, value, None, self._now()):
+                raise StampError("timestamp", problem, "a token over the signature's value")
+        except BadInputError as error:
+            raise StampError(
+                "timestamp", str(error), "a token over the signature's value"
+            ) from None
 
     def _token(self, url: str, value: bytes) -> bytes:
         nonce = secrets.randbits(NONCE_BITS)
@@ -127,7 +144,7 @@ class _Question(NamedTuple):
     nonce: int
 
 
-def _problems(token: bytes, value: bytes, asked: _Question, at: datetime) -> Iterator[str]:
+def _problems(token: bytes, value: bytes, asked: _Question | None, at: datetime) -> Iterator[str]:
     """Yield why a token must not be embedded; nothing for a good one (RFC 3161 2.2)."""
     claimed = open_token(token, value)
     checked = check_timestamp(claimed)
@@ -136,9 +153,11 @@ def _problems(token: bytes, value: bytes, asked: _Question, at: datetime) -> Ite
         yield "a token that is not intact"
         return
     content = read_tst_info(checked.signature.claimed.content)
-    if (content.imprint_algorithm, content.imprint) != (asked.digest, asked.imprint):
+    if asked and (content.imprint_algorithm, content.imprint) != (asked.digest, asked.imprint):
         yield f"a token over another digest ({content.imprint_algorithm})"
-    if content.nonce != asked.nonce:
+    if content.imprint_algorithm not in STRONG:
+        yield f"a token over a weak digest ({content.imprint_algorithm})"
+    if asked and content.nonce != asked.nonce:
         yield "a token with another nonce"
     certificate = load_certificate(checked.signature.certificate)
     if certificate.ekus != frozenset({EKU_TIME_STAMPING}):

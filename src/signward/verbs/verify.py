@@ -31,6 +31,7 @@ from signward.state import (
 from signward.verbs.blocking import LISTED_SLOTS, blocked_by
 from signward.verbs.catalogs import vouched_by
 from signward.verbs.context import Context
+from signward.verbs.feeds import file_revoked, listed_content, revoked_by_feed
 from signward.verbs.stages import judge_signatures, nested_findings
 from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
@@ -71,7 +72,7 @@ def assess_path(path: str | os.PathLike[str], context: Context) -> Verdict:
 
 def unreadable(path: str, error: UnreadableError, context: Context) -> Verdict:
     """Return the verdict on a file that could not be read to its end."""
-    return _failed(path, "", error.finding, context)
+    return _failed(path, "", (error.finding,), context)
 
 
 def assess(source: Source, context: Context, companions: Companions | None = None) -> Verdict:
@@ -82,7 +83,7 @@ def assess(source: Source, context: Context, companions: Companions | None = Non
     Raises ``UnreadableError`` when the source changes while it is read.
     """
     if source.length == 0:
-        return _failed(source.name, "", _empty(source), context)
+        return _failed(source.name, "", (_empty(source),), context)
     peek = peek_at(source)
     signable = recognise(peek)
     if signable is None:
@@ -98,9 +99,10 @@ def assess_as(
         artifact = signable.parse(source, options or ParseOptions())
         return _assess_artifact(signable, artifact, context)
     except BadInputError as error:
-        return _failed(source.name, signable.name, error.finding, context)
+        finding = error.finding
     except RecursionError:
-        return _failed(source.name, signable.name, _too_deep(source.name), context)
+        finding = _too_deep(source.name)
+    return _failed(source.name, signable.name, (*file_revoked(source, context), finding), context)
 
 
 def _options(peek: Peek, companions: Companions | None) -> ParseOptions:
@@ -110,7 +112,7 @@ def _options(peek: Peek, companions: Companions | None) -> ParseOptions:
 def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Context) -> Verdict:
     source = artifact.source
     wanted = wanted_slots(artifact) if artifact.signatures else frozenset()
-    listed = LISTED_SLOTS if context.block_lists else frozenset()
+    listed = (LISTED_SLOTS if context.block_lists else frozenset()) | listed_content(context)
     computed = signable.digests(artifact, wanted | listed) if wanted or listed else {}
     judged = judge_signatures(artifact, computed, context)
     findings = (
@@ -122,7 +124,11 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
         vouched = vouched_by(signable, artifact, source, context)
         if vouched:
             judged, findings = vouched.signatures, (*findings, *vouched.findings)
-    findings = (*blocked_by(signable, artifact, judged, computed, context), *findings)
+    findings = (
+        *revoked_by_feed(artifact, judged, computed, context),
+        *blocked_by(signable, artifact, judged, computed, context),
+        *findings,
+    )
     case = Case(
         subject=source.name,
         format=signable.name,
@@ -155,13 +161,14 @@ def _empty(source: Source) -> Finding:
 
 def _unrecognised(source: Source, peek: Peek, context: Context) -> Verdict:
     """Answer for bytes of no known format: unsigned, or of a kind not judged yet."""
+    revoked = file_revoked(source, context)
     vouched = vouched_by(None, None, source, context)
     if vouched:
         case = Case(
             subject=source.name,
             format="",
             judged=vouched.signatures,
-            findings=vouched.findings,
+            findings=(*revoked, *vouched.findings),
             at=context.at,
             vouched=True,
         )
@@ -172,10 +179,10 @@ def _unrecognised(source: Source, peek: Peek, context: Context) -> Verdict:
         try:
             read_directory(source)
         except BadInputError as error:
-            return _failed(source.name, "", error.finding, context)
+            return _failed(source.name, "", (*revoked, error.finding), context)
     if not KINDS[kind].signable:
         return evaluate(
-            Case(subject=source.name, format="", judged=(), findings=(), at=context.at),
+            Case(subject=source.name, format="", judged=(), findings=revoked, at=context.at),
             context.policy,
         )
     finding = Finding(
@@ -186,11 +193,11 @@ def _unrecognised(source: Source, peek: Peek, context: Context) -> Verdict:
         required="a format this version can judge",
         hint="it may be signed; this version cannot tell",
     )
-    return _failed(source.name, "", finding, context)
+    return _failed(source.name, "", (*revoked, finding), context)
 
 
-def _failed(name: str, signable: str, finding: Finding, context: Context) -> Verdict:
-    case = Case(subject=name, format=signable, judged=(), findings=(finding,), at=context.at)
+def _failed(name: str, signable: str, findings: tuple[Finding, ...], context: Context) -> Verdict:
+    case = Case(subject=name, format=signable, judged=(), findings=findings, at=context.at)
     return evaluate(case, context.policy)
 
 

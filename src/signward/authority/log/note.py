@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -42,6 +43,9 @@ _VALUE_OCTETS = 64
 _TIME_OCTETS = 8
 _ED25519_OID = "1.3.101.112"
 _CLAUSE = "c2sp.org/signed-note"
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""The specification forbids those below U+0020; the others drive terminals just as well."""
+
 _DASH = "\N{EM DASH} "
 
 
@@ -154,7 +158,7 @@ def parse(data: bytes) -> ClaimedNote:
         whole = data.decode()
     except UnicodeDecodeError:
         raise MalformedError("note", "octets that are no UTF-8", "UTF-8", _CLAUSE) from None
-    if any(c < " " and c != "\n" for c in whole):
+    if _CONTROL.search(whole):
         raise MalformedError("note", "control characters", "none but newlines", _CLAUSE)
     text, blank, lines = whole.rpartition("\n\n")
     if not blank or not lines.endswith("\n"):

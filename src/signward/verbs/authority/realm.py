@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from signward.errors import EvidenceError, RealmError
@@ -45,6 +46,8 @@ class Realm:
         self, folder: Path, settings: Settings, store: Store, secrets: Secrets, clock: Clock
     ) -> None:
         self.folder, self.settings, self.store = folder, settings, store
+        self.instance = token_hex(16)
+        """Names this process where it announces what it begins (store/intents.py)."""
         self._secrets, self._clock = secrets, clock
         self._keys: dict[str, SigningKey] = {}
         self._credentials: dict[str, Credential] = {}

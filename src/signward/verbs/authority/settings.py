@@ -44,6 +44,8 @@ class CaSettings(Strict, frozen=True, kw_only=True):
     """How long before nextUpdate the next CRL is published."""
     profiles: tuple[str, ...] = ()
     """What may be issued."""
+    policies: str = ""
+    """The OID below which the policies of its certificates stand; empty: they name none."""
 
 
 class TsaSettings(Strict, frozen=True, kw_only=True):
@@ -81,6 +83,35 @@ class SignSettings(KeyRules, frozen=True, kw_only=True):
     """RFC 3161 authorities elsewhere, asked in order instead of our own."""
 
 
+class ClientCertificates(Strict, frozen=True, kw_only=True):
+    """``[identity.mtls]``: whose client certificates count where TLS ends in the service."""
+
+    ca: str
+    """PEM of the authorities that issue them, relative to the folder."""
+    crls: tuple[str, ...] = ()
+    """PEM files of their CRLs; if any is named, each certificate must be found good in one."""
+
+
+class IssuerSettings(Strict, frozen=True, kw_only=True):
+    """``[identity.issuers.NAME]``: an OpenID Connect issuer whose tokens count."""
+
+    issuer: str
+    """What its tokens say in ``iss``, to the letter."""
+    audience: str
+    """What a token for this service says in ``aud``."""
+    jwks: str
+    """Its keys: an https URL, or a file relative to the folder."""
+    algorithms: tuple[str, ...] = ("RS256", "ES256")
+    """Those that its tokens may be signed with; only such with a public key."""
+
+
+class IdentitySettings(Strict, frozen=True, kw_only=True):
+    """``[identity]``: how callers of the service may prove who they are."""
+
+    mtls: ClientCertificates | None = None
+    issuers: dict[str, IssuerSettings] = msgspec.field(default_factory=dict)
+
+
 class Settings(Strict, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -88,6 +119,7 @@ class Settings(Strict, frozen=True, kw_only=True):
     """The organisation, as it stands in subject names."""
     url: str
     """Where others reach the service; stands in certificates."""
+    identity: IdentitySettings = msgspec.field(default_factory=IdentitySettings)
     keys: dict[str, KeySettings] = msgspec.field(default_factory=dict)
     ca: dict[str, CaSettings] = msgspec.field(default_factory=dict)
     tsa: TsaSettings | None = None

@@ -1,0 +1,283 @@
+"""Bearer tokens: OpenID Connect's, judged by the keys that an issuer publishes.
+
+The steps are those of RFC 7519 section 7.2 under the advice of RFC 8725: the issuer is looked
+up by what the token claims, and everything else (which algorithms, which keys, which audience)
+comes from the settings of that issuer, never from the token.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
+
+from signward.authority.access import Identity, claims_from
+from signward.errors import DeniedError, FetchError, RealmError
+from signward.fetch.http import Bounds, exchange
+from signward.verbs.authority.settings import IssuerSettings
+
+ALGORITHMS = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"} | {"Ed25519"}
+)
+"""Those with a public key: whoever can check a token cannot make one."""
+
+MAX_TOKEN = 8 * 1024
+"""Characters; a job's token has 2,000."""
+
+_LOOPBACK = ("127.0.0.1", "::1")
+
+MAX_JWKS = 256 * 1024
+MAX_KEYS = 64
+MIN_RSA_BITS = 2048
+
+LEEWAY_SECONDS = 60
+"""By how much the clocks of issuer and service may differ."""
+
+MAX_AGE_SECONDS = 24 * 3600
+"""Between a token's ``iat`` and ``exp``: what lives longer is no proof of who calls now."""
+
+REFRESH_SECONDS = 600.0
+"""After which keys are read anew."""
+
+RETRY_SECONDS = 30.0
+"""At least between two readings, whatever key identifiers tokens make up."""
+
+KEEP_SECONDS = 24 * 3600.0
+"""How long the last good keys serve while the issuer does not answer."""
+
+Key = RSAKey | ECKey | OKPKey
+_KINDS = frozenset({"RSA", "EC", "OKP"})
+_KEY_KINDS: Mapping[str, type[RSAKey | ECKey | OKPKey]] = {
+    "RS": RSAKey,
+    "PS": RSAKey,
+    "ES": ECKey,
+    "Ed": OKPKey,
+}
+
+
+class Keys:
+    """An issuer's keys, read when they are needed and kept for a while.  Thread-safe."""
+
+    def __init__(self, read: Callable[[], bytes], stopwatch: Callable[[], float]) -> None:
+        self._read, self._stopwatch = read, stopwatch
+        self._lock = threading.Lock()
+        self._keys: tuple[Key, ...] = ()
+        self._good_at = self._tried_at = float("-inf")
+
+    def find(self, kid: str | None, algorithm: str) -> Key:
+        """Return the key that a token names.
+
+        Raises ``DeniedError`` if there is none, ``FetchError`` if nobody can tell.
+        """
+        with self._lock:
+            now = self._stopwatch()
+            if now - self._good_at > REFRESH_SECONDS:
+                self._refresh(now)
+            found = _fitting(self._keys, kid, algorithm)
+            if not found and self._refresh(now):
+                found = _fitting(self._keys, kid, algorithm)
+        if len(found) != 1:
+            many = "several keys without saying which" if found else f"key {kid!r}"[:100]
+            raise DeniedError("the token", many, f"a published key for {algorithm}")
+        return found[0]
+
+    def _refresh(self, now: float) -> bool:
+        """Read the keys anew if that is due; say whether it was done."""
+        if now - self._tried_at < RETRY_SECONDS:
+            return self._still_good(now)
+        self._tried_at = now
+        try:
+            self._keys = read_keys(self._read())
+        except FetchError:
+            return self._still_good(now)
+        self._good_at = now
+        return True
+
+    def _still_good(self, now: float) -> bool:
+        if now - self._good_at > KEEP_SECONDS:
+            raise FetchError("the issuer's keys could not be read")
+        return False
+
+
+def read_keys(data: bytes) -> tuple[Key, ...]:
+    """Return the keys of a JWK set that can check signatures.  Raises ``FetchError``.
+
+    Those of kinds we do not know, of other uses, private or too weak are left out.
+    """
+    try:
+        given = msgspec.json.decode(data)["keys"]
+        entries = [one for one in given if isinstance(one, dict)]
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise FetchError("the issuer's keys: found no JWK set, required one") from None
+    if len(entries) > MAX_KEYS:
+        raise FetchError(f"the issuer's keys: found {len(entries)}, required at most {MAX_KEYS}")
+    return tuple(key for one in entries if (key := _read_key(one)) is not None)
+
+
+def _read_key(entry: dict[str, Any]) -> Key | None:
+    if entry.get("kty") not in _KINDS or "d" in entry or entry.get("use", "sig") != "sig":
+        return None
+    modulus = str(entry.get("n", ""))
+    if entry["kty"] == "RSA" and len(modulus) * 6 < MIN_RSA_BITS:
+        return None
+    try:
+        key = JWKRegistry.import_key(entry)
+        return key if isinstance(key, RSAKey | ECKey | OKPKey) else None
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _fitting(keys: tuple[Key, ...], kid: str | None, algorithm: str) -> list[Key]:
+    kind = _KEY_KINDS[algorithm[:2]]
+    return [
+        key
+        for key in keys
+        if isinstance(key, kind)
+        and (kid is None or key.kid == kid)
+        and key.as_dict(private=False).get("alg", algorithm) == algorithm
+    ]
+
+
+class _Claimed(NamedTuple):
+    """What a token says of itself before anything of it is believed."""
+
+    issuer: str
+    algorithm: str
+    kid: str | None
+
+
+class Issuer:
+    """One issuer whose tokens count.  Raises ``RealmError`` for settings that cannot be meant."""
+
+    def __init__(
+        self,
+        settings: IssuerSettings,
+        folder: Path,
+        where: str,
+        stopwatch: Callable[[], float] = time.monotonic,
+    ) -> None:
+        unknown = sorted(set(settings.algorithms) - ALGORITHMS)
+        if unknown or not settings.algorithms:
+            found = unknown[0] if unknown else "no algorithm"
+            raise RealmError(where, found, f"some of {', '.join(sorted(ALGORITHMS))}")
+        if not settings.issuer or not settings.audience:
+            raise RealmError(where, "no issuer or audience", "both, as its tokens have them")
+        self.settings = settings
+        self._keys = Keys(_reader(settings.jwks, folder, where), stopwatch)
+
+    def check(self, token: str, claimed: _Claimed, now: float) -> Identity:
+        """Return whom a token of this issuer speaks of at ``now`` (seconds since 1970 UTC).
+
+        Raises ``DeniedError`` and ``FetchError``.
+        """
+        if claimed.algorithm not in self.settings.algorithms:
+            allowed = ", ".join(self.settings.algorithms)
+            raise DeniedError("the token", f"algorithm {claimed.algorithm[:20]!r}", allowed)
+        key = self._keys.find(claimed.kid, claimed.algorithm)
+        try:
+            claims = jwt.decode(token, key, algorithms=[claimed.algorithm]).claims
+        except (JoseError, ValueError, TypeError):
+            raise DeniedError("the token", "no signature of its issuer's", "one") from None
+        self._check_claims(claims, now)
+        return Identity(
+            kind="oidc",
+            subject=claims["sub"],
+            issuer=self.settings.issuer,
+            claims=claims_from(claims),
+        )
+
+    def _check_claims(self, claims: Mapping[str, Any], now: float) -> None:
+        audience = claims.get("aud")
+        given = audience if isinstance(audience, list) else [audience]
+        _require(claims.get("iss") == self.settings.issuer, "issuer", self.settings.issuer)
+        _require(self.settings.audience in given, "audience", self.settings.audience)
+        _require(isinstance(claims.get("sub"), str) and claims["sub"], "subject", "one")
+        expires, issued = _instant(claims, "exp"), _instant(claims, "iat")
+        begins = _instant(claims, "nbf") if "nbf" in claims else issued
+        _require(now < expires + LEEWAY_SECONDS, "expiry", "a token that has not expired")
+        _require(max(issued, begins) <= now + LEEWAY_SECONDS, "time", "a token of now, not later")
+        most = f"at most {MAX_AGE_SECONDS // 3600} hours"
+        _require(expires - issued <= MAX_AGE_SECONDS, "lifetime", most)
+
+
+def _require(holds: object, what: str, required: str) -> None:
+    if not holds:
+        raise DeniedError("the token", f"another {what}", required)
+
+
+def _instant(claims: Mapping[str, Any], name: str) -> float:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DeniedError("the token", f"no {name}", "a number of seconds since 1970")
+    return float(value)
+
+
+class Tokens:
+    """The issuers whose tokens count."""
+
+    def __init__(self, issuers: Mapping[str, IssuerSettings], folder: Path) -> None:
+        made = [Issuer(one, folder, f"[identity.issuers.{n}]") for n, one in issuers.items()]
+        self._issuers = {one.settings.issuer: one for one in made}
+        if len(self._issuers) != len(made):
+            raise RealmError("[identity.issuers]", "one issuer twice", "each once")
+
+    def identify(self, token: str, now: float) -> Identity:
+        """Return whom ``token`` speaks of.  Raises ``DeniedError`` and ``FetchError``.
+
+        May wait for an issuer's keys.
+        """
+        claimed = _claimed(token)
+        issuer = self._issuers.get(claimed.issuer)
+        if issuer is None:
+            raise DeniedError("the token", "an issuer that is not set up here", "a known issuer")
+        return issuer.check(token, claimed, now)
+
+
+def _claimed(token: str) -> _Claimed:
+    parts = token.split(".")
+    if len(token) > MAX_TOKEN or len(parts) != 3 or not token.isascii():
+        raise DeniedError("the token", "something else", "a signed JSON Web Token")
+    head, claims = _object(parts[0]), _object(parts[1])
+    kid = head.get("kid")
+    if not isinstance(claims.get("iss"), str) or not isinstance(kid, str | None):
+        raise DeniedError("the token", "no issuer", "one that says who issued it")
+    return _Claimed(claims["iss"], str(head.get("alg", "none")), kid)
+
+
+def _object(part: str) -> dict[str, Any]:
+    try:
+        data = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+        value = msgspec.json.decode(data)
+    except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise DeniedError("the token", "a part that is no JSON object", "a JSON Web Token")
+    return value
+
+
+def _reader(jwks: str, folder: Path, where: str) -> Callable[[], bytes]:
+    """Return what reads a key set.  Raises ``RealmError`` for an address anybody could forge."""
+    parts = urlsplit(jwks)
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        return lambda: exchange(jwks, Bounds(MAX_JWKS, private=True)).body
+    if "://" in jwks:
+        raise RealmError(where, jwks[:200], "keys at an https URL or in a file")
+
+    def read() -> bytes:
+        try:
+            with (folder / jwks).open("rb") as file:
+                return file.read(MAX_JWKS)
+        except OSError as error:
+            raise FetchError(f"{jwks}: {error.strerror}") from None
+
+    return read

@@ -1,0 +1,50 @@
+"""Time-stamping over HTTP: ``POST /tsa`` (RFC 3161 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from litestar import Request, Response, post
+from litestar.handlers import HTTPRouteHandler
+
+from signward.authority.tsa import MAX_QUERY_OCTETS
+from signward.service.roles import Access, Task
+from signward.verbs.authority.stamp import Stamper
+
+if TYPE_CHECKING:
+    from signward.verbs.authority.realm import Realm
+
+MEDIA_TYPE = "application/timestamp-reply"
+_HEADERS = {"Cache-Control": "no-store"}
+
+
+class TsaRole:
+    """The ``ROLE``: stamps for anybody who asks, where the settings have ``[tsa]``."""
+
+    name = "tsa"
+    help = "timestamps (RFC 3161)"
+
+    def routes(self, realm: Realm) -> Sequence[HTTPRouteHandler]:
+        """Return the handler (see ``Role``)."""
+        return () if realm.settings.tsa is None else (_handler(Stamper(realm)),)
+
+    def tasks(self, realm: Realm) -> Sequence[Task]:  # noqa: ARG002 - the protocol's
+        """Nothing comes round."""
+        return ()
+
+
+def _handler(stamper: Stamper) -> HTTPRouteHandler:
+    @post(
+        "/tsa", media_type=MEDIA_TYPE, status_code=200,
+        opt={"access": Access.PUBLIC, "max_body": MAX_QUERY_OCTETS},
+    )  # fmt: skip
+    async def stamp(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Answer a timestamp query (DER); a refusal is an answer too."""
+        answer = await stamper.answer(await request.body())
+        return Response(answer, headers=_HEADERS, media_type=MEDIA_TYPE)
+
+    return stamp
+
+
+ROLE = TsaRole()

@@ -1,0 +1,45 @@
+"""Revocations: written once, made graver at most, never taken back."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from signward.store import counters
+from signward.store.certificates import Revocation
+from signward.store.tables import revocation
+
+_FIELDS = Revocation.__struct_fields__
+
+
+def add(connection: Connection, revoked: Revocation) -> None:
+    """Store a revocation; the certificate must be stored, and not revoked yet."""
+    connection.execute(insert(revocation).values({n: getattr(revoked, n) for n in _FIELDS}))
+    _changed(connection, revoked.issuer)
+
+
+def amend(connection: Connection, revoked: Revocation) -> None:
+    """Replace reason and invalidity date of a revocation; its own date stays."""
+    connection.execute(
+        update(revocation)
+        .where(revocation.c.issuer == revoked.issuer, revocation.c.serial == revoked.serial)
+        .values(reason=revoked.reason, invalidity=revoked.invalidity, revoked_by=revoked.revoked_by)
+    )
+    _changed(connection, revoked.issuer)
+
+
+def of(connection: Connection, issuer: str) -> list[Revocation]:
+    """Return every revocation of an issuer's certificates."""
+    columns = [revocation.c[name] for name in _FIELDS]
+    rows = connection.execute(select(*columns).where(revocation.c.issuer == issuer))
+    return [Revocation(**dict(zip(_FIELDS, row, strict=True))) for row in rows]
+
+
+def count(connection: Connection, issuer: str) -> int:
+    """Return how many certificates of an issuer are revoked."""
+    chosen = select(func.count()).select_from(revocation).where(revocation.c.issuer == issuer)
+    return int(connection.execute(chosen).scalar_one())
+
+
+def _changed(connection: Connection, issuer: str) -> None:
+    """Raise the number by which OCSP responders see that their kept answers are old."""
+    counters.lease(connection, f"revocations of {issuer}")

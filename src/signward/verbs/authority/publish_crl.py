@@ -1,0 +1,130 @@
+"""Publishing CRLs: signed ahead of time, and at once when something was revoked."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from signward.authority import crl
+from signward.authority.log.entry import Kind, encode
+from signward.errors import KeyProviderError
+from signward.store import counters, published, revocations
+from signward.store.certificates import Revocation
+from signward.store.engine import Outcome
+from signward.store.published import Document
+from signward.verbs.authority.authorities import (
+    Authority,
+    instant,
+    micros,
+    open_authority,
+    settings_of,
+)
+from signward.verbs.authority.realm import Realm
+
+
+class PublishedCrl(NamedTuple):
+    """A CRL that verifiers get now."""
+
+    authority: str
+    number: int
+    der: bytes
+    this_update: datetime
+    next_update: datetime
+
+
+class _Begun(NamedTuple):
+    number: int
+    revoked: list[Revocation]
+
+
+def document_name(ca: str) -> str:
+    """Return the name under which an authority's CRL is published."""
+    return f"crl {ca}"
+
+
+def current(realm: Realm, ca: str) -> PublishedCrl | None:
+    """Return the CRL that verifiers get now; None before the first."""
+    settings_of(realm, ca)
+    with realm.store.read() as connection:
+        found = published.current(connection, document_name(ca))
+    return None if found is None else _published(ca, found)
+
+
+def publish(realm: Realm, ca: str) -> PublishedCrl:
+    """Sign and publish an authority's next CRL; return it, or a newer one of a replica's.
+
+    The number is taken in the transaction that reads what is revoked: of two CRLs the one
+    with the greater number knows at least as much.  A number whose CRL never came to be is
+    a gap, which is allowed (RFC 5280 5.2.3).  Raises ``KeyProviderError``, ``RealmError`` and
+    ``StoreError``.
+    """
+    authority = open_authority(realm, ca)
+    begun = realm.store.write(lambda c: _begin(c, ca)).result().value
+    now = realm.now().replace(microsecond=0)
+    until = now + timedelta(days=authority.settings.crl_days)
+    signed = _signed(authority, begun, now, until)
+    document = Document(
+        name=document_name(ca), version=begun.number, body=signed, at=micros(now),
+        expires=micros(until),
+    )  # fmt: skip
+    fields = {"ca": ca, "number": str(begun.number), "entries": len(begun.revoked)}
+    entry = encode(Kind.CRL, fields, realm.now())
+    stored = realm.store.write(lambda c: _record(c, document, entry)).result().value
+    return _published(ca, stored)
+
+
+def _begin(connection: Connection, ca: str) -> Outcome[_Begun]:
+    number = counters.lease(connection, document_name(ca))
+    return Outcome(_Begun(number, revocations.of(connection, ca)))
+
+
+def _signed(authority: Authority, begun: _Begun, now: datetime, until: datetime) -> bytes:
+    rows = [
+        crl.Revoked(
+            serial=int(row.serial, 16),
+            at=instant(row.at),
+            reason=row.reason,
+            invalid_from=None if row.invalidity is None else instant(row.invalidity),
+        )
+        for row in begun.revoked
+    ]
+    draft = crl.draft(authority.issuer, rows, begun.number, now, until)
+    value = authority.credential.sign(authority.standing, draft.to_be_signed, draft.algorithm)
+    return draft.seal(value)
+
+
+def _record(connection: Connection, document: Document, entry: bytes) -> Outcome[Document]:
+    if published.put(connection, document):
+        return Outcome(document, (entry,))
+    newer = published.current(connection, document.name)
+    return Outcome(newer or document)
+
+
+def _published(ca: str, document: Document) -> PublishedCrl:
+    return PublishedCrl(
+        ca, document.version, document.body, instant(document.at), instant(document.expires)
+    )
+
+
+def due(realm: Realm, ca: str) -> bool:
+    """Return whether an authority's next CRL should be published by now."""
+    found = current(realm, ca)
+    ahead = timedelta(hours=settings_of(realm, ca).crl_ahead_hours)
+    return found is None or realm.now() >= found.next_update - ahead
+
+
+def publish_due(realm: Realm) -> tuple[PublishedCrl, ...]:
+    """Publish the CRLs that are due, of authorities that are online.  Raises as `publish` does."""
+    online = [name for name, one in realm.settings.ca.items() if not one.offline]
+    return tuple(publish(realm, name) for name in online if due(realm, name))
+
+
+def try_to_publish(realm: Realm, ca: str) -> PublishedCrl | str:
+    """Publish where the key is at hand; else return why not, and what to do."""
+    try:
+        return publish(realm, ca)
+    except KeyProviderError as error:
+        said = str(error).partition("\n")[0]
+        return f"the CRL of {ca} does not tell yet ({said}): publish it with signward ca crl {ca}"

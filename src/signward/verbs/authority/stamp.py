@@ -1,0 +1,200 @@
+"""Stamping: answering timestamp queries (RFC 3161).
+
+A token's time is the clock's, watched: against a steady clock that nobody sets, and against the
+latest time that any process of this authority ever vouched for, which the database keeps.  Its
+serial number comes from a leased range.  Its entry in the log is durable before it leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from signward.authority import tsa
+from signward.authority.log.entry import Kind, encode
+from signward.authority.tsa import Failure, Policy, Query, RefusedError
+from signward.envelopes.cms_draft import CmsDraft
+from signward.errors import RealmError, SigningError, StoreError
+from signward.keys import RotatedError
+from signward.verbs.authority.realm import Realm
+from signward.verbs.credential import Standing
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from signward.store.engine import Outcome
+
+LEASED = 1000
+"""Serial numbers taken from the database at once; a process that ends leaves the rest unused."""
+
+SALT_BITS = 62
+"""Random bits below each number, drawn with the lease: a database restored from a backup hands
+out numbers again, serial numbers still do not repeat.  They may have 160 bits (RFC 3161 2.4.2)."""
+
+MAX_PENDING = 2000
+"""Tokens under way at once; more would wait for seconds, and are refused at once instead."""
+
+LEAST_TOLERANCE = timedelta(milliseconds=100)
+"""How far clocks may disagree at least: a thread can be put aside so long between two readings."""
+
+_SERIALS, _LATEST = "timestamp serials", "timestamp latest"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Watch:
+    """The clock, refused where it stepped back by more than ``tolerance``.
+
+    ``read`` compares with the last reading, moved on by a steady clock, and with the latest
+    time vouched for, so that many small steps do not add up either.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], datetime],
+        tolerance: timedelta,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock, self._steady, self._tolerance = clock, steady, tolerance
+        self._offset: timedelta | None = None
+        self.latest = _EPOCH
+
+    def read(self) -> datetime:
+        """Return the time, UTC.  Raises ``RefusedError``."""
+        steady, at = timedelta(seconds=self._steady()), self._clock()
+        expected = at if self._offset is None else _EPOCH + steady + self._offset
+        behind = max(expected, self.latest) - at
+        if behind > self._tolerance:
+            raise RefusedError(
+                Failure.TIME_NOT_AVAILABLE,
+                f"the clock stepped back by {behind.total_seconds():.3f} s",
+            )
+        self._offset = at - _EPOCH - steady
+        self.latest = max(self.latest, at)
+        return at
+
+
+class Stamper:
+    """The time-stamping authority of a realm.  For one event loop."""
+
+    def __init__(self, realm: Realm, steady: Callable[[], float] = time.monotonic) -> None:
+        """Open the key.
+
+        Raises ``RealmError`` where ``[tsa]`` is missing, ``AuthorityError`` where its
+        certificate may not stamp, and as ``Realm.credential`` does.
+        """
+        settings = realm.settings.tsa
+        if settings is None:
+            raise RealmError("[tsa]", "no such table", "the time-stamping authority's settings")
+        self._realm = realm
+        self._policy = Policy(oid=settings.policy, accuracy_ms=settings.accuracy_ms)
+        self._credential = realm.credential(settings.key)
+        tsa.check_certificate(self._credential.standing.leaf)
+        self._slack = max(timedelta(milliseconds=settings.accuracy_ms), LEAST_TOLERANCE)
+        self._watch = Watch(realm.now, self._slack, steady)
+        self._numbers: list[int] = []
+        self._marked = _EPOCH
+        self._preparing = asyncio.Lock()
+        self._signing = ThreadPoolExecutor(os.cpu_count() or 1, "stamping")
+        self._pending = 0
+
+    async def answer(self, data: bytes) -> bytes:
+        """Return the TimeStampResp to a TimeStampReq (DER), whatever it is."""
+        if self._pending >= MAX_PENDING:
+            return _failed("too many requests at once")
+        self._pending += 1
+        try:
+            return tsa.granted(await self._token(data))
+        except RefusedError as error:
+            return tsa.refused(error)
+        except StoreError:
+            return _failed("the log cannot be written")
+        except SigningError:
+            return _failed("the key cannot be used")
+        finally:
+            self._pending -= 1
+
+    async def _token(self, data: bytes) -> bytes:
+        query = tsa.read_query(data)
+        tsa.check_policy(query, self._policy)
+        at = self._watch.read()
+        if not self._numbers or at - self._marked > self._slack:
+            at = await self._prepared()
+        serial, standing = self._numbers.pop(), self._credential.standing
+        if not standing.leaf.not_before <= at <= standing.leaf.not_after:
+            raise RefusedError(Failure.SYSTEM_FAILURE, "the authority's certificate is not valid")
+        draft = tsa.draft(query, self._policy, standing.signer, serial=serial, at=at)
+        logged = self._realm.store.append(self._entry(query, serial, at))
+        loop = asyncio.get_running_loop()
+        value = await loop.run_in_executor(self._signing, self._value, standing, draft)
+        await asyncio.wrap_future(logged)
+        return draft.seal(value)
+
+    def _value(self, standing: Standing, draft: CmsDraft) -> bytes:
+        try:
+            return self._credential.sign(standing, draft.to_be_signed, draft.algorithm)
+        except RotatedError:
+            self._credential.refresh(standing)  # whoever asks next gets the new leaf
+            raise
+
+    def _entry(self, query: Query, serial: int, at: datetime) -> bytes:
+        fields = {
+            "serial": f"{serial:x}",
+            "policy": self._policy.oid,
+            "digest": f"{query.digest}:{query.hashed.hex()}",
+        }
+        return encode(Kind.TIMESTAMPED, fields, at)
+
+    async def _prepared(self) -> datetime:
+        """Make sure of serial numbers, and of the stored mark; return the time it is then."""
+        async with self._preparing:
+            at = self._watch.read()
+            if not self._numbers or at - self._marked > self._slack:
+                await self._mark(at)
+            return at
+
+    async def _mark(self, at: datetime) -> None:
+        """Store that ``at`` is vouched for, before it is; lease serial numbers where none is left.
+
+        So the stored mark is never older than the last token by more than the clock may err.
+        Raises ``RefusedError`` where somebody vouched for a later time.
+        """
+        from signward.store import counters
+        from signward.store.engine import Outcome
+
+        leases = not self._numbers
+
+        def job(connection: Connection) -> Outcome[tuple[int, int]]:
+            latest = counters.raised(connection, _LATEST, _microseconds(at))
+            return Outcome((latest, counters.lease(connection, _SERIALS, LEASED) if leases else 0))
+
+        latest, first = (await asyncio.wrap_future(self._realm.store.write(job))).value
+        if leases:
+            salt = secrets.randbits(SALT_BITS)
+            numbers = reversed(range(first, first + LEASED))
+            self._numbers = [number << SALT_BITS | salt for number in numbers]
+        stored = _EPOCH + timedelta(microseconds=latest)
+        self._marked = max(stored, at)
+        self._watch.latest = max(self._watch.latest, stored)
+        if stored - at > self._slack:
+            raise RefusedError(
+                Failure.TIME_NOT_AVAILABLE,
+                f"the clock is {(stored - at).total_seconds():.3f} s behind an earlier token",
+            )
+
+    def close(self) -> None:
+        """End the threads that sign."""
+        self._signing.shutdown()
+
+
+def _microseconds(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def _failed(text: str) -> bytes:
+    return tsa.refused(RefusedError(Failure.SYSTEM_FAILURE, text))

@@ -1,0 +1,161 @@
+"""The feed over HTTP: tags, waiting for news, and who may wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from signward.cli import main
+from signward.service.roles import feed as role
+from signward.service.roles import load_role
+from signward.trust.feed import RevokedPublisher, open_feed, read_keys
+from signward.verbs.authority import feed
+from signward.verbs.authority.realm import Realm
+from tests.builders.service import Answer, Running, serving
+from tests.unit.test_feed_authority import prepare
+
+BAD = RevokedPublisher(identity="subject:Bad/Bad", revoked=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.fixture
+def realm(tmp_path: Path) -> Iterator[Realm]:
+    prepare(tmp_path / "data")
+    opened = Realm.open(tmp_path / "data")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def running(realm: Realm) -> Iterator[Running]:
+    feed.publish(realm)
+    with serving(realm, [load_role("feed")]) as service:
+        yield service
+
+
+def ask(service: Running, tag: str = "", wait: int = 0) -> Answer:
+    headers = {"If-None-Match": tag} if tag else {}
+    if wait:
+        headers["Prefer"] = f"respond-async, wait={wait}"
+    return service.ask("GET", "/feed", headers=headers)
+
+
+def test_anybody_gets_the_newest_version(running: Running, realm: Realm) -> None:
+    answer = ask(running)
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/vnd.dsse+json"
+    assert answer.headers["cache-control"] == "no-cache"
+    key = read_keys("key", feed.public_key(realm))
+    assert open_feed("feed", answer.body, key).document.version == 1
+
+
+def test_who_has_it_gets_nothing(running: Running) -> None:
+    tag = ask(running).headers["etag"]
+    again = ask(running, tag)
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag)
+    assert ask(running, '"other"').status == 200
+    assert ask(running, f'"other", {tag}').status == 304
+
+
+def test_a_revocation_of_another_process_is_published_by_this_one(
+    running: Running, realm: Realm
+) -> None:
+    tag = ask(running).headers["etag"]
+    other = Realm.open(realm.folder)
+    feed.add(other, BAD, "me")
+    other.close()
+    began = time.monotonic()
+    answer = ask(running, tag, wait=20)
+    assert answer.status == 200
+    assert time.monotonic() - began < 5
+    key = read_keys("key", feed.public_key(realm))
+    assert open_feed("feed", answer.body, key).document.publishers == (BAD,)
+
+
+def test_many_wait_for_one_version(running: Running, realm: Realm) -> None:
+    tag = ask(running).headers["etag"]
+    with ThreadPoolExecutor(20) as pool:
+        waiting = [pool.submit(ask, running, tag, 20) for _ in range(20)]
+        time.sleep(0.5)
+        assert not any(one.done() for one in waiting)
+        feed.publish(realm, always=True)
+        answers = [one.result(10) for one in waiting]
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.headers["etag"] for answer in answers}) == 1
+
+
+def test_the_wait_has_an_end(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    tag = ask(running).headers["etag"]
+    began = time.monotonic()
+    assert ask(running, tag, wait=1).status == 304
+    assert 0.9 < time.monotonic() - began < 5
+    monkeypatch.setattr(role, "MAX_WAIT", 0.5)
+    assert ask(running, tag, wait=10**8).status == 304
+    assert time.monotonic() - began < 10
+
+
+def test_waiting_for_what_one_does_not_have_is_no_waiting(running: Running) -> None:
+    began = time.monotonic()
+    assert ask(running, wait=30).status == 200
+    assert ask(running, '"old"', wait=30).status == 200
+    assert time.monotonic() - began < 5
+
+
+def test_too_many_are_answered_at_once(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(role, "MAX_WAITERS", 1)
+    tag = ask(running).headers["etag"]
+    first = threading.Thread(target=ask, args=(running, tag, 3))
+    first.start()
+    time.sleep(0.5)
+    began = time.monotonic()
+    assert ask(running, tag, wait=30).status == 304
+    assert time.monotonic() - began < 2
+    first.join()
+
+
+@pytest.mark.parametrize(
+    ("prefer", "seconds"),
+    [
+        ("", 0), ("wait=5", 5), ("respond-async, wait=7", 7), ('Wait = "9"', 9), ("wait=-1", 0),
+        ("await=5", 0), ("wait=99999999999", role.MAX_WAIT), ("wait", 0), ("wait=1e3", 1),
+    ],
+)  # fmt: skip
+def test_how_long_a_client_prefers_to_wait(prefer: str, seconds: float) -> None:
+    assert role._seconds(prefer) == seconds
+
+
+def test_before_the_first_version_there_is_none(realm: Realm) -> None:
+    quiet = type("Quiet", (role.FeedRole,), {"tasks": lambda self, realm: ()})()
+    with serving(realm, [quiet]) as service:
+        assert ask(service).status == 404
+
+
+def test_an_authority_without_a_feed_serves_none(tmp_path: Path) -> None:
+    prepare(tmp_path, has_feed=False)
+    opened = Realm.open(tmp_path)
+    assert (role.ROLE.routes(opened), role.ROLE.tasks(opened)) == ((), ())
+    opened.close()
+
+
+def test_a_client_follows_the_service(
+    running: Running,
+    realm: Realm,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "key.pem").write_bytes(feed.public_key(realm))
+    out = tmp_path / "feed.json"
+    words = ["feed", "pull", f"{running.url}/feed", "--feed-key", str(tmp_path / "key.pem")]
+    assert main([*words, "-o", str(out)]) == 0
+    assert "version 1" in capsys.readouterr().out
+    threading.Timer(0.5, lambda: feed.add(realm, BAD, "me")).start()
+    assert main([*words, "--wait", "20"]) == 0
+    assert "version 2" in capsys.readouterr().out
+    assert open_feed("f", out.read_bytes(), read_keys("k", feed.public_key(realm))).document
