@@ -297,7 +297,7 @@ def test_a_bomb_is_not_fed(monkeypatch: pytest.MonkeyPatch) -> None:
     (member,) = read_directory(source).members
     feed_member(source, member, [counter := Counter()])
     assert counter.size == 1 << 20
-    monkeypatch.setattr(zip_wire, "RATIO_FLOOR", 1 << 19)
+    monkeypatch.setattr(unzip, "RATIO_FLOOR", 1 << 19)
     with pytest.raises(LimitError, match="likely a bomb"):
         feed_member(source, member, [Counter()])
     with pytest.raises(LimitError, match="at most 10"):

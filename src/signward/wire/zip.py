@@ -102,7 +102,7 @@ class _End(NamedTuple):
     """The end records: where the central directory lies (4.3.14 to 4.3.16)."""
 
     at: int
-    count: int
+    members: int
     size: int
     offset: int
     after: int
@@ -112,8 +112,8 @@ class _End(NamedTuple):
 def read_directory(source: Source) -> ZipDirectory:
     """Return the archive's directory.  Raises ``MalformedError`` or ``LimitError``."""
     end = _find_end(source)
-    if end.count > MEMBERS:
-        raise LimitError("archive", f"{end.count} members", f"at most {MEMBERS}", _APPNOTE)
+    if end.members > MEMBERS:
+        raise LimitError("archive", f"{end.members} members", f"at most {MEMBERS}", _APPNOTE)
     if end.size > DIRECTORY_BYTES:
         found = f"a directory of {end.size} bytes"
         raise LimitError("archive", found, f"at most {DIRECTORY_BYTES}", _APPNOTE)
@@ -122,7 +122,7 @@ def read_directory(source: Source) -> ZipDirectory:
     if start < 0 or prefix < 0:
         found = "a central directory outside the file"
         raise MalformedError("archive", found, "one before its end record", f"{_APPNOTE} 4.3.12")
-    members = _parse_directory(source.read(start, end.size), end.count, prefix, start)
+    members = _parse_directory(source.read(start, end.size), end.members, prefix, start)
     differing, filled = _locals(source, members, start)
     block = _signing_block(source, filled, start)
     gap = [_gap(filled, start)] if start > filled and not block else []
@@ -228,7 +228,7 @@ def _find_end64(source: Source, end: _End) -> _End:
     if here != count:
         raise MalformedError("archive", "one part of several", "a whole archive", _APPNOTE)
     pairs = (
-        (end.count, count, _NONE16),
+        (end.members, count, _NONE16),
         (end.size, length, _NONE32),
         (end.offset, offset, _NONE32),
     )
