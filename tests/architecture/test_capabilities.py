@@ -47,7 +47,7 @@ RULES = {
             "fetch",
             "keys",
             "wire.deadline",
-        ),  # fmt: skip
+        ),
         calls=frozenset(
             {"time.monotonic", "time.monotonic_ns", "time.perf_counter", "time.perf_counter_ns"}
             | {"time.sleep", "time.process_time"}
