@@ -35,6 +35,13 @@ def begin(connection: Connection, begun: Intent) -> None:
     connection.execute(insert(intent).values({n: getattr(begun, n) for n in _FIELDS}))
 
 
+def find(connection: Connection, identifier: str) -> Intent | None:
+    """Return an intent that is open; None where it has its result, or was taken away."""
+    columns = [intent.c[name] for name in _FIELDS]
+    row = connection.execute(select(*columns).where(intent.c.id == identifier)).one_or_none()
+    return None if row is None else Intent(**dict(zip(_FIELDS, row, strict=True)))
+
+
 def finish(connection: Connection, identifier: str) -> None:
     """Take an intent away, in the transaction that stores its result.
 

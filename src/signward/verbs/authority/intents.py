@@ -37,13 +37,13 @@ def sweep(realm: Realm) -> int:
 
     def job(connection: Connection) -> Outcome[int]:
         found = intents.abandon(connection, micros(now - SILENT))
-        entries = [_abandoned(one) for one in found]
+        entries = [abandoned(one) for one in found]
         return Outcome(len(found), tuple(encode(Kind.ABANDONED, e, now) for e in entries))
 
     return realm.store.write(job).result().value
 
 
-def _abandoned(begun: intents.Intent) -> dict[str, Value]:
+def abandoned(begun: intents.Intent) -> dict[str, Value]:
     """Return what the log is told: what was begun, in the words it was announced in."""
     fields = dict(decode(begun.body).fields)
     return {**fields, "intent": begun.id, "of": begun.kind}
