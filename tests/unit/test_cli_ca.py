@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from signward.authority.crl import REASONS
 from signward.authority.profiles import ROOT, profiles
@@ -98,7 +99,7 @@ def test_a_new_key_is_certified(founded: Shell) -> None:
 def test_a_request_is_certified_and_what_it_wishes_is_told(founded: Shell) -> None:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "By request"),
                       x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "Other Ltd")])  # fmt: skip
-    usage = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH])
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
     builder = x509.CertificateSigningRequestBuilder().subject_name(name)
     request = builder.add_extension(usage, critical=False).sign(private("cli"), hashes.SHA256())
     path = founded.folder / "request.pem"
