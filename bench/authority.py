@@ -1,7 +1,9 @@
-"""The authority's answers measured over HTTP: OCSP against OpenSSL's responder, the TSA against RSA.
+"""The authority measured over HTTP: OCSP against OpenSSL's responder, the TSA against bare RSA.
 
-Load comes from wrk, a C program that takes a fraction of what it loads; servers are processes of
-their own.  All listen on loopback.
+Load comes from C programs that take a fraction of what they load: wrk for us, ab for OpenSSL's
+responder, which answers one connection after the other and hangs after one without a request
+(wrk begins with such a one).  Servers are processes of their own; OpenSSL's listens on every
+address, it has no option for one.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ SECONDS = 2
 """Of load in one round."""
 OCSP_CLIENTS = 16
 """Connections that ask for OCSP answers, each one at a time."""
+PEER_REQUESTS = 1000
+"""Requests to OpenSSL's responder in one round."""
 TSA_CLIENTS = 64
 """Connections that ask for timestamps: some wait for the disk while others' are signed."""
 START_SECONDS = 30.0
@@ -43,6 +47,7 @@ _SERIAL_DIGITS = 16
 def answers(rounds: int) -> list[Row]:
     """Compare kept OCSP answers with what ``openssl ocsp`` answers, and TSA with raw signing."""
     tool("wrk")
+    tool("ab")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         question = _prepared(folder)
@@ -75,13 +80,13 @@ def _ocsp(rounds: int, service: str, peer: str, question: str) -> list[Row]:
     medians(
         rounds,
         lambda: ours.append(_load(url, OCSP_CLIENTS)),
-        lambda: theirs.append(_load(f"{peer}/{question}", OCSP_CLIENTS)),
+        lambda: theirs.append(_load_singly(f"{peer}/{question}")),
     )
     rate, other = statistics.median(ours[1:]), statistics.median(theirs[1:])
     figure = f"{rate / other:.1f}x ({rate:.0f} and {other:.0f} answers/s)"
     how = (
-        f"GET, {OCSP_CLIENTS} connections, {SECONDS} s of wrk in each round; one process of"
-        " signward serve with kept connections, openssl ocsp -port with a new one each"
+        f"GET, {SECONDS} s in each round; one process of signward serve, {OCSP_CLIENTS} kept"
+        " connections (wrk); openssl ocsp -port, a connection each (ab), as it serves no other way"
     )
     return [Row("cached OCSP answers, ratio to openssl ocsp", figure, ">= 10x", how)]
 
@@ -131,6 +136,16 @@ def _load(url: str, clients: int, *options: str) -> float:
     match = re.search(r"^Requests/sec:\s+([\d.]+)", done.stdout, re.MULTILINE)
     if not match or not float(match[1]):
         raise NotMeasuredError(f"wrk counted nothing: {done.stdout[-200:]}")
+    return float(match[1])
+
+
+def _load_singly(url: str) -> float:
+    """Return how many requests a second are answered on a connection each, one at a time."""
+    command = [tool("ab"), "-q", f"-n{PEER_REQUESTS}", "-c1", url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    match = re.search(r"^Requests per second:\s+([\d.]+)", done.stdout, re.MULTILINE)
+    if not match or not re.search(r"^Failed requests:\s+0$", done.stdout, re.MULTILINE):
+        raise NotMeasuredError(f"ab: {(done.stdout + done.stderr)[-200:]}")
     return float(match[1])
 
 
