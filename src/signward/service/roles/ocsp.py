@@ -23,6 +23,8 @@ from signward.service.roles import Access, Task
 from signward.verbs.authority.respond import MAX_KEPT, Answer, Responder
 
 if TYPE_CHECKING:
+    from litestar.types import HTTPScope
+
     from signward.verbs.authority.realm import Realm
 
 MAX_AGE = 60
@@ -68,7 +70,18 @@ def _handlers(responders: dict[str, Responder]) -> tuple[HTTPRouteHandler, ...]:
         """Answer a request (DER) that is the body."""
         return _response(await answered(name, await request.body()))
 
-    @get("/ocsp/{name:str}/{question:path}", media_type=MEDIA_TYPE, opt=_PUBLIC)
+    def at_hand(scope: HTTPScope) -> ASGIResponse | None:
+        """Return the response to a GET whose answer is kept; None for any other."""
+        name = scope["path"].split("/", 3)[2:3]
+        responder = responders.get(name[0]) if name else None
+        kept = responder.kept(decoded(scope["raw_path"])) if responder else None
+        return _response(kept, _if_none_match(scope)) if kept else None
+
+    @get(
+        "/ocsp/{name:str}/{question:path}",
+        media_type=MEDIA_TYPE,
+        opt={**_PUBLIC, "express": at_hand},
+    )
     async def look_up(
         name: FromPath[str],
         question: FromPath[str],  # noqa: ARG001 - as routed: slashes that are base64 are lost in it
@@ -76,7 +89,7 @@ def _handlers(responders: dict[str, Responder]) -> tuple[HTTPRouteHandler, ...]:
     ) -> ASGIResponse:
         """Answer a request that stands in the path, in base64."""
         answer = await answered(name, decoded(request.scope["raw_path"]))
-        return _response(answer, request.headers.get("if-none-match", ""))
+        return _response(answer, _if_none_match(request.scope))
 
     return ask, look_up
 
@@ -92,6 +105,11 @@ def decoded(path: bytes) -> bytes:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (ValueError, binascii.Error):
         return b""
+
+
+def _if_none_match(scope: HTTPScope) -> str:
+    found = (value for name, value in scope["headers"] if name == b"if-none-match")
+    return next(found, b"").decode("latin-1")
 
 
 def _response(answer: Answer, known: str = "") -> ASGIResponse:
