@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from conformance.authenticode.pki import issue
@@ -30,6 +31,8 @@ from signward.trust import ocsp
 from signward.trust.x509 import load_certificate
 from signward.wire import der
 from signward.wire.algorithms import DIGEST_OIDS
+
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 SECONDS = 2
 """Of load in one round."""
@@ -73,39 +76,70 @@ def _prepared(folder: Path) -> str:
     return quote(base64.b64encode(asked).decode(), safe="")
 
 
-def _ocsp(rounds: int, service: str, peer: str, question: str) -> list[Row]:
-    ours: list[float] = []
-    theirs: list[float] = []
-    url = f"{service}/ocsp/{AUTHORITY}/{question}"
+class _Server(NamedTuple):
+    """A server under load: its address and its process."""
+
+    url: str
+    process: int
+
+    def processor(self) -> float:
+        """Return the seconds of processor time it has used."""
+        fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+class _Load(NamedTuple):
+    """Answers a second, and seconds of the server's processor time for each."""
+
+    rate: float
+    each: float
+
+
+def _median(loads: Sequence[_Load]) -> _Load:
+    """Return the medians, without the round that warms up."""
+    return _Load(*map(statistics.median, zip(*loads[1:], strict=True)))
+
+
+def _ocsp(rounds: int, service: _Server, peer: _Server, question: str) -> list[Row]:
+    ours: list[_Load] = []
+    theirs: list[_Load] = []
     medians(
         rounds,
-        lambda: ours.append(_load(url, OCSP_CLIENTS)),
-        lambda: theirs.append(_load_singly(f"{peer}/{question}")),
+        lambda: ours.append(_load(service, f"/ocsp/{AUTHORITY}/{question}", OCSP_CLIENTS)),
+        lambda: theirs.append(_load_singly(peer, question)),
     )
-    rate, other = statistics.median(ours[1:]), statistics.median(theirs[1:])
-    figure = f"{rate / other:.1f}x ({rate:.0f} and {other:.0f} answers/s)"
+    own, other = _median(ours), _median(theirs)
+    figure = (
+        f"{own.rate / other.rate:.1f}x ({own.rate:.0f} and {other.rate:.0f} answers/s); in"
+        f" processor time {other.each / own.each:.1f}x ({1e6 * own.each:.0f} and"
+        f" {1e6 * other.each:.0f} us each)"
+    )
     how = (
         f"GET, {SECONDS} s in each round; one process of signward serve, {OCSP_CLIENTS} kept"
-        " connections (wrk); openssl ocsp -port, a connection each (ab), as it serves no other way"
+        " connections (wrk); openssl ocsp -port, a connection each (ab), as it serves no other way;"
+        f" load {os.getloadavg()[0]:.1f}"
     )
     return [Row("cached OCSP answers, ratio to openssl ocsp", figure, ">= 10x", how)]
 
 
-def _tsa(rounds: int, service: str, folder: Path) -> list[Row]:
-    ours: list[float] = []
+def _tsa(rounds: int, service: _Server, folder: Path) -> list[Row]:
+    ours: list[_Load] = []
     raw: list[float] = []
     script = folder / "query.lua"
     script.write_text(_posting(_query()))
     medians(
         rounds,
-        lambda: ours.append(_load(f"{service}/tsa", TSA_CLIENTS, "-s", str(script))),
+        lambda: ours.append(_load(service, "/tsa", TSA_CLIENTS, "-s", str(script))),
         lambda: raw.append(raw_rate()),
     )
-    rate, signatures = statistics.median(ours[1:]), statistics.median(raw[1:])
-    figure = f"{rate / signatures:.2f} ({rate:.0f} of {signatures:.0f} a second)"
+    own, signatures = _median(ours), statistics.median(raw[1:])
+    figure = (
+        f"{own.rate / signatures:.2f} ({own.rate:.0f} of {signatures:.0f} a second); in processor"
+        f" time {1 / signatures / own.each:.2f} ({1e6 * own.each:.0f} us each)"
+    )
     how = (
         f"POST, {TSA_CLIENTS} connections, {SECONDS} s of wrk; every token has a durable log entry;"
-        f" openssl on one core of {os.cpu_count()}, RSA-2048 both"
+        f" openssl on one core of {os.cpu_count()}, RSA-2048 both; load {os.getloadavg()[0]:.1f}"
     )
     return [Row("timestamps over HTTP, share of openssl speed rsa2048", figure, ">= 0.7", how)]
 
@@ -127,30 +161,33 @@ def _posting(body: bytes) -> str:
     )
 
 
-def _load(url: str, clients: int, *options: str) -> float:
-    """Return how many requests a second are answered."""
-    command = [tool("wrk"), "-t1", f"-c{clients}", f"-d{SECONDS}s", *options, url]
+def _load(server: _Server, path: str, clients: int, *options: str) -> _Load:
+    """Load a server for some seconds."""
+    before = server.processor()
+    command = [tool("wrk"), "-t1", f"-c{clients}", f"-d{SECONDS}s", *options, server.url + path]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     if "Non-2xx" in done.stdout:
-        raise NotMeasuredError(f"{url[:60]} answered with errors")
-    match = re.search(r"^Requests/sec:\s+([\d.]+)", done.stdout, re.MULTILINE)
-    if not match or not float(match[1]):
+        raise NotMeasuredError(f"{path[:60]} answered with errors")
+    count = re.search(r"^\s*(\d+) requests in", done.stdout, re.MULTILINE)
+    rate = re.search(r"^Requests/sec:\s+([\d.]+)", done.stdout, re.MULTILINE)
+    if not count or not rate or not int(count[1]):
         raise NotMeasuredError(f"wrk counted nothing: {done.stdout[-200:]}")
-    return float(match[1])
+    return _Load(float(rate[1]), (server.processor() - before) / int(count[1]))
 
 
-def _load_singly(url: str) -> float:
-    """Return how many requests a second are answered on a connection each, one at a time."""
-    command = [tool("ab"), "-q", f"-n{PEER_REQUESTS}", "-c1", url]
+def _load_singly(server: _Server, question: str) -> _Load:
+    """Load a server with a connection for each request, one at a time."""
+    before = server.processor()
+    command = [tool("ab"), "-q", f"-n{PEER_REQUESTS}", "-c1", f"{server.url}/{question}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    match = re.search(r"^Requests per second:\s+([\d.]+)", done.stdout, re.MULTILINE)
-    if not match or not re.search(r"^Failed requests:\s+0$", done.stdout, re.MULTILINE):
+    rate = re.search(r"^Requests per second:\s+([\d.]+)", done.stdout, re.MULTILINE)
+    if not rate or not re.search(r"^Failed requests:\s+0$", done.stdout, re.MULTILINE):
         raise NotMeasuredError(f"ab: {(done.stdout + done.stderr)[-200:]}")
-    return float(match[1])
+    return _Load(float(rate[1]), (server.processor() - before) / PEER_REQUESTS)
 
 
 @contextmanager
-def _openssl_responder(folder: Path) -> Iterator[str]:
+def _openssl_responder(folder: Path) -> Iterator[_Server]:
     words = [tool("openssl"), "ocsp", "-index", "index", "-CA", "ca.pem", "-rsigner", "ocsp.pem"]
     words += ["-rkey", "ocsp.key", "-ndays", "1", "-ignore_err", "-port", "0"]
     with _running(words, folder) as process:
@@ -160,15 +197,15 @@ def _openssl_responder(folder: Path) -> Iterator[str]:
             if not line:
                 raise NotMeasuredError("openssl ocsp did not start")
             match = re.search(r"ACCEPT \S*:(\d+)", line)
-        yield f"http://127.0.0.1:{match[1]}"
+        yield _Server(f"http://127.0.0.1:{match[1]}", process.pid)
 
 
 @contextmanager
-def _service(folder: Path) -> Iterator[str]:
+def _service(folder: Path) -> Iterator[_Server]:
     words = [sys.executable, "-m", "signward", "serve", "--data", str(folder), "--listen"]
     words += ["127.0.0.1:0", "--role", "ocsp", "--role", "tsa"]
     with _running(words, folder) as process:
-        yield _ready(process)
+        yield _Server(_ready(process), process.pid)
 
 
 def _ready(process: subprocess.Popen[str]) -> str:
