@@ -25,10 +25,10 @@ remove are for everything else.  verify, scan and sign take a feed with --feed."
 
 EPILOG = """examples:
   signward feed add --certificate stolen.pem --reason keyCompromise
-  signward feed add --publisher 'subject:Example Ltd/Example Ltd' --note 'see #17'
+  signward feed add --publisher 'subject:Example Ltd/Example Ltd' --note '#17'
   signward feed add --file setup.exe
   signward feed publish -o feed.json --key-out feed.pem
-  signward feed pull https://signer.example/feed --feed-key feed.pem -o feed.json
+  signward feed pull https://signer.example/feed --feed-key feed.pem -o f.json
   signward feed show feed.json --feed-key feed.pem
   signward verify --feed feed.json --feed-key feed.pem setup.exe
 
