@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +83,25 @@ def test_a_database_that_lost_entries_is_not_served(realm: Realm, tmp_path: Path
         transparency_of(other).path.write_bytes(note)
         with pytest.raises(RollbackError, match="the 300 that were published"):
             load_role("log").routes(other)
+
+
+@pytest.mark.parametrize(("workers", "code"), [("1", 2), ("2", 1)])
+def test_nothing_is_served_on_top_of_a_loss(tmp_path: Path, workers: str, code: int) -> None:
+    """Whatever the role: what is revoked or signed next would stand where something else stood."""
+    folder = logs.make_folder(tmp_path / "data")
+    with logs.opened(folder) as realm:
+        logs.fill(realm, 0, 20)
+        transparency_of(realm).checkpoint()
+    for path in folder.glob("signward.db*"):
+        path.unlink()
+    done = subprocess.run(
+        [sys.executable, "-m", "signward", "serve", "--data", folder, "--role", "ca",
+         "--listen", "127.0.0.1:0", "--workers", workers],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (code, "")
+    assert "found a log of 0 entries, required the 20 that were published" in done.stderr
+    assert "--accept-loss" in done.stderr
 
 
 def test_a_loss_while_serving_is_told(realm: Realm, service: Running) -> None:
