@@ -267,6 +267,7 @@ def test_monitor_reports_foreign_entries(log: Log, say: Said, tmp_path: Path) ->
     code, out, _ = say(*words)
     assert code == 0
     assert out.startswith("300: an entry that cannot be read: log entry: found ")
+    assert "1 of the new entries are in another form" in out
     assert "\x1b" not in out
 
 

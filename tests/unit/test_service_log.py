@@ -21,20 +21,28 @@ from tests.builders import logs
 from tests.builders.service import Running, serving
 
 
-@pytest.fixture
-def realm(tmp_path: Path) -> Iterator[Realm]:
-    with logs.opened(logs.make_folder(tmp_path / "data")) as realm:
+@pytest.fixture(scope="module")
+def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
+    """Return an authority of 300 entries, which the tests that take it leave as it is."""
+    with logs.opened(logs.make_folder(tmp_path_factory.mktemp("log") / "data")) as realm:
         logs.fill(realm, 0, 300)
         yield realm
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def service(realm: Realm) -> Iterator[Running]:
     with serving(realm, [load_role("log")]) as running:
         yield running
 
 
-def test_the_log_is_followed_over_http(realm: Realm, service: Running) -> None:
+def test_the_log_is_followed_over_http(tmp_path: Path) -> None:
+    with logs.opened(logs.make_folder(tmp_path / "data")) as realm:
+        logs.fill(realm, 0, 300)
+        with serving(realm, [load_role("log")]) as service:
+            _follow(realm, service)
+
+
+def _follow(realm: Realm, service: Running) -> None:
     source, policy = log_at(f"{service.url}/log"), transparency_of(realm).policy
     head = open_checkpoint(source.checkpoint(), policy).checkpoint
     followed = follow(empty(head.origin), head, source.tile, frozenset({"a007"}))

@@ -219,6 +219,9 @@ def _monitor(arguments: argparse.Namespace) -> int:
     head = followed.head
     print(f"{visible(head.origin)}: {head.size} entries, {followed.count} of them new; "
           f"{len(followed.sightings)} told; nothing was changed or taken away")  # fmt: skip
+    if followed.foreign:
+        print(f"{visible(head.origin)}: {followed.foreign} of the new entries are in another form "
+              "than an authority of ours writes")  # fmt: skip
     sys.stdout.flush()  # what was not told is told again next time
     keep()
     return 0
