@@ -44,7 +44,7 @@ def log(tmp_path: Path) -> Iterator[Transparency]:
 
 def _grow(log: Transparency, size: int) -> None:
     head = open_checkpoint(log.checkpoint(), log.policy).checkpoint
-    logs.fill(log._realm, head.size, size - head.size)
+    logs.fill(log, head.size, size - head.size)
 
 
 def _compare(client: Client, log: Transparency, url: str, old: int) -> None:

@@ -156,8 +156,11 @@ def _checkpoint(arguments: argparse.Namespace) -> int:
     from signward.verbs.authority.log_reading import latest
 
     if arguments.accept_loss:
+        from signward.verbs.authority.realm import system_clock
+
         with _opened(arguments) as log:
-            sys.stdout.write(log.accept_loss(arguments.accept_loss, local_user()).decode())
+            note = log.accept_loss(arguments.accept_loss, local_user(), system_clock())
+        sys.stdout.write(note.decode())
         return 0
     with _source(arguments) as (source, policy):
         sys.stdout.write(latest(source, policy).note.decode())

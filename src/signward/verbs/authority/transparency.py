@@ -11,6 +11,7 @@ import fcntl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -57,7 +58,8 @@ class Transparency:
 
         if realm.settings.log is None:
             raise RealmError("[log]", "no such table", "one, with the log's key and origin")
-        self._realm, self._tiles = realm, Tiles()
+        self.folder, self.store = realm.folder, realm.store  # not the realm: see transparency_of
+        self._tiles = Tiles()
         self._key = realm.key(realm.settings.log.key)
         try:
             self.verifier = key_of(realm.settings.log.origin, self._key.public_key)
@@ -73,7 +75,7 @@ class Transparency:
     @property
     def path(self) -> Path:
         """Where the last checkpoint is kept."""
-        return self._realm.folder / FILE_NAME
+        return self.folder / FILE_NAME
 
     def check(self) -> None:
         """Return if the database holds all that was published: call it at start-up.
@@ -104,24 +106,24 @@ class Transparency:
         """Return a committed entry.  Raises ``StoreError`` where there is none."""
         from signward.store.log_read import entries
 
-        with self._realm.store.read() as connection:
+        with self.store.read() as connection:
             return entries(connection, position, 1)[0]
 
     def _stored(self, tile: Tile) -> bytes:
-        with self._realm.store.read() as connection:
+        with self.store.read() as connection:
             return self._tiles.read(connection, tile)
 
     def tile(self, tile: Tile) -> bytes | None:
         """Return a tile or bundle of the committed log, or None where it is not there (yet)."""
         from signward.store import log
 
-        with self._realm.store.read() as connection:
+        with self.store.read() as connection:
             size = log.frontier(connection).size
             if tile.width > width(tile.level, tile.number, size):
                 return None
             return self._tiles.read(connection, tile)
 
-    def accept_loss(self, reason: str, by: str) -> bytes:
+    def accept_loss(self, reason: str, by: str, at: datetime) -> bytes:
         """Go on although the database is not the one that was published; log that, and why.
 
         Also where the file that says what was published is damaged, or signed by an earlier key.
@@ -133,7 +135,7 @@ class Transparency:
             facts: dict[str, Value] = {"deed": "log-loss-accepted", "reason": reason, "by": by}
             if lost is not None:
                 facts |= {"size": lost.size, "root": lost.root.hex(), "origin": lost.origin}
-            self._realm.store.append(encode(Kind.ADMIN, facts, self._realm.now())).result()
+            self.store.append(encode(Kind.ADMIN, facts, at)).result()
             name = f"{FILE_NAME}.lost-{lost.size if lost else 'damaged'}"
             self.path.rename(self.path.with_name(name))
             self._last = None
@@ -212,7 +214,7 @@ class Transparency:
         return self._last
 
     def _continued(self, last: Checkpoint | None) -> Frontier:
-        with self._realm.store.read() as connection:
+        with self.store.read() as connection:
             try:
                 return _continued(connection, last, self._tiles, self._kept)
             except LogFaultError:
@@ -282,7 +284,10 @@ _OPENING = threading.Lock()
 
 
 def transparency_of(realm: Realm) -> Transparency:
-    """Return a realm's log, opened once.  Raises ``RealmError``, ``KeyProviderError``."""
+    """Return a realm's log, opened once, and let go together with the realm.
+
+    Raises ``RealmError``, ``KeyProviderError``.
+    """
     with _OPENING:
         if realm not in _OPENED:
             _OPENED[realm] = Transparency(realm)
