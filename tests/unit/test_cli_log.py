@@ -201,6 +201,17 @@ def test_monitor_tells_of_certificates_and_of_everything(
     assert watched_texts([], []) == frozenset()
 
 
+def test_more_than_can_be_told_is_no_fault_of_the_log(
+    log: Log, say: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signward.authority.log.monitor.MAX_SIGHTINGS", 50)
+    words = ["monitor", "--data", log.folder, "--state", tmp_path / "s"]
+    code, out, err = say(*words, "--all")
+    assert (code, out) == (2, "")
+    assert "more than 50 entries to tell" in err
+    assert say(*words)[0] == 0
+
+
 def test_monitor_notices_a_rollback(log: Log, say: Said, tmp_path: Path) -> None:
     state = tmp_path / "seen"
     words = ["monitor", "--log-key", log.key, "--state", state, "--url"]

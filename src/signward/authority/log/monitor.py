@@ -14,7 +14,7 @@ from signward.authority.log.faults import ForkError, NotIncludedError
 from signward.authority.log.proof import Hashes, TileReader, check_consistency, consistency
 from signward.authority.log.tiles import ENTRIES, WIDTH, Tile, split_bundle, width
 from signward.authority.log.tree import EMPTY_ROOT, Frontier, leaf_hash
-from signward.errors import BadInputError, LimitError
+from signward.errors import AuthorityError, BadInputError
 from signward.frozen import Frozen
 
 MAX_FOREIGN = 10
@@ -60,7 +60,7 @@ def follow(
     ``watched`` are texts an entry is reported for when any of its fields holds one (names of
     keys, digests and serial numbers of certificates, identities); None reports every entry.
     ``read`` need not be trusted.  Raises ``RollbackError``, ``ForkError``, ``NotIncludedError``,
-    ``BadInputError``, and what ``read`` raises.
+    ``BadInputError``, ``AuthorityError`` where too many are to be told, and what ``read`` raises.
     """
     if old.origin != new.origin:
         raise ForkError("the log", f"origin {new.origin[:200]!r}", f"{old.origin[:200]!r}")
@@ -80,8 +80,10 @@ def follow(
         sightings += others[: max(0, MAX_FOREIGN - foreign)]
         foreign += len(others)
         if len(sightings) > MAX_SIGHTINGS:
-            raise LimitError("the log", f"more than {MAX_SIGHTINGS} entries to report", "fewer",
-                             hint="watch for less, or let the monitor run more often")  # fmt: skip
+            raise AuthorityError(
+                "the log", f"more than {MAX_SIGHTINGS} entries to tell", "fewer",
+                hint="watch for less, or let the monitor run more often",
+            )  # fmt: skip
         frontier = frontier.extended([leaf_hash(entry) for entry in entries])
     check_reached(frontier, new, "the log's entries")
     sightings.sort(key=lambda one: one.index)
