@@ -27,6 +27,7 @@ COMMANDS = {
     "log": "read, prove, check and follow a transparency log",
     "feed": "what is revoked, as one signed document: add, publish, follow",
     "serve": "serve an authority over HTTP",
+    "certs": "keep the signing certificates one has: holders, ends, releases",
     "completion": "print a script that completes options in your shell",
 }
 """Subcommand to its line of help; the module of the same name in this folder does it."""
