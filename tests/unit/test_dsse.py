@@ -57,7 +57,7 @@ def test_an_envelope_is_read_as_it_was_written(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_credential_signs_by_the_usual_algorithm(kind: str) -> None:
     public = spki(key(kind, "dsse"))
-    assert usual_algorithm(public) == algorithm_for(public, "", pss=False)[0]
+    assert usual_algorithm(public) == algorithm_for(public)[0]
 
 
 def test_a_key_without_a_usual_algorithm() -> None:
