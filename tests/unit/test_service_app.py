@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from litestar import get, post
@@ -47,7 +46,8 @@ RAISED: dict[str, tuple[Callable[[], Exception], int]] = {
 @get("/raise/{what:str}", opt=PUBLIC)
 async def fail(what: FromPath[str]) -> None:
     """Raise an error."""
-    raise RAISED[what][0]()
+    error = RAISED[what][0]()
+    raise error
 
 
 @post("/typed", opt=PUBLIC)
