@@ -13,7 +13,7 @@ from signward.service.authorise import access_of
 from signward.service.logs import Journal
 from signward.service.roles import Access, load_role, role_names
 from signward.verbs.authority.realm import Realm
-from tests.builders.authority import founded
+from tests.builders.served_authority import founded
 from tests.builders.service import Planted, RolesByToken, Running, serving
 
 ROLES = tuple(role for role in Access if role is not Access.PUBLIC)

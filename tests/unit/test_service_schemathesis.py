@@ -16,7 +16,7 @@ from schemathesis.specs.openapi import checks
 
 from signward.service.roles import Access, load_role, role_names
 from signward.verbs.authority.realm import Realm
-from tests.builders.authority import founded
+from tests.builders.served_authority import founded
 from tests.builders.service import Running, serving
 
 EXAMPLES = 25
