@@ -18,10 +18,12 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from signward.authority.ocsp import MAX_REQUEST_OCTETS
-from signward.service.roles import Access, Task
+from signward.service.roles import Access, AtHand, Task
 from signward.verbs.authority.respond import MAX_KEPT, Answer, Responder
 
 if TYPE_CHECKING:
+    from litestar.types import HTTPScope
+
     from signward.verbs.authority.realm import Realm
 
 MAX_AGE = 60
@@ -67,7 +69,20 @@ def _handlers(responders: dict[str, Responder]) -> tuple[HTTPRouteHandler, ...]:
         """Answer a request (DER) that is the body."""
         return _response(await answered(name, await request.body()))
 
-    @get("/ocsp/{name:str}/{question:path}", media_type=MEDIA_TYPE, opt=_PUBLIC)
+    def at_hand(scope: HTTPScope) -> AtHand | None:
+        """Return a kept answer to whoever does not say which one he knows."""
+        path = scope["raw_path"]
+        responder = responders.get(path.split(b"/", 3)[2].decode("ascii", "replace"))
+        if responder is None or any(name == b"if-none-match" for name, _ in scope["headers"]):
+            return None
+        answer = responder.kept(decoded(path))
+        return _octets(answer) if answer is not None and answer.made else None
+
+    @get(
+        "/ocsp/{name:str}/{question:path}",
+        media_type=MEDIA_TYPE,
+        opt={**_PUBLIC, "at_hand": at_hand},
+    )
     async def look_up(
         name: FromPath[str],
         question: FromPath[str],  # noqa: ARG001 - as routed: slashes that are base64 are lost in it
@@ -99,6 +114,12 @@ def _response(answer: Answer, known: str = "") -> Response[bytes]:
     if known and answer.made and headers["ETag"] in known:
         return Response(b"", status_code=304, headers=headers)
     return Response(answer.body, headers=headers, media_type=MEDIA_TYPE)
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def _octets(answer: Answer) -> AtHand:
+    heads = {"content-type": MEDIA_TYPE, **_headers(answer)}
+    return AtHand(tuple((n.lower().encode(), v.encode()) for n, v in heads.items()), answer.body)
 
 
 @lru_cache(maxsize=MAX_KEPT)
