@@ -20,7 +20,9 @@ HEARTBEAT_SECONDS = 15.0
 """How often a service says that it lives: several times before anybody doubts it."""
 
 
-def intent(realm: Realm, identifier: str, kind: Kind, fields: Mapping[str, Value]) -> intents.Intent:
+def intent(
+    realm: Realm, identifier: str, kind: Kind, fields: Mapping[str, Value]
+) -> intents.Intent:
     """Return an intent; its body is the log entry that announces it."""
     now = realm.now()
     body = encode(kind, {**fields, "intent": identifier}, now)
@@ -56,5 +58,3 @@ def heartbeat(realm: Realm) -> None:
         return Outcome(None)
 
     realm.store.write(job).result()
-
-
