@@ -47,9 +47,16 @@ class Hashes:
     def __init__(self, size: int, read: TileReader) -> None:
         self.size, self._read = size, read
         self._tiles: dict[Tile, list[bytes]] = {}
+        self._nodes: dict[tuple[int, int], bytes] = {}
 
     def node(self, height: int, position: int) -> bytes:
         """Return the root of the ``position``-th perfect subtree of ``2**height`` leaves."""
+        known = self._nodes.get((height, position))
+        if known is None:
+            known = self._nodes[height, position] = self._node(height, position)
+        return known
+
+    def _node(self, height: int, position: int) -> bytes:
         level, above = divmod(height, HEIGHT)
         number, first = divmod(position << above, WIDTH)
         row = self._tile(level, number)[first : first + (1 << above)]

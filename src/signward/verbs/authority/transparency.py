@@ -68,6 +68,7 @@ class Transparency:
         self.policy = Policy(log=self.verifier)
         self._signing = threading.Lock()
         self._last: SignedCheckpoint | None = None
+        self._proving: Hashes | None = None
 
     @property
     def path(self) -> Path:
