@@ -68,6 +68,7 @@ class Transparency:
         self.policy = Policy(log=self.verifier)
         self._signing = threading.Lock()
         self._last: SignedCheckpoint | None = None
+        self._proofs = threading.Lock()
         self._proving: Hashes | None = None
 
     @property
@@ -97,8 +98,8 @@ class Transparency:
         Raises as `checkpoint` does.
         """
         signed = self._covering(position + 1)
-        with self._realm.store.read() as connection:
-            path = inclusion(_hashes(connection, signed.checkpoint.size, self._tiles), position)
+        with self._proofs:  # what one has read, the next need not
+            path = inclusion(self._shared(signed.checkpoint.size), position)
         return Receipt(index=position, path=path, note=signed.note, entry=entry).text
 
     def entry(self, position: int) -> bytes:
@@ -147,13 +148,14 @@ class Transparency:
         raise RealmError("the log", "all that was published", "a loss to accept")
 
     def _covering(self, least: int) -> SignedCheckpoint:
-        last = self._last
-        if last is not None and 0 < least <= last.checkpoint.size:
+        if (last := self._signed_for(least)) is not None:
             return last
-        with self._alone():
+        with self._alone(least):
+            if (last := self._signed_for(least)) is not None:
+                return last  # another thread signed for this one too, while it waited
             last = self._published()
-            if last is not None and 0 < least <= last.checkpoint.size:
-                return last
+            if (kept := self._signed_for(least)) is not None:
+                return kept
             frontier = self._continued(last.checkpoint if last else None)
             if last is None or frontier.size > last.checkpoint.size:
                 last = self._signed(frontier)
@@ -162,10 +164,21 @@ class Transparency:
                 raise RollbackError("the log", f"{size} entries", f"{least} or more", hint=_HINT)
             return last
 
+    def _signed_for(self, least: int) -> SignedCheckpoint | None:
+        """Return the last checkpoint if it is of ``least`` entries (not 0) or more."""
+        last = self._last
+        return last if last is not None and 0 < least <= last.checkpoint.size else None
+
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other threads, and other processes on this folder, from signing meanwhile."""
+    def _alone(self, least: int = 0) -> Iterator[None]:
+        """Keep other threads, and other processes on this folder, from signing meanwhile.
+
+        Processes are of no concern where a thread has signed for ``least`` entries meanwhile.
+        """
         with self._signing:
+            if self._signed_for(least):
+                yield
+                return
             try:
                 lock = self.path.with_name(f"{FILE_NAME}.lock").open("a")
             except OSError as error:
@@ -198,6 +211,17 @@ class Transparency:
             self._continued(signed.checkpoint)
             self._last = signed
         return self._last
+
+    def _shared(self, size: int) -> Hashes:
+        """Return the hashes of a published tree, kept for those who ask for proofs in it next."""
+        kept = self._proving
+        if kept is None or kept.size != size:
+            kept = self._proving = Hashes(size, self._read_tile)
+        return kept
+
+    def _read_tile(self, tile: Tile) -> bytes:
+        with self._realm.store.read() as connection:
+            return self._tiles.read(connection, tile)
 
     def _continued(self, last: Checkpoint | None) -> Frontier:
         with self._realm.store.read() as connection:
