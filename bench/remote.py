@@ -1,4 +1,4 @@
-"""Signing for others measured over HTTP: orders under a bearer token, each logged before it is answered.
+"""Signing for others measured over HTTP: under a bearer token, logged before it is answered.
 
 Load comes from wrk with an idempotency key of its own for every order; the service is a process
 of its own, and OpenSSL signs by itself for comparison.
@@ -104,7 +104,8 @@ def _script(token: str) -> str:
     return f"""
         math.randomseed(os.time())
         local base, count = string.format("%08x", math.random(0, 2147483647)), 0
-        local heads = {{["Content-Type"] = "application/json", ["Authorization"] = "Bearer {token}"}}
+        local heads = {{["Content-Type"] = "application/json"}}
+        heads["Authorization"] = "Bearer {token}"
         request = function()
             count = count + 1
             heads["Idempotency-Key"] = string.format("%s-%012d", base, count)
