@@ -12,6 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from signward.errors import RealmError
 from signward.service import health, openapi
 from signward.service.authorise import Doorkeeper, Guard, access_of
+from signward.service.express import Express
 from signward.service.gate import PASSAGE, Gate
 from signward.service.logs import Journal
 from signward.service.metrics import Metrics
@@ -61,7 +62,7 @@ def build(
         debug=False,
     )
     tasks = tuple(task for role in roles for task in role.tasks(realm))
-    gate = Gate(litestar, journal, metrics, log_all=log_all)
+    gate = Gate(Express(litestar, routes), journal, metrics, log_all=log_all)
     return Service(gate, litestar, tasks, metrics)
 
 
