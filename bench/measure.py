@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+import venv
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,11 +71,42 @@ def bare_memory() -> int:
     return int(done.stdout)
 
 
+_LAUNCH = "import sys; from signward.cli import main; sys.exit(main())"
+"""What the console script that an installer writes does."""
+
+
+@contextmanager
+def installed() -> Iterator[list[str]]:
+    """Yield the words that start Signward in an environment that holds what it needs, no more.
+
+    What only tests need would be loaded too where it is found (msgspec looks for a library),
+    and then be measured.
+    """
+    locked = (REPOSITORY / "requirements" / "run.txt").read_text()
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, symlinks=True)
+        (site,) = Path(folder).glob("lib/python*/site-packages")
+        for name in re.findall(r"^([\w.-]+)==", locked, re.MULTILINE):
+            _link(name, site)
+        (site / "signward.pth").write_text(f"{REPOSITORY / 'src'}\n")
+        yield [f"{folder}/bin/python", "-c", _LAUNCH]
+
+
+def _link(name: str, site: Path) -> None:
+    """Let ``site`` have the files of a distribution that this interpreter has."""
+    try:
+        found = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        raise NotMeasuredError(f"{name} is not installed") from None
+    for top in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
+        (site / top).symlink_to(str(found.locate_file(top)))
+
+
 def quiet(command: Sequence[str], cache: str) -> None:
     """Run a command of ours whose bytecode is kept in ``cache``, as an installed package's is."""
-    path = os.pathsep.join([str(REPOSITORY / "src"), *filter(None, [os.getenv("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache, "PYTHONPATH": path}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH"):
+        environment.pop(name, None)
     subprocess.run(command, capture_output=True, check=False, env=environment)
 
 

@@ -32,6 +32,7 @@ from bench.measure import (
     Row,
     Taken,
     bare_memory,
+    installed,
     medians,
     quiet,
     tool,
@@ -240,13 +241,12 @@ def start_up(rounds: int) -> list[Row]:
     """
     files = [path for path in corpus_files() if path.suffix.lower() == ".dll"]
     small = min(files, key=lambda path: path.stat().st_size)
-    command = [sys.executable, "-m", "signward"]
-    with tempfile.TemporaryDirectory() as cache:
+    with installed() as command, tempfile.TemporaryDirectory() as cache:
         verify, version, bare = medians(
             3 * rounds,
             lambda: quiet([*command, "verify", str(small)], cache),
             lambda: quiet([*command, "--version"], cache),
-            lambda: quiet([sys.executable, "-c", "pass"], cache),
+            lambda: quiet([command[0], "-c", "pass"], cache),
         )
     how = f"wall, median of {3 * rounds}; the bare interpreter takes {1e3 * bare.wall:.0f} ms"
     size = f"{small.stat().st_size // 1024} KiB DLL"
@@ -267,9 +267,9 @@ def second_scan(rounds: int) -> list[Row]:
 
 
 def _scanned_twice(name: str, tree: Path, rounds: int) -> Row:
-    with tempfile.TemporaryDirectory() as folder:
+    with installed() as launch, tempfile.TemporaryDirectory() as folder:
         cache, verdicts = Path(folder, "scan.sqlite"), Path(folder, "verdicts")
-        command = [sys.executable, "-m", "signward", "scan", str(tree), "--quiet"]
+        command = [*launch, "scan", str(tree), "--quiet"]
         command += ["--cache", str(cache), "--format", "jsonl", "--output", str(verdicts)]
 
         def again() -> None:

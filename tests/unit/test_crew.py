@@ -18,8 +18,8 @@ from conformance.authenticode import pe
 from signward.verbs import crew
 from signward.verbs.crew import PAYS_FROM, Crew, Finish, Task, copies_for
 from signward.verbs.outcome import FileResult
+from tests.desk import write_key
 from tests.signing import identity
-from tests.unit.test_sign import write_key
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are copied on Linux only")
 

@@ -64,7 +64,8 @@ from signward.verbs.verify import assess
 from signward.wire import der, zip_patch
 from signward.wire.patch import Patched, PatchSet, pieces
 from signward.wire.source import BytesSource
-from signward.wire.zip import place, read_directory, read_member
+from signward.wire.unzip import read_member
+from signward.wire.zip import place, read_directory
 from signward.wire.zip_patch import Member, changed
 from tests.builders.packages import MEMBERS, package
 from tests.signing import authority, context, identity, sign_bytes, signer_of, strip_bytes

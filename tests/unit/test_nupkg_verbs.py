@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,26 +15,13 @@ from signward.formats._nuget import read_content
 from signward.formats.nupkg import FORMAT
 from signward.wire import der
 from signward.wire.source import BytesSource
-from tests.builders import tsa
 from tests.builders.packages import package
-from tests.builders.web import Server, running
+from tests.builders.web import Server
+from tests.desk import Desk, write_key
 from tests.signing import identity, sign_bytes
-from tests.unit.test_sign import Desk, write_key
 
 URL = "https://packages.example/v3/index.json"
 REPOSITORY = ("--option", "type=repository", "--option", f"service-index={URL}")
-
-
-@pytest.fixture
-def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
-    return Desk(tmp_path, capsys)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with running() as made:
-        made.routes["/tsa"] = tsa.answering()
-        yield made
 
 
 def shown(desk: Desk, path: Path) -> dict[str, object]:

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,79 +19,19 @@ from typing import Any
 import pytest
 from conformance.authenticode import pe
 from conformance.authenticode.keys import key
-from conformance.authenticode.pki import EKU_SERVER_AUTH, Identity, instant, issue
+from conformance.authenticode.pki import EKU_SERVER_AUTH, instant, issue
 from conformance.authenticode.pki import pem as as_pem
 from conformance.authenticode.script import FAMILIES
-from cryptography.hazmat.primitives import serialization
 
-from signward.cli.commands import run
 from signward.errors import KeyProviderError
 from signward.keys import RotatedError
 from signward.keys.file import PROVIDER
-from signward.verbs import release as release_module
 from signward.verbs import stamping
 from signward.verbs.sign import Signatory, SignOptions
 from tests.builders import tsa
-from tests.builders.web import Reply, Server, running
+from tests.builders.web import Reply, Request, Server
+from tests.desk import Desk, untouched, write_key
 from tests.signing import authority, identity
-
-
-def write_key(path: Path, who: Identity, *, password: bytes = b"", certificate: bool = True) -> str:
-    """Write a key (and its certificate) as PEM; return its URI."""
-    locked = (
-        serialization.BestAvailableEncryption(password)
-        if password
-        else serialization.NoEncryption()
-    )
-    text: bytes = who.key.private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked
-    )
-    path.write_bytes(text + (as_pem(who.certificate) if certificate else b""))
-    return f"file:{path}"
-
-
-class Desk:
-    """A folder with a key, a root and files to sign."""
-
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self._capsys = folder, capsys
-        self.key = write_key(folder / "key.pem", identity())
-        (folder / "root.pem").write_bytes(as_pem(authority().certificate))
-        self.exe = self.file("setup.exe", pe.image())
-        self.out = self.err = ""
-
-    def file(self, name: str, data: bytes) -> Path:
-        path = self.folder / name
-        path.write_bytes(data)
-        return path
-
-    def run(self, *words: object) -> int:
-        code = run([str(word) for word in words])
-        self.out, self.err = self._capsys.readouterr()
-        return code
-
-    def sign(self, *words: object, key: str = "") -> int:
-        return self.run("sign", "--key", key or self.key, *words)
-
-    def verify(self, *paths: object) -> str:
-        self.run("verify", "--json", "--anchor", self.folder / "root.pem", *paths)
-        found = [json.loads(line) for line in self.out.splitlines()]
-        return ",".join(one["cause"] or one["outcome"] for one in found)
-
-    @property
-    def leftovers(self) -> list[str]:
-        return [p.name for p in self.folder.rglob(f"{release_module.PREFIX}*")]
-
-
-@pytest.fixture
-def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
-    return Desk(tmp_path, capsys)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with running() as made:
-        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -169,17 +108,6 @@ def test_many_files_in_their_order(desk: Desk) -> None:
 # --- what is wrong is said, and the file left as it was ---------------------------
 
 
-def untouched(desk: Desk, *words: object, key: str = "", code: int = 1) -> str:
-    """Sign in vain; return what was said."""
-    before, status = desk.exe.read_bytes(), desk.exe.stat()
-    assert desk.sign(*words, desk.exe, key=key) == code
-    assert desk.exe.read_bytes() == before
-    assert desk.exe.stat().st_ino == status.st_ino
-    assert desk.leftovers == []
-    assert "Traceback" not in desk.err
-    return desk.err
-
-
 def test_a_wrong_password(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     locked = write_key(desk.folder / "locked.pem", identity(), password=b"correct horse")
     (desk.folder / "pass").write_text("wrong donkey\n")
@@ -229,6 +157,30 @@ def test_no_authority_that_answers(desk: Desk, server: Server) -> None:
     assert "Connection refused" in said
     assert "status 503" in said
     assert len(server.requests) == stamping.ROUNDS
+
+
+@pytest.mark.parametrize("url", ["ftp://tsa.example/", "tsa.example", "http://a b/", "http://h:x/"])
+def test_an_authority_that_nobody_could_ask_is_refused_at_once(
+    desk: Desk, server: Server, url: str
+) -> None:
+    said = untouched(desk, "--timestamp", server.url("/tsa"), "--timestamp", url, code=2)
+    assert "required an http or https URL" in said
+    assert desk.run("timestamp", "--timestamp", url, desk.exe) == 2
+    assert server.requests == []
+
+
+def test_a_token_of_a_later_second_than_the_run_began_is_accepted(
+    desk: Desk, server: Server
+) -> None:
+    def slow(request: Request) -> Reply:
+        time.sleep(1.1)  # tokens tell whole seconds
+        return tsa.answering()(request)
+
+    server.routes["/slow"] = slow
+    root = desk.folder / "root.pem"
+    stamped = ("--timestamp", server.url("/slow"), "--require-accepted", "--anchor", root)
+    assert desk.sign(*stamped, desk.exe) == 0
+    assert desk.verify(desk.exe) == "accepted"
 
 
 def test_a_read_only_file(desk: Desk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -27,13 +28,12 @@ from signward.formats._pe_sign import MAX_CONTENT, check_room
 from signward.frozen import replace
 from signward.verbs import stamping
 from signward.verbs.outcome import FileResult
+from signward.verbs.sign import Signatory
 from signward.verbs.stamping import Stamper
 from signward.wire.source import BytesSource
 from tests.builders import tsa
 from tests.builders.web import Server
-from tests.unit.test_sign import Desk, desk, server, untouched
-
-__all__ = ["desk", "server"]
+from tests.desk import Desk, untouched
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="signals and pipes as Linux has them")
 SIGNWARD = [sys.executable, "-m", "signward"]
@@ -323,3 +323,33 @@ def test_one_key_and_file_give_one_result_in_every_process(desk: Desk) -> None:
         )
         results.add((out / desk.exe.name).read_bytes())
     assert len(results) == 1
+
+
+@linux
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_python_drops_ends_the_run_all_the_same(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """What a handler raises in a weak reference's callback is printed and forgotten."""
+    paths = [desk.file(f"{n}.exe", pe.image()) for n in range(40)]
+    signed: list[str] = []
+
+    def results(_self: Signatory, names: Sequence[str]) -> Iterator[FileResult]:
+        for name in names:
+            with contextlib.suppress(BaseException):
+                os.kill(os.getpid(), number)
+            signed.append(name)
+            yield FileResult(path=name, outcome="signed")
+
+    monkeypatch.setattr(Signatory, "run", results)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        if number == signal.SIGINT:
+            assert desk.sign(*paths) == 130
+        else:
+            with pytest.raises(SystemExit, match=str(128 + number)):
+                desk.sign(*paths)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(signed) == 1
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 from signward.errors import AmbiguousError, BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect
 from signward.wire import tar as tar_wire
+from signward.wire import unzip
 from signward.wire import zip as zip_wire
 from signward.wire.source import BytesSource
 from signward.wire.tar import tar_members
-from signward.wire.zip import ZipDirectory, member_pieces, read_directory, refuse_ambiguous
+from signward.wire.unzip import member_pieces
+from signward.wire.zip import ZipDirectory, read_directory, refuse_ambiguous
 
 
 def build(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -296,7 +298,7 @@ def test_packed_data_ends_where_the_directory_says(method: int, change: str, wor
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     open_ended = packer.compress(content) + packer.flush(zlib.Z_SYNC_FLUSH)
     whole = bz2.compress(content) if method == 12 else open_ended + packer.flush()
-    packed = whole + bytes(zip_wire.PIECE) if change == "longer" else open_ended
+    packed = whole + bytes(unzip.PIECE) if change == "longer" else open_ended
     if change == "shorter" and method == 12:
         packed = whole[:-1]
     data = bytearray(build(("a", packed), method=0))
@@ -390,8 +392,8 @@ def test_findings_about_one_archive_are_bounded() -> None:
 def test_cut_short_bzip2_is_malformed() -> None:
     packed = bz2.compress(bytes(1000))
     with pytest.raises(MalformedError):
-        list(zip_wire._bunzip(iter([b"not bzip2 at all"]), "a"))
-    assert b"".join(zip_wire._bunzip(iter([packed]), "a")) == bytes(1000)
+        list(unzip._bunzip(iter([b"not bzip2 at all"]), "a"))
+    assert b"".join(unzip._bunzip(iter([packed]), "a")) == bytes(1000)
 
 
 SAMPLE = build(*TWO)

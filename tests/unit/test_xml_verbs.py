@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import builtins
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,24 +12,11 @@ from signward.formats import ParseOptions
 from signward.formats.clickonce import FORMAT as CLICKONCE
 from signward.formats.vsix import FORMAT as VSIX
 from signward.wire.source import BytesSource
-from tests.builders import tsa
 from tests.builders.clickonce import application
 from tests.builders.vsix import members, related
-from tests.builders.web import Server, running
+from tests.builders.web import Server
+from tests.desk import Desk, write_key
 from tests.signing import identity
-from tests.unit.test_sign import Desk, write_key
-
-
-@pytest.fixture
-def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
-    return Desk(tmp_path, capsys)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with running() as made:
-        made.routes["/tsa"] = tsa.answering()
-        yield made
 
 
 def test_a_clickonce_manifest_from_signing_to_stripping(desk: Desk, server: Server) -> None:
@@ -46,7 +31,9 @@ def test_a_clickonce_manifest_from_signing_to_stripping(desk: Desk, server: Serv
     outer, inner = CLICKONCE.parse(source, ParseOptions()).signatures
     assert [stamp.kind for stamp in inner.timestamps] == ["rfc3161"]
     assert outer.timestamps == inner.timestamps
-    desk.run("show", "--json", "--anchor", desk.folder / "root.pem", path)
+    parts = desk.folder / "parts"
+    desk.run("show", "--json", "--anchor", desk.folder / "root.pem", "--extract", parts, path)
+    assert {part.suffix for part in parts.iterdir()} == {".xml", ".pem"}
     shown = json.loads(desk.out)
     assert shown["facts"]["assembly"] == "App.exe"
     program.write_bytes(b"MZ newer")

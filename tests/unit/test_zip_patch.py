@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from signward.errors import AmbiguousError, BadInputError, LimitError, NotSignableError
 from signward.state import Hasher, Source
+from signward.wire import unzip, zip_patch
 from signward.wire import zip as zip_wire
-from signward.wire import zip_patch
 from signward.wire.patch import Patched, PatchSet
 from signward.wire.source import BytesSource
-from signward.wire.zip import feed_member, place, read_directory, read_member
+from signward.wire.unzip import feed_member, read_member
+from signward.wire.zip import place, read_directory
 from signward.wire.zip_patch import Member, changed, dos_moment
 
 MEMBERS = (("a.txt", b"A" * 1000), ("dir/b.dll", b"B" * 3000), ("c", b"C"))
@@ -185,7 +186,7 @@ def test_a_stored_source_is_never_held() -> None:
     assert not directory.findings
     feed_member(patched, directory.members[-1], [counter := Counter()])
     assert counter.size == zeros.length
-    assert zeros.largest <= zip_wire.PIECE
+    assert zeros.largest <= unzip.PIECE
 
 
 class Counter:
@@ -296,7 +297,7 @@ def test_a_bomb_is_not_fed(monkeypatch: pytest.MonkeyPatch) -> None:
     (member,) = read_directory(source).members
     feed_member(source, member, [counter := Counter()])
     assert counter.size == 1 << 20
-    monkeypatch.setattr(zip_wire, "RATIO_FLOOR", 1 << 19)
+    monkeypatch.setattr(unzip, "RATIO_FLOOR", 1 << 19)
     with pytest.raises(LimitError, match="likely a bomb"):
         feed_member(source, member, [Counter()])
     with pytest.raises(LimitError, match="at most 10"):

@@ -8,13 +8,13 @@ import contextlib
 import gc
 import importlib
 import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Protocol, TextIO
 
 from signward import __version__
+from signward.cli.ending import ending_in_order
 
 COMMANDS = {
     "verify": "judge files: who signed them, does that count, why not",
@@ -24,8 +24,10 @@ COMMANDS = {
     "timestamp": "add timestamps to signatures that files carry",
     "strip": "take the signatures out of files",
     "catalog": "list files in a catalog, to be signed",
+    "ca": "found a certification authority, issue and revoke certificates",
     "log": "read, prove, check and follow a transparency log",
     "feed": "what is revoked, as one signed document: add, publish, follow",
+    "requests": "approve or deny what waits to be signed",
     "serve": "serve an authority over HTTP",
     "backup": "write an authority's database, settings and certificates to one file",
     "restore": "check an authority's backup, and restore it into a new folder",
@@ -35,9 +37,6 @@ COMMANDS = {
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
-_SIGNALLED = 128
-"""Added to a signal's number: the exit code of who ended for it, as shells have it."""
-
 _EPILOG = """examples:
   signward verify setup.exe                    who signed it, does that count
   signward verify --explain setup.exe          every fact behind the answer
@@ -46,8 +45,8 @@ _EPILOG = """examples:
   signward sign --key file:key.pem setup.exe   sign it
 
 'signward COMMAND --help' lists a command's options.  Nothing is sent or fetched
-unless you say --online, --timestamp or --feed URL, and no file that is judged is
-changed.
+unless you say --online, --timestamp or --feed URL, and no file that is judged
+is changed.
 
 exit codes: 0 accepted, 1 rejected, 2 command line, 3 cannot tell, 4 not signed
 """
@@ -69,7 +68,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     _end_quickly()
     _fill_standard_streams()
     try:
-        with _ending_in_order():
+        with ending_in_order():
             parsed = build_parser(words).parse_args(words)
             return _done(importlib.import_module(f"signward.cli.{parsed.command}"), parsed)
     except BrokenPipeError:
@@ -86,11 +85,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _done(command: Command, parsed: argparse.Namespace) -> int:
     # Not for --version and --help.
+    # Not for --version and --help.
+    from signward.errors import AuthorityError, BadInputError, EvidenceError, SigningError
     from signward.errors import AuthorityError, EvidenceError, SigningError
 
     try:
         return command.run(parsed)
-    except (AuthorityError, EvidenceError, SigningError) as error:
+    except (AuthorityError, BadInputError, EvidenceError, SigningError) as error:
         print(f"signward: {error}", file=sys.stderr)
         return EXIT_USAGE
 
@@ -115,30 +116,6 @@ def _fill_standard_streams() -> None:
     os.close(descriptor)
     sys.stdout = sys.stdout or _nowhere()
     sys.stderr = sys.stderr or _nowhere()
-
-
-@contextlib.contextmanager
-def _ending_in_order() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the command as Ctrl-C does: what is half done is cleared away.
-
-    Those that somebody ignores (nohup) or handles stay as they are.
-    """
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    taken = [n for n in signals if signal.getsignal(n) is signal.SIG_DFL]
-    try:
-        for number in taken:
-            signal.signal(number, _end)
-    except ValueError:  # not the main thread, where signals do not go
-        taken = []
-    try:
-        yield
-    finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _end(number: int, _frame: object) -> None:
-    raise SystemExit(_SIGNALLED + number)
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

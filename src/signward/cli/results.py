@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from signward.cli import ending
+
 if TYPE_CHECKING:
     from signward.verbs.outcome import FileResult
 
@@ -29,7 +31,9 @@ def report(results: Iterable[FileResult], arguments: argparse.Namespace, doing: 
     """Print each result as it comes and a summary; return 0 if none failed, else 1."""
     counts: Counter[str] = Counter()
     warned: set[str] = set()
+    ending.check()
     for result in _watched(results, arguments, doing):
+        ending.check()
         counts[result.outcome] += 1
         _tell(result, arguments, warned)
     sys.stdout.flush()

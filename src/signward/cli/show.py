@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object per file")
     output.add_argument("--ascii", action="store_true", help="draw the tree with ASCII alone")
-    output.add_argument("--extract", metavar="DIR", help="write certificates and CMS to DIR")
+    output.add_argument(
+        "--extract", metavar="DIR", help="write certificates and signatures (.p7s, .xml) to DIR"
+    )
     add_judgement(parser)
 
 
@@ -69,7 +71,9 @@ def _print(branch: dict[str, Any], arguments: argparse.Namespace) -> None:
 
 
 def extract(artifact: SignedArtifact, name: str, folder: Path) -> list[Path]:
-    """Write every signature (DER) and every certificate (PEM) to ``folder``; return the paths.
+    """Write every signature and every certificate (PEM) to ``folder``; return the paths.
+
+    A signature is a CMS in DER or BER (``.p7s``), or an XML element as it stands (``.xml``).
 
     Names are made from the file's name and digests alone, never from what the
     signature says.  Raises ``EvidenceError`` where the folder cannot be written.
@@ -79,7 +83,8 @@ def extract(artifact: SignedArtifact, name: str, folder: Path) -> list[Path]:
     for signature in artifact.signatures:
         label = re.sub(r"[^0-9A-Za-z.]", "_", signature.label)
         if signature.raw:
-            parts[f"{stem}-{label}.p7s"] = signature.raw
+            kind = "xml" if signature.raw.startswith(b"<") else "p7s"
+            parts[f"{stem}-{label}.{kind}"] = signature.raw
         for certificate in _certificates(signature):
             digest = hashlib.sha256(certificate).hexdigest()[:16]
             parts[f"{stem}-{digest}.pem"] = _pem(certificate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from signward.fetch.http import Bounds, exchange
+from signward.fetch.targets import read_target
 
 MAX_ANSWER = 256 * 1024
 """Octets of a response; real ones, with the whole path in them, have some 10 KiB."""
@@ -14,6 +15,11 @@ _HEADERS = {
     "Content-Type": "application/timestamp-query",
     "Accept": "application/timestamp-reply",
 }
+
+
+def check_url(url: str) -> None:
+    """Raise ``FetchError`` for what `ask` could never ask, whoever answers."""
+    read_target(url, private=True)
 
 
 def ask(url: str, request: bytes) -> bytes:

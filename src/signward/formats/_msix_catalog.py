@@ -20,7 +20,8 @@ from signward.formats.pe import IMAGE, PADDED_IMAGE
 from signward.state import Endorsement, SignedArtifact, Source
 from signward.wire.algorithms import COMPUTABLE
 from signward.wire.source import BytesSource
-from signward.wire.zip import ZipMember, read_member
+from signward.wire.unzip import read_member
+from signward.wire.zip import ZipMember
 
 MAX_PROGRAM = 64 * 1024 * 1024
 """Largest program compared with the catalog: it is unpacked in memory."""

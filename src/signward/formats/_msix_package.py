@@ -22,16 +22,8 @@ from signward.frozen import Frozen, replace
 from signward.state import Region, Source
 from signward.wire import der
 from signward.wire.patch import PatchSet
-from signward.wire.zip import (
-    ZipDirectory,
-    ZipMember,
-    check_expansion,
-    member_pieces,
-    place,
-    read_directory,
-    read_member,
-    refuse_ambiguous,
-)
+from signward.wire.unzip import check_expansion, member_pieces, read_member
+from signward.wire.zip import ZipDirectory, ZipMember, place, read_directory, refuse_ambiguous
 
 SIGNATURE = "AppxSignature.p7x"
 CONTENT_TYPES = "[Content_Types].xml"

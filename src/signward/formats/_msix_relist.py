@@ -28,7 +28,8 @@ from signward.formats._msix_package import (
 from signward.formats._msix_xml import Identity, parse_with, read_identity
 from signward.state import Source
 from signward.wire.patch import Patched
-from signward.wire.zip import feed_member, place, read_member
+from signward.wire.unzip import feed_member, read_member
+from signward.wire.zip import place
 from signward.wire.zip_patch import Member, changed
 
 MAX_CHANGED = 512 * 1024 * 1024

@@ -17,13 +17,8 @@ from signward.errors import AmbiguousError, LimitError, MalformedError
 from signward.frozen import Frozen
 from signward.state import Source
 from signward.wire import xmltree
-from signward.wire.zip import (
-    ZipMember,
-    check_expansion,
-    read_directory,
-    read_member,
-    refuse_ambiguous,
-)
+from signward.wire.unzip import check_expansion, read_member
+from signward.wire.zip import ZipMember, read_directory, refuse_ambiguous
 
 CONTENT_TYPES = "[Content_Types].xml"
 _TYPES = "http://schemas.openxmlformats.org/package/2006/content-types"

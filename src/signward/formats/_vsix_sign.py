@@ -25,8 +25,8 @@ from signward.formats import _vsix_signature as signatures
 from signward.state import Source
 from signward.wire import xmltree
 from signward.wire.patch import PatchSet
+from signward.wire.unzip import feed_member
 from signward.wire.xmlspans import escaped, spans
-from signward.wire.zip import feed_member
 from signward.wire.zip_patch import Member, changed
 
 WHAT = "VSIX package"
@@ -244,7 +244,8 @@ def _types_member(package: opc.Package, *, signing: bool) -> Mapping[str, Member
 
 
 def _content_types(package: opc.Package) -> bytes:
-    from signward.wire.zip import read_directory, read_member
+    from signward.wire.unzip import read_member
+    from signward.wire.zip import read_directory
 
     directory = read_directory(package.source)
     member = next(one for one in directory.members if one.name == opc.CONTENT_TYPES)

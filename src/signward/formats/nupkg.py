@@ -35,13 +35,13 @@ from signward.formats._nuget import (
 )
 from signward.state import Manifest, Region, SignedArtifact, Source, Wanted
 from signward.wire.patch import Patched, PatchSet
+from signward.wire.unzip import read_member
 from signward.wire.zip import (
     Place,
     ZipDirectory,
     ZipMember,
     place,
     read_directory,
-    read_member,
     refuse_ambiguous,
 )
 

@@ -18,7 +18,8 @@ from signward.formats import Existing, Match, ParseOptions, Peek, Request, Signi
 from signward.frozen import Frozen
 from signward.state import ClaimedSignature, Manifest, SignedArtifact, Source, Wanted
 from signward.wire.patch import PatchSet
-from signward.wire.zip import ZipMember, feed_member
+from signward.wire.unzip import feed_member
+from signward.wire.zip import ZipMember
 
 WHAT = "VSIX package"
 _MANIFEST = b"extension.vsixmanifest"

@@ -57,6 +57,10 @@ COARSE_NS = 2_000_000_000
 """A file changed so shortly before it was read may change again within one tick of its
 time stamps (a kernel tick; 2 s where whole seconds suggest a coarse file system)."""
 
+PAGE_OCTETS = 32 * 1024
+"""Octets of a page of a new cache: a verdict has some six thousand, and is read in half the time
+where it does not lie on a chain of pages of four."""
+
 SHELF_OCTETS = 4 * 1024 * 1024
 """Octets of verdicts read ahead for the files of one directory."""
 
@@ -405,6 +409,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("PRAGMA synchronous = NORMAL")
         return
     with suppress(sqlite3.OperationalError):  # busy: another first scan is switching it
+        connection.execute(f"PRAGMA page_size = {PAGE_OCTETS}")
         connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("BEGIN IMMEDIATE")

@@ -30,7 +30,8 @@ from signward.inventory.walk import printable
 from signward.state import Source
 from signward.wire.source import BytesSource
 from signward.wire.tar import PieceReader, tar_members
-from signward.wire.zip import PIECE, ZipDirectory, member_pieces, read_directory
+from signward.wire.unzip import PIECE, member_pieces
+from signward.wire.zip import ZipDirectory, read_directory
 
 SEPARATOR = "!/"
 """Between a container's path and its member's: ``outer.zip!/dir/a.dll``."""

@@ -7,12 +7,14 @@ an unsigned file costs no trust list.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from signward.errors import BadInputError, EvidenceError
 from signward.findings import Finding
+from signward.frozen import replace
 from signward.state import SignedArtifact
 from signward.trust.anchors import TrustStore, joined, store_from_pem
 from signward.trust.judge import Grounds
@@ -38,6 +40,14 @@ class Context:
         self.at = options.at or datetime.now(UTC)
         self.catalogs: dict[tuple[str, bytes], list[Any]] | None = None
         self._grounds: dict[str, Grounds] = {}
+
+    def as_of(self, at: datetime) -> Self:
+        """Return the same context at another instant, with what was loaded so far."""
+        other = copy(self)
+        other.at = at
+        grounds = {name: replace(g, at=at) for name, g in self._grounds.items()}
+        other._grounds = grounds  # noqa: SLF001 - its own
+        return other
 
     def profile_for(self, artifact: SignedArtifact) -> Profile:
         """Return the profile an artifact is judged by: the one asked for, or its format's."""

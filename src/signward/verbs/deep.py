@@ -10,7 +10,8 @@ from signward.inventory.classify import classify
 from signward.state import Source
 from signward.wire.patch import Patched
 from signward.wire.source import BytesSource
-from signward.wire.zip import ZipMember, check_expansion, read_directory, read_member
+from signward.wire.unzip import check_expansion, read_member
+from signward.wire.zip import ZipMember, read_directory
 from signward.wire.zip_patch import Member, changed
 
 CONTAINERS = frozenset({"zip", "nupkg", "msix", "vsix"})

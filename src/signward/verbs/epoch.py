@@ -6,7 +6,6 @@ an option names.  Change one and no cached verdict is found any more.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -94,9 +93,6 @@ def _canonical(value: Any) -> str:
         return _named(value)
     if isinstance(value, msgspec.Struct):
         return _canonical(msgspec.structs.asdict(value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return _canonical(dict(pairs))
     if isinstance(value, Enum | datetime):
         return repr(value)
     if isinstance(value, Mapping):

@@ -8,6 +8,7 @@ unless the caller requires that the result be accepted.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from signward.errors import SigningError
 from signward.findings import Effect, Finding
@@ -37,8 +38,13 @@ class Assessor:
     """Assesses results; those of one format and signer get the same warnings, found once."""
 
     def __init__(self, options: Options, *, require_accepted: bool) -> None:
+        """Judge as ``options`` say; without an instant in them, each result when it is there.
+
+        A result is younger than the run: a token in it may be of a later second than that.
+        """
         self._intact = Context(stopping_at(options, Stage.INTACT))
         self._accepting = Context(options)
+        self._timeless = options.at is not None
         self._require_accepted = require_accepted
         self._warned: dict[tuple[str, bytes], Warnings] = {}
 
@@ -75,6 +81,8 @@ class Assessor:
             raise _refused(written.name, verdict, "intact signatures")
 
     def _judged(self, name: str, judge: Judge) -> Warnings:
+        if not self._timeless:
+            self._accepting = self._accepting.as_of(datetime.now(UTC))
         verdict = judge(self._accepting)
         if verdict.outcome is Outcome.ACCEPTED:
             return []

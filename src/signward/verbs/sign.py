@@ -28,7 +28,6 @@ from signward.formats import (
     recognise,
 )
 from signward.formats._detached import DetachedFormat
-from signward.frozen import replace
 from signward.keys import Purpose, RotatedError, Signed, Waiting, open_key
 from signward.state import Companions, SignedArtifact, Source
 from signward.trust.pem import CERTIFICATES, blocks
@@ -91,9 +90,7 @@ class Signatory:
         """Open the key; ``tell`` is called with a line where it lets one wait for people."""
         self.options = options
         self.at = options.judge.at or datetime.now(UTC)
-        self._assessor = Assessor(
-            replace(options.judge, at=self.at), require_accepted=options.require_accepted
-        )
+        self._assessor = Assessor(options.judge, require_accepted=options.require_accepted)
         self._destination = Destination(
             out=options.out, suffix=SUFFIX if options.detached else "", dry_run=options.dry_run
         )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from signward.envelopes.cms import open_token
 from signward.envelopes.tsp import read_answer, read_tst_info, write_request
 from signward.errors import BadInputError, FetchError, SigningError
-from signward.fetch.tsa import ask
+from signward.fetch.tsa import ask, check_url
 from signward.integrity import check_timestamp
 from signward.state import IntactTimestamp
 from signward.trust.rules import EKU_TIME_STAMPING
@@ -52,6 +52,9 @@ class Stamper:
     """Gets one token for each signature value, from the first authority that gives a good one."""
 
     def __init__(self, urls: Sequence[str], digest: str, at: datetime) -> None:
+        """Take the authorities' URLs.  Raises ``StampError`` for one that nobody could ask."""
+        for url in urls:
+            _check_url(url)
         self._urls, self._digest, self._at = tuple(urls), digest, at
         self._begun = time.monotonic()
         self._given_up = threading.Event()
@@ -134,6 +137,13 @@ class Stamper:
                 raise _RefusedError("not asked: a fault of ours")
             return found
         raise _RefusedError("not waited for: interrupted")
+
+
+def _check_url(url: str) -> None:
+    try:
+        check_url(url)
+    except FetchError as error:
+        raise StampError("--timestamp", str(error), "an http or https URL") from None
 
 
 class _Question(NamedTuple):
