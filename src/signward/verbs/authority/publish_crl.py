@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from signward.authority import crl
 from signward.authority.log.entry import Kind, Value, encode
 from signward.errors import KeyProviderError
-from signward.store import counters, published, revocations
+from signward.store import counters, published, revocations, status
 from signward.store.certificates import Revocation
 from signward.store.engine import Outcome
 from signward.store.published import Document
@@ -36,6 +36,7 @@ class PublishedCrl(NamedTuple):
 
 class _Begun(NamedTuple):
     number: int
+    revision: int
     revoked: list[Revocation]
 
 
@@ -75,13 +76,13 @@ def publish(realm: Realm, ca: str) -> PublishedCrl:
         "entries": len(begun.revoked),
     }
     entry = encode(Kind.CRL, fields, realm.now())
-    stored = realm.store.write(lambda c: _record(c, document, entry)).result().value
+    stored = realm.store.write(lambda c: _record(c, document, begun.revision, entry)).result().value
     return _published(ca, stored)
 
 
 def _begin(connection: Connection, ca: str) -> Outcome[_Begun]:
     number = counters.lease(connection, document_name(ca))
-    return Outcome(_Begun(number, revocations.of(connection, ca)))
+    return Outcome(_Begun(number, status.revision(connection, ca), revocations.of(connection, ca)))
 
 
 def _signed(authority: Authority, begun: _Begun, now: datetime, until: datetime) -> bytes:
@@ -99,8 +100,11 @@ def _signed(authority: Authority, begun: _Begun, now: datetime, until: datetime)
     return draft.seal(value)
 
 
-def _record(connection: Connection, document: Document, entry: bytes) -> Outcome[Document]:
+def _record(
+    connection: Connection, document: Document, revision: int, entry: bytes
+) -> Outcome[Document]:
     if published.put(connection, document):
+        counters.raised(connection, document.name, revision)  # what this CRL knows of
         return Outcome(document, (entry,))
     newer = published.current(connection, document.name)
     return Outcome(newer or document)
@@ -113,10 +117,17 @@ def _published(ca: str, document: Document) -> PublishedCrl:
 
 
 def due(realm: Realm, ca: str) -> bool:
-    """Return whether an authority's next CRL should be published by now."""
+    """Return whether an authority's next CRL should be published by now.
+
+    It also should where something was revoked that the current one does not know of: whoever
+    revoked it did not live, or had no key, to publish.
+    """
     found = current(realm, ca)
     ahead = timedelta(hours=settings_of(realm, ca).crl_ahead_hours)
-    return found is None or realm.now() >= found.next_update - ahead
+    with realm.store.read() as connection:
+        known = counters.marked(connection, document_name(ca))
+        behind = known < status.revision(connection, ca)
+    return found is None or behind or realm.now() >= found.next_update - ahead
 
 
 def publish_due(realm: Realm) -> tuple[PublishedCrl, ...]:
