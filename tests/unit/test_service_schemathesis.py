@@ -5,7 +5,6 @@ with every role, so that what lies behind the guard is reached; the authority is
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import schemathesis

@@ -85,9 +85,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _done(command: Command, parsed: argparse.Namespace) -> int:
     # Not for --version and --help.
-    # Not for --version and --help.
     from signward.errors import AuthorityError, BadInputError, EvidenceError, SigningError
-    from signward.errors import AuthorityError, EvidenceError, SigningError
 
     try:
         return command.run(parsed)
