@@ -21,9 +21,10 @@ from conformance.authenticode.pki import (
 )
 from sqlalchemy import Connection, insert
 
-from signward.store import status
+from signward.store import revocations
+from signward.store.certificates import Revocation
 from signward.store.engine import Outcome
-from signward.store.tables import certificate, revocation
+from signward.store.tables import certificate
 from signward.trust.ocsp import NO_CHECK
 from signward.trust.x509 import load_certificate
 from signward.verbs.authority.realm import Realm
@@ -169,11 +170,10 @@ def revoke(
 
     def job(connection: Connection) -> Outcome[None]:
         invalidity = None if invalid is None else microseconds(invalid)
-        connection.execute(insert(revocation).values(
+        revocations.add(connection, Revocation(
             issuer=AUTHORITY, serial=f"{serial:x}", at=microseconds(at), reason=reason,
             invalidity=invalidity, revoked_by="somebody",
         ))  # fmt: skip
-        status.changed(connection, AUTHORITY)
         return Outcome(None)
 
     realm.store.write(job).result(30)

@@ -59,8 +59,8 @@ class Sample:
         self.name = name
         self.data: bytes = module.SAMPLES[name]()
         self.asked: dict[str, Any] = dict(getattr(module, "OPTIONS", {}).get(name, {}))
-        beside: Mapping[str, bytes] = getattr(module, "COMPANIONS", {}).get(name, {})
-        self.companions = MappedCompanions({n: BytesSource(n, d) for n, d in beside.items()})
+        self.beside: Mapping[str, bytes] = getattr(module, "COMPANIONS", {}).get(name, {})
+        self.companions = MappedCompanions({n: BytesSource(n, d) for n, d in self.beside.items()})
         self.exempt: Callable[[bytes], frozenset[int]] = getattr(
             module, "exempt", lambda _data: frozenset()
         )

@@ -138,7 +138,8 @@ def test_the_authoritys_revocations_are_in_it(realm: Realm) -> None:
     feed.publish(realm)
     micros = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
     revoke(realm, PKI.leaf.certificate, reason=1, invalidity=micros)
-    made = feed.publish(realm)
+    made = feed.publish_news(realm)
+    assert made is not None
     (entry,) = read(realm, made).certificates
     assert made.version == 2
     assert (entry.reason, entry.revoked) == ("keyCompromise", START)
@@ -271,7 +272,7 @@ def test_an_authority_without_a_feed_says_so(tmp_path: Path, deed: str) -> None:
     }
     with pytest.raises(RealmError, match="no such table"):
         deeds[deed]()
-    assert feed.Publisher(opened).publish_if_due() is None
+    assert feed.Publisher(opened).publish_if_due() is feed.publish_news(opened) is None
     opened.close()
 
 

@@ -309,7 +309,10 @@ def test_no_change_of_a_request_surprises_the_reader(data: st.DataObject) -> Non
     octets = bytearray(_with_nonce(der.octet_string(bytes(8))))
     for _ in range(data.draw(st.integers(1, 4))):
         octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
-    test_no_octets_surprise_the_reader.hypothesis.inner_test(bytes(octets))
+    try:
+        core.read_request(bytes(octets))
+    except BadInputError:
+        return
 
 
 # --- what is kept -------------------------------------------------------------------------------
@@ -392,16 +395,19 @@ def test_the_database_is_looked_at_no_more_often_than_that(
     responder.answer(about(LEAF))
     looks = []
     real = realm.store.read
-    monkeypatch.setattr(realm.store, "read", lambda: looks.append(1) or real())
+
+    def counted() -> object:
+        looks.append(1)
+        return real()
+
+    monkeypatch.setattr(realm.store, "read", counted)
     for _ in range(100):
         clock.passes(0.05)
         responder.kept(about(LEAF)) or responder.answer(about(LEAF))
     assert 15 <= len(looks) <= 20  # in five seconds
 
 
-def test_what_is_kept_is_bounded(
-    responder: Responder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_kept_is_bounded(responder: Responder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(respond, "MAX_KEPT", 2)
     forms = [about(LEAF), about(OTHER), about(LEAF, digest="sha256")]
     for form in forms:
@@ -488,8 +494,10 @@ def test_get_and_post_give_the_same_answer(client: TestClient[Litestar]) -> None
                          headers={"Content-Type": "application/ocsp-request"})  # fmt: skip
     assert got.status_code == posted.status_code == 200
     assert got.content == posted.content
-    assert got.headers["content-type"] == posted.headers["content-type"] == (
-        "application/ocsp-response"
+    assert (
+        got.headers["content-type"]
+        == posted.headers["content-type"]
+        == ("application/ocsp-response")
     )
     assert single(Answer(body=got.content)).status is Status.GOOD
 

@@ -33,6 +33,12 @@ async def small(request: Request[Any, Any, Any]) -> dict[str, int]:
     return {"octets": len(await request.body())}
 
 
+@post("/guarded", opt={"access": Access.ADMIN}, status_code=200)
+async def guarded(request: Request[Any, Any, Any]) -> dict[str, int]:
+    """Count for few."""
+    return {"octets": len(await request.body())}
+
+
 @get("/slow", opt=PUBLIC, media_type="text/plain")
 async def slow() -> str:
     """Answer after a while."""
@@ -57,7 +63,7 @@ def realm(tmp_path: Path) -> Iterator[Realm]:
 
 @pytest.fixture
 def running(realm: Realm) -> Iterator[Running]:
-    with serving(realm, [Planted(count, small, slow, wait)], log_all=True) as service:
+    with serving(realm, [Planted(count, small, guarded, slow, wait)], log_all=True) as service:
         yield service
 
 
@@ -150,6 +156,12 @@ def test_a_head_that_trickles_in_has_one_deadline(
             pass
         assert time.monotonic() - began < 5
         assert service.ask("GET", "/healthz").status == 200
+
+
+def test_whoever_may_not_is_told_before_the_body_is_read(running: Running) -> None:
+    """The answer comes although the body that was announced does not."""
+    answer = running.ask("POST", "/guarded", headers={"Content-Length": "50000"})
+    assert answer.status == 401
 
 
 MALFORMED = {

@@ -5,7 +5,7 @@ import http.client
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +44,8 @@ auditor = ["builder"]
 @get("/who", opt={"access": Access.AUDITOR}, media_type="text/plain")
 async def who(request: Request[Any, Any, Any]) -> str:
     """Say who calls."""
-    return f"{request.user.kind} {request.user.subject} {request.client.host} {request.url.scheme}"
+    host = request.client.host if request.client else "nowhere"
+    return f"{request.user.kind} {request.user.subject} {host} {request.url.scheme}"
 
 
 @get("/open", opt=PUBLIC, media_type="text/plain")
@@ -120,11 +121,13 @@ def trusting(world: World, client: Path | None = None) -> ssl.SSLContext:
 
 def ask(
     running: Running, context: ssl.SSLContext, path: str = "/who", body: bytes | None = None,
-    **headers: str,
+    headers: Mapping[str, str] | None = None,
 ) -> Answer:  # fmt: skip
     connection = http.client.HTTPSConnection("127.0.0.1", running.port, timeout=20, context=context)
     try:
-        connection.request("GET" if body is None else "POST", path, body=body, headers=headers)
+        connection.request(
+            "GET" if body is None else "POST", path, body=body, headers=headers or {}
+        )
         response = connection.getresponse()
         return Answer(response.status, dict(response.getheaders()), response.read())
     finally:
@@ -154,7 +157,7 @@ def test_without_a_certificate_only_public_routes_answer(running: Running, world
 )  # fmt: skip
 def test_no_head_of_a_request_says_who_calls(running: Running, world: World, name: str) -> None:
     shown = world.client("builder").read_text().replace("\n", " ")
-    answer = ask(running, trusting(world), **{name: f"Subject=CN=builder;Cert={shown}"})
+    answer = ask(running, trusting(world), headers={name: f"Subject=CN=builder;Cert={shown}"})
     assert answer.status == 401
 
 
@@ -279,7 +282,11 @@ def test_a_revoked_client_makes_no_connection(world: World) -> None:
 def test_files_that_are_none_are_told_of(world: World, tmp_path: Path, broken: str) -> None:
     (tmp_path / "garbage.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n")
     own = world.folder / "tls.pem"
-    files = {"certificates": own, "key": own, "client_ca": world.folder / "clients.pem"}
+    files: dict[str, Any] = {
+        "certificates": own,
+        "key": own,
+        "client_ca": world.folder / "clients.pem",
+    }
     for bad in (tmp_path / "garbage.pem", tmp_path / "absent.pem"):
         with pytest.raises(RealmError):
             context_of(Tls(**(files | {broken: bad})))

@@ -21,7 +21,12 @@ from signward.store.engine import Outcome
 from signward.store.log_read import Tiles
 from signward.store.tables import log_entry, log_tile
 from signward.verbs.authority.realm import Realm
-from signward.verbs.authority.transparency import FILE_NAME, Transparency, transparency_of
+from signward.verbs.authority.transparency import (
+    FILE_NAME,
+    Transparency,
+    check_published,
+    transparency_of,
+)
 from tests.builders import logs
 
 
@@ -154,11 +159,14 @@ def test_a_database_that_lost_entries_is_refused(folder: Path, database_url: str
         Transparency(realm).checkpoint()
         _forget(realm, 15)
         log = Transparency(realm)
-        for deed in (log.check, log.checkpoint, lambda: log.receipt(1, log.entry(1))):
+        for deed in (
+            log.check, log.checkpoint, lambda: log.receipt(1, log.entry(1)),
+            lambda: check_published(realm),
+        ):  # fmt: skip
             with pytest.raises(RollbackError, match=r"15 entries.*the 20 that were published"):
                 deed()
         realm.store.append(*logs.entries(100, 10)).result(30)  # grows past it, otherwise
-        for deed in (log.check, log.checkpoint):
+        for deed in (log.check, log.checkpoint, lambda: check_published(realm)):
             with pytest.raises(ForkError, match="--accept-loss"):
                 deed()
 
@@ -169,17 +177,19 @@ def test_a_loss_is_accepted_by_name(folder: Path, database_url: str) -> None:
         log = Transparency(realm)
         before = log.checkpoint()
         with pytest.raises(RealmError, match="a loss to accept"):
-            log.accept_loss("for fun")
+            log.accept_loss("for fun", "local:me")
         _forget(realm, 15)
         log = Transparency(realm)
-        head = open_checkpoint(log.accept_loss("the disk of 23 November"), log.policy).checkpoint
+        head = open_checkpoint(
+            log.accept_loss("the disk of 23 November", "local:me"), log.policy
+        ).checkpoint
         assert head.size == 16
         told = decode(log.entry(15))
         lost = open_checkpoint(before, log.policy).checkpoint
         assert told.kind is Kind.ADMIN
         assert told.fields == {
             "deed": "log-loss-accepted", "reason": "the disk of 23 November", "size": 20,
-            "root": lost.root.hex(), "origin": logs.ORIGIN,
+            "root": lost.root.hex(), "origin": logs.ORIGIN, "by": "local:me",
         }  # fmt: skip
         assert (folder / f"{FILE_NAME}.lost-20").read_bytes() == before
         Transparency(realm).check()
@@ -231,9 +241,28 @@ def test_a_checkpoint_of_another_key_is_not_ours(folder: Path, tmp_path: Path) -
         logs.fill(realm, 0, 5)
         with pytest.raises(NotSignedError):
             Transparency(realm).check()
-        (folder / FILE_NAME).write_bytes(b"damaged")
-        with pytest.raises(SignwardError, match="note"):
-            Transparency(realm).check()
+        log = Transparency(realm)
+        head = open_checkpoint(log.accept_loss("a new key", "local:me"), log.policy).checkpoint
+        assert (head.size, decode(log.entry(5)).fields["size"]) == (6, 5)
+
+
+def test_a_damaged_checkpoint_is_refused_and_got_rid_of(folder: Path) -> None:
+    with logs.opened(folder) as realm:
+        check_published(realm)
+        logs.fill(realm, 0, 5)
+        log = Transparency(realm)
+        log.checkpoint()
+        check_published(realm)
+        log.path.write_bytes(b"damaged")
+        for deed in (log.check, log.checkpoint, lambda: check_published(realm)):
+            with pytest.raises(SignwardError, match="note: found no signature lines"):
+                deed()
+        log.accept_loss("the file was damaged", "local:me")
+        check_published(realm)
+        told = decode(log.entry(5)).fields
+        assert told == {
+            "deed": "log-loss-accepted", "reason": "the file was damaged", "by": "local:me",
+        }  # fmt: skip
 
 
 def test_processes_on_one_folder_never_go_back(folder: Path) -> None:

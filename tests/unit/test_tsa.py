@@ -36,6 +36,7 @@ from signward.verbs.authority import stamp
 from signward.verbs.authority.realm import Realm
 from signward.verbs.authority.stamp import Stamper, Watch
 from signward.wire import der
+from signward.wire.algorithms import DIGEST_OIDS
 from tests.builders.realm import POLICY, Clock, make_realm, open_realm, root, stamper
 
 NOW = datetime(2026, 11, 23, 16, 0, 0, 250_000, tzinfo=UTC)
@@ -65,7 +66,7 @@ def authority(realm: Realm, clock: Clock) -> Iterator[Stamper]:
 def query(*extra: bytes, digest: str = "sha256", imprint: bytes | None = None) -> bytes:
     """Return a query; ``extra`` follows the imprint."""
     hashed = hashlib.new(digest, DATA).digest() if imprint is None else imprint
-    algorithm = der.sequence(der.oid(tsa.DIGEST_OIDS[digest]), der.null())
+    algorithm = der.sequence(der.oid(DIGEST_OIDS[digest]), der.null())
     return der.sequence(der.integer(1), der.sequence(algorithm, der.octet_string(hashed)), *extra)
 
 
@@ -265,7 +266,8 @@ def test_without_its_key_nothing_is_stamped(
 def test_a_leaf_that_rotates_is_read_anew(
     authority: Stamper, realm: Realm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    credential, refreshed = realm.credential("tsa"), []
+    credential = realm.credential("tsa")
+    refreshed: list[object] = []
 
     def rotated(*_: object) -> bytes:
         raise RotatedError("pkcs11", "another key", "the one opened")
@@ -344,10 +346,11 @@ def test_serial_numbers_never_repeat(
         authority = Stamper(realm, clock.steady)
         return await asyncio.gather(*(authority.answer(query()) for _ in range(count)))
 
-    async def both() -> list[list[bytes]]:
-        return await asyncio.gather(stamped(realms[0], 25), stamped(realms[1], 10))
+    async def both() -> list[bytes]:
+        sides = await asyncio.gather(stamped(realms[0], 25), stamped(realms[1], 10))
+        return [answer for side in sides for answer in side]
 
-    answers = [answer for side in asyncio.run(both()) for answer in side]
+    answers = asyncio.run(both())
     for realm in realms:
         realm.close()
     again = open_realm(tmp_path, clock=clock)
@@ -359,9 +362,7 @@ def test_serial_numbers_never_repeat(
     assert len({serial >> stamp.SALT_BITS for serial in serials}) == 45
 
 
-def test_a_database_from_a_backup_repeats_no_serial_number(
-    tmp_path: Path, clock: Clock
-) -> None:
+def test_a_database_from_a_backup_repeats_no_serial_number(tmp_path: Path, clock: Clock) -> None:
     make_realm(tmp_path, clock=clock).close()
     kept = (tmp_path / "signward.db").read_bytes()
     serials = []
@@ -402,7 +403,7 @@ def test_a_clock_that_steps_back_is_refused_until_it_has_caught_up(clock: Clock)
     watched = watch(clock)
     watched.read()
     clock.wall -= timedelta(seconds=30)
-    with pytest.raises(RefusedError, match="TIME_NOT_AVAILABLE.*30"):
+    with pytest.raises(RefusedError, match=r"TIME_NOT_AVAILABLE.*30"):
         watched.read()
     clock.passes(29.5)
     with pytest.raises(RefusedError):  # 30 s behind still, by the steady clock

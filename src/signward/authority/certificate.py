@@ -118,9 +118,7 @@ class Permit:
             if self._spent:
                 raise AuthorityError("permit", "one that was spent", "one for each signature")
             self._spent = True
-        return CertificateDraft(
-            to_be_signed=self.prepared.tbs, algorithm=self.prepared.algorithm
-        )
+        return CertificateDraft(to_be_signed=self.prepared.tbs, algorithm=self.prepared.algorithm)
 
 
 def key_identifier(spki: bytes) -> bytes:
@@ -162,9 +160,7 @@ def validity(
     return begin, end
 
 
-def prepare(
-    application: Application, profile: Profile, issuer: Issuer, serial: int
-) -> Prepared:
+def prepare(application: Application, profile: Profile, issuer: Issuer, serial: int) -> Prepared:
     """Return the certificate that ``issuer`` would sign."""
     return _prepared(application, profile, issuer, issuer.algorithm, serial)
 
@@ -205,7 +201,7 @@ def _sealed(tbs: bytes, algorithm: Algorithm, value: bytes) -> bytes:
 
 
 def _extension(oid: str, value: bytes, *, critical: bool = False) -> bytes:
-    flag = der.boolean(True) if critical else b""
+    flag = der.boolean(critical) if critical else b""
     return der.sequence(der.oid(oid), flag, der.octet_string(value))
 
 
@@ -236,11 +232,11 @@ def _basic_constraints(profile: Profile) -> bytes:
     if not profile.ca:
         return der.sequence()
     length = profile.path_length
-    return der.sequence(der.boolean(True), b"" if length is None else der.integer(length))
+    return der.sequence(der.boolean(profile.ca), b"" if length is None else der.integer(length))
 
 
 def key_usage(names: Sequence[str]) -> bytes:
-    """Return KeyUsage (RFC 5280 4.2.1.3): a named BIT STRING without trailing zeros (X.690 11.2)."""
+    """Return KeyUsage (RFC 5280 4.2.1.3): named bits, no zeros behind the last (X.690 11.2)."""
     bits = sum(1 << 15 - KEY_USAGES.index(usage) for usage in names)
     octets = bits.to_bytes(2, "big").rstrip(b"\0")
     unused = (octets[-1] & -octets[-1]).bit_length() - 1 if octets else 0

@@ -79,7 +79,7 @@ def draft(
     if not this_update < next_update:
         raise AuthorityError("CRL", f"nextUpdate {next_update}", f"later than {this_update}",
                              "RFC 5280 5.1.2.5")  # fmt: skip
-    if not 0 < number.bit_length() < 8 * MAX_NUMBER_OCTETS:
+    if not 0 < number < 1 << 8 * MAX_NUMBER_OCTETS - 1:
         raise AuthorityError("CRL", f"number {number}", "1 to 20 octets", "RFC 5280 5.2.3")
     entries = [_entry(one) for one in sorted(revoked, key=lambda one: (one.at, one.serial))]
     if len(entries) > MAX_ENTRIES:

@@ -91,7 +91,9 @@ def rewritten(raw: bytes) -> bytes:
             kind, value = attribute.fields("subject", 2)[:2]
             short = SHORT_NAMES.get(kind.oid("subject"))
             if short is None:
-                raise _odd_subject(f"attribute {kind.oid()}", f"known ones: {', '.join(ATTRIBUTES)}")
+                raise _odd_subject(
+                    f"attribute {kind.oid()}", f"known ones: {', '.join(ATTRIBUTES)}"
+                )
             pairs.append((short, value.text("subject")))
     return _ordered(pairs)
 
@@ -184,8 +186,9 @@ KINDS = {"email": 0x81, "dns": 0x82, "dir": 0xA4, "uri": 0x86, "ip": 0x87}
 
 
 def alternative(text: str) -> bytes:
-    """Return the GeneralName (DER) of ``uri:https://…``, ``email:a@b``, ``dns:…``, ``ip:…``,
-    ``dir:CN=…``.  Raises ``AuthorityError``.
+    """Return the GeneralName (DER) of what people write, as ``uri:https://example.org/x``.
+
+    Kinds are those of `KINDS`.  Raises ``AuthorityError``.
     """
     kind, value = _kind(text)
     if kind == "dir":

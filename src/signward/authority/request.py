@@ -128,5 +128,3 @@ def _alternative_names(value: bytes) -> tuple[bytes, ...]:
     for node in nodes:
         read_general_name(node)
     return tuple(node.raw for node in nodes)
-
-

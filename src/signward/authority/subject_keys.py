@@ -45,9 +45,10 @@ _ROCA_GENERATOR = 65537
 
 
 def kind_of(spki: bytes) -> str:
-    """Return a key's kind: ``rsa-3072`` (its exact bits), ``p-256``, ``ed25519``, …
+    """Return a key's kind.
 
-    Empty for keys of other kinds.  Raises ``UnsupportedKeyError``.
+    It is written as in `KINDS`, RSA with its exact bits (``rsa-3072``); empty
+    for keys of other kinds.  Raises ``UnsupportedKeyError``.
     """
     family, bits = key_size(spki)
     return f"rsa-{bits}" if family == "rsa" else _FAMILIES.get(family, "")

@@ -7,7 +7,8 @@ from enum import IntEnum
 from functools import lru_cache
 
 from signward.envelopes import Signer
-from signward.envelopes.cms_draft import CMS_TIMESTAMP, CmsDraft, Form, signing_certificate
+from signward.envelopes.cms import CMS_TIMESTAMP
+from signward.envelopes.cms_draft import CmsDraft, Form, signing_certificate
 from signward.envelopes.cms_draft import draft as cms_draft
 from signward.envelopes.tsp import TST_INFO
 from signward.errors import AuthorityError, BadInputError, SignwardError

@@ -43,3 +43,13 @@ def add_data(parser: argparse.ArgumentParser) -> None:
                         "(default: $SIGNWARD_DATA, else signward-data)")  # fmt: skip
     parser.add_argument("--database", default="", metavar="URL", help="its database, "
                         "postgresql://... (default: SQLite in the folder)")  # fmt: skip
+
+
+def local_user() -> str:
+    """Return who asks at this command line, as the log names him: the system's user."""
+    import getpass
+
+    try:
+        return f"local:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "local:unknown"

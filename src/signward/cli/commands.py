@@ -24,9 +24,13 @@ COMMANDS = {
     "timestamp": "add timestamps to signatures that files carry",
     "strip": "take the signatures out of files",
     "catalog": "list files in a catalog, to be signed",
+    "ca": "found a certification authority, issue and revoke certificates",
     "log": "read, prove, check and follow a transparency log",
     "feed": "what is revoked, as one signed document: add, publish, follow",
+    "requests": "approve or deny what waits to be signed",
     "serve": "serve an authority over HTTP",
+    "backup": "write an authority's database, settings and certificates to one file",
+    "restore": "check an authority's backup, and restore it into a new folder",
     "completion": "print a script that completes options in your shell",
 }
 """Subcommand to its line of help; the module of the same name in this folder does it."""
@@ -41,8 +45,8 @@ _EPILOG = """examples:
   signward sign --key file:key.pem setup.exe   sign it
 
 'signward COMMAND --help' lists a command's options.  Nothing is sent or fetched
-unless you say --online, --timestamp or --feed URL, and no file that is judged is
-changed.
+unless you say --online, --timestamp or --feed URL, and no file that is judged
+is changed.
 
 exit codes: 0 accepted, 1 rejected, 2 command line, 3 cannot tell, 4 not signed
 """
@@ -81,11 +85,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _done(command: Command, parsed: argparse.Namespace) -> int:
     # Not for --version and --help.
+    # Not for --version and --help.
+    from signward.errors import AuthorityError, BadInputError, EvidenceError, SigningError
     from signward.errors import AuthorityError, EvidenceError, SigningError
 
     try:
         return command.run(parsed)
-    except (AuthorityError, EvidenceError, SigningError) as error:
+    except (AuthorityError, BadInputError, EvidenceError, SigningError) as error:
         print(f"signward: {error}", file=sys.stderr)
         return EXIT_USAGE
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from signward.cli.actions import Action, add_actions, add_data, run_action
+from signward.cli.actions import Action, add_actions, add_data, local_user, run_action
 from signward.cli.arguments import instant
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ remove are for everything else.  verify, scan and sign take a feed with --feed."
 
 EPILOG = """examples:
   signward feed add --certificate stolen.pem --reason keyCompromise
-  signward feed add --publisher 'subject:Example Ltd/Example Ltd' --note 'see #17'
+  signward feed add --publisher 'subject:Example Ltd/Example Ltd' --note '#17'
   signward feed add --file setup.exe
   signward feed publish -o feed.json --key-out feed.pem
-  signward feed pull https://signer.example/feed --feed-key feed.pem -o feed.json
+  signward feed pull https://signer.example/feed --feed-key feed.pem -o f.json
   signward feed show feed.json --feed-key feed.pem
   signward verify --feed feed.json --feed-key feed.pem setup.exe
 
@@ -77,7 +77,7 @@ def _run_add(arguments: argparse.Namespace) -> int:
 
     with _realm(arguments) as realm:
         entry = _entry(arguments, realm)
-        identifier = feed.add(realm, entry, _who())
+        identifier = feed.add(realm, entry, local_user())
     print(f"{identifier[:16]} added; signward feed publish makes the version that says so")
     return 0
 
@@ -109,7 +109,7 @@ def _run_remove(arguments: argparse.Namespace) -> int:
     from signward.verbs.authority import feed
 
     with _realm(arguments) as realm:
-        identifier = feed.remove(realm, arguments.entry, _who())
+        identifier = feed.remove(realm, arguments.entry, local_user())
     print(f"{identifier[:16]} removed")
     return 0
 
@@ -263,13 +263,3 @@ def _realm(arguments: argparse.Namespace) -> Iterator[Realm]:
         yield realm
     finally:
         realm.close()
-
-
-def _who() -> str:
-    """Return who asks, as the log has it: the user that the operating system knows."""
-    import getpass
-
-    try:
-        return f"local:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "local:unknown"

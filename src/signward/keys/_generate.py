@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from signward.errors import KeyProviderError
 from signward.keys._certificates import spki_of
 
-_CURVES = {"p-256": ec.SECP256R1, "p-384": ec.SECP384R1, "p-521": ec.SECP521R1}
+_CURVES: dict[str, Any] = {"p-256": ec.SECP256R1, "p-384": ec.SECP384R1, "p-521": ec.SECP521R1}
 _OTHERS: dict[str, Any] = {
     "ed25519": ed25519.Ed25519PrivateKey,
     "ml-dsa-44": mldsa.MLDSA44PrivateKey,

@@ -32,7 +32,10 @@ MAX_TRIES = 5
 """Exchanges for one call while the service says that it is busy (429, 502, 503, 504)."""
 
 FIRST_WAIT, MAX_WAIT = 0.5, 20.0
-"""Seconds before the second try, doubled each time; and the longest wait a service may ask for."""
+"""Seconds before the second try, doubled each time; and the longest that is waited at once."""
+
+PATIENCE = 60.0
+"""A service that asks for a longer wait (seconds) than this is not asked again."""
 
 MAX_QUOTED = 300
 """Characters of a service's own words that a message quotes."""
@@ -115,9 +118,10 @@ class Rest:
             secrets = self._headers()
             about = {} if body is None else {"Content-Type": kind}
             reply = self._once(method, path, body, {**about, **(heads or {}), **secrets})
-            if reply.status not in _BUSY or not tries_left:
+            asked = _asked_wait(reply, wait)
+            if reply.status not in _BUSY or not tries_left or asked > PATIENCE:
                 break
-            time.sleep(_asked_wait(reply, wait))
+            time.sleep(min(asked, MAX_WAIT))
             wait = min(2 * wait, MAX_WAIT)
         if 200 <= reply.status < 300:
             return reply
@@ -173,7 +177,7 @@ def _why(error: Exception) -> str:
 
 def _asked_wait(reply: Reply, wait: float) -> float:
     asked = reply.headers.get("retry-after", "")
-    return min(float(asked), MAX_WAIT) if asked.isdecimal() and len(asked) < 6 else wait
+    return float(asked) if asked.isdecimal() and len(asked) < 9 else wait
 
 
 class _Problem(Frozen, frozen=True, kw_only=True):

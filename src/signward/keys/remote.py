@@ -211,10 +211,16 @@ class RemoteProvider:
         before, _, name = where.path.rpartition("/")
         if not before.endswith("/keys") or not _NAME.fullmatch(unquote(name)):
             raise KeyProviderError("--key", url[:100], _FORM)
-        tls = client_context() if where.scheme == "https" else None
-        rest_of = Rest(str(where), where, lambda: _bearer(secrets), tls=tls)
+        rest_of = service_at(url, secrets)
         run, log = os.environ.get(RUN, ""), (secrets(LOG_KEY) or "").strip()
         return RemoteKey(str(where), rest_of, wait=_wait(query), run=run, log=log)
+
+
+def service_at(url: str, secrets: Secrets) -> Rest:
+    """Return a service, and us as a token or certificate says.  Raises ``KeyProviderError``."""
+    where = endpoint("remote", url)
+    tls = client_context() if where.scheme == "https" else None
+    return Rest(str(where), where, lambda: _bearer(secrets), tls=tls)
 
 
 def _wait(query: str) -> float:

@@ -100,6 +100,7 @@ def _operations(application: Litestar) -> Iterator[tuple[str, str, frozenset[Acc
 
 def _complete(operation: dict[str, Any], wanted: frozenset[Access], *, has_body: bool) -> None:
     guarded = Access.PUBLIC not in wanted
+    _open_encoded(operation["responses"])
     operation[_NEEDS] = sorted(wanted)
     told = _ALWAYS | (_GUARDED if guarded else {}) | (_WITH_BODY if has_body else {})
     for status, description in told.items():
@@ -107,6 +108,14 @@ def _complete(operation: dict[str, Any], wanted: frozenset[Access], *, has_body:
         _merge(operation["responses"], status, problem)
     if guarded:
         operation["security"] = [{name: []} for name in _SCHEMES]
+
+
+def _open_encoded(responses: dict[str, Any]) -> None:
+    """Let JSON that a handler has encoded already be any: only the octets' type is declared."""
+    for response in responses.values():
+        for kind, content in response.get("content", {}).items():
+            if kind.endswith("json") and content.get("schema") == {"type": "string"}:
+                content["schema"] = {}
 
 
 def _merge(responses: dict[str, Any], status: str, problem: dict[str, Any]) -> None:

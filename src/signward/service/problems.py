@@ -27,6 +27,7 @@ _RETRY = {"Retry-After": str(RETRY_SECONDS)}
 
 STATUSES: Mapping[type[Exception], tuple[str, int]] = {
     errors.DeniedError: ("denied", 403),
+    errors.LimitedError: ("limited", 429),
     errors.ConflictError: ("conflict", 409),
     errors.LintError: ("lint", 422),
     errors.StoreError: ("store", 503),
@@ -83,6 +84,8 @@ def _of_http(error: HTTPException) -> Problem:
 
 def _of_package(name: str, status: int, error: Exception) -> Problem:
     headers = _RETRY if status == HTTPStatus.SERVICE_UNAVAILABLE.value else {}
+    if isinstance(error, errors.LimitedError):
+        headers = {"Retry-After": str(error.retry_seconds)}
     if name in _OURS:
         return Problem(name, status, "the service lacks something it needs", {}, headers)
     said = getattr(error, "finding", error)

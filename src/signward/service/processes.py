@@ -89,11 +89,13 @@ def _work(options: Options, listen: Listen, parent: Connection | None = None) ->
     from signward.service.app import build
     from signward.service.identity import Callers
     from signward.verbs.authority.realm import Realm
+    from signward.verbs.authority.transparency import check_published
 
     journal = Journal()
     journal.hear()
     realm = Realm.open(options.data, database=options.database)
     try:
+        check_published(realm)
         roles = [load_role(name) for name in options.roles or role_names()]
         service = build(realm, roles, Callers(realm), journal, log_all=options.log_all)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -34,7 +34,7 @@ class Issued(Frozen, frozen=True, kw_only=True):
 
 
 class Revocation(Frozen, frozen=True, kw_only=True):
-    """A revocation: when, why (CRLReason), invalid since when, by whom; instants in microseconds."""
+    """A revocation: when, why (CRLReason), invalid since when, by whom; microseconds."""
 
     issuer: str
     serial: str

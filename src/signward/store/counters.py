@@ -9,6 +9,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from signward.store.tables import counter
 
+_MARK = "mark:"
+"""Begins the names of marks, which stand in the same table."""
+
 _INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -36,13 +39,23 @@ def raised(connection: Connection, name: str, value: int) -> int:
 
     A mark never falls: the latest instant that was ever vouched for, say.
     """
-    _begun(connection, name, 0)
+    mark = _MARK + name
+    _begun(connection, mark, 0)
     before = connection.execute(
-        select(counter.c.next).where(counter.c.name == name).with_for_update()
+        select(counter.c.next).where(counter.c.name == mark).with_for_update()
     ).scalar_one()
     if value > before:
-        connection.execute(update(counter).where(counter.c.name == name).values(next=value))
+        connection.execute(update(counter).where(counter.c.name == mark).values(next=value))
     return int(before)
+
+
+def skip(connection: Connection, count: int) -> None:
+    """Leave out the next ``count`` numbers of every counter: somebody may have had them.
+
+    Marks stay: they are no numbers that anybody is given.
+    """
+    numbers = counter.c.name.not_like(f"{_MARK}%")
+    connection.execute(update(counter).where(numbers).values(next=counter.c.next + count))
 
 
 def _begun(connection: Connection, name: str, first: int) -> None:

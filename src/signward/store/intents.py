@@ -35,6 +35,13 @@ def begin(connection: Connection, begun: Intent) -> None:
     connection.execute(insert(intent).values({n: getattr(begun, n) for n in _FIELDS}))
 
 
+def find(connection: Connection, identifier: str) -> Intent | None:
+    """Return an intent that is open; None where it has its result, or was taken away."""
+    columns = [intent.c[name] for name in _FIELDS]
+    row = connection.execute(select(*columns).where(intent.c.id == identifier)).one_or_none()
+    return None if row is None else Intent(**dict(zip(_FIELDS, row, strict=True)))
+
+
 def finish(connection: Connection, identifier: str) -> None:
     """Take an intent away, in the transaction that stores its result.
 
@@ -50,9 +57,7 @@ def finish(connection: Connection, identifier: str) -> None:
 
 def alive(connection: Connection, identifier: str, at: int) -> None:
     """Say that an instance lives; the first time enters it."""
-    seen = connection.execute(
-        update(instance).where(instance.c.id == identifier).values(seen=at)
-    )
+    seen = connection.execute(update(instance).where(instance.c.id == identifier).values(seen=at))
     if seen.rowcount == 0:
         connection.execute(insert(instance).values(id=identifier, started=at, seen=at))
 
@@ -63,7 +68,7 @@ def leave(connection: Connection, identifier: str) -> None:
 
 
 def abandon(connection: Connection, silent_since: int) -> list[Intent]:
-    """Take away and return the intents of instances not heard of since then, and those instances."""
+    """Take away instances not heard of since then and their intents; return the latter."""
     living = select(instance.c.id).where(instance.c.seen >= silent_since)
     orphaned = intent.c.instance.not_in(living)
     columns = [intent.c[name] for name in _FIELDS]

@@ -12,10 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
 from signward.frozen import Frozen
-from signward.store.tables import intent, log_entry, sign_approval, sign_request
-
-INTENT = "sign"
-"""The kind of our intents."""
+from signward.store.tables import log_entry, sign_approval, sign_request
 
 MAX_LISTED = 500
 """Requests in one answer."""
@@ -94,34 +91,17 @@ def change(connection: Connection, identifier: str, **fields: Any) -> None:
     connection.execute(chosen.values(**fields))
 
 
-def begin(connection: Connection, request: StoredRequest, instance: str) -> None:
-    """Mark a stored request as being signed by a process, and open its intent."""
-    change(connection, request.id, state=State.SIGNING)
-    values = {"id": request.id, "instance": instance, "kind": INTENT, "at": request.at,
-              "body": request.digest}  # fmt: skip
-    connection.execute(insert(intent), values)
-
-
-def under_way(connection: Connection, identifier: str) -> str | None:
-    """Return the process that has a request's intent open; None where it is closed."""
-    chosen = select(intent.c.instance).where(intent.c.id == identifier)
-    found = connection.execute(chosen).scalar()
-    return None if found is None else str(found)
-
-
 def finish(
     connection: Connection, identifier: str, answer: bytes, entry: bytes, floor: int
 ) -> None:
-    """Store the result and close the intent."""
+    """Store the result."""
     change(connection, identifier, state=State.SIGNED, answer=answer, entry=entry, floor=floor)
-    connection.execute(delete(intent).where(intent.c.id == identifier))
 
 
 def remove(connection: Connection, identifier: str) -> None:
-    """Forget a request and its intent: the next under its idempotency key is a new one."""
+    """Forget a request: the next under its idempotency key is a new one."""
     connection.execute(delete(sign_approval).where(sign_approval.c.request == identifier))
     connection.execute(delete(sign_request).where(sign_request.c.id == identifier))
-    connection.execute(delete(intent).where(intent.c.id == identifier))
 
 
 def pending(connection: Connection, keys: tuple[str, ...], at: int) -> tuple[StoredRequest, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from signward.store import counters
+from signward.store import status
 from signward.store.certificates import Revocation
 from signward.store.tables import revocation
 
@@ -42,4 +42,4 @@ def count(connection: Connection, issuer: str) -> int:
 
 def _changed(connection: Connection, issuer: str) -> None:
     """Raise the number by which OCSP responders see that their kept answers are old."""
-    counters.lease(connection, f"revocations of {issuer}")
+    status.changed(connection, issuer)

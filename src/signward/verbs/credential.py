@@ -225,7 +225,7 @@ def permitted(public_key: bytes) -> frozenset[Algorithm]:
     for digest in DIGESTS:
         for pss in (False, True):
             with contextlib.suppress(SigningError):  # a digest too short for the key
-                found.add(_algorithm(public_key, digest, pss=pss)[0])
+                found.add(algorithm_for(public_key, digest, pss=pss)[0])
     return frozenset(found)
 
 

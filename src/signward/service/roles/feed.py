@@ -127,6 +127,8 @@ class Watch:
                         document = await self._read()
         finally:
             self._waiting -= 1
+            if not self._waiting and self._watcher is not None:
+                self._watcher.cancel()
         return document
 
     def _watching(self) -> asyncio.Event:

@@ -51,11 +51,11 @@ class LogRole:
 
 
 def _handlers(log: Transparency) -> tuple[HTTPRouteHandler, ...]:
-    @get("/log/checkpoint", media_type="text/plain; charset=utf-8", opt=_PUBLIC)
+    @get("/log/checkpoint", media_type="text/plain", opt=_PUBLIC)
     async def checkpoint() -> Response[bytes]:
         """Return the latest checkpoint: a signed note of the log's size and root hash."""
         note = await asyncio.to_thread(log.checkpoint)
-        return Response(note, headers=_LATEST, media_type="text/plain; charset=utf-8")
+        return Response(note, headers=_LATEST, media_type="text/plain")
 
     @get("/log/tile/{place:path}", media_type="application/octet-stream", opt=_PUBLIC)
     async def tile(place: FromPath[str]) -> Response[bytes]:

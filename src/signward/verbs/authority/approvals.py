@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
@@ -24,14 +24,13 @@ from signward.frozen import Frozen
 from signward.store import requests, usage
 from signward.store.engine import Outcome
 from signward.store.requests import Approval, State, StoredRequest
+from signward.verbs.authority.authorities import instant, micros
 from signward.verbs.authority.realm import Realm
-from signward.verbs.authority.sign import digest_text, expire, microseconds, named
+from signward.verbs.authority.sign import digest_text, expire, named
 
 RETENTION = timedelta(days=30)
 """How long an idempotency key stands for its answer, and a refusal is remembered; the log keeps
 everything."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Answering(StrEnum):
@@ -67,7 +66,7 @@ def waiting(realm: Realm, caller: Identity) -> tuple[Waiting, ...]:
     names = realm.settings.access.names_of(caller)
     keys = tuple(n for n, rules in realm.settings.sign.items() if names & set(rules.approvers))
     with realm.store.read() as connection:
-        found = requests.pending(connection, keys, microseconds(realm.now()))
+        found = requests.pending(connection, keys, micros(realm.now()))
         return tuple(_told(realm, connection, request) for request in found)
 
 
@@ -104,7 +103,7 @@ def _answer(said: _Said, connection: Connection) -> Outcome[tuple[Waiting, Decis
             requests.change(connection, request.id, state=State.DENIED)
         else:
             approval = Approval(
-                approver=said.caller.unique, name=said.caller.subject, at=microseconds(at)
+                approver=said.caller.unique, name=said.caller.subject, at=micros(at)
             )
             requests.approve(connection, request.id, approval)
     changed = requests.by_id(connection, request.id) or request
@@ -123,7 +122,7 @@ def _decide(
 
 
 def _check_waiting(request: StoredRequest, at: datetime) -> None:
-    over = request.state is State.PENDING and request.expires <= microseconds(at)
+    over = request.state is State.PENDING and request.expires <= micros(at)
     state = State.EXPIRED if over else request.state
     if state is not State.PENDING:
         raise ConflictError(f"request {request.id}", f"one that is {state}", "one that waits")
@@ -146,13 +145,9 @@ def _told(realm: Realm, connection: Connection, request: StoredRequest) -> Waiti
         id=request.id, key=request.key, state=request.state, by=subject, by_issuer=issuer,
         by_kind=kind, format=request.format, file=request.file, content=request.content,
         digest=digest_text(request.digest), algorithm=request.algorithm,
-        at=_instant(request.at), expires=_instant(request.expires),
+        at=instant(request.at), expires=instant(request.expires),
         approvals=tuple(one.name for one in given), required=rules.approvals if rules else 0,
     )  # fmt: skip
-
-
-def _instant(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def sweep(realm: Realm) -> int:
@@ -161,8 +156,8 @@ def sweep(realm: Realm) -> int:
 
 
 def _sweep(at: datetime, connection: Connection) -> Outcome[int]:
-    ended = requests.expired(connection, microseconds(at))
+    ended = requests.expired(connection, micros(at))
     entries = [expire(connection, request, at).entries for request in ended]
-    requests.forget(connection, microseconds(at - RETENTION))
+    requests.forget(connection, micros(at - RETENTION))
     usage.forget(connection, int((at - timedelta(days=1)).timestamp()))
     return Outcome(len(ended), tuple(one for some in entries for one in some))

@@ -40,7 +40,9 @@ def export_crl(realm: Realm, ca: str, form: str) -> bytes:
     """Return an authority's current CRL, PEM or DER.  Raises ``AuthorityError``."""
     found = current(realm, ca)
     if found is None:
-        raise AuthorityError(f"CRL of {ca}", "none", "one", hint=f"signward ca crl {ca} makes it")
+        raise AuthorityError(
+            f"CRL of {ca}", "none", "one", hint=f"signward ca crl --ca {ca} makes it"
+        )
     return found.der if form == "der" else pem(found.der, "X509 CRL").encode()
 
 

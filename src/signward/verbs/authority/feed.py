@@ -160,6 +160,11 @@ class Publisher:
         return made
 
 
+def publish_news(realm: Realm) -> Document | None:
+    """Publish what was revoked just now; None where no feed is set up.  For whoever revokes."""
+    return None if realm.settings.feed is None else publish(realm)
+
+
 def publish(realm: Realm, *, always: bool = False) -> Document:
     """Make the next version and return it; what is in force where it says the same and is young.
 

@@ -5,12 +5,14 @@ Everything is made in a folder beside the one that is wanted, and put in place w
 
 from __future__ import annotations
 
+import re
 import secrets as random
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, select
 
@@ -75,6 +77,7 @@ ROOT_CRL_AHEAD_HOURS = 30 * 24
 """How long before its end we begin to ask for the next."""
 
 TSA_POLICY_ARC = 100
+_OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,38})){1,30}")
 _MAX_COMMON_NAME = 64
 _BY = "ca init"
 
@@ -114,6 +117,7 @@ def check(folder: Path, wanted: Founding, secrets: Secrets) -> dict[str, str]:
     """
     _check_free(folder)
     _subject(wanted, "Root")
+    _check_texts(wanted)
     for name in (*wanted.keys, *wanted.encrypted):
         if name not in ALL_KEYS:
             raise RealmError("--key", repr(name[:60]), f"a key among {', '.join(ALL_KEYS)}")
@@ -122,6 +126,17 @@ def check(folder: Path, wanted: Founding, secrets: Secrets) -> dict[str, str]:
             raise RealmError(f"key {name}", "one that exists", "one that is made, to encrypt it")
     kinds = {name: _given_kind(name, wanted, secrets) for name in wanted.keys}
     return {name: kinds.get(name) or _made_kind(name, wanted) for name in ALL_KEYS}
+
+
+def _check_texts(wanted: Founding) -> None:
+    """Refuse what could not stand in certificates."""
+    parts = urlsplit(wanted.url)
+    odd = not wanted.url.isascii() or not parts.hostname or parts.query or parts.fragment
+    if parts.scheme not in ("http", "https") or odd or not wanted.url.isprintable():
+        raise RealmError("--url", repr(wanted.url[:200]), "one such as http://ca.example.org",
+                         "RFC 5280 4.2.1.13")  # fmt: skip
+    if wanted.policies and not _OID.fullmatch(wanted.policies):
+        raise RealmError("--policies", repr(wanted.policies[:80]), "an OID such as 1.3.6.1.4.1.1")
 
 
 def _given_kind(name: str, wanted: Founding, secrets: Secrets) -> str:
@@ -165,7 +180,8 @@ def found(
 ) -> Founded:
     """Found an authority in ``folder``, which is new or empty.
 
-    Raises ``AuthorityError``, ``KeyProviderError`` and ``SigningError``; ``folder`` is then as it was.
+    Raises ``AuthorityError``, ``KeyProviderError`` and ``SigningError``; then ``folder`` is as it
+    was.
     """
     kinds = check(folder, wanted, secrets)
     with _made_beside(folder) as place:
@@ -195,7 +211,9 @@ def _made_beside(folder: Path) -> Iterator[Path]:
             if place.exists():
                 shutil.rmtree(place)
     except OSError as error:
-        raise RealmError(str(folder), error.strerror or "no such place", "a folder to make") from None
+        raise RealmError(
+            str(folder), error.strerror or "no such place", "a folder to make"
+        ) from None
 
 
 # --- keys and settings --------------------------------------------------------------------------
@@ -335,4 +353,3 @@ def _subject(wanted: Founding, title: str) -> bytes:
 def _write_path(realm: Realm, key: str, path: list[Certificate]) -> None:
     target = realm.folder / realm.settings.keys[key].certificates
     replace_file(target, "".join(pem(one.der) for one in path).encode())
-

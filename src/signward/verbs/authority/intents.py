@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
+from sqlalchemy import Connection
 
 from signward.authority.log.entry import Kind, Value, decode, encode
 from signward.store import intents
@@ -19,7 +20,9 @@ HEARTBEAT_SECONDS = 15.0
 """How often a service says that it lives: several times before anybody doubts it."""
 
 
-def intent(realm: Realm, identifier: str, kind: Kind, fields: Mapping[str, Value]) -> intents.Intent:
+def intent(
+    realm: Realm, identifier: str, kind: Kind, fields: Mapping[str, Value]
+) -> intents.Intent:
     """Return an intent; its body is the log entry that announces it."""
     now = realm.now()
     body = encode(kind, {**fields, "intent": identifier}, now)
@@ -34,13 +37,13 @@ def sweep(realm: Realm) -> int:
 
     def job(connection: Connection) -> Outcome[int]:
         found = intents.abandon(connection, micros(now - SILENT))
-        entries = [_abandoned(one) for one in found]
+        entries = [abandoned(one) for one in found]
         return Outcome(len(found), tuple(encode(Kind.ABANDONED, e, now) for e in entries))
 
     return realm.store.write(job).result().value
 
 
-def _abandoned(begun: intents.Intent) -> dict[str, Value]:
+def abandoned(begun: intents.Intent) -> dict[str, Value]:
     """Return what the log is told: what was begun, in the words it was announced in."""
     fields = dict(decode(begun.body).fields)
     return {**fields, "intent": begun.id, "of": begun.kind}
@@ -55,5 +58,3 @@ def heartbeat(realm: Realm) -> None:
         return Outcome(None)
 
     realm.store.write(job).result()
-
-

@@ -104,10 +104,8 @@ def order(
     A ``subject`` without an equals sign is a common name: organization and country are the
     authority's.  What is not given is taken from the request.
     """
-    notes = ()
-    if request and request.ignored:
-        notes = (f"the request asks for extensions {', '.join(request.ignored)}: the profile "
-                 "decides about those",)  # fmt: skip
+    asked = ", ".join(request.ignored) if request else ""
+    note = f"the request asks for extensions {asked}: the profile decides about those"
     given = tuple(map(names.alternative, alternative))
     return Order(
         profile=profile_name,
@@ -117,7 +115,7 @@ def order(
         lifetime=lifetime,
         permitted=tuple(map(names.constraint, permitted)),
         excluded=tuple(map(names.constraint, excluded)),
-        notes=notes,
+        notes=(note,) if asked else (),
     )
 
 
@@ -190,9 +188,7 @@ def signature_of(authority: Authority) -> Signer:
     )
 
 
-def sign(
-    realm: Realm, permit: Permit, ca: str, signer: Signer, by: str
-) -> tuple[Certificate, int]:
+def sign(realm: Realm, permit: Permit, ca: str, signer: Signer, by: str) -> tuple[Certificate, int]:
     """Spend a permit: announce, sign, record.  Return the certificate and its log position."""
     prepared = permit.prepared
     fields = _fields(prepared, ca, by)

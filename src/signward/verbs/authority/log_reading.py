@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from signward.authority.log import monitor
@@ -90,21 +90,24 @@ def digests_of(file: str) -> Iterator[str]:
 
 def watch(
     source: LogSource, policy: Policy, state: Path, watched: frozenset[str] | None
-) -> Followed:
-    """Follow a log from the checkpoint kept in ``state`` to its latest, and keep that one.
+) -> tuple[Followed, Callable[[], None]]:
+    """Follow a log from the checkpoint kept in ``state`` to its latest.
 
     ``state`` holds the note as the log signed it; where there is none, the log is read from
-    its first entry.  It stays as it is unless everything came out right.
-    Raises ``BadInputError``, ``LogFaultError``, ``FetchError``, ``RealmError``.
+    its first entry.  Returns also what keeps the latest: to be called once what was found
+    is told.  Raises ``BadInputError``, ``LogFaultError``, ``FetchError``, ``EvidenceError``.
     """
     before = _kept(state, policy)
     signed = latest(source, policy)
-    head = signed.checkpoint
-    old = before or monitor.empty(head.origin)
-    followed = monitor.follow(old, head, source.tile, watched)
-    if before is None or head.size > before.size:
-        replace_file(state, signed.note)
-    return followed
+    old = before or monitor.empty(signed.checkpoint.origin)
+    followed = monitor.follow(old, signed.checkpoint, source.tile, watched)
+
+    def keep() -> None:
+        """Replace the state, whole.  Raises ``RealmError``."""
+        if before is None or followed.head.size > before.size:
+            replace_file(state, signed.note)
+
+    return followed, keep
 
 
 def _kept(state: Path, policy: Policy) -> Checkpoint | None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from signward.authority import crl
-from signward.authority.log.entry import Kind, encode
+from signward.authority.log.entry import Kind, Value, encode
 from signward.errors import KeyProviderError
 from signward.store import counters, published, revocations
 from signward.store.certificates import Revocation
@@ -69,7 +69,11 @@ def publish(realm: Realm, ca: str) -> PublishedCrl:
         name=document_name(ca), version=begun.number, body=signed, at=micros(now),
         expires=micros(until),
     )  # fmt: skip
-    fields = {"ca": ca, "number": str(begun.number), "entries": len(begun.revoked)}
+    fields: dict[str, Value] = {
+        "ca": ca,
+        "number": str(begun.number),
+        "entries": len(begun.revoked),
+    }
     entry = encode(Kind.CRL, fields, realm.now())
     stored = realm.store.write(lambda c: _record(c, document, entry)).result().value
     return _published(ca, stored)
@@ -127,4 +131,6 @@ def try_to_publish(realm: Realm, ca: str) -> PublishedCrl | str:
         return publish(realm, ca)
     except KeyProviderError as error:
         said = str(error).partition("\n")[0]
-        return f"the CRL of {ca} does not tell yet ({said}): publish it with signward ca crl {ca}"
+        return (
+            f"the CRL of {ca} does not tell yet ({said}): publish it with signward ca crl --ca {ca}"
+        )

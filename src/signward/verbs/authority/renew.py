@@ -7,7 +7,12 @@ from datetime import timedelta
 from signward.errors import AuthorityError
 from signward.store.certificates import Listed
 from signward.trust.x509 import NAME_CONSTRAINTS, SUBJECT_ALT_NAME, Certificate, load_certificate
-from signward.verbs.authority.issue import Order
+from signward.verbs.authority.authorities import path_of
+from signward.verbs.authority.export import pem
+from signward.verbs.authority.files import replace_file
+from signward.verbs.authority.finding import find, in_file
+from signward.verbs.authority.issue import IssuedCertificate, Order, issue
+from signward.verbs.authority.realm import Realm
 from signward.wire import der
 
 
@@ -49,3 +54,40 @@ def _constraints(certificate: Certificate) -> tuple[tuple[bytes, ...], tuple[byt
     return by_tag.get(0xA0, ()), by_tag.get(0xA1, ())
 
 
+def renew(
+    realm: Realm, reference: str, by: str, spki: bytes = b"", lifetime: timedelta | None = None
+) -> IssuedCertificate:
+    """Renew the certificate that ``reference`` names: a serial number, a file, or one of our keys.
+
+    The certificates of ``[keys.NAME]`` are replaced in the folder too, and the paths of those below
+    it.  Raises as `issue` does.
+    """
+    own = realm.settings.keys.get(reference)
+    if own is None or not own.certificates:
+        listed = find(realm, reference)
+        return issue(realm, listed.issued.issuer, renewal(listed, spki, lifetime), by)
+    if spki:
+        raise AuthorityError(f"key {reference}", "another public key", "its own",
+                             hint="put the new key into signward.toml first")  # fmt: skip
+    old = path_of(realm, reference)[0]
+    listed = in_file(realm, realm.folder / own.certificates)
+    issued = issue(realm, listed.issued.issuer, renewal(listed, b"", lifetime), by)
+    _replace_paths(realm, old, issued.certificate)
+    return issued
+
+
+def reference_of(realm: Realm, reference: str) -> str:
+    """Return the file of one of our keys where ``reference`` is its name; else ``reference``."""
+    own = realm.settings.keys.get(reference)
+    return str(realm.folder / own.certificates) if own and own.certificates else reference
+
+
+def _replace_paths(realm: Realm, old: Certificate, new: Certificate) -> None:
+    """Put a renewed certificate in the old one's place, in every file that has it."""
+    for name, key in realm.settings.keys.items():
+        if not key.certificates:
+            continue
+        path = path_of(realm, name)
+        if old in path:
+            text = "".join(pem(new.der if one == old else one.der) for one in path)
+            replace_file(realm.folder / key.certificates, text.encode())

@@ -12,16 +12,16 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from signward.authority import ocsp
 from signward.authority.ocsp import Failure, Known, Question, Request
-from signward.errors import BadInputError, RealmError, SigningError, StoreError
+from signward.errors import BadInputError, SigningError, StoreError
 from signward.frozen import Frozen
 from signward.state import Status
-from signward.trust.x509 import Certificate, load_certificate
+from signward.verbs.authority.authorities import certificate_of, hexadecimal, instant, settings_of
 from signward.verbs.authority.realm import Realm
 from signward.verbs.credential import Credential
 
@@ -39,8 +39,6 @@ MAX_KEPT = 10_000
 
 _SMALL_REQUEST = 256
 """Octets of requests whose decoded form is kept: a request about one certificate has 60 to 120."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Answer(Frozen, frozen=True, kw_only=True):
@@ -71,11 +69,9 @@ class Responder:
         Raises ``AuthorityError`` where its certificate may not answer, and as
         ``Realm.credential`` does.
         """
-        if name not in realm.settings.ca:
-            raise RealmError(f"[ca.{name}]", "no such table", "a certification authority")
-        settings = realm.settings.ca[name]
+        settings = settings_of(realm, name)
         self._realm, self._name, self._steady = realm, name, steady
-        self._issuer = issuer_certificate(realm, name)
+        self._issuer = certificate_of(realm, name)
         self._credential: Credential = realm.credential(settings.ocsp_key or settings.key)
         ocsp.check_responder(self._credential.standing.leaf, self._issuer)
         self._lock = threading.Lock()
@@ -166,7 +162,7 @@ class Responder:
         with self._realm.store.read() as connection:
             revision = status.revision(connection, self._name)
             rows = [
-                status.look_up(connection, self._name, f"{one.cert_id.serial:x}")
+                status.look_up(connection, self._name, hexadecimal(one.cert_id.serial))
                 for one in questions
             ]
         return revision, [_known(row) for row in rows]
@@ -189,21 +185,7 @@ def _known(row: status.Row | None) -> Known:
         return ocsp.GOOD
     return Known(
         status=Status.REVOKED,
-        revoked_at=_instant(row.revoked_at),
+        revoked_at=instant(row.revoked_at),
         reason=row.reason or 0,
-        invalid_from=None if row.invalidity is None else _instant(row.invalidity),
+        invalid_from=None if row.invalidity is None else instant(row.invalidity),
     )
-
-
-def _instant(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
-
-
-def issuer_certificate(realm: Realm, name: str) -> Certificate:
-    """Return the certificate of ``[ca.NAME]``; its key is not opened if a file names it.
-
-    Raises ``RealmError`` where there is none, else as ``Realm.credential`` does.
-    """
-    key = realm.settings.ca[name].key
-    given = realm.certificates(realm.settings.keys[key]) if key in realm.settings.keys else []
-    return load_certificate(given[0]) if given else realm.credential(key).standing.leaf

@@ -56,7 +56,7 @@ def plan(
     """Return the revocation as it would be recorded.
 
     ``invalidity``, aware, is since when the key or the certificate was not to be trusted: all that
-    was signed from then on is refused.  Raises ``AuthorityError``.
+    was signed from then on is refused.  Raises ``AuthorityError`` and ``ConflictError``.
     """
     code, now = reason_code(reason), realm.now()
     issued = listed.issued
@@ -70,7 +70,7 @@ def plan(
             f"one from the certificate's beginning, {made.not_before:%Y-%m-%dT%H:%M:%SZ}, to now",
             "RFC 5280 5.3.2",
         )  # fmt: skip
-    return Revocation(
+    wanted = Revocation(
         issuer=issued.issuer,
         serial=issued.serial,
         at=_whole_seconds(now),
@@ -78,6 +78,7 @@ def plan(
         invalidity=None if invalidity is None else _whole_seconds(invalidity),
         revoked_by=by,
     )
+    return wanted if listed.revocation is None else _amended(listed.revocation, wanted)
 
 
 def _whole_seconds(at: datetime) -> int:
@@ -146,7 +147,7 @@ def _record(
     if before is None:
         revocations.add(connection, wanted)
         return Outcome((wanted, False), (entry.of(wanted),))
-    graver = _amended(before, wanted)
+    graver = _amended(before, wanted)  # by what the database says now
     revocations.amend(connection, graver)
     return Outcome((graver, True), (entry.of(graver),))
 

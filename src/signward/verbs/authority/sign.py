@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection
@@ -34,17 +34,21 @@ from signward.errors import (
 from signward.frozen import replace
 from signward.keys import RotatedError
 from signward.keys._served import Answer, KeyPage, Order
-from signward.store import requests, usage
+from signward.store import intents, requests, usage
 from signward.store.engine import Outcome
+from signward.store.intents import Intent
 from signward.store.requests import State, StoredRequest
+from signward.verbs.authority.authorities import instant, micros
+from signward.verbs.authority.intents import abandoned
 from signward.verbs.authority.realm import Realm
 from signward.verbs.authority.settings import SignSettings
+from signward.verbs.authority.tokens import own_tokens
 from signward.verbs.authority.transparency import transparency_of
 from signward.verbs.credential import Credential, permitted
 from signward.verbs.stamping import Stamper, StampError
 
-_MICROSECOND = timedelta(microseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_HOUR = 3_600_000_000
+"""Microseconds."""
 
 
 class Case(NamedTuple):
@@ -68,13 +72,13 @@ class Case(NamedTuple):
     @property
     def request(self) -> StoredRequest:
         """What is stored of it."""
-        order, at = self.order, microseconds(self.at)
+        order, at = self.order, micros(self.at)
         return StoredRequest(
             id=self.identifier, key=self.name, requester=self.caller.unique,
             idempotency=self.idempotency, asked=self.asked, state=State.PENDING,
             format=order.format, file=order.file, content=order.content,
             digest=hashlib.sha256(order.data).digest(), algorithm=str(order.algorithm.algorithm),
-            at=at, expires=at + microseconds_of(hours=self.rules.approval_hours),
+            at=at, expires=at + self.rules.approval_hours * _HOUR,
         )  # fmt: skip
 
 
@@ -188,16 +192,17 @@ def _begin(case: Case, instance: str, connection: Connection) -> Outcome[_Begun]
         )
     entries: tuple[bytes, ...] = ()
     if found is not None and found.state is State.SIGNING:
-        by = requests.under_way(connection, found.id)
-        if by is not None and not (by == instance and found.id not in _UNDER_WAY):
+        open_intent = intents.find(connection, found.id)
+        if open_intent and (open_intent.instance != instance or found.id in _UNDER_WAY):
             return Outcome(_Begun(found))
         requests.remove(connection, found.id)  # whoever signed did not live to answer
-        if by is not None:
-            entries = (abandoned(found, case.at),)
+        if open_intent:
+            intents.finish(connection, found.id)
+            entries = (encode(Kind.ABANDONED, abandoned(open_intent), case.at),)
         found = None
     if found is not None and found.state is not State.PENDING:
         return Outcome(_Begun(found))
-    if found is not None and found.expires <= microseconds(case.at):
+    if found is not None and found.expires <= micros(case.at):
         return expire(connection, found, case.at)
     return _decided(case, instance, connection, found, entries)
 
@@ -229,7 +234,11 @@ def _decided(
     if decision.ruling is Ruling.ALLOWED:
         usage.add(connection, case.name, windows)
         _UNDER_WAY.add(request.id)
-        requests.begin(connection, request, instance)
+        requests.change(connection, request.id, state=State.SIGNING)
+        intents.begin(connection, Intent(
+            id=request.id, instance=instance, kind=Kind.SIGN_DECISION, at=micros(case.at),
+            body=entries[-1],
+        ))  # fmt: skip
     return Outcome(_Begun(request, decision, approvals), entries)
 
 
@@ -245,12 +254,6 @@ def expire(connection: Connection, request: StoredRequest, at: datetime) -> Outc
     fields: dict[str, Value] = {"intent": request.id, "key": request.key}
     entry = _decision_entry(fields, decision, at)
     return Outcome(_Begun(replace(request, state=State.EXPIRED)), (entry,))
-
-
-def abandoned(request: StoredRequest, at: datetime) -> bytes:
-    """Return the entry that closes an intent without a result."""
-    fields = {"intent": request.id, "key": request.key, "digest": digest_text(request.digest)}
-    return encode(Kind.ABANDONED, fields, at)
 
 
 def _refusal(name: str, decision: Decision | None) -> DeniedError:
@@ -277,6 +280,7 @@ def _sign(realm: Realm, credential: Credential, case: Case, floor: int) -> Answe
 
     def finish(connection: Connection) -> Outcome[None]:
         body = msgspec.json.encode(answer)
+        intents.finish(connection, case.identifier)
         requests.finish(connection, case.identifier, body, leaf_hash(entry), floor)
         return Outcome(None, (entry,))
 
@@ -307,6 +311,8 @@ def _tokens(realm: Realm, case: Case, value: bytes, digest: str) -> tuple[bytes,
     """
     if not case.rules.timestamp:
         return ()
+    if not case.rules.timestamps:
+        return (own_tokens(realm).token(value, digest),) if realm.settings.tsa else ()
     try:
         return Stamper(case.rules.timestamps, digest, realm.now())(value)
     except StampError as error:
@@ -317,6 +323,7 @@ def _write_failure(realm: Realm, case: Case, error: SignwardError) -> None:
     fields = {**case.fields, "reason": type(error).__name__}
 
     def fail(connection: Connection) -> Outcome[None]:
+        intents.finish(connection, case.identifier)
         requests.remove(connection, case.identifier)
         return Outcome(None, (encode(Kind.SIGN_FAILED, fields, realm.now()),))
 
@@ -335,12 +342,12 @@ def answer_of(realm: Realm, request: StoredRequest, approvals: int, rules: SignS
         return answer if logged is None else _with_receipt(realm, answer, *logged)
     state: str = request.state
     if request.state is State.PENDING:
-        expired = request.expires <= microseconds(realm.now())
+        expired = request.expires <= micros(realm.now())
         approved = "approved" if approvals >= rules.approvals else state
         state = State.EXPIRED if expired else approved
     return Answer(
         id=request.id, state=state, approvals=approvals, required=rules.approvals,
-        expires=_EPOCH + timedelta(microseconds=request.expires),
+        expires=instant(request.expires),
     )  # fmt: skip
 
 
@@ -387,13 +394,3 @@ def _result_fields(case: Case, answer: Answer) -> Mapping[str, Value]:
 def digest_text(digest: bytes) -> str:
     """Return a SHA-256 as entries have it."""
     return f"sha256:{digest.hex()}"
-
-
-def microseconds(at: datetime) -> int:
-    """Return an aware instant in microseconds since 1970."""
-    return (at - _EPOCH) // _MICROSECOND
-
-
-def microseconds_of(**parts: Any) -> int:
-    """Return a stretch of time (as ``timedelta`` takes it) in microseconds."""
-    return timedelta(**parts) // _MICROSECOND

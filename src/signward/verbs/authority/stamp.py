@@ -12,18 +12,16 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from signward.authority import tsa
 from signward.authority.log.entry import Kind, encode
 from signward.authority.tsa import Failure, Policy, Query, RefusedError
-from signward.envelopes.cms_draft import CmsDraft
 from signward.errors import RealmError, SigningError, StoreError
-from signward.keys import RotatedError
+from signward.verbs.authority.authorities import instant, micros
+from signward.verbs.authority.batches import Batches
 from signward.verbs.authority.realm import Realm
-from signward.verbs.credential import Standing
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -100,7 +98,7 @@ class Stamper:
         self._numbers: list[int] = []
         self._marked = _EPOCH
         self._preparing = asyncio.Lock()
-        self._signing = ThreadPoolExecutor(os.cpu_count() or 1, "stamping")
+        self._batches = Batches(realm.store, self._credential, os.cpu_count() or 1)
         self._pending = 0
 
     async def answer(self, data: bytes) -> bytes:
@@ -129,18 +127,7 @@ class Stamper:
         if not standing.leaf.not_before <= at <= standing.leaf.not_after:
             raise RefusedError(Failure.SYSTEM_FAILURE, "the authority's certificate is not valid")
         draft = tsa.draft(query, self._policy, standing.signer, serial=serial, at=at)
-        logged = self._realm.store.append(self._entry(query, serial, at))
-        loop = asyncio.get_running_loop()
-        value = await loop.run_in_executor(self._signing, self._value, standing, draft)
-        await asyncio.wrap_future(logged)
-        return draft.seal(value)
-
-    def _value(self, standing: Standing, draft: CmsDraft) -> bytes:
-        try:
-            return self._credential.sign(standing, draft.to_be_signed, draft.algorithm)
-        except RotatedError:
-            self._credential.refresh(standing)  # whoever asks next gets the new leaf
-            raise
+        return await self._batches.signed(draft, self._entry(query, serial, at), standing)
 
     def _entry(self, query: Query, serial: int, at: datetime) -> bytes:
         fields = {
@@ -170,7 +157,7 @@ class Stamper:
         leases = not self._numbers
 
         def job(connection: Connection) -> Outcome[tuple[int, int]]:
-            latest = counters.raised(connection, _LATEST, _microseconds(at))
+            latest = counters.raised(connection, _LATEST, micros(at))
             return Outcome((latest, counters.lease(connection, _SERIALS, LEASED) if leases else 0))
 
         latest, first = (await asyncio.wrap_future(self._realm.store.write(job))).value
@@ -178,7 +165,7 @@ class Stamper:
             salt = secrets.randbits(SALT_BITS)
             numbers = reversed(range(first, first + LEASED))
             self._numbers = [number << SALT_BITS | salt for number in numbers]
-        stored = _EPOCH + timedelta(microseconds=latest)
+        stored = instant(latest)
         self._marked = max(stored, at)
         self._watch.latest = max(self._watch.latest, stored)
         if stored - at > self._slack:
@@ -189,11 +176,7 @@ class Stamper:
 
     def close(self) -> None:
         """End the threads that sign."""
-        self._signing.shutdown()
-
-
-def _microseconds(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(microseconds=1)
+        self._batches.close()
 
 
 def _failed(text: str) -> bytes:

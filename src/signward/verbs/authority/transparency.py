@@ -36,6 +36,7 @@ from signward.verbs.authority.files import replace_file
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from signward.store.log_read import Tiles
     from signward.verbs.authority.realm import Realm
 
 FILE_NAME = "log-checkpoint"
@@ -96,7 +97,7 @@ class Transparency:
         """
         signed = self._covering(position + 1)
         with self._realm.store.read() as connection:
-            path = inclusion(self._reader(connection, signed.checkpoint.size), position)
+            path = inclusion(_hashes(connection, signed.checkpoint.size, self._tiles), position)
         return Receipt(index=position, path=path, note=signed.note, entry=entry).text
 
     def entry(self, position: int) -> bytes:
@@ -116,29 +117,32 @@ class Transparency:
                 return None
             return self._tiles.read(connection, tile)
 
-    def accept_loss(self, reason: str) -> bytes:
-        """Go on although the database is not the one that was published; log that and why.
+    def accept_loss(self, reason: str, by: str) -> bytes:
+        """Go on although the database is not the one that was published; log that, and why.
 
-        Returns the first checkpoint of the log as it is now.  The last one is kept beside it.
+        Also where the file that says what was published is damaged, or signed by an earlier key.
+        Returns the first checkpoint of the log as it is now; the last one is kept beside it.
         Raises ``RealmError`` where nothing was lost.
         """
         with self._alone():
             lost = self._lost()
-            facts: dict[str, Value] = {
-                "deed": "log-loss-accepted", "reason": reason, "size": lost.size,
-                "root": lost.root.hex(), "origin": lost.origin,
-            }  # fmt: skip
+            facts: dict[str, Value] = {"deed": "log-loss-accepted", "reason": reason, "by": by}
+            if lost is not None:
+                facts |= {"size": lost.size, "root": lost.root.hex(), "origin": lost.origin}
             self._realm.store.append(encode(Kind.ADMIN, facts, self._realm.now())).result()
-            self.path.rename(self.path.with_name(f"{FILE_NAME}.lost-{lost.size}"))
+            name = f"{FILE_NAME}.lost-{lost.size if lost else 'damaged'}"
+            self.path.rename(self.path.with_name(name))
             self._last = None
         return self.checkpoint()
 
-    def _lost(self) -> Checkpoint:
-        """Return the published head that the database does not have."""
+    def _lost(self) -> Checkpoint | None:
+        """Return the published head that the database does not have; None for one not legible."""
         try:
             self._published()
-        except (LogFaultError, BadInputError):
-            return parse_text(parse(_read(self.path) or b"").text)
+        except LogFaultError:
+            return _head(_read(self.path) or b"")
+        except BadInputError:
+            return None
         raise RealmError("the log", "all that was published", "a loss to accept")
 
     def _covering(self, least: int) -> SignedCheckpoint:
@@ -195,28 +199,56 @@ class Transparency:
         return self._last
 
     def _continued(self, last: Checkpoint | None) -> Frontier:
-        """Return the committed tree's edge if the tree begins with the one published last."""
-        from signward.store import log
-
         with self._realm.store.read() as connection:
-            frontier = log.frontier(connection)
-            if last is None:
-                return frontier
-            if last.size > frontier.size:
-                raise RollbackError("the database", f"a log of {frontier.size} entries",
-                                    f"the {last.size} that were published", hint=_HINT)  # fmt: skip
-            if (last.size, last.root) == (frontier.size, frontier.root):
-                return frontier
-            hashes = self._reader(connection, frontier.size)
-            if hashes.frontier(last.size).root != last.root or (
-                hashes.frontier(frontier.size).root != frontier.root
-            ):
-                raise ForkError("the database", f"other entries before the {last.size}th",
-                                "those that were published", hint=_HINT)  # fmt: skip
-        return frontier
+            return _continued(connection, last, self._tiles)
 
-    def _reader(self, connection: Connection, size: int) -> Hashes:
-        return Hashes(size, lambda tile: self._tiles.read(connection, tile))
+
+def check_published(realm: Realm) -> None:
+    """Return if the database holds all that was published; needs no key, so that all may ask.
+
+    For start-up: nothing is to be issued, revoked or signed on top of a database that lost
+    entries.  Raises ``RollbackError``, ``ForkError``, ``RealmError``, ``StoreError``.
+    """
+    from signward.store.log_read import Tiles
+
+    path = realm.folder / FILE_NAME
+    if (kept := _read(path)) is None:
+        return
+    try:
+        head = _head(kept)
+    except BadInputError as error:
+        raise RealmError(str(path), str(error), "the last checkpoint", hint=_HINT) from None
+    with realm.store.read() as connection:
+        _continued(connection, head, Tiles())
+
+
+def _head(kept: bytes) -> Checkpoint:
+    return parse_text(parse(kept).text)
+
+
+def _continued(connection: Connection, last: Checkpoint | None, tiles: Tiles) -> Frontier:
+    """Return the committed tree's edge if the tree begins with the one published last.
+
+    Raises ``RollbackError``, ``ForkError``.
+    """
+    from signward.store import log
+
+    frontier = log.frontier(connection)
+    if last is None or (last.size, last.root) == (frontier.size, frontier.root):
+        return frontier
+    if last.size > frontier.size:
+        raise RollbackError("the database", f"a log of {frontier.size} entries",
+                            f"the {last.size} that were published", hint=_HINT)  # fmt: skip
+    hashes = _hashes(connection, frontier.size, tiles)
+    edges = (hashes.frontier(last.size).root, hashes.frontier(frontier.size).root)
+    if edges != (last.root, frontier.root):
+        raise ForkError("the database", f"other entries before the {last.size}th",
+                        "those that were published", hint=_HINT)  # fmt: skip
+    return frontier
+
+
+def _hashes(connection: Connection, size: int, tiles: Tiles) -> Hashes:
+    return Hashes(size, lambda tile: tiles.read(connection, tile))
 
 
 def _read(path: Path) -> bytes | None:

@@ -1,0 +1,124 @@
+"""``signward requests DEED``: what waits for approvals, and the approvals."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from signward.verbs.authority.approvals import Waiting
+    from signward.verbs.authority.desk import Desk
+
+DESCRIPTION = """\
+List the signing requests that wait for approvals which you may give, approve
+them, or end them.
+
+  list     what waits, oldest first
+  approve  give your approval: once for each request, and for none of your own
+  deny     end a request: its approvers may, and whoever made it
+
+The authority is the one in --data DIR, where you are the user that the system
+says, or a service at --url URL, where SIGNWARD_TOKEN (or SIGNWARD_CLIENT_CERT)
+says who you are."""
+
+EPILOG = """examples:
+  signward requests list --url https://signer.example
+  signward requests approve --url https://signer.example 4f1c...
+  signward requests deny --data /var/lib/signward 4f1c...
+
+--json writes one object for each request: id, key, state, by, by_issuer and
+by_kind (who asked), format, file, content (its digest), digest (of the octets
+to be signed), algorithm, at, expires, approvals (who gave theirs), required.
+
+exit codes: 0 done, 1 some were refused, 2 command line or service
+"""
+
+_DEEDS = ("list", "approve", "deny")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``requests``."""
+    parser.add_argument("deed", choices=_DEEDS, metavar="DEED", help="list, approve or deny")
+    parser.add_argument("requests", nargs="*", metavar="ID",
+                        help="approve, deny: which, as list shows them")  # fmt: skip
+    parser.add_argument("--data", default="", metavar="DIR", help="the authority's folder "
+                        "(default: $SIGNWARD_DATA, else signward-data)")  # fmt: skip
+    parser.add_argument("--database", default="", metavar="URL",
+                        help="its database, if that is not in the folder")  # fmt: skip
+    parser.add_argument("--url", default="", metavar="URL", help="a signing service")
+    parser.add_argument("--json", action="store_true",
+                        help="one JSON object per request, told in --help")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do the deed; return 0 if all was done."""
+    from signward.errors import SignwardError
+
+    if (arguments.deed == "list") == bool(arguments.requests):
+        found = "requests with list" if arguments.requests else f"no request to {arguments.deed}"
+        print(f"signward: found {found}, required: list, or approve ID...", file=sys.stderr)
+        return 2
+    try:
+        with closing(_desk(arguments)) as desk:
+            return _answer(desk, arguments) if arguments.requests else _list(desk, arguments)
+    except SignwardError as error:
+        print(f"signward: {error}", file=sys.stderr)
+        return 2
+
+
+def _desk(arguments: argparse.Namespace) -> Desk:
+    from pathlib import Path
+
+    from signward.verbs.authority.desk import OwnDesk, ServiceDesk
+    from signward.verbs.authority.realm import default_folder
+    from signward.verbs.secrets import SecretFinder
+
+    if arguments.url:
+        return ServiceDesk(arguments.url, SecretFinder())
+    folder = Path(arguments.data) if arguments.data else default_folder()
+    return OwnDesk(folder, arguments.database)
+
+
+def _list(desk: Desk, arguments: argparse.Namespace) -> int:
+    found = desk.waiting()
+    for request in found:
+        _tell(request, json=arguments.json)
+    if not found and not arguments.json:
+        print("nothing waits for you", file=sys.stderr)
+    return 0
+
+
+def _answer(desk: Desk, arguments: argparse.Namespace) -> int:
+    from signward.errors import ConflictError, DeniedError, KeyProviderError
+    from signward.verbs.authority.approvals import Answering
+
+    refused = False
+    for identifier in arguments.requests:
+        try:
+            request = desk.answer(identifier, Answering(arguments.deed))
+        except (ConflictError, DeniedError, KeyProviderError) as error:
+            print(f"signward: {error}", file=sys.stderr)
+            refused = True
+        else:
+            _tell(request, json=arguments.json)
+    return 1 if refused else 0
+
+
+def _tell(request: Waiting, *, json: bool) -> None:
+    from signward.policy.record import printable_json
+    from signward.report.display import visible
+
+    if json:
+        print(printable_json(request).decode())
+        return
+    asked = f"{request.by_kind}:{request.by}"
+    given = f"{len(request.approvals)} of {request.required} approvals"
+    by = f" ({', '.join(request.approvals)})" if request.approvals else ""
+    print(f"{request.id}  {request.state}, {given}{visible(by)}, until "
+          f"{request.expires:%Y-%m-%d %H:%M} UTC")  # fmt: skip
+    print(
+        f"    key {request.key}: {visible(request.file)} ({request.format}), for {visible(asked)}"
+    )
+    print(f"    file {request.content or 'not told'}, octets {request.digest}")

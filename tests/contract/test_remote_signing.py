@@ -1,0 +1,82 @@
+"""Every format signs through a served key as it does with one at hand, and no server knows it.
+
+The samples are those of ``tests/samples``; files are signed by the command's own verb, so that
+what is released was assessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from signward.authority.log.entry import Kind, decode
+from signward.authority.log.proof import read_receipt
+from signward.state import Outcome, TrustedSignature
+from signward.verbs.context import Context
+from signward.verbs.options import Options
+from signward.verbs.sign import Signatory, SignOptions
+from signward.verbs.verify import assess
+from signward.wire.companions import FolderCompanions
+from signward.wire.source import open_source
+from tests.builders import signing_service as service
+from tests.builders.service import Running
+from tests.contract.test_signing import Sample, sample
+from tests.signing import authority
+
+__all__ = ["sample"]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("realm")
+    with service.realm(folder) as realm, service.running(realm) as running:
+        yield running
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    path = tmp_path / "root.pem"
+    path.write_bytes(authority().pem)
+    return str(path)
+
+
+def lay_out(sample: Sample, folder: Path) -> Path:
+    """Put a sample and its companions into a folder."""
+    folder.mkdir()
+    for name, data in sample.beside.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    path = folder / sample.name
+    path.write_bytes(sample.data)
+    return path
+
+
+def test_every_format_signs_through_a_served_key(
+    sample: Sample, served: Running, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNWARD_TOKEN", f"{service.CI}-token")
+    path = lay_out(sample, tmp_path / "files")
+    asked = {
+        name: value for name, value in sample.asked.items()
+        if name in ("page_hashes", "description", "url", "options")
+    }  # fmt: skip
+    options = SignOptions(
+        key=f"{served.url}/keys/release", receipts=str(tmp_path / "receipts"),
+        judge=Options(anchors=(root,)), require_accepted=True, **asked,
+    )  # fmt: skip
+    with Signatory(options) as signatory:
+        (result,) = signatory.run([str(path)])
+    assert result.outcome == "signed", result.problem
+    assert result.receipts
+    for receipt in result.receipts:
+        entry = decode(read_receipt(Path(receipt).read_bytes()).entry or b"")
+        assert entry.kind is Kind.SIGNED
+        assert (entry.fields["format"], entry.fields["file"]) == (sample.form, path.name)
+    with open_source(str(path)) as source, FolderCompanions(str(path.parent)) as companions:
+        verdict = assess(source, Context(Options(anchors=(root,))), companions)
+    assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
+    judged = verdict.signatures[verdict.judged or 0]
+    assert isinstance(judged, TrustedSignature)
+    assert judged.intact.timestamps

@@ -1,0 +1,248 @@
+"""``signward serve`` as it is run: real processes, real sockets, real signals."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from signward import cli
+from signward.errors import RealmError
+from signward.service.listen import Reservation, read
+from signward.service.roles import role_names
+
+START = 60.0
+"""Seconds for a process to serve on a machine that has much else to do."""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "signward.toml").write_text('name = "Test"\nurl = "http://127.0.0.1"\n')
+    return tmp_path
+
+
+class Served:
+    """A running ``signward serve``."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("serving "), line
+        self.port = int(line.rpartition(":")[2])
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, list[dict[str, Any]]]:
+        """Stop it; return its exit code and its log."""
+        self.process.send_signal(number)
+        _, log = self.process.communicate(timeout=START)
+        return self.process.returncode, [json.loads(line) for line in log.splitlines()]
+
+
+def command(data: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "signward", "serve", "--data", str(data), *options]
+
+
+@contextmanager
+def served(data: Path, *options: str, environment: Any = None) -> Iterator[Served]:
+    process = subprocess.Popen(
+        command(data, "--listen", "127.0.0.1:0", *options),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | (environment or {}),
+    )  # fmt: skip
+    try:
+        yield Served(process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def failed(data: Path, *options: str) -> tuple[int, str]:
+    done = subprocess.run(command(data, *options), capture_output=True, text=True, timeout=START)
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_it_serves_until_a_signal_and_ends_in_order(data: Path, number: int) -> None:
+    with served(data) as service:
+        status, body = service.get("/readyz")
+        assert (status, json.loads(body)) == (200, {"ready": True, "checks": {"database": "good"}})
+        assert service.get("/healthz") == (200, b"alive\n")
+        code, log = service.stop(number)
+    assert code == 0
+    assert [line["event"] for line in log if line["event"] != "request"] == [
+        "serving", "stopping", "stopped",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stop_under_load_loses_no_answer(data: Path, workers: str) -> None:
+    """Whoever was connected and had asked is answered; afterwards nobody is."""
+    with served(data, "--workers", workers) as service:
+        outcomes: list[str] = []
+        threads = [threading.Thread(target=load, args=(service.port, outcomes)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1.5)
+        code, _ = service.stop()
+        for thread in threads:
+            thread.join(START)
+    assert code == 0
+    assert outcomes.count("answered") > 100
+    assert set(outcomes) <= {"answered", "refused"}, {o: outcomes.count(o) for o in outcomes}
+
+
+def load(port: int, outcomes: list[str]) -> None:
+    """Ask on new connections until nobody accepts them any more; write down how each went."""
+    while True:
+        try:
+            connection = socket.create_connection(("127.0.0.1", port), timeout=START)
+        except OSError:
+            outcomes.append("refused")
+            return
+        with connection:
+            try:
+                connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                answer = b""
+                while part := connection.recv(65536):
+                    answer += part
+            except ConnectionResetError:  # accepted by the system, never by the service
+                answer = b""
+            if not answer:
+                outcomes.append("refused")
+                return
+            whole = answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"}")
+            outcomes.append("answered" if whole else f"cut: {answer[-80:]!r}")
+
+
+def test_several_processes_share_an_address_and_their_metrics(data: Path) -> None:
+    with served(data, "--workers", "2", "--log-all") as service:
+        for _ in range(40):
+            assert service.get("/healthz")[0] == 200
+        code, log = service.stop()
+    assert code == 0
+    assert len({line["process"] for line in log if line["event"] == "serving"}) == 2
+    assert sum(line["event"] == "request" for line in log) == 40
+
+
+def test_a_process_that_dies_ends_the_others(data: Path) -> None:
+    with served(data, "--workers", "2") as service:
+        children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
+        workers = [int(pid) for pid in children.read_text().split() if is_worker(int(pid))]
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGKILL)
+        assert service.process.wait(START) == 1
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def is_worker(pid: int) -> bool:
+    return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_workers_do_not_outlive_a_parent_that_is_killed(data: Path) -> None:
+    with served(data, "--workers", "2") as service:
+        children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
+        workers = [int(pid) for pid in children.read_text().split() if is_worker(int(pid))]
+        service.process.kill()
+        deadline = time.monotonic() + START
+        while any(Path(f"/proc/{pid}").exists() and is_worker(pid) for pid in workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_an_address_in_use_is_told_of(data: Path) -> None:
+    with served(data) as service:
+        code, said = failed(data, "--listen", f"127.0.0.1:{service.port}")
+    assert code == 2
+    assert "Address already in use" in said
+
+
+REFUSED = [
+    (["--listen", "0.0.0.0:0"], "which others reach, without TLS"),
+    (["--listen", "[::]:0"], "which others reach, without TLS"),
+    (["--listen", "192.0.2.1:0"], "which others reach, without TLS"),
+    (["--listen", "example.org:80"], "required an IP address"),
+    (["--listen", "8650"], "required HOST:PORT"),
+    (["--listen", "127.0.0.1:99999"], "required HOST:PORT"),
+    (["--role", "barista"], "required one of"),
+    (["--database", "mysql://x/y"], "required sqlite"),
+    (["--tls-certificate", "/absent.pem"], "No such file"),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), REFUSED, ids=[" ".join(o) for o, _ in REFUSED])
+def test_it_does_not_start_with(
+    data: Path, options: Sequence[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["serve", "--data", str(data), *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_without_an_authority_it_says_how_to_make_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["serve", "--data", str(tmp_path / "absent")]) == 2
+    assert "signward ca init" in capsys.readouterr().err
+
+
+def test_settings_with_an_unknown_role_are_refused(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (data / "signward.toml").open("a") as file:
+        file.write('[access.identities.a]\nkind = "local"\nsubject = "a"\n')
+        file.write('[access.roles]\nofficier = ["a"]\n')
+    assert cli.main(["serve", "--data", str(data), "--listen", "127.0.0.1:0"]) == 2
+    assert "officier" in capsys.readouterr().err
+
+
+def test_a_proxy_may_end_tls() -> None:
+    assert read("0.0.0.0:0", None, behind_proxy=True).host == "0.0.0.0"
+
+
+def test_ipv6_is_served_too(data: Path) -> None:
+    try:
+        Reservation(read("[::1]:0", None)).release()
+    except RealmError:
+        pytest.skip("no IPv6 here")
+    with served(data, "--listen", "[::1]:0") as service:
+        connection = http.client.HTTPConnection("::1", service.port, timeout=START)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
+def test_systemd_is_told_when_requests_are_answered(data: Path, tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(address)
+        notified.settimeout(START)
+        with served(data, environment={"NOTIFY_SOCKET": address}) as service:
+            assert notified.recv(100) == b"READY=1"
+            assert service.get("/healthz")[0] == 200
+
+
+def test_the_help_names_every_role(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["serve", "--help"])
+    text = capsys.readouterr().out
+    assert all(name in text for name in role_names())
