@@ -30,8 +30,7 @@ done is in the transparency log before the answer is given."""
 
 EPILOG = """examples:
   signward ca init --name "Example Ltd" --country SE
-  signward ca issue --profile code-signing --subject Release \\
-      --new-key release.key -o release.pem
+  signward ca issue --profile code-signing --subject Release --new-key r.key
   signward ca issue --profile code-signing --request release.csr -o release.pem
   signward ca list --expiring 30d
   signward ca revoke --reason keyCompromise release.pem
@@ -499,7 +498,7 @@ def _folder(arguments: argparse.Namespace) -> Path:
 def _secrets(arguments: argparse.Namespace) -> SecretFinder:
     from signward.verbs.secrets import SecretFinder
 
-    return SecretFinder(arguments.pass_file)
+    return SecretFinder(getattr(arguments, "pass_file", ""))  # list and export open no key
 
 
 @contextmanager
