@@ -165,7 +165,7 @@ def _add_pull(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="where the feed is served")
     _add_key(parser)
     parser.add_argument("--wait", type=int, default=0, metavar="SECONDS",
-                        help="have the server answer when there is news, or after this time")  # fmt: skip
+                        help="let the server answer when there is news, or then")  # fmt: skip
     parser.add_argument("-o", "--output", default="", metavar="FILE",
                         help="write the document that counts there")  # fmt: skip
 
