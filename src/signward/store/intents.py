@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from signward.errors import ConflictError
 from signward.frozen import Frozen
 from signward.store.tables import instance, intent
+from signward.store.upsert import insert_new
 
 
 class Intent(Frozen, frozen=True, kw_only=True):
@@ -28,11 +29,10 @@ _FIELDS = Intent.__struct_fields__
 
 def begin(connection: Connection, begun: Intent) -> None:
     """Store an intent.  Raises ``ConflictError`` where its like is under way."""
-    taken = connection.execute(select(intent.c.id).where(intent.c.id == begun.id)).scalar()
-    if taken is not None:
-        raise ConflictError(f"intent {begun.id}", "one that is under way", "a new one")
     alive(connection, begun.instance, begun.at)
-    connection.execute(insert(intent).values({n: getattr(begun, n) for n in _FIELDS}))
+    values = {name: getattr(begun, name) for name in _FIELDS}
+    if not insert_new(connection, intent, values):
+        raise ConflictError(f"intent {begun.id}", "one that is under way", "a new one")
 
 
 def find(connection: Connection, identifier: str) -> Intent | None:
