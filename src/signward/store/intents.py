@@ -6,7 +6,8 @@ longer does is taken away by `abandon`, and its result, should it come after all
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, select, update
+from msgspec.structs import asdict
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from signward.errors import ConflictError
 from signward.frozen import Frozen
@@ -25,14 +26,20 @@ class Intent(Frozen, frozen=True, kw_only=True):
 
 
 _FIELDS = Intent.__struct_fields__
+_ADD = insert(intent)
+_FINISH = delete(intent).where(intent.c.id == bindparam("which"))
 
 
 def begin(connection: Connection, begun: Intent) -> None:
     """Store an intent.  Raises ``ConflictError`` where its like is under way."""
     alive(connection, begun.instance, begun.at)
-    values = {name: getattr(begun, name) for name in _FIELDS}
-    if not insert_new(connection, intent, values):
+    if not insert_new(connection, intent, asdict(begun)):
         raise ConflictError(f"intent {begun.id}", "one that is under way", "a new one")
+
+
+def add(connection: Connection, begun: Intent) -> None:
+    """Store an intent whose identifier was just drawn, of an instance that said it lives."""
+    connection.execute(_ADD, asdict(begun))
 
 
 def find(connection: Connection, identifier: str) -> Intent | None:
@@ -47,7 +54,7 @@ def finish(connection: Connection, identifier: str) -> None:
 
     Raises ``ConflictError`` where it was abandoned: nobody may have the result then.
     """
-    done = connection.execute(delete(intent).where(intent.c.id == identifier))
+    done = connection.execute(_FINISH, {"which": identifier})
     if done.rowcount != 1:
         raise ConflictError(
             f"intent {identifier}", "none: it was given up as a dead process's", "one",
