@@ -77,9 +77,17 @@ def with_fingerprint(connection: Connection, digest: bytes) -> Listed | None:
     return rows[0] if rows else None
 
 
-def with_key(connection: Connection, spki_digest: bytes) -> list[Listed]:
-    """Return the certificates of a public key."""
-    return _rows(connection, _listing().where(certificate.c.spki_digest == spki_digest))
+def revoked_with_key(connection: Connection, spki_digest: bytes, reason: int) -> str | None:
+    """Return the subject of a certificate of that key that was revoked for ``reason`` (CRLReason).
+
+    None where there is none; certificates of one key may be many.
+    """
+    chosen = (
+        select(certificate.c.subject)
+        .select_from(certificate.join(revocation, _SAME))
+        .where(certificate.c.spki_digest == spki_digest, revocation.c.reason == reason)
+    )
+    return connection.execute(chosen.limit(1)).scalar()
 
 
 def listing(
