@@ -1,4 +1,4 @@
-"""Timestamps by our own authority, for verbs that wait for them in threads."""
+"""Timestamps by our own authority, for verbs that sign."""
 
 from __future__ import annotations
 
