@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from litestar import get, post
@@ -18,13 +17,12 @@ from litestar.exceptions import TooManyRequestsException
 from litestar.params import FromPath, JSONBody
 
 from signward import errors
-from signward.service.app import build
 from signward.service.logs import Journal, masked
 from signward.service.problems import problem_of
-from signward.service.roles import Access, AtHand, Task, load_role
+from signward.service.roles import Access, Task, load_role
 from signward.verbs.authority.realm import Realm
 from tests.builders.served_authority import founded
-from tests.builders.service import PUBLIC, Planted, RolesByToken, Running, serving
+from tests.builders.service import PUBLIC, Planted, Running, serving
 
 SAID = ("the thing", "one", "another")
 
@@ -311,41 +309,6 @@ def test_a_run_under_way_is_waited_for_when_the_service_stops(realm: Realm) -> N
     with serving(realm, [Planted(tasks=[Task(name="long", seconds=60, run=work)])]):
         assert begun.wait(30)
     assert ended.is_set()
-
-
-def kept(scope: Any) -> AtHand | None:
-    """Know the answer to one path."""
-    known = scope["raw_path"] == b"/kept/known"
-    return AtHand(((b"content-type", b"text/plain"),), b"at hand") if known else None
-
-
-@get("/kept/{name:str}", opt={**PUBLIC, "at_hand": kept}, media_type="text/plain")
-async def keep(name: FromPath[str]) -> str:
-    """Answer what is not at hand."""
-    return f"made for {name}"
-
-
-@get("/secret", opt={"access": Access.AUDITOR, "at_hand": kept})
-async def secret() -> None:
-    """Be guarded."""
-
-
-def test_what_is_at_hand_is_given_and_counted_like_anything_else(realm: Realm) -> None:
-    with serving(realm, [Planted(keep)]) as service:
-        given, made = service.ask("GET", "/kept/known"), service.ask("GET", "/kept/other")
-        assert (given.status, given.body, made.body) == (200, b"at hand", b"made for other")
-        assert given.headers["content-type"] == "text/plain"
-        assert "x-request-id" in given.headers
-        assert "cache-control" not in given.headers
-        assert service.ask("POST", "/kept/known").status == 405
-        metrics = service.ask("GET", "/metrics", roles=Access.OPERATOR).body.decode()
-        assert '{method="GET",route="/kept/{name}",status="200"} 2.0' in metrics
-        assert [line["status"] for line in service.log if line["event"] == "request"] == [405, 200]
-
-
-def test_what_is_guarded_is_never_at_hand(realm: Realm) -> None:
-    with pytest.raises(errors.RealmError, match="/secret"):
-        build(realm, [Planted(secret)], RolesByToken(), Journal())
 
 
 def test_keep_alive_connections_are_reused(running: Running) -> None:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
-from litestar.routes import HTTPRoute
 
 from signward.errors import RealmError
 from signward.service import health, openapi
 from signward.service.authorise import Doorkeeper, access_of, guarding
-from signward.service.gate import PASSAGE, Gate, Shortcut
+from signward.service.express import Express
+from signward.service.gate import PASSAGE, Gate
 from signward.service.logs import Journal
 from signward.service.metrics import Metrics
 from signward.service.problems import answer, problem_of
-from signward.service.roles import Access, Checking, Role, Task
+from signward.service.roles import Checking, Role, Task
 
 if TYPE_CHECKING:
     from signward.verbs.authority.realm import Realm
@@ -66,7 +66,7 @@ def build(
         debug=False,
     )
     tasks = tuple(task for role in roles for task in role.tasks(realm))
-    gate = Gate(litestar, journal, metrics, log_all=log_all, shortcuts=_shortcuts(litestar))
+    gate = Gate(Express(litestar, routes), journal, metrics, log_all=log_all)
     return Service(gate, litestar, tasks, metrics)
 
 
@@ -78,21 +78,6 @@ def _routes(role: Role, realm: Realm, wanted: bool) -> Sequence[HTTPRouteHandler
             hint=f"{role.name}: {role.help}",
         )  # fmt: skip
     return routes
-
-
-def _shortcuts(litestar: Litestar) -> list[Shortcut]:
-    """Return the routes whose answers may be at hand.  Raises ``RealmError`` for a guarded one."""
-    found = [
-        Shortcut(route.path_format.partition("{")[0], route.path_format, one, one.opt["at_hand"])
-        for route in litestar.routes
-        if isinstance(route, HTTPRoute)
-        for one in route.route_handlers
-        if "at_hand" in one.opt
-    ]
-    for one in found:
-        if one.handler.opt["access"] is not Access.PUBLIC:
-            raise RealmError(f"route {one.template}", "answers at hand", "a public route")
-    return found
 
 
 def check_access(routes: Iterable[HTTPRouteHandler]) -> None:

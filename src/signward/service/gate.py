@@ -11,8 +11,7 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
 
@@ -20,7 +19,7 @@ from signward.service import problems
 from signward.service.limits import MAX_REQUESTS, MAX_WAITING, Body
 from signward.service.logs import Journal
 from signward.service.metrics import Metrics
-from signward.service.roles import Access, AtHand
+from signward.service.roles import Access
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
@@ -40,29 +39,14 @@ _STATUS_5XX = 500
 _STATUS_4XX = 400
 
 
-class Shortcut(NamedTuple):
-    """A route whose answers may be at hand: what its paths begin with, and who knows."""
-
-    prefix: str
-    template: str
-    handler: Any
-    look: Callable[[HTTPScope], AtHand | None]
-
-
 class Gate:
     """Wraps the application; one for each process."""
 
     def __init__(
-        self,
-        application: ASGIApp,
-        journal: Journal,
-        metrics: Metrics,
-        *,
-        log_all: bool = False,
-        shortcuts: Sequence[Shortcut] = (),
+        self, application: ASGIApp, journal: Journal, metrics: Metrics, *, log_all: bool = False
     ) -> None:
         self._application, self._journal, self._metrics = application, journal, metrics
-        self._log_all, self._shortcuts = log_all, shortcuts
+        self._log_all = log_all
         self._under_way = 0
         self._waiting = 0
 
@@ -83,10 +67,7 @@ class Gate:
             return
         self._under_way += 1
         try:
-            if (found := self._at_hand(scope)) is not None:
-                await passage.give(found)
-            else:
-                await self._application(scope, Body(scope, receive), passage.send)
+            await self._application(scope, Body(scope, receive), passage.send)
         except asyncio.CancelledError:
             passage.status = passage.status or _GONE
             raise
@@ -97,16 +78,6 @@ class Gate:
             self._under_way -= 1
             self._waiting -= passage.waits
             self._tell(passage)
-
-    def _at_hand(self, scope: Any) -> AtHand | None:
-        """Return the answer to a request for one that is there already: no routing, no waiting."""
-        for one in self._shortcuts:
-            if scope["method"] == "GET" and scope["path"].startswith(one.prefix):
-                found = one.look(scope)
-                if found is not None:
-                    scope["route_handler"], scope["path_template"] = one.handler, one.template
-                return found
-        return None
 
     def hold(self, passage: Passage) -> None:
         """Count a request among those that wait for something to happen, not for us."""
@@ -181,14 +152,6 @@ class Passage:
         if self.access is not Access.PUBLIC and all(n != b"cache-control" for n, _ in present):
             heads.append((b"cache-control", b"no-store"))
         return heads
-
-    async def give(self, found: AtHand) -> None:
-        """Answer with what is at hand."""
-        length = (b"content-length", str(len(found.body)).encode())
-        await self.send(
-            {"type": "http.response.start", "status": 200, "headers": [*found.headers, length]}
-        )
-        await self._send({"type": "http.response.body", "body": found.body, "more_body": False})
 
     async def refuse(self) -> None:
         """Answer that there is no place now."""

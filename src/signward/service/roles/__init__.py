@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from litestar.handlers import HTTPRouteHandler
 
@@ -59,13 +59,6 @@ class Task(Frozen, frozen=True, kw_only=True):
     run: Callable[[], object]
 
 
-class AtHand(NamedTuple):
-    """An answer (200) that is there already; ``headers`` have lower-case names."""
-
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
-
-
 class Role(Protocol):
     """What a role module's ``ROLE`` offers."""
 
@@ -78,10 +71,8 @@ class Role(Protocol):
 
         ``"access"`` may also be a tuple: any one of those roles will do.  Further options:
         ``"max_body"``, the most octets of a request (default ``limits.MAX_BODY``), and
-        ``"waits": True`` for a handler that holds a request until something happens;
-        ``"at_hand"``, of a public route that is asked thousands of times a second, a function
-        of the ASGI scope that returns an `AtHand` without waiting for anything, or None to
-        have the handler asked.
+        ``"waits": True`` for a handler that holds a request until something happens,
+        ``"express"`` on a public GET route (``service/express.py``).
         """
 
     def tasks(self, realm: Realm) -> Sequence[Task]:
