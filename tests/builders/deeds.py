@@ -239,8 +239,9 @@ def _run(order: Order) -> int:
     if order.seconds is not None and os.read(receiving, 1):
         time.sleep(order.seconds)
         os.kill(child, signal.SIGKILL)
+    ended = os.waitpid(child, 0)[1]
     os.close(receiving)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return os.waitstatus_to_exitcode(ended)
 
 
 def main() -> int:
