@@ -184,6 +184,9 @@ MALFORMED = {
     "a path of 100 kB": b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     "a path that is no UTF-8": b"GET /%ff%fe/%00 HTTP/1.1\r\nHost: x\r\n\r\n",
     "an unknown method": b"BREW /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+    "an asterisk": b"GET * HTTP/1.1\r\nHost: x\r\n\r\n",
+    "no path": b"GET ?a=b HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a whole address": b"GET http://x HTTP/1.1\r\nHost: x\r\n\r\n",
     "a tunnel": b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n",
     "an upgrade": b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
     b"Upgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
