@@ -25,7 +25,7 @@ from pathlib import Path
 from demo.fetch import CorpusMissingError, require
 from tests.corpus import pe_files
 
-from bench import authority, signing, store
+from bench import authority, remote, signing, store
 from bench.measure import (
     REPOSITORY,
     NotMeasuredError,
@@ -309,6 +309,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "sign-memory": signing.memory,
     "store": store.appends,
     "authority": authority.answers,
+    "remote": remote.remote,
 }
 
 
