@@ -25,7 +25,7 @@ from pathlib import Path
 from demo.fetch import CorpusMissingError, require
 from tests.corpus import pe_files
 
-from bench import authority, issue, signing, store
+from bench import authority, issue, remote, signing, store
 from bench.measure import (
     REPOSITORY,
     NotMeasuredError,
@@ -310,6 +310,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "store": store.appends,
     "issue": issue.issuing,
     "authority": authority.answers,
+    "remote": remote.remote,
 }
 
 
