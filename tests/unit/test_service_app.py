@@ -46,7 +46,8 @@ RAISED: dict[str, tuple[Callable[[], Exception], int]] = {
 @get("/raise/{what:str}", opt=PUBLIC)
 async def fail(what: FromPath[str]) -> None:
     """Raise an error."""
-    raise RAISED[what][0]()
+    error = RAISED[what][0]()
+    raise error
 
 
 @post("/typed", opt=PUBLIC)

@@ -11,7 +11,8 @@ from litestar.handlers import HTTPRouteHandler
 
 from signward.errors import RealmError
 from signward.service import health, openapi
-from signward.service.authorise import Doorkeeper, Guard, access_of
+from signward.service.authorise import Doorkeeper, access_of, guarding
+from signward.service.express import Express
 from signward.service.gate import PASSAGE, Gate
 from signward.service.logs import Journal
 from signward.service.metrics import Metrics
@@ -53,7 +54,7 @@ def build(
     routes.append(openapi.handler(routes))
     litestar = Litestar(
         routes,
-        guards=[Guard(doorkeeper)],
+        middleware=[guarding(doorkeeper)],
         exception_handlers={Exception: _teller(journal)},
         openapi_config=None,  # openapi.handler has the document
         request_max_body_size=None,  # limits.Body has the route's own
@@ -61,7 +62,7 @@ def build(
         debug=False,
     )
     tasks = tuple(task for role in roles for task in role.tasks(realm))
-    gate = Gate(litestar, journal, metrics, log_all=log_all)
+    gate = Gate(Express(litestar, routes), journal, metrics, log_all=log_all)
     return Service(gate, litestar, tasks, metrics)
 
 

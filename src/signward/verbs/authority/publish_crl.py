@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from signward.authority import crl
 from signward.authority.log.entry import Kind, Value, encode
-from signward.errors import KeyProviderError
+from signward.errors import SignwardError
+from signward.frozen import replace
 from signward.store import counters, published, revocations, status
 from signward.store.certificates import Revocation
 from signward.store.engine import Outcome
@@ -45,6 +46,10 @@ def document_name(ca: str) -> str:
     return f"crl {ca}"
 
 
+def _revision_name(ca: str) -> str:
+    return f"crl {ca}, revocations told"
+
+
 def current(realm: Realm, ca: str) -> PublishedCrl | None:
     """Return the CRL that verifiers get now; None before the first."""
     settings_of(realm, ca)
@@ -76,13 +81,15 @@ def publish(realm: Realm, ca: str) -> PublishedCrl:
         "entries": len(begun.revoked),
     }
     entry = encode(Kind.CRL, fields, realm.now())
-    stored = realm.store.write(lambda c: _record(c, document, begun.revision, entry)).result().value
+    told = replace(document, name=_revision_name(ca), version=begun.revision, body=b"")
+    stored = realm.store.write(lambda c: _record(c, document, told, entry)).result().value
     return _published(ca, stored)
 
 
 def _begin(connection: Connection, ca: str) -> Outcome[_Begun]:
     number = counters.lease(connection, document_name(ca))
-    return Outcome(_Begun(number, status.revision(connection, ca), revocations.of(connection, ca)))
+    revision = status.revision(connection, ca)
+    return Outcome(_Begun(number, revision, revocations.of(connection, ca)))
 
 
 def _signed(authority: Authority, begun: _Begun, now: datetime, until: datetime) -> bytes:
@@ -101,10 +108,11 @@ def _signed(authority: Authority, begun: _Begun, now: datetime, until: datetime)
 
 
 def _record(
-    connection: Connection, document: Document, revision: int, entry: bytes
+    connection: Connection, document: Document, told: Document, entry: bytes
 ) -> Outcome[Document]:
+    """Store a CRL, and up to which change of the revocations it tells them."""
     if published.put(connection, document):
-        counters.raised(connection, document.name, revision)  # what this CRL knows of
+        published.put(connection, told)
         return Outcome(document, (entry,))
     newer = published.current(connection, document.name)
     return Outcome(newer or document)
@@ -119,15 +127,17 @@ def _published(ca: str, document: Document) -> PublishedCrl:
 def due(realm: Realm, ca: str) -> bool:
     """Return whether an authority's next CRL should be published by now.
 
-    It also should where something was revoked that the current one does not know of: whoever
-    revoked it did not live, or had no key, to publish.
+    That is so ahead of the present one's end, and where a revocation was recorded but its CRL
+    could not be signed at the time.
     """
-    found = current(realm, ca)
     ahead = timedelta(hours=settings_of(realm, ca).crl_ahead_hours)
     with realm.store.read() as connection:
-        known = counters.marked(connection, document_name(ca))
-        behind = known < status.revision(connection, ca)
-    return found is None or behind or realm.now() >= found.next_update - ahead
+        found = published.current(connection, document_name(ca))
+        told = published.current(connection, _revision_name(ca))
+        revision = status.revision(connection, ca)
+    if found is None or told is None or told.version < revision:
+        return True
+    return realm.now() >= instant(found.expires) - ahead
 
 
 def publish_due(realm: Realm) -> tuple[PublishedCrl, ...]:
@@ -137,10 +147,10 @@ def publish_due(realm: Realm) -> tuple[PublishedCrl, ...]:
 
 
 def try_to_publish(realm: Realm, ca: str) -> PublishedCrl | str:
-    """Publish where the key is at hand; else return why not, and what to do."""
+    """Publish; where that fails, return why, and what to do: the revocation stands anyway."""
     try:
         return publish(realm, ca)
-    except KeyProviderError as error:
+    except SignwardError as error:
         said = str(error).partition("\n")[0]
         return (
             f"the CRL of {ca} does not tell yet ({said}): publish it with signward ca crl --ca {ca}"
