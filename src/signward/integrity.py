@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -31,6 +30,7 @@ from signward.state import (
 )
 from signward.wire.algorithms import COMPUTABLE
 from signward.wire.certificate import outline
+from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
 _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "md5": hashes.MD5,
@@ -73,7 +73,7 @@ class MalformedKeyError(UnsupportedKeyError):
     """The public key breaks the rules of its own encoding; no tool could check with it."""
 
 
-@lru_cache(maxsize=2048)
+@remembering(2048, CERTIFICATE_OCTETS)
 def load_public_key(spki: bytes) -> Any:
     """Return the public key in a DER SubjectPublicKeyInfo (RFC 5280 4.1.2.7).
 

@@ -12,7 +12,6 @@ an answer leaves.  The product knows nothing of this: its functions are wrapped 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
@@ -22,7 +21,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -168,7 +168,7 @@ class Worker:
             self._stamper = stamp.Stamper(self.realm)
         imprint = os.urandom(32)
         query = tsp.write_request("sha256", imprint, secrets.randbits(64))
-        answer = tsp.read_answer(asyncio.run(self._stamper.answer(query)))
+        answer = tsp.read_answer(self._stamper.answer(query).result())
         assert answer.granted, answer
         self.left("stamp", token=answer.token, imprint=imprint)
 
@@ -283,6 +283,16 @@ class Nursery:
     def close(self) -> None:
         """End it."""
         self._process.communicate()
+
+
+@contextmanager
+def running() -> Iterator[Nursery]:
+    """Start the process that forks others; end it."""
+    nursery = Nursery()
+    try:
+        yield nursery
+    finally:
+        nursery.close()
 
 
 if __name__ == "__main__":

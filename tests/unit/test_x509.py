@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import re
 from base64 import b64decode
 from pathlib import Path
@@ -12,8 +13,12 @@ from hypothesis import strategies as st
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect
 from signward.state import Algorithm
+from signward.trust.anchors import store_from_certificates
+from signward.trust.path import CODE_SIGNING, STRICT, find_path
 from signward.trust.x509 import Certificate, is_signed_by, load_certificate
 from signward.wire import der
+from signward.wire.certificate import outline
+from signward.wire.repeated import CERTIFICATE_OCTETS
 from tests.builders import pki
 from tests.builders.pki import CA, END, SIGNER, START, issue, root
 
@@ -241,3 +246,20 @@ def test_a_truncated_certificate_is_malformed() -> None:
 
 def test_a_ca_has_no_problems() -> None:
     assert root("Root", *CA).load().problems == ()
+
+
+def test_memories_of_certificates_are_bounded_in_octets() -> None:
+    """What anybody may put in a file is not kept beyond the file, however many there are."""
+    short = issue("Short", "Root", *SIGNER).load()
+    padding = ("1.2.3.4.5", False, der.octet_string(bytes(CERTIFICATE_OCTETS)))
+    long = issue("Long", "Root", *SIGNER, padding).load()
+    assert len(short.der) < CERTIFICATE_OCTETS < len(long.der)
+    copies = [(c.der, bytes(bytearray(c.der))) for c in (short, long)]
+    for read in (load_certificate, outline):
+        same = [read(one) is read(other) for one, other in copies]
+        assert same == [True, False]
+        assert all(read(one) == read(other) for one, other in copies)
+    holders = len(gc.get_referrers(long))
+    assert not is_signed_by(long, long)
+    find_path(long, 4 * (long,), store_from_certificates("none", []), START, CODE_SIGNING, STRICT)
+    assert len(gc.get_referrers(long)) == holders

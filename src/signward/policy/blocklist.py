@@ -17,14 +17,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 
 from signward.errors import EvidenceError
 from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen
 from signward.policy.sipolicy import Element, read_policy
-from signward.trust.x509 import Certificate
+from signward.trust.x509 import Certificate, certificate_size
 from signward.wire import der
+from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
 DRIVERS, PROGRAMS = 131, 12
 """Values of the signing scenarios."""
@@ -178,7 +178,7 @@ def _described(subject: Subject) -> str:
     return f"{name}, version {'.'.join(map(str, subject.version))}"
 
 
-@lru_cache(maxsize=4096)
+@remembering(4096, CERTIFICATE_OCTETS, certificate_size)
 def _tbs_digest(certificate: Certificate) -> bytes:
     """Return the hash of the TBSCertificate by the certificate's own signature digest."""
     digest = certificate.signature_algorithm.digest

@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from functools import lru_cache
 from typing import Literal, TypeVar
 
 import msgspec
@@ -39,6 +38,7 @@ from signward.state import (
     Verdict,
     X509Path,
 )
+from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -445,7 +445,7 @@ def claimed_signer(claimed: ClaimedSignature) -> CertificateRecord | None:
     return None
 
 
-@lru_cache(maxsize=4096)
+@remembering(4096, CERTIFICATE_OCTETS)
 def certificate_record(der: bytes) -> CertificateRecord:
     """Return the certificate in ``der`` by its names; only its digest if it cannot be read."""
     from signward.trust.x509 import load_certificate

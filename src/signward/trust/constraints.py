@@ -8,7 +8,6 @@ exclusion as soon as one of the names it stands for would (CVE-2025-61727).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
@@ -24,8 +23,15 @@ from signward.trust.general_names import (
     read_general_name,
 )
 from signward.trust.names import normalized_rdns
-from signward.trust.x509 import NAME_CONSTRAINTS, SUBJECT_ALT_NAME, Certificate, malformed_finding
+from signward.trust.x509 import (
+    NAME_CONSTRAINTS,
+    SUBJECT_ALT_NAME,
+    Certificate,
+    certificate_size,
+    malformed_finding,
+)
 from signward.wire import der
+from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
 MAX_COMPARISONS = 20_000
 """Names times subtrees compared for one path; real paths stay below 100."""
@@ -45,7 +51,7 @@ class Subtrees(Frozen, frozen=True, kw_only=True):
     excluded: dict[str, tuple[GeneralName, ...]]
 
 
-@lru_cache(maxsize=512)
+@remembering(512, CERTIFICATE_OCTETS, certificate_size)
 def read_subtrees(certificate: Certificate) -> Subtrees | None:
     """Return the name constraints a certificate sets, or None.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
 from signward.errors import LimitError, MalformedError
 from signward.trust.names import EMAIL_ADDRESS, attribute_values
-from signward.trust.x509 import SUBJECT_ALT_NAME, Certificate
+from signward.trust.x509 import SUBJECT_ALT_NAME, Certificate, certificate_size
 from signward.wire import der
+from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
 MAX_GENERAL_NAMES = 10_000
 """Names in one extension; a CDN's certificate holds a few hundred."""
@@ -54,7 +54,7 @@ def read_general_name(node: der.Node) -> GeneralName:
     return GeneralName(kind, node.content)
 
 
-@lru_cache(maxsize=1024)
+@remembering(1024, CERTIFICATE_OCTETS, certificate_size)
 def alternative_names(certificate: Certificate) -> tuple[GeneralName, ...]:
     """Return the names of the subjectAltName extension; empty if it is absent.
 
@@ -69,7 +69,7 @@ def alternative_names(certificate: Certificate) -> tuple[GeneralName, ...]:
     return tuple(read_general_name(node) for node in nodes)
 
 
-@lru_cache(maxsize=1024)
+@remembering(1024, CERTIFICATE_OCTETS, certificate_size)
 def constrained_names(certificate: Certificate) -> tuple[GeneralName, ...]:
     """Return every name that name constraints speak about (RFC 5280 4.2.1.10).
 

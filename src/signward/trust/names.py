@@ -9,10 +9,10 @@ type carries them.  Values that are no text match octet for octet.
 from __future__ import annotations
 
 import unicodedata
-from functools import lru_cache
 
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.wire import der
+from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
 MAX_NAME_ATTRIBUTES = 4096
 """Attributes in one name; the largest real name seen has 14."""
@@ -45,7 +45,7 @@ _SHORT_NAMES = {
 _SPECIAL = frozenset('"+,;<>\\')
 
 
-@lru_cache(maxsize=4096)
+@remembering(4096, CERTIFICATE_OCTETS)
 def normalized_name(raw: bytes) -> bytes:
     """Return the form of a DER Name that equal names share (RFC 5280 7.1).
 
@@ -54,7 +54,7 @@ def normalized_name(raw: bytes) -> bytes:
     return b"".join(normalized_rdns(raw))
 
 
-@lru_cache(maxsize=4096)
+@remembering(4096, CERTIFICATE_OCTETS)
 def normalized_rdns(raw: bytes) -> tuple[bytes, ...]:
     """Return one comparable element per RDN; a subtree's name is a prefix of its members'."""
     return tuple(
@@ -85,7 +85,7 @@ def prepared(text: str) -> str:
     return " ".join(kept.split())
 
 
-@lru_cache(maxsize=4096)
+@remembering(4096, CERTIFICATE_OCTETS)
 def name_text(raw: bytes) -> str:
     """Return a DER Name in the string form of RFC 4514, most specific RDN first.
 
@@ -111,7 +111,7 @@ def attribute_values(raw: bytes, oid: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-@lru_cache(maxsize=4096)
+@remembering(4096, CERTIFICATE_OCTETS)
 def _rdns(raw: bytes) -> tuple[tuple[tuple[str, der.Node], ...], ...]:
     """Read a Name (RFC 5280 4.1.2.4) into ``(type, value)`` pairs per RDN."""
     rdns, count = [], 0

@@ -47,6 +47,7 @@ from signward.trust.x509 import (
     Certificate,
     is_signed_by,
 )
+from signward.wire.repeated import CERTIFICATE_OCTETS
 
 __all__ = [
     "ANY_POLICY",
@@ -65,7 +66,8 @@ __all__ = [
     "find_path",
 ]
 
-CACHED_SEARCHES = 1024
+CACHED_SEARCHES, SEARCH_OCTETS = 1024, 4 * CERTIFICATE_OCTETS
+"""Searches remembered, and the octets of certificates in one at most: files have 6 to 15 kB."""
 
 _PROCESSED = frozenset(
     {
@@ -118,7 +120,9 @@ def find_path(
     ``at`` is the aware UTC instant every certificate must be valid at.  A leaf that
     is itself an anchor is a path of one.  Never raises for what certificates hold.
     """
-    judged = _judge(leaf, tuple(pool), _ByDigest(store), usage, algorithms, rules)
+    octets = sum(len(certificate.der) for certificate in pool) + len(leaf.der)
+    search = _known if octets <= SEARCH_OCTETS else _judge
+    judged = search(leaf, tuple(pool), _ByDigest(store), usage, algorithms, rules)
     best: PathResult | None = None
     for result in judged:
         timely = _at(result, at, usage, rules)
@@ -145,7 +149,6 @@ class _ByDigest:
         return hash(self.digest)
 
 
-@lru_cache(maxsize=CACHED_SEARCHES)
 def _judge(
     leaf: Certificate,
     pool: tuple[Certificate, ...],
@@ -154,11 +157,14 @@ def _judge(
     algorithms: AlgorithmPolicy,
     rules: PathRules,
 ) -> tuple[PathResult, ...]:
-    """Return every chain with the findings that hold at any time; cached."""
+    """Return every chain with the findings that hold at any time."""
     chains = build(leaf, pool, key.store)
     if not chains.complete:
         return (_unfinished(chains, key.store, algorithms),)
     return tuple(_judge_chain(chain, usage, algorithms, rules) for chain in chains.complete)
+
+
+_known = lru_cache(maxsize=CACHED_SEARCHES)(_judge)
 
 
 def _badness(result: PathResult) -> tuple[int, int]:

@@ -7,7 +7,6 @@ graph has one node per policy and depth and gives the same answers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
@@ -19,9 +18,11 @@ from signward.trust.x509 import (
     POLICY_CONSTRAINTS,
     POLICY_MAPPINGS,
     Certificate,
+    certificate_size,
     malformed_finding,
 )
 from signward.wire import der
+from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
 MAX_POLICIES = 128
 """Policies, and mappings, in one certificate; real ones have at most about 20."""
@@ -40,7 +41,7 @@ class PolicyFacts(Frozen, frozen=True, kw_only=True):
     inhibit_any: int | None
 
 
-@lru_cache(maxsize=512)
+@remembering(512, CERTIFICATE_OCTETS, certificate_size)
 def read_policies(certificate: Certificate) -> PolicyFacts:
     """Read the four policy extensions (RFC 5280 4.2.1.4, .5, .11, .14).
 

@@ -30,6 +30,7 @@ from signward.trust.names import (
 )
 from signward.wire import der
 from signward.wire.algorithms import EC_PUBLIC_KEY, signature_algorithm
+from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
 __all__ = ["Certificate", "is_signed_by", "load_certificate", "normalized_name", "same_name"]
 
@@ -147,7 +148,7 @@ class Certificate(Frozen, frozen=True, kw_only=True, eq=False, dict=True, gc=Tru
         return _label(self.subject, self.serial)
 
 
-@lru_cache(maxsize=4096)
+@remembering(4096, CERTIFICATE_OCTETS)
 def load_certificate(data: bytes) -> Certificate:
     """Read one DER certificate (RFC 5280 4.1).
 
@@ -161,18 +162,30 @@ def load_certificate(data: bytes) -> Certificate:
     return _Reader(data, fields).certificate()
 
 
-@lru_cache(maxsize=8192)
+def certificate_size(certificate: Certificate) -> int:
+    """Return how many octets a certificate is, for memories of what is read from it."""
+    return len(certificate.der)
+
+
 def is_signed_by(child: Certificate, issuer: Certificate) -> bool:
     """Return whether ``issuer``'s key made ``child``'s signature value.
 
-    Names, usage and dates are not looked at.  Answers are kept by the two digests.
+    Names, usage and dates are not looked at.
     """
+    short = len(child.der) <= CERTIFICATE_OCTETS >= len(issuer.der)
+    return (_known_to_fit if short else _fits)(child, issuer)
+
+
+def _fits(child: Certificate, issuer: Certificate) -> bool:
     algorithm = child.signature_algorithm
     try:
         integrity.check_value(issuer.spki, algorithm, child.tbs, child.signature_value)
     except (integrity.ValueMismatchError, integrity.UnsupportedKeyError):
         return False
     return True
+
+
+_known_to_fit = lru_cache(maxsize=8192)(_fits)
 
 
 def _label(subject: bytes, serial: int) -> str:

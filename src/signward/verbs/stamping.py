@@ -14,7 +14,6 @@ from typing import NamedTuple
 from signward.envelopes.cms import open_token
 from signward.envelopes.tsp import read_answer, read_tst_info, write_request
 from signward.errors import BadInputError, FetchError, SigningError
-from signward.fetch.tsa import ask, check_url
 from signward.integrity import check_timestamp
 from signward.state import IntactTimestamp
 from signward.trust.rules import EKU_TIME_STAMPING
@@ -115,6 +114,8 @@ class Stamper:
 
     def _asked(self, url: str, request: bytes) -> bytes:
         """Ask in a thread of its own: whoever gives up need not wait for a slow answer."""
+        from signward.fetch.tsa import ask  # HTTP and TLS, where an authority is named only
+
         answers: queue.SimpleQueue[bytes | FetchError | None] = queue.SimpleQueue()
 
         def wait_for_it() -> None:
@@ -140,6 +141,8 @@ class Stamper:
 
 
 def _check_url(url: str) -> None:
+    from signward.fetch.tsa import check_url
+
     try:
         check_url(url)
     except FetchError as error:

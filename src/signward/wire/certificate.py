@@ -5,11 +5,10 @@ Judging certificates is the business of ``trust``; this reads five fields and st
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from signward.errors import MalformedError
 from signward.frozen import Frozen
 from signward.wire import der
+from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
 _WHAT = "certificate"
 _SUBJECT_KEY_IDENTIFIER = der.oid("2.5.29.14")
@@ -25,7 +24,7 @@ class Outline(Frozen, frozen=True, kw_only=True):
     subject: bytes
 
 
-@lru_cache(maxsize=4096)
+@remembering(4096, CERTIFICATE_OCTETS)
 def outline(certificate: bytes) -> Outline:
     """Return the outline of a DER certificate (RFC 5280 4.1).
 

@@ -1,10 +1,10 @@
-"""Short elements that many files repeat, read once (decision 19)."""
+"""What many files repeat, read once, in memories that are bounded in octets (decision 19)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import TypeVar
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
 
 from signward.errors import BadInputError
 from signward.wire import der
@@ -15,7 +15,32 @@ REPEATED_OCTETS = 256
 REPEATED = 1024
 """Elements remembered, and so at most 256 KiB of their octets."""
 
+CERTIFICATE_OCTETS = 16 * 1024
+"""Certificates up to this size, and what is read from them, are remembered; the largest real one
+seen has 9 kB.  Four thousand of them are 64 MiB, whatever files hold."""
+
 _Value = TypeVar("_Value")
+_Key = TypeVar("_Key")
+
+
+def remembering(
+    count: int, octets: int, size: Callable[[Any], int] = len
+) -> Callable[[Callable[[_Key], _Value]], Callable[[_Key], _Value]]:
+    """Have a pure function remember ``count`` answers, none about more than ``octets``.
+
+    ``size`` says how many octets its argument is or holds.  What raises is not remembered.
+    """
+
+    def decorate(read: Callable[[_Key], _Value]) -> Callable[[_Key], _Value]:
+        known = lru_cache(maxsize=count)(read)
+
+        @wraps(read)
+        def reading(key: _Key) -> _Value:
+            return read(key) if size(key) > octets else known(key)
+
+        return reading
+
+    return decorate
 
 
 def kept(node: der.Node, what: str, read: Callable[[der.Node, str], _Value]) -> _Value:
