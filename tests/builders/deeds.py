@@ -151,7 +151,7 @@ class Worker:
         self.left("issue", der=made.certificate.der, position=made.position)
 
     def revoke(self) -> None:
-        """Revoke the oldest certificate for code that is not revoked; publish the CRL."""
+        """Revoke the first certificate for code that is not revoked; publish the CRL."""
         with self.realm.store.read() as connection:
             listed = [
                 one for one in certificates.listing(connection, issuer=ISSUER)
