@@ -34,6 +34,7 @@ from sqlalchemy import Engine, event
 
 from signward.authority.access import Identity
 from signward.envelopes import tsp
+from signward.errors import ConflictError
 from signward.keys import _served
 from signward.state import Algorithm
 from signward.store import certificates
@@ -159,7 +160,10 @@ class Worker:
             ]  # fmt: skip
         if not listed:
             return self.issue()
-        done = revoke.revoke(self.realm, listed[0], "keyCompromise", "tester")
+        try:
+            done = revoke.revoke(self.realm, listed[0], "keyCompromise", "tester")
+        except ConflictError:  # another process was quicker
+            return None
         return self.left("revoke", serial=done.revocation.serial, position=done.position)
 
     def stamp(self) -> None:
