@@ -47,6 +47,9 @@ from signward.verbs.credential import Credential, Standing
 REPOSITORY = Path(__file__).resolve().parents[2]
 ISSUER = "issuing"
 SIGNING = "release"
+ORDERED = b"octets that somebody orders to be signed: "
+"""Begins what is signed for others, so that it is known for that."""
+SECONDS = 60
 TESTER = Identity(kind="local", subject="tester")
 
 T = TypeVar("T")
@@ -172,7 +175,7 @@ class Worker:
             self._stamper = stamp.Stamper(self.realm)
         imprint = os.urandom(32)
         query = tsp.write_request("sha256", imprint, secrets.randbits(64))
-        answer = tsp.read_answer(self._stamper.answer(query).result())
+        answer = tsp.read_answer(self._stamper.answer(query).result(SECONDS))
         assert answer.granted, answer
         self.left("stamp", token=answer.token, imprint=imprint)
 
@@ -181,9 +184,13 @@ class Worker:
         credential = self.realm.credential(SIGNING)
         algorithm = credential.standing.signer.algorithm
         ordered = _served.OrderedAlgorithm(scheme=algorithm.scheme, digest=algorithm.digest)
-        order = _served.Order(data=os.urandom(64), algorithm=ordered, format="raw", file="a.exe")
+        data = ORDERED + os.urandom(32)
+        order = _served.Order(
+            data=data, algorithm=ordered, format="raw", file="a.exe", timestamp=True
+        )  # fmt: skip
         answer = sign.sign(self.realm, SIGNING, TESTER, secrets.token_hex(16), order)
-        self.left("sign", value=answer.value, data=order.data, receipt=answer.receipt)
+        self.left("sign", value=answer.value, data=data, receipt=answer.receipt,
+                  token=answer.tokens[0])  # fmt: skip
 
     def checkpoint(self) -> None:
         """Sign a checkpoint."""

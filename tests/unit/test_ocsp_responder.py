@@ -617,4 +617,4 @@ def test_only_public_routes_may_have_a_lane() -> None:
         """Nothing."""
 
     with pytest.raises(RealmError, match="public"):
-        Express(planted, [planted])
+        Express(Litestar(), [planted])
