@@ -25,11 +25,7 @@ from pathlib import Path
 from demo.fetch import CorpusMissingError, require
 from tests.corpus import pe_files
 
-<<<<<<< HEAD
-from bench import authority, issue, remote, signing, store
-=======
-from bench import signing, steps, store
->>>>>>> mends
+from bench import authority, issue, remote, signing, steps, store
 from bench.measure import (
     REPOSITORY,
     NotMeasuredError,
