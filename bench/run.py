@@ -25,7 +25,7 @@ from pathlib import Path
 from demo.fetch import CorpusMissingError, require
 from tests.corpus import pe_files
 
-from bench import authority, signing, store
+from bench import authority, issue, signing, store
 from bench.measure import (
     REPOSITORY,
     NotMeasuredError,
@@ -308,6 +308,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "sign": signing.many,
     "sign-memory": signing.memory,
     "store": store.appends,
+    "issue": issue.issuing,
     "authority": authority.answers,
 }
 
