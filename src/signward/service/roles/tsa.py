@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from litestar import Request, Response, post
+from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
 
 from signward.authority.tsa import MAX_QUERY_OCTETS
+from signward.service.handback import Handback
 from signward.service.roles import Access, Task
 from signward.verbs.authority.stamp import Stamper
 
@@ -36,14 +38,19 @@ class TsaRole:
 
 
 def _handler(stamper: Stamper) -> HTTPRouteHandler:
+    handback: Handback[bytes] = Handback()
+
+    async def stamped(query: bytes) -> ASGIResponse:
+        answer = await handback.made(partial(stamper.ask, query))
+        return ASGIResponse(body=answer, headers=_HEADERS, media_type=MEDIA_TYPE)
+
     @post(
         "/tsa", media_type=MEDIA_TYPE, status_code=200,
-        opt={"access": Access.PUBLIC, "max_body": MAX_QUERY_OCTETS},
+        opt={"access": Access.PUBLIC, "max_body": MAX_QUERY_OCTETS, "express": stamped},
     )  # fmt: skip
-    async def stamp(request: Request[Any, Any, Any]) -> Response[bytes]:
+    async def stamp(request: Request[Any, Any, Any]) -> ASGIResponse:
         """Answer a timestamp query (DER); a refusal is an answer too."""
-        answer = await asyncio.wrap_future(stamper.answer(await request.body()))
-        return Response(answer, headers=_HEADERS, media_type=MEDIA_TYPE)
+        return await stamped(await request.body())
 
     return stamp
 
