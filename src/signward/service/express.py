@@ -14,11 +14,10 @@ here the gate tells (``service/gate.py``).
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from litestar.enums import ScopeType
-from litestar.response.base import ASGIResponse
 
 from signward.errors import RealmError
 from signward.service.roles import Access
@@ -27,13 +26,33 @@ if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
     from litestar.types import ASGIApp, Receive, Scope, Send
 
-AtHand = Callable[[Any], ASGIResponse | None]
+AtHand = Callable[[Any], "ASGIApp | None"]
 """Returns the response to an HTTP scope if it is at hand."""
 
-FromBody = Callable[[bytes], Awaitable[ASGIResponse]]
+FromBody = Callable[[bytes], Awaitable["ASGIApp"]]
 """Returns the response to a body."""
 
 _TYPED = re.compile(r":[a-z]+}")
+
+
+class Head:
+    """The head of answers (200) that differ in their body alone, encoded once."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._fields = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
+
+    def response(self, body: bytes) -> ASGIApp:
+        """Return the response with this body."""
+        length = (b"content-length", b"%d" % len(body))
+        start = {
+            "type": "http.response.start", "status": 200, "headers": [*self._fields, length],
+        }  # fmt: skip
+
+        async def respond(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 - ASGI's
+            await send(start)
+            await send({"type": "http.response.body", "body": body})
+
+        return respond
 
 
 class _Lane(NamedTuple):
@@ -62,7 +81,7 @@ class Express:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer at once, or pass the request on."""
-        response = None
+        response: ASGIApp | None = None
         if scope["type"] == ScopeType.HTTP:
             if scope["method"] == "GET":
                 response = self._kept(scope)
@@ -71,9 +90,9 @@ class Express:
                 response = await lane.answer(await _body(receive))
         await (response or self._application)(scope, receive, send)
 
-    def _kept(self, scope: Any) -> ASGIResponse | None:
+    def _kept(self, scope: Any) -> ASGIApp | None:
         lane = self._at_hand.get(scope["path"][1:].partition("/")[0])
-        response: ASGIResponse | None = lane.answer(scope) if lane else None
+        response: ASGIApp | None = lane.answer(scope) if lane else None
         if lane and response:
             lane.take(scope)
         return response

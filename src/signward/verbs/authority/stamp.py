@@ -21,7 +21,7 @@ from signward.authority import tsa
 from signward.authority.log.entry import Kind, encode
 from signward.authority.tsa import Failure, Policy, Query, RefusedError
 from signward.envelopes.cms_draft import CmsDraft
-from signward.errors import RealmError, SignwardError, SigningError, StoreError
+from signward.errors import RealmError, SigningError, SignwardError, StoreError
 from signward.keys import RotatedError
 from signward.verbs.authority.authorities import instant, micros
 from signward.verbs.authority.batches import Batches
