@@ -99,7 +99,7 @@ def _tsa(rounds: int, service: Server, folder: Path) -> list[Row]:
         lambda: ours.append(load(service, "/tsa", TSA_CLIENTS, *script)),
         lambda: raw.append(raw_rate()),
     )
-    _check_logged(folder, sum(one.count for one in ours))
+    _check_logged(folder, sum(one.answers for one in ours))
     own, signatures = median(ours), statistics.median(raw[1:])
     figure = (
         f"{own.rate / signatures:.2f} ({own.rate:.0f} of {signatures:.0f} a second); in processor"

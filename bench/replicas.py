@@ -60,7 +60,7 @@ def _row(rounds: int, folder: Path, database: str) -> Row:
             lambda: alone.append(_loads([one], script)),
             lambda: together.append(_loads([one, two], script)),
         )
-    serials = _check_log(database, sum(one.count for each in alone + together for one in each))
+    serials = _check_log(database, sum(one.answers for each in alone + together for one in each))
     single, both = _median_rate(alone), _median_rate(together)
     figure = (
         f"{both / single:.2f}x ({both:.0f} and {single:.0f} a second); {serials} serial numbers,"

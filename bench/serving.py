@@ -41,7 +41,7 @@ class Load(NamedTuple):
 
     rate: float
     each: float
-    count: float
+    answers: float
 
 
 def median(loads: Sequence[Load]) -> Load:
