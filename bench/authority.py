@@ -23,11 +23,14 @@ from urllib.parse import quote
 from conformance.authenticode.pki import issue
 from tests.builders.realm import AUTHORITY, delegate, issuing, make_realm, register
 
+from bench import stamping
 from bench.measure import NotMeasuredError, Row, medians, tool
 from bench.serving import SECONDS, Load, Server, load, median, posting, running, serving
 from bench.signing import raw_rate
+from bench.stamping import Steps
 from signward.trust import ocsp
 from signward.trust.x509 import load_certificate
+from signward.verbs.authority.batches import MAX_BATCH
 
 OCSP_CLIENTS = 16
 """Connections that ask for OCSP answers, each one at a time."""
@@ -110,7 +113,25 @@ def _tsa(rounds: int, service: Server, folder: Path) -> list[Row]:
         f" threads sign on {os.cpu_count()} cores, SQLite, every token's log entry durable; openssl"
         f" on one core by its processor time, RSA-2048 both; load {os.getloadavg()[0]:.1f}"
     )
-    return [Row("timestamps over HTTP, share of openssl speed rsa2048", figure, ">= 0.7", how)]
+    first = Row("timestamps over HTTP, share of openssl speed rsa2048", figure, ">= 0.7", how)
+    return [first, _steps(own)]
+
+
+def _steps(own: Load) -> Row:
+    """Say where the processor time of a timestamp goes."""
+    steps = Steps(*(1e6 * one for one in stamping.steps()))
+    total = 1e6 * own.each
+    figure = (
+        f"{total:.0f} us: signing {steps.sign:.0f}, checking the value {steps.check:.0f}, DER and"
+        f" the log entry {steps.octets:.0f}, its share of a commit {steps.append:.0f}, the rest"
+        f" {total - sum(steps):.0f}"
+    )
+    how = (
+        "the total as in the row above; steps alone in one process, the least of"
+        f" {stamping.ROUNDS} rounds, commits of {MAX_BATCH} entries; the rest is HTTP, threads,"
+        " and what machines that do other things too take longer for"
+    )
+    return Row("where a timestamp's processor time goes", figure, "", how)
 
 
 def _load_singly(server: Server, question: str) -> Load:

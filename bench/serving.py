@@ -49,7 +49,7 @@ def median(loads: Sequence[Load]) -> Load:
     return Load(*map(statistics.median, zip(*loads[1:], strict=True)))
 
 
-def _query() -> bytes:
+def query() -> bytes:
     """Return a timestamp query as clients send it: SHA-256, nonce, certificates wanted."""
     algorithm = der.sequence(der.oid(DIGEST_OIDS["sha256"]), der.null())
     imprint = der.sequence(algorithm, der.octet_string(hashlib.sha256(b"bench").digest()))
@@ -59,7 +59,7 @@ def _query() -> bytes:
 
 def posting(folder: Path) -> tuple[str, str]:
     """Return wrk's options for posting the query, from a script that is written."""
-    octets = "".join(f"\\{octet:03d}" for octet in _query())  # as Lua takes them
+    octets = "".join(f"\\{octet:03d}" for octet in query())  # as Lua takes them
     script = folder / "query.lua"
     script.write_text(
         f'wrk.method = "POST"\nwrk.body = "{octets}"\n'
