@@ -85,7 +85,7 @@ def many(rounds: int) -> list[Row]:
             rounds,
             lambda: sides.call.append(_call(bench)),
             lambda: sides.peer.append(_process_each(peer, bench)),
-            lambda: sides.raw.append(_raw_rate()),
+            lambda: sides.raw.append(raw_rate()),
             lambda: sides.command.append(_command(bench)),
         )
     seconds, each, raw, whole = (statistics.median(side[1:]) for side in sides)
@@ -155,7 +155,7 @@ def python(*words: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def _raw_rate() -> float:
+def raw_rate() -> float:
     """Return how many RSA-2048 signatures OpenSSL makes a second on one core."""
     command = [tool("openssl"), "speed", "-seconds", "1", "-mr", "rsa2048"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -82,6 +82,16 @@ a salt as long as the digest.
   (`GOOGLE_APPLICATION_CREDENTIALS`) works as well as a token.
 - **DigiCert** wants a client certificate too: `SM_CLIENT_CERT_FILE` (PKCS#12) and
   `SM_CLIENT_CERT_PASSWORD`. `SM_HOST` names the region's host.
+- **Signward's own service** (`signward serve`) is named by the key's URL:
+  `--key https://signer.example/keys/release`. Who asks is said by `SIGNWARD_TOKEN`, or by a client
+  certificate (`SIGNWARD_CLIENT_CERT` and `SIGNWARD_CLIENT_KEY`, PEM files, the key not encrypted);
+  `SIGNWARD_CA` names whom to believe instead of the system's roots. It timestamps what it signs
+  and gives a receipt from its log; `SIGNWARD_LOG_KEY` (the text `signward log key` prints) is the
+  only log whose receipts are taken then. Where people must approve, the command waits for an hour,
+  or as `?wait=SECONDS` behind the URL says. With `SIGNWARD_RUN` set (to a build's number, say) the
+  same order of a later try goes under the same idempotency key: it finds the request of the first,
+  and its answer. Without, every order has a key of its own; answers lost on the way are asked for
+  again under it either way, and nothing is signed twice for them.
 - **SignPath** signs by fast requests of a project for hash signing data; RSA only, because the
   form of its elliptic curve values is not documented.
 - **Vault** is found by `VAULT_ADDR`, with `VAULT_NAMESPACE` where there is one. The latest version
@@ -97,6 +107,7 @@ _NOTES = {
     "gcp-kms": ("", "`GOOGLE_ACCESS_TOKEN`", "our own loopback service"),
     "pkcs11": ("`hsm`", "PIN", "SoftHSM 2.6, with OpenSSL and pkcs11-tool"),
     "pkcs12": ("", "password", "files that OpenSSL wrote"),
+    "remote": ("", "`SIGNWARD_TOKEN`", "`signward serve`; for Signward's own services"),
     "signpath": ("", "`SIGNPATH_API_TOKEN`", "our own loopback service"),
     "vault": ("", "`VAULT_TOKEN`", "our own loopback service"),
 }

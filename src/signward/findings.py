@@ -97,6 +97,9 @@ class Code(StrEnum):
     BLOCKED = "blocked"
     PUBLISHER_REVOKED = "publisher-revoked"
     DIGEST_REVOKED = "digest-revoked"
+    # The estate's certificates
+    EXPIRES_SOON = "expires-soon"
+    VALIDITY_PERIOD = "validity-period"
 
 
 WINDOWS_NAMES: dict[Code, str] = {

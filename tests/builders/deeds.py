@@ -12,7 +12,6 @@ an answer leaves.  The product knows nothing of this: its functions are wrapped 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
@@ -168,7 +167,7 @@ class Worker:
             self._stamper = stamp.Stamper(self.realm)
         imprint = os.urandom(32)
         query = tsp.write_request("sha256", imprint, secrets.randbits(64))
-        answer = tsp.read_answer(asyncio.run(self._stamper.answer(query)))
+        answer = tsp.read_answer(self._stamper.answer(query).result(60))
         assert answer.granted, answer
         self.left("stamp", token=answer.token, imprint=imprint)
 
@@ -239,8 +238,9 @@ def _run(order: Order) -> int:
     if order.seconds is not None and os.read(receiving, 1):
         time.sleep(order.seconds)
         os.kill(child, signal.SIGKILL)
+    ended = os.waitpid(child, 0)[1]
     os.close(receiving)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return os.waitstatus_to_exitcode(ended)
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from signward.authority.log.entry import Kind, encode
 from signward.authority.log.tiles import read_path
 from signward.errors import BadInputError
+from signward.store.engine import Store
 from signward.verbs.authority.realm import Realm
 from signward.verbs.authority.settings import (
     FILE_NAME,
@@ -68,11 +70,17 @@ def entries(first: int, count: int) -> list[bytes]:
     ]
 
 
-def fill(realm: Realm, first: int, count: int) -> None:
+class HasStore(Protocol):
+    """An authority, or its log."""
+
+    store: Store
+
+
+def fill(where: HasStore, first: int, count: int) -> None:
     """Append entries, many at a time, and wait until they are durable."""
     for start in range(first, first + count, 4096):
         part = entries(start, min(4096, first + count - start))
-        realm.store.append(*part).result(60)
+        where.store.append(*part).result(60)
 
 
 Change = Callable[[str, bytes], bytes]

@@ -1,4 +1,4 @@
-"""An authority with everything set up, founded as ``ca init`` founds it, for tests of the service."""
+"""An authority with everything set up, founded as ``ca init`` founds it."""
 
 from __future__ import annotations
 

@@ -18,9 +18,11 @@ from signward.authority.log.proof import (
     open_receipt,
 )
 from signward.authority.log.tree import leaf_hash
+from signward.service.roles import load_role
 from signward.verbs.authority.log_source import log_at
-from signward.verbs.authority.transparency import Transparency
+from signward.verbs.authority.transparency import Transparency, transparency_of
 from tests.builders import logs
+from tests.builders.service import serving
 from tests.interop.tlog_client import Client, build
 
 pytestmark = pytest.mark.interop
@@ -42,7 +44,7 @@ def log(tmp_path: Path) -> Iterator[Transparency]:
 
 def _grow(log: Transparency, size: int) -> None:
     head = open_checkpoint(log.checkpoint(), log.policy).checkpoint
-    logs.fill(log._realm, head.size, size - head.size)
+    logs.fill(log, head.size, size - head.size)
 
 
 def _compare(client: Client, log: Transparency, url: str, old: int) -> None:
@@ -80,6 +82,13 @@ def test_it_reads_our_log_at_every_edge(client: Client, log: Transparency) -> No
         with logs.published(log) as url:
             _compare(client, log, url, old)
         old = size
+
+
+def test_it_reads_what_the_service_serves(client: Client, tmp_path: Path) -> None:
+    with logs.opened(logs.make_folder(tmp_path / "data")) as realm:
+        logs.fill(realm, 0, 700)
+        with serving(realm, [load_role("log")]) as service:
+            _compare(client, transparency_of(realm), f"{service.url}/log", 257)
 
 
 @pytest.mark.slow

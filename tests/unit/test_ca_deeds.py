@@ -394,7 +394,7 @@ def test_a_revocation_is_told_at_once(realm: Realm, clock: Clock) -> None:
     done = revoke.revoke(
         realm, finding.find(realm, made.serial), "keyCompromise", "tester", invalidity=since
     )
-    assert kinds(realm, before) == ["revoked", "crl"]
+    assert kinds(realm, before) == ["revoked", "crl", "feed"]
     told = entries(realm)[before].fields
     assert (told["serial"], told["reason"]) == (made.serial, "keyCompromise")
     assert told["invalid-from"] == f"{since:%Y-%m-%dT%H:%M:%SZ}"

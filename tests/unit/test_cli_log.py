@@ -123,7 +123,7 @@ def test_verify_says_whether_a_receipt_speaks_of_a_file(
     }
     for name, digest in told.items():
         entry = encode(Kind.SIGNED, {"digest": digest}, logs.AT)
-        first = log.public._realm.store.append(entry).result(30).first
+        first = log.public.store.append(entry).result(30).first
         receipt = tmp_path / name
         receipt.write_bytes(log.public.receipt(first, entry))
         code, _, err = say("verify", receipt, file, "--log-key", log.key)
@@ -152,7 +152,7 @@ def test_monitor_follows_from_day_to_day(
     assert last.startswith(f"{logs.ORIGIN}: 300 entries, 300 of them new; 1 told;")
     assert state.read_bytes() == log.public.checkpoint()
     assert "0 of them new; 0 told" in say(*told)[1]
-    logs.fill(log.public._realm, 0, 9)  # the same again: revoked twice is told twice
+    logs.fill(log.public, 0, 9)  # the same again: revoked twice is told twice
     code, out, _ = say(*told)
     assert (code, out.partition(":")[0]) == (0, "307")
     assert "309 entries, 9 of them new; 1 told" in out
@@ -191,7 +191,7 @@ def test_monitor_tells_of_certificates_and_of_everything(
         encode(Kind.REVOKED, {"serial": f"{certificate.serial:x}"}, logs.AT),
         encode(Kind.SIGNED, {"certificate": "00" * 32}, logs.AT),
     ]
-    log.public._realm.store.append(*entries).result(30)
+    log.public.store.append(*entries).result(30)
     words = ["monitor", "--url", log.url, "--log-key", log.key, "--state", tmp_path / "s"]
     code, out, _ = say(*words, "--certificate", pem)
     assert code == 0
@@ -201,11 +201,22 @@ def test_monitor_tells_of_certificates_and_of_everything(
     assert watched_texts([], []) == frozenset()
 
 
+def test_more_than_can_be_told_is_no_fault_of_the_log(
+    log: Log, say: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signward.authority.log.monitor.MAX_SIGHTINGS", 50)
+    words = ["monitor", "--data", log.folder, "--state", tmp_path / "s"]
+    code, out, err = say(*words, "--all")
+    assert (code, out) == (2, "")
+    assert "more than 50 entries to tell" in err
+    assert say(*words)[0] == 0
+
+
 def test_monitor_notices_a_rollback(log: Log, say: Said, tmp_path: Path) -> None:
     state = tmp_path / "seen"
     words = ["monitor", "--log-key", log.key, "--state", state, "--url"]
     old = log.public.checkpoint()
-    logs.fill(log.public._realm, 300, 9)
+    logs.fill(log.public, 300, 9)
     assert say(*words, log.url)[0] == 0
     kept = state.read_bytes()
     with logs.published(log.public, [lambda p, d: old if p == "checkpoint" else d]) as url:
@@ -262,18 +273,19 @@ def test_monitor_does_not_believe_another_key(log: Log, say: Said, tmp_path: Pat
 
 
 def test_monitor_reports_foreign_entries(log: Log, say: Said, tmp_path: Path) -> None:
-    log.public._realm.store.append(b"\x1b[2Jnot ours").result(30)
+    log.public.store.append(b"\x1b[2Jnot ours").result(30)
     words = ["monitor", "--data", log.folder, "--state", tmp_path / "s"]
     code, out, _ = say(*words)
     assert code == 0
     assert out.startswith("300: an entry that cannot be read: log entry: found ")
+    assert "1 of the new entries are in another form" in out
     assert "\x1b" not in out
 
 
 def test_a_partial_tile_that_is_gone_is_cut_from_the_full_one(log: Log, say: Said) -> None:
     """A log may drop partial tiles once full ones are there (c2sp.org/tlog-tiles)."""
     note = log.public.checkpoint()
-    logs.fill(log.public._realm, 300, 300)
+    logs.fill(log.public, 300, 300)
     gone: list[str] = []
 
     def answer(request: web.Request) -> web.Reply:

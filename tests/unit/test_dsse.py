@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from signward.envelopes import Draft, dsse, stamped
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.integrity import UnsupportedKeyError, check_value, usual_algorithm
-from signward.verbs.credential import _algorithm
+from signward.verbs.credential import algorithm_for
 from tests.builders.feeds import sealed, spki
 
 KINDS = ("rsa2048", "p256", "p384", "p521", "ed25519", "ml-dsa-44", "ml-dsa-65")
@@ -57,7 +57,7 @@ def test_an_envelope_is_read_as_it_was_written(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_credential_signs_by_the_usual_algorithm(kind: str) -> None:
     public = spki(key(kind, "dsse"))
-    assert usual_algorithm(public) == _algorithm(public, "", pss=False)[0]
+    assert usual_algorithm(public) == algorithm_for(public)[0]
 
 
 def test_a_key_without_a_usual_algorithm() -> None:

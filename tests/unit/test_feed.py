@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from conformance.authenticode import cms, pe, tsa
 from conformance.authenticode.cases.base import sign_image, signed_image
 from conformance.authenticode.keys import key
 from conformance.authenticode.pki import NOW, default_pki, instant, issue
+from hypothesis import given
+from hypothesis import strategies as st
 
 from signward.authority import feed as writing
 from signward.cli import main
@@ -403,6 +406,23 @@ def document(**changes: Any) -> bytes:
 )  # fmt: skip
 def test_a_document_that_breaks_its_rules_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(EvidenceError):
+        opened(document(**changes))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.floats(allow_nan=False)
+    | st.sampled_from(["2026-01-01T00:00:00Z", "00", "3000", "sha256", "file", "1"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["revoked", "issuer", "serial", "sha256", "identity", "of", "digest",
+                         "algorithm", "reason", "invalid_from"]), inner, max_size=6,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(list(reading.Document.__struct_fields__)), VALUES))
+def test_whatever_was_signed_raises_nothing_else(changes: dict[str, Any]) -> None:
+    with contextlib.suppress(EvidenceError):
         opened(document(**changes))
 
 

@@ -138,8 +138,8 @@ def test_the_authoritys_revocations_are_in_it(realm: Realm) -> None:
     feed.publish(realm)
     micros = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
     revoke(realm, PKI.leaf.certificate, reason=1, invalidity=micros)
-    made = feed.publish_news(realm)
-    assert made is not None
+    made = feed.try_to_publish(realm)
+    assert isinstance(made, Stored)
     (entry,) = read(realm, made).certificates
     assert made.version == 2
     assert (entry.reason, entry.revoked) == ("keyCompromise", START)
@@ -255,6 +255,13 @@ def test_a_key_that_fails_leaves_the_last_version(
     assert feed.publish(realm, always=True).version == 3  # number 2 was spent
 
 
+def test_a_key_that_is_not_at_hand_is_told(realm: Realm) -> None:
+    (realm.folder / "feed.pem").unlink()
+    told = feed.try_to_publish(realm)
+    assert isinstance(told, str)
+    assert "signward feed publish" in told
+
+
 def test_a_store_that_fails_publishes_nothing(realm: Realm) -> None:
     feed.publish(realm)
     realm.store.close()
@@ -272,7 +279,8 @@ def test_an_authority_without_a_feed_says_so(tmp_path: Path, deed: str) -> None:
     }
     with pytest.raises(RealmError, match="no such table"):
         deeds[deed]()
-    assert feed.Publisher(opened).publish_if_due() is feed.publish_news(opened) is None
+    assert feed.Publisher(opened).publish_if_due() is None
+    assert feed.try_to_publish(opened) == ""
     opened.close()
 
 

@@ -14,11 +14,18 @@ from conformance.authenticode.keys import key
 from conformance.authenticode.pki import EKU_CODE_SIGNING, EKU_OCSP_SIGNING, issue, name
 from hypothesis import given
 from hypothesis import strategies as st
-from litestar import Litestar
+from litestar import Litestar, get
 from litestar.testing import TestClient
 
 from signward.authority import ocsp as core
-from signward.errors import AuthorityError, BadInputError, KeyProviderError, StoreError
+from signward.errors import (
+    AuthorityError,
+    BadInputError,
+    KeyProviderError,
+    RealmError,
+    StoreError,
+)
+from signward.service.express import Express
 from signward.service.roles import Access
 from signward.service.roles.ocsp import MAX_AGE, OcspRole, decoded
 from signward.state import Status
@@ -40,6 +47,7 @@ from tests.builders.realm import (
     revoke,
     root,
 )
+from tests.builders.service import Running, serving
 
 NOW = datetime(2026, 11, 23, 16, 0, 0, 250_000, tzinfo=UTC)
 ISSUER = load_certificate(issuing().certificate)
@@ -285,6 +293,7 @@ def test_what_does_not_matter_is_read_over(responder: Responder) -> None:
         about(LEAF)[:-1],
         b"\x30\x83\x01\0\0" + bytes(65536),
     ],
+    ids=lambda _: "request",  # octets that are others in each run
 )  # fmt: skip
 def test_what_is_no_request_is_malformed(responder: Responder, data: bytes) -> None:
     assert responder.answer(data).body == MALFORMED
@@ -514,7 +523,9 @@ def test_what_may_be_cached_says_so(client: TestClient[Litestar]) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [ocsp.request(STRANGER, ISSUER), ocsp.request(LEAF, ISSUER, b"nonce"), b"garbage"]
+    "asked",
+    [ocsp.request(STRANGER, ISSUER), ocsp.request(LEAF, ISSUER, b"nonce"), b"garbage"],
+    ids=["stranger", "nonce", "garbage"],
 )
 def test_what_may_not_be_cached_says_so(client: TestClient[Litestar], asked: bytes) -> None:
     got = client.get(f"/ocsp/{AUTHORITY}/{_path(asked)}")
@@ -562,3 +573,48 @@ def test_every_route_is_public(realm: Realm) -> None:
 @given(st.binary(max_size=60))
 def test_no_path_surprises_the_decoder(path: bytes) -> None:
     assert isinstance(decoded(path), bytes)
+
+
+# --- past the router ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    realm = make_realm(tmp_path)
+    register(realm, [LEAF_HOLDER])
+    with serving(realm, [OcspRole()]) as made:
+        yield made
+    realm.close()
+
+
+def test_a_kept_answer_passes_the_router_by(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(respond, "REVISION_SECONDS", 60.0)
+    url = f"/ocsp/{AUTHORITY}/{_path(about(LEAF))}"
+    routed = running.ask("GET", url)
+    monkeypatch.setattr(Responder, "answer", None)  # nobody gets there any more
+    kept = running.ask("GET", url)
+    assert (kept.status, kept.body) == (200, routed.body)
+    assert set(kept.headers) == set(routed.headers)
+    etag = {"If-None-Match": kept.headers["etag"]}
+    assert running.ask("GET", url, headers=etag).status == 304
+    metrics = running.ask("GET", "/metrics", roles="operator").body.decode()
+    counted = [line for line in metrics.splitlines()
+               if line.startswith("signward_requests_total") and "ocsp" in line]  # fmt: skip
+    assert len(counted) == 2  # by status; one name for the route, whichever way
+    assert all('route="/ocsp/{name}/{question}"' in line for line in counted)
+
+
+@pytest.mark.parametrize("path", ["/ocsp", "/ocsp/", "/ocsp/x", f"/ocsp/{AUTHORITY}", "/", "//"])
+def test_what_has_no_answer_goes_the_usual_way(running: Running, path: str) -> None:
+    assert running.ask("GET", path).status in (404, 405)
+
+
+def test_only_public_routes_may_have_a_lane() -> None:
+    @get("/planted", opt={"access": Access.AUDITOR, "express": lambda scope: None})
+    async def planted() -> None:
+        """Nothing."""
+
+    with pytest.raises(RealmError, match="public"):
+        Express(Litestar(), [planted])

@@ -1,8 +1,6 @@
 """Who may call what: every route by every role, generated from the application's own routes."""
 
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest

@@ -8,8 +8,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from litestar import get, post
@@ -19,8 +19,9 @@ from litestar.params import FromPath, JSONBody
 from signward import errors
 from signward.service.logs import Journal, masked
 from signward.service.problems import problem_of
-from signward.service.roles import Access, Task
+from signward.service.roles import Access, Task, load_role
 from signward.verbs.authority.realm import Realm
+from tests.builders.served_authority import founded
 from tests.builders.service import PUBLIC, Planted, Running, serving
 
 SAID = ("the thing", "one", "another")
@@ -47,7 +48,8 @@ RAISED: dict[str, tuple[Callable[[], Exception], int]] = {
 @get("/raise/{what:str}", opt=PUBLIC)
 async def fail(what: FromPath[str]) -> None:
     """Raise an error."""
-    raise RAISED[what][0]()
+    error = RAISED[what][0]()
+    raise error
 
 
 @post("/typed", opt=PUBLIC)
@@ -221,11 +223,14 @@ def test_readiness_follows_what_roles_check(realm: Realm) -> None:
     role = Failing()
     with serving(realm, [role]) as service:
         ready = service.ask("GET", "/readyz")
-        assert ready.json == {"ready": True, "checks": {"database": "good", "planted": "good"}}
+        assert ready.json == {
+            "ready": True,
+            "checks": {"database": "good", "clock": "good", "planted": "good"},
+        }
         role.good = False
         not_ready = service.ask("GET", "/readyz")
         assert not_ready.status == 503
-        assert not_ready.json["checks"] == {"database": "good", "planted": "failed"}
+        assert not_ready.json["checks"]["planted"] == "failed"
         assert any(line["event"] == "not-ready" for line in service.log)
 
 
@@ -238,6 +243,35 @@ def test_a_database_that_is_gone_is_not_ready_but_alive(realm: Realm, tmp_path: 
         (tmp_path / "signward.db").mkdir()
         assert service.ask("GET", "/readyz").json["checks"]["database"] == "failed"
         assert service.ask("GET", "/healthz").status == 200
+
+
+def test_a_clock_that_was_set_back_is_not_ready(tmp_path: Path) -> None:
+    (tmp_path / "signward.toml").write_text('name = "Test"\nurl = "http://127.0.0.1"\n')
+    at = [datetime(2026, 11, 23, 12, tzinfo=UTC)]
+    realm = Realm.open(tmp_path, clock=lambda: at[0])
+    with serving(realm, []) as service:
+        for seconds, clock in ((10, "good"), (-5, "failed"), (4.5, "good"), (600, "good")):
+            at[0] += timedelta(seconds=seconds)
+            assert service.ask("GET", "/readyz").json["checks"]["clock"] == clock, seconds
+    realm.close()
+
+
+def test_a_key_that_cannot_be_opened_is_not_ready(tmp_path: Path) -> None:
+    folder = founded(tmp_path / "data")
+    realm = Realm.open(folder)
+    with serving(realm, [load_role("tsa")]) as service:
+        assert service.ask("GET", "/readyz").json["checks"]["keys"] == "good"
+    realm.close()
+    (folder / "keys" / "tsa.pem").unlink()
+    realm = Realm.open(folder)
+    stamping = Planted()  # the real role opens its key before it serves at all
+    stamping.name = "tsa"
+    with serving(realm, [stamping]) as service:
+        answer = service.ask("GET", "/readyz")
+        assert (answer.status, answer.json["checks"]["keys"]) == (503, "failed")
+        assert "tsa.pem" in next(x["error"] for x in service.log if x["event"] == "not-ready")
+        assert "tsa.pem" not in answer.body.decode()
+    realm.close()
 
 
 def test_work_comes_round_and_a_failure_does_not_end_it(realm: Realm) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Iterator
@@ -10,14 +11,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from conformance.authenticode import pe
+from conformance.authenticode.pki import pem
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from signward.cli import main
 from signward.service.roles import feed as role
 from signward.service.roles import load_role
 from signward.trust.feed import RevokedPublisher, open_feed, read_keys
 from signward.verbs.authority import feed
+from signward.verbs.authority.authorities import certificate_of
+from signward.verbs.authority.finding import find
+from signward.verbs.authority.issue import issue, order
 from signward.verbs.authority.realm import Realm
+from signward.verbs.authority.revoke import revoke
+from tests.builders.authority import Clock, founded, private
+from tests.builders.authority import key as own_key
 from tests.builders.service import Answer, Running, serving
+from tests.builders.web import running as running_web
 from tests.unit.test_feed_authority import prepare
 
 BAD = RevokedPublisher(identity="subject:Bad/Bad", revoked=datetime(2026, 1, 1, tzinfo=UTC))
@@ -159,3 +170,56 @@ def test_a_client_follows_the_service(
     assert main([*words, "--wait", "20"]) == 0
     assert "version 2" in capsys.readouterr().out
     assert open_feed("f", out.read_bytes(), read_keys("k", feed.public_key(realm))).document
+
+
+# --- from revoking to refusing ------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_revoked_in_one_process_and_refused_by_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An authority serves its feed; its certificate signs; two seconds after it is revoked the
+    same file is refused, and a replay of the feed from before is too."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    owner = founded(tmp_path / "data", Clock(datetime.now(UTC)))
+    wanted = order(owner, "issuing", "code-signing", own_key("feed-release").public_key,
+                   subject="Release")  # fmt: skip
+    made = issue(owner, "issuing", wanted, "me")
+    written = {
+        "root.pem": pem(certificate_of(owner, "root").der),
+        "path.pem": b"".join(pem(one.der) for one in made.path),
+        "key.pem": private("feed-release", "p-256").private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        ),
+        "a.exe": pe.image(),
+        "feed-key.pem": feed.public_key(owner),
+    }
+    for name, data in written.items():
+        (tmp_path / name).write_bytes(data)
+    place = {name: str(tmp_path / name) for name in written}
+    signing = ["sign", "--key", f"file:{place['key.pem']}", "--cert", place["path.pem"]]
+    assert main([*signing, place["a.exe"]]) == 0
+    old = feed.publish(owner)
+    serving_realm = Realm.open(tmp_path / "data")
+    with serving(serving_realm, [load_role("feed")]) as service:
+        verify = ["verify", "--anchor", place["root.pem"], "--feed", f"{service.url}/feed",
+                  "--feed-key", place["feed-key.pem"], place["a.exe"]]  # fmt: skip
+        assert main(verify) == 0
+        began = time.monotonic()
+        revoke(owner, find(owner, made.serial), "keyCompromise", "me", publish=False)
+        capsys.readouterr()
+        while main(verify) == 0 and time.monotonic() - began < 10:
+            time.sleep(0.1)
+        assert time.monotonic() - began < 5  # a busy machine's two seconds
+        assert "revoked" in capsys.readouterr().out
+    serving_realm.close()
+    with running_web() as replay:
+        url = replay.serve("/feed", old.body)
+        (kept,) = (tmp_path / "state" / "signward" / "feeds").glob("*.json")
+        name = hashlib.sha256(url.encode()).hexdigest()
+        kept.rename(kept.with_name(f"{name}.json"))  # as if it had come from there
+        verify[4] = url
+        assert main([*verify, "--explain"]) == 1
+        assert "found version 1, required 2 or later" in capsys.readouterr().out
+    owner.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,20 +21,28 @@ from tests.builders import logs
 from tests.builders.service import Running, serving
 
 
-@pytest.fixture
-def realm(tmp_path: Path) -> Iterator[Realm]:
-    with logs.opened(logs.make_folder(tmp_path / "data")) as realm:
+@pytest.fixture(scope="module")
+def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
+    """Return an authority of 300 entries, which the tests that take it leave as it is."""
+    with logs.opened(logs.make_folder(tmp_path_factory.mktemp("log") / "data")) as realm:
         logs.fill(realm, 0, 300)
         yield realm
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def service(realm: Realm) -> Iterator[Running]:
     with serving(realm, [load_role("log")]) as running:
         yield running
 
 
-def test_the_log_is_followed_over_http(realm: Realm, service: Running) -> None:
+def test_the_log_is_followed_over_http(tmp_path: Path) -> None:
+    with logs.opened(logs.make_folder(tmp_path / "data")) as realm:
+        logs.fill(realm, 0, 300)
+        with serving(realm, [load_role("log")]) as service:
+            _follow(realm, service)
+
+
+def _follow(realm: Realm, service: Running) -> None:
     source, policy = log_at(f"{service.url}/log"), transparency_of(realm).policy
     head = open_checkpoint(source.checkpoint(), policy).checkpoint
     followed = follow(empty(head.origin), head, source.tile, frozenset({"a007"}))
@@ -81,6 +91,25 @@ def test_a_database_that_lost_entries_is_not_served(realm: Realm, tmp_path: Path
         transparency_of(other).path.write_bytes(note)
         with pytest.raises(RollbackError, match="the 300 that were published"):
             load_role("log").routes(other)
+
+
+@pytest.mark.parametrize(("workers", "code"), [("1", 2), ("2", 1)])
+def test_nothing_is_served_on_top_of_a_loss(tmp_path: Path, workers: str, code: int) -> None:
+    """Whatever the role: what is revoked or signed next would stand where something else stood."""
+    folder = logs.make_folder(tmp_path / "data")
+    with logs.opened(folder) as realm:
+        logs.fill(realm, 0, 20)
+        transparency_of(realm).checkpoint()
+    for path in folder.glob("signward.db*"):
+        path.unlink()
+    done = subprocess.run(
+        [sys.executable, "-m", "signward", "serve", "--data", folder, "--role", "ca",
+         "--listen", "127.0.0.1:0", "--workers", workers],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (code, "")
+    assert "found a log of 0 entries, required the 20 that were published" in done.stderr
+    assert "--accept-loss" in done.stderr
 
 
 def test_a_loss_while_serving_is_told(realm: Realm, service: Running) -> None:

@@ -3,18 +3,25 @@
 import base64
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+from litestar import Request, get
 
 from signward.errors import DeniedError, FetchError, RealmError
 from signward.service import oidc
+from signward.service.identity import Callers
 from signward.service.oidc import Issuer, Tokens, read_keys
+from signward.service.roles import Access
+from signward.verbs.authority.realm import Realm
 from signward.verbs.authority.settings import IssuerSettings
+from tests.builders.service import Answer, Planted, Running, serving
+from tests.builders.web import running as publishing
 
 NOW = 1_790_000_000.0
 ISSUER = "https://token.actions.githubusercontent.com"
@@ -256,3 +263,96 @@ def test_one_issuer_is_set_up_once(tmp_path: Path) -> None:
     one = IssuerSettings(issuer=ISSUER, audience="a", jwks="one.json")
     with pytest.raises(RealmError, match="twice"):
         Tokens({"a": one, "b": one}, tmp_path)
+
+
+# --- over HTTP, with an issuer that publishes its keys ----------------------------------------
+
+SETTINGS = """
+name = "Test"
+url = "http://127.0.0.1"
+[identity.issuers.github]
+issuer = "{issuer}"
+audience = "signward"
+jwks = "http://127.0.0.1:{port}/jwks"
+[access.identities.release]
+kind = "oidc"
+issuer = "{issuer}"
+claims = {{ repository = "example/app", ref = "refs/tags/v*" }}
+[access.roles]
+signer = ["release"]
+"""
+
+
+@get("/work", opt={"access": Access.SIGNER}, media_type="text/plain")
+async def work(request: Request[Any, Any, Any]) -> str:
+    """Say who works."""
+    return str(request.user.subject)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    with publishing() as issuer:
+        issuer.serve("/jwks", key_set(RSA))
+        text = SETTINGS.format(issuer=ISSUER, port=issuer.port)
+        (tmp_path / "signward.toml").write_text(text)
+        realm = Realm.open(tmp_path, clock=lambda: datetime.fromtimestamp(NOW, UTC))
+        with serving(realm, [Planted(work)], Callers(realm)) as service:
+            yield service
+        realm.close()
+
+
+def shown(running: Running, given: str) -> Answer:
+    return running.ask("GET", "/work", headers={"Authorization": given})
+
+
+def test_a_job_has_the_role_of_its_repository_and_ref(running: Running) -> None:
+    answer = shown(running, f"Bearer {token()}")
+    assert (answer.status, answer.body) == (200, b"repo:example/app:ref:refs/tags/v1.0")
+    assert shown(running, f"bearer   {token()}").status == 200
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"repository": "example/app-evil"},
+        {"repository": "evil-example/app"},
+        {"repository": "example/app\n"},
+        {"repository": ["example"]},
+        {"repository": None},
+        {"ref": "refs/heads/main"},
+        {"ref": "refs/tags/v1/../../heads/main"},
+        {"ref": "x/refs/tags/v1"},
+    ],
+)
+def test_another_job_has_not(running: Running, claims: Any) -> None:
+    answer = shown(running, f"Bearer {token(**claims)}")
+    assert (answer.status, answer.json["type"]) == (403, "urn:signward:problem:forbidden")
+
+
+@pytest.mark.parametrize(
+    "given", ["Basic dXNlcjpwYXNz", "Bearer", "Bearer x.y.z", "Bearer  ", "x" * 9000, "Bearer ü"]
+)
+def test_what_is_no_token_is_unauthorized(running: Running, given: str) -> None:
+    answer = shown(running, given)
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer ")
+
+
+def test_a_token_that_does_not_hold_is_told_so_and_not_logged(running: Running) -> None:
+    given = token(exp=NOW - 100)
+    answer = shown(running, f"Bearer {given}")
+    assert answer.status == 401
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    assert given not in str(running.log)
+
+
+def test_an_issuer_that_does_not_answer_is_nobody_s_fault(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any) -> Any:
+        raise FetchError("gone")
+
+    monkeypatch.setattr(oidc, "exchange", gone)
+    answer = shown(running, f"Bearer {token()}")
+    assert answer.status == 503
+    assert answer.headers["retry-after"]

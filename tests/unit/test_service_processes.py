@@ -86,7 +86,10 @@ def failed(data: Path, *options: str) -> tuple[int, str]:
 def test_it_serves_until_a_signal_and_ends_in_order(data: Path, number: int) -> None:
     with served(data) as service:
         status, body = service.get("/readyz")
-        assert (status, json.loads(body)) == (200, {"ready": True, "checks": {"database": "good"}})
+        assert (status, json.loads(body)) == (
+            200,
+            {"ready": True, "checks": {"database": "good", "clock": "good"}},
+        )
         assert service.get("/healthz") == (200, b"alive\n")
         code, log = service.stop(number)
     assert code == 0
@@ -185,6 +188,7 @@ REFUSED = [
     (["--listen", "8650"], "required HOST:PORT"),
     (["--listen", "127.0.0.1:99999"], "required HOST:PORT"),
     (["--role", "barista"], "required one of"),
+    (["--role", "tsa"], "--role tsa: found nothing set up"),
     (["--database", "mysql://x/y"], "required sqlite"),
     (["--tls-certificate", "/absent.pem"], "No such file"),
 ]

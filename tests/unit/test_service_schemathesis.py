@@ -5,11 +5,12 @@ with every role, so that what lies behind the guard is reached; the authority is
 """
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings, strategies
+from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi import checks
 
@@ -41,16 +42,16 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def test_what_is_made_up_is_answered_as_documented(running: Running) -> None:
     schema = schemathesis.openapi.from_url(f"{running.url}/openapi.json")
-    operations = [found.ok() for found in schema.get_all_operations()]
-    assert operations
+    operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
+    assert len(operations) == len(list(schema.get_all_operations())) > 0
     for operation in operations:
         _try(operation)
 
 
-def _try(operation: APIOperation) -> None:
+def _try(operation: APIOperation[Any, Any, Any, Any]) -> None:
     """Send made-up requests to one operation; what it says wrong is raised."""
 
-    @given(case=operation.as_strategy())
+    @given(case=operation.as_strategy(), known=strategies.booleans())
     @settings(
         max_examples=EXAMPLES,
         deadline=None,
@@ -59,7 +60,9 @@ def _try(operation: APIOperation) -> None:
         phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )
-    def answered(case: schemathesis.Case) -> None:
+    def answered(case: schemathesis.Case[Any], *, known: bool) -> None:
+        if known and "name" in case.path_parameters:
+            case.path_parameters["name"] = "release" if "/keys/" in case.path else "issuing"
         headers = {"Authorization": f"Bearer {EVERY_ROLE}"}
         case.call_and_validate(headers=headers, checks=list(CHECKS))
 

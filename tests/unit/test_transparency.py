@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,15 @@ def test_a_receipt_needs_no_more_than_its_checkpoint(folder: Path, database_url:
             log.receipt(503, b"not there")
 
 
+def test_a_realm_is_let_go_with_its_log(folder: Path) -> None:
+    with logs.opened(folder) as realm:
+        transparency_of(realm).checkpoint()
+        seen = weakref.ref(realm)
+    del realm
+    gc.collect()
+    assert seen() is None
+
+
 def test_an_empty_log_has_a_checkpoint(folder: Path) -> None:
     with logs.opened(folder) as realm:
         log = Transparency(realm)
@@ -177,11 +188,11 @@ def test_a_loss_is_accepted_by_name(folder: Path, database_url: str) -> None:
         log = Transparency(realm)
         before = log.checkpoint()
         with pytest.raises(RealmError, match="a loss to accept"):
-            log.accept_loss("for fun", "local:me")
+            log.accept_loss("for fun", "local:me", logs.AT)
         _forget(realm, 15)
         log = Transparency(realm)
         head = open_checkpoint(
-            log.accept_loss("the disk of 23 November", "local:me"), log.policy
+            log.accept_loss("the disk of 23 November", "local:me", logs.AT), log.policy
         ).checkpoint
         assert head.size == 16
         told = decode(log.entry(15))
@@ -242,7 +253,9 @@ def test_a_checkpoint_of_another_key_is_not_ours(folder: Path, tmp_path: Path) -
         with pytest.raises(NotSignedError):
             Transparency(realm).check()
         log = Transparency(realm)
-        head = open_checkpoint(log.accept_loss("a new key", "local:me"), log.policy).checkpoint
+        head = open_checkpoint(
+            log.accept_loss("a new key", "local:me", logs.AT), log.policy
+        ).checkpoint
         assert (head.size, decode(log.entry(5)).fields["size"]) == (6, 5)
 
 
@@ -257,7 +270,7 @@ def test_a_damaged_checkpoint_is_refused_and_got_rid_of(folder: Path) -> None:
         for deed in (log.check, log.checkpoint, lambda: check_published(realm)):
             with pytest.raises(SignwardError, match="note: found no signature lines"):
                 deed()
-        log.accept_loss("the file was damaged", "local:me")
+        log.accept_loss("the file was damaged", "local:me", logs.AT)
         check_published(realm)
         told = decode(log.entry(5)).fields
         assert told == {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -71,7 +70,7 @@ def query(*extra: bytes, digest: str = "sha256", imprint: bytes | None = None) -
 
 
 def ask(authority: Stamper, data: bytes) -> bytes:
-    return asyncio.run(authority.answer(data))
+    return authority.answer(data).result(30)
 
 
 def token_of(answer: bytes) -> bytes:
@@ -290,10 +289,8 @@ def test_more_than_it_can_bear_is_refused_at_once(
 ) -> None:
     monkeypatch.setattr(stamp, "MAX_PENDING", 2)
 
-    async def many() -> list[bytes]:
-        return await asyncio.gather(*(authority.answer(query()) for _ in range(5)))
-
-    granted = [tsp.read_answer(answer).granted for answer in asyncio.run(many())]
+    asked = [authority.answer(query()) for _ in range(5)]
+    granted = [tsp.read_answer(answer.result(30)).granted for answer in asked]
     assert granted == [True, True, False, False, False]
     assert tsp.read_answer(ask(authority, query())).granted
 
@@ -342,19 +339,15 @@ def test_serial_numbers_never_repeat(
     monkeypatch.setattr(stamp, "LEASED", 7)
     realms = [make_realm(tmp_path, clock=clock), open_realm(tmp_path, clock=clock)]
 
-    async def stamped(realm: Realm, count: int) -> list[bytes]:
+    def asked(realm: Realm, count: int) -> list[Future[bytes]]:
         authority = Stamper(realm, clock.steady)
-        return await asyncio.gather(*(authority.answer(query()) for _ in range(count)))
+        return [authority.answer(query()) for _ in range(count)]
 
-    async def both() -> list[bytes]:
-        sides = await asyncio.gather(stamped(realms[0], 25), stamped(realms[1], 10))
-        return [answer for side in sides for answer in side]
-
-    answers = asyncio.run(both())
+    answers = [one.result(30) for one in asked(realms[0], 25) + asked(realms[1], 10)]
     for realm in realms:
         realm.close()
     again = open_realm(tmp_path, clock=clock)
-    answers += asyncio.run(stamped(again, 10))
+    answers += [one.result(30) for one in asked(again, 10)]
     again.close()
     serials = {info_of(answer).serial for answer in answers}
     assert len(serials) == 45

@@ -2,7 +2,7 @@
 
 A list keeps what it once named, expired or not, and says so (expiredCertsOnCRL, X.509 9.5.2.9):
 signatures with a timestamp outlive their certificate.  There is no delta, and nothing is held or
-removed: revocation is final (decision 0099 says why).
+removed: revocation is final.
 """
 
 from __future__ import annotations

@@ -30,8 +30,7 @@ done is in the transparency log before the answer is given."""
 
 EPILOG = """examples:
   signward ca init --name "Example Ltd" --country SE
-  signward ca issue --profile code-signing --subject Release \\
-      --new-key release.key -o release.pem
+  signward ca issue --profile code-signing --subject Release --new-key r.key
   signward ca issue --profile code-signing --request release.csr -o release.pem
   signward ca list --expiring 30d
   signward ca revoke --reason keyCompromise release.pem
@@ -394,6 +393,7 @@ def _renew(arguments: argparse.Namespace) -> int:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
+    from signward.verbs.authority import feed
     from signward.verbs.authority.finding import find
     from signward.verbs.authority.publish_crl import try_to_publish
     from signward.verbs.authority.revoke import plan, revoke
@@ -413,6 +413,7 @@ def _revoke(arguments: argparse.Namespace) -> int:
         for ca in dict.fromkeys(one.issuer for one in planned):
             _bring_key(realm, arguments, ca)
             _tell_crl(try_to_publish(realm, ca))
+        _tell_feed(feed.try_to_publish(realm))
     return 0
 
 
@@ -423,6 +424,15 @@ def _tell_crl(told: object) -> None:
         print(f"published CRL {told.number} of {told.authority}, "
               f"good until {told.next_update:%Y-%m-%d %H:%M}Z")  # fmt: skip
     else:
+        _warn((str(told),))
+
+
+def _tell_feed(told: object) -> None:
+    from signward.store.published import Document
+
+    if isinstance(told, Document):
+        print(f"published version {told.version} of the revocation feed")
+    elif told:
         _warn((str(told),))
 
 
@@ -488,7 +498,7 @@ def _folder(arguments: argparse.Namespace) -> Path:
 def _secrets(arguments: argparse.Namespace) -> SecretFinder:
     from signward.verbs.secrets import SecretFinder
 
-    return SecretFinder(arguments.pass_file)
+    return SecretFinder(getattr(arguments, "pass_file", ""))  # list and export open no key
 
 
 @contextmanager

@@ -25,6 +25,7 @@ COMMANDS = {
     "strip": "take the signatures out of files",
     "catalog": "list files in a catalog, to be signed",
     "ca": "found a certification authority, issue and revoke certificates",
+    "certs": "keep the signing certificates one has: holders, ends, releases",
     "log": "read, prove, check and follow a transparency log",
     "feed": "what is revoked, as one signed document: add, publish, follow",
     "requests": "approve or deny what waits to be signed",
@@ -85,9 +86,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _done(command: Command, parsed: argparse.Namespace) -> int:
     # Not for --version and --help.
-    # Not for --version and --help.
     from signward.errors import AuthorityError, BadInputError, EvidenceError, SigningError
-    from signward.errors import AuthorityError, EvidenceError, SigningError
 
     try:
         return command.run(parsed)

@@ -156,8 +156,11 @@ def _checkpoint(arguments: argparse.Namespace) -> int:
     from signward.verbs.authority.log_reading import latest
 
     if arguments.accept_loss:
+        from signward.verbs.authority.realm import system_clock
+
         with _opened(arguments) as log:
-            sys.stdout.write(log.accept_loss(arguments.accept_loss, local_user()).decode())
+            note = log.accept_loss(arguments.accept_loss, local_user(), system_clock())
+        sys.stdout.write(note.decode())
         return 0
     with _source(arguments) as (source, policy):
         sys.stdout.write(latest(source, policy).note.decode())
@@ -219,6 +222,9 @@ def _monitor(arguments: argparse.Namespace) -> int:
     head = followed.head
     print(f"{visible(head.origin)}: {head.size} entries, {followed.count} of them new; "
           f"{len(followed.sightings)} told; nothing was changed or taken away")  # fmt: skip
+    if followed.foreign:
+        print(f"{visible(head.origin)}: {followed.foreign} of the new entries are in another form "
+              "than an authority of ours writes")  # fmt: skip
     sys.stdout.flush()  # what was not told is told again next time
     keep()
     return 0

@@ -1,4 +1,4 @@
-"""``signward requests DEED``: what waits for approvals, and the approvals."""
+"""``signward requests ACTION``: what waits for approvals, and the approvals."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from signward.cli.actions import Action, add_actions, add_data, run_action
+
 if TYPE_CHECKING:
     from signward.verbs.authority.approvals import Waiting
     from signward.verbs.authority.desk import Desk
 
 DESCRIPTION = """\
 List the signing requests that wait for approvals which you may give, approve
-them, or end them.
-
-  list     what waits, oldest first
-  approve  give your approval: once for each request, and for none of your own
-  deny     end a request: its approvers may, and whoever made it
+them, or end them: approvers may, and whoever made a request may end it.
 
 The authority is the one in --data DIR, where you are the user that the system
 says, or a service at --url URL, where SIGNWARD_TOKEN (or SIGNWARD_CLIENT_CERT)
@@ -35,37 +33,33 @@ to be signed), algorithm, at, expires, approvals (who gave theirs), required.
 exit codes: 0 done, 1 some were refused, 2 command line or service
 """
 
-_DEEDS = ("list", "approve", "deny")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``requests``."""
-    parser.add_argument("deed", choices=_DEEDS, metavar="DEED", help="list, approve or deny")
-    parser.add_argument("requests", nargs="*", metavar="ID",
-                        help="approve, deny: which, as list shows them")  # fmt: skip
-    parser.add_argument("--data", default="", metavar="DIR", help="the authority's folder "
-                        "(default: $SIGNWARD_DATA, else signward-data)")  # fmt: skip
-    parser.add_argument("--database", default="", metavar="URL",
-                        help="its database, if that is not in the folder")  # fmt: skip
-    parser.add_argument("--url", default="", metavar="URL", help="a signing service")
-    parser.add_argument("--json", action="store_true",
-                        help="one JSON object per request, told in --help")  # fmt: skip
+    """Add the actions of ``requests``."""
+    add_actions(parser, ACTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do the deed; return 0 if all was done."""
+    """Do the action."""
     from signward.errors import SignwardError
 
-    if (arguments.deed == "list") == bool(arguments.requests):
-        found = "requests with list" if arguments.requests else f"no request to {arguments.deed}"
-        print(f"signward: found {found}, required: list, or approve ID...", file=sys.stderr)
-        return 2
     try:
-        with closing(_desk(arguments)) as desk:
-            return _answer(desk, arguments) if arguments.requests else _list(desk, arguments)
+        return run_action(ACTIONS, arguments)
     except SignwardError as error:
         print(f"signward: {error}", file=sys.stderr)
         return 2
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    add_data(parser)
+    parser.add_argument("--url", default="", metavar="URL", help="a signing service, instead")
+    parser.add_argument("--json", action="store_true",
+                        help="one JSON object per request, told in requests --help")  # fmt: skip
+
+
+def _add_answer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("requests", nargs="+", metavar="ID", help="as list shows it")
+    _add_where(parser)
 
 
 def _desk(arguments: argparse.Namespace) -> Desk:
@@ -81,8 +75,9 @@ def _desk(arguments: argparse.Namespace) -> Desk:
     return OwnDesk(folder, arguments.database)
 
 
-def _list(desk: Desk, arguments: argparse.Namespace) -> int:
-    found = desk.waiting()
+def _list(arguments: argparse.Namespace) -> int:
+    with closing(_desk(arguments)) as desk:
+        found = desk.waiting()
     for request in found:
         _tell(request, json=arguments.json)
     if not found and not arguments.json:
@@ -90,20 +85,28 @@ def _list(desk: Desk, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _answer(desk: Desk, arguments: argparse.Namespace) -> int:
+def _answer(arguments: argparse.Namespace) -> int:
     from signward.errors import ConflictError, DeniedError, KeyProviderError
     from signward.verbs.authority.approvals import Answering
 
     refused = False
-    for identifier in arguments.requests:
-        try:
-            request = desk.answer(identifier, Answering(arguments.deed))
-        except (ConflictError, DeniedError, KeyProviderError) as error:
-            print(f"signward: {error}", file=sys.stderr)
-            refused = True
-        else:
-            _tell(request, json=arguments.json)
+    with closing(_desk(arguments)) as desk:
+        for identifier in arguments.requests:
+            try:
+                request = desk.answer(identifier, Answering(arguments.action))
+            except (ConflictError, DeniedError, KeyProviderError) as error:
+                print(f"signward: {error}", file=sys.stderr)
+                refused = True
+            else:
+                _tell(request, json=arguments.json)
     return 1 if refused else 0
+
+
+ACTIONS = {
+    "list": Action("list what waits for you, oldest first", _add_where, _list),
+    "approve": Action("approve requests: once each, and none of your own", _add_answer, _answer),
+    "deny": Action("end requests", _add_answer, _answer),
+}
 
 
 def _tell(request: Waiting, *, json: bool) -> None:

@@ -17,14 +17,13 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import quote
 
-from signward.envelopes.cms import SIGNED_DATA
 from signward.errors import BadInputError, EvidenceError, FetchError, ReplayedError
 from signward.fetch.cache import Cache, Cached, Header
 from signward.fetch.http import MAX_SECONDS, Answer, Bounds, NoAnswerError, exchange
 from signward.trust import ocsp
 from signward.trust.crl import is_signed_with, load_crl
+from signward.trust.pem import bundled
 from signward.trust.x509 import Certificate, is_signed_by, load_certificate, same_name
-from signward.wire import der
 
 MAX_ISSUER_OCTETS = 256 * 1024
 """Largest caIssuers answer; a PKCS#7 bundle of a few certificates has 10 KB."""
@@ -289,7 +288,7 @@ def _certificates(data: bytes) -> tuple[Certificate, ...]:
     blobs: list[bytes] = [data]
     if b"-----BEGIN" in data[:1024]:
         blobs = [_der(m[0], b"CERTIFICATE") for m in _PEM.finditer(data)]
-    elif (bundle := _bundle(data)) is not None:
+    elif (bundle := bundled(data)) is not None:
         blobs = bundle
     found = []
     for blob in blobs[:MAX_ISSUERS]:
@@ -298,16 +297,3 @@ def _certificates(data: bytes) -> tuple[Certificate, ...]:
         except BadInputError:
             continue
     return tuple(found)
-
-
-def _bundle(data: bytes) -> list[bytes] | None:
-    """Return the certificates of a SignedData without signers (RFC 5652 5.1), or None."""
-    try:
-        kind, content = der.parse(data, "certificate bundle").fields("certificate bundle", 2)[:2]
-        if kind.oid() != SIGNED_DATA:
-            return None
-        (signed,) = content.children()
-        sets = [field for field in signed.fields("SignedData", 3) if field.tag == 0xA0]
-        return [node.raw for field in sets for node in field.children()]
-    except (BadInputError, ValueError):
-        return None

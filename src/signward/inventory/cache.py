@@ -25,7 +25,8 @@ import sqlite3
 import stat
 import struct
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -401,6 +402,26 @@ class Cache:
         if self._connection is not None:
             self._connection.close()
         self._connection = self._rebuilt(error, now)
+
+
+def remembered(path: Path) -> Iterator[bytes]:
+    """Yield the lines of every verdict in a cache, of whatever epoch; damaged ones are left out.
+
+    Raises ``EvidenceError`` for a file that is no cache of this schema, or not safe to read.
+    """
+    if reason := _unsafe(path) or ("" if path.is_file() else "there is none"):
+        raise EvidenceError(f"cache {path}: {reason}")
+    try:
+        with closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        ) as connection:
+            if not _is_ready(connection, path):
+                raise EvidenceError(f"cache {path}: of another schema")
+            for (entry,) in connection.execute("SELECT entry FROM verdict"):
+                with suppress(msgspec.DecodeError):
+                    yield from _decoder.decode(entry).lines
+    except sqlite3.Error as error:
+        raise EvidenceError(f"cache {path}: {error}") from None
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

@@ -28,20 +28,21 @@ MAX_FILE_NAME = 1024
 """Characters of a file's name; longer ones are cut in front."""
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
-IDEMPOTENCY = r"^[A-Za-z0-9_-]{16,64}$"
-"""What stands in it: drawn by the client, and the same whenever it asks for the same again."""
+IDEMPOTENCY = r"^[A-Za-z0-9_-]{16,64}$(?!\n)"
+"""What stands in it: drawn by the client, and the same whenever it asks for the same again.
+(In Python ``$`` would let one newline follow.)"""
 
-FormatName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
-ContentDigest = Annotated[str, Meta(pattern=r"^(sha256:[0-9a-f]{64})?$")]
-SCHEMES = r"^(rsa-pkcs1v15|rsa-pss|ecdsa|ed25519|ml-dsa-(44|65|87))$"
+FormatName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$(?!\n)")]
+ContentDigest = Annotated[str, Meta(pattern=r"^(sha256:[0-9a-f]{64})?$(?!\n)")]
+SCHEMES = r"^(rsa-pkcs1v15|rsa-pss|ecdsa|ed25519|ml-dsa-(44|65|87))$(?!\n)"
 
 
 class OrderedAlgorithm(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A signature algorithm as `state.Algorithm` has it."""
 
     scheme: Annotated[str, Meta(pattern=SCHEMES)]
-    digest: Annotated[str, Meta(pattern=r"^(sha256|sha384|sha512)?$")] = ""
-    mgf_digest: Annotated[str, Meta(pattern=r"^(sha256|sha384|sha512)?$")] = ""
+    digest: Annotated[str, Meta(pattern=r"^(sha256|sha384|sha512)?$(?!\n)")] = ""
+    mgf_digest: Annotated[str, Meta(pattern=r"^(sha256|sha384|sha512)?$(?!\n)")] = ""
     salt_length: Annotated[int, Meta(ge=0, le=64)] = 0
 
     @property

@@ -246,6 +246,16 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "Remove it; its maker or whoever publishes the feed knows what takes its place.",
         ),
     },
+    "The estate's certificates (signward certs; never a file's cause)": {
+        Code.EXPIRES_SOON: Cause(
+            "A signing certificate ends within the days that were asked about.",
+            "Order its successor; timestamp what is signed until then.",
+        ),
+        Code.VALIDITY_PERIOD: Cause(
+            "A publicly trusted code signing certificate is valid for longer than it may be.",
+            "Its authority must revoke it: have it replaced before that.",
+        ),
+    },
 }
 """Every code, in the order of :class:`~signward.findings.Code`."""
 

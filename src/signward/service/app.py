@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from litestar import Litestar, Request, Response
@@ -11,7 +11,8 @@ from litestar.handlers import HTTPRouteHandler
 
 from signward.errors import RealmError
 from signward.service import health, openapi
-from signward.service.authorise import Doorkeeper, Guard, access_of
+from signward.service.authorise import Doorkeeper, access_of, guarding
+from signward.service.express import Express
 from signward.service.gate import PASSAGE, Gate
 from signward.service.logs import Journal
 from signward.service.metrics import Metrics
@@ -39,21 +40,25 @@ def build(
     doorkeeper: Doorkeeper,
     journal: Journal,
     *,
+    wanted: Collection[str] = (),
     log_all: bool = False,
 ) -> Service:
-    """Put the roles' routes together.  Raises ``RealmError`` for a route nobody may call."""
+    """Put the roles' routes together; of those ``wanted`` by name there must be some.
+
+    Raises ``RealmError``, also for a route that nobody may call.
+    """
     metrics = Metrics()
-    checks = health.own_checks(realm)
+    checks = health.own_checks(realm, [role.name for role in roles])
     for role in roles:
         if isinstance(role, Checking):
             checks |= role.checks(realm)
-    routes = [route for role in roles for route in role.routes(realm)]
+    routes = [route for role in roles for route in _routes(role, realm, role.name in wanted)]
     routes += health.handlers(checks, journal, metrics)
     check_access(routes)
     routes.append(openapi.handler(routes))
     litestar = Litestar(
         routes,
-        guards=[Guard(doorkeeper)],
+        middleware=[guarding(doorkeeper)],
         exception_handlers={Exception: _teller(journal)},
         openapi_config=None,  # openapi.handler has the document
         request_max_body_size=None,  # limits.Body has the route's own
@@ -61,8 +66,18 @@ def build(
         debug=False,
     )
     tasks = tuple(task for role in roles for task in role.tasks(realm))
-    gate = Gate(litestar, journal, metrics, log_all=log_all)
+    gate = Gate(Express(litestar, routes), journal, metrics, log_all=log_all)
     return Service(gate, litestar, tasks, metrics)
+
+
+def _routes(role: Role, realm: Realm, wanted: bool) -> Sequence[HTTPRouteHandler]:  # noqa: FBT001
+    routes = role.routes(realm)
+    if wanted and not routes:
+        raise RealmError(
+            f"--role {role.name}", "nothing set up", "its table in the settings",
+            hint=f"{role.name}: {role.help}",
+        )  # fmt: skip
+    return routes
 
 
 def check_access(routes: Iterable[HTTPRouteHandler]) -> None:

@@ -7,17 +7,18 @@ roles that ``[access.roles]`` gives, and no others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 
 from signward.service.gate import PASSAGE
 from signward.service.roles import Access
 
 if TYPE_CHECKING:
-    from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
+    from litestar.types import ASGIApp, Receive, Scope, Send
 
     from signward.authority.access import Identity
 
@@ -37,25 +38,36 @@ class Doorkeeper(Protocol):
         """Return the roles of somebody who was identified."""
 
 
-class Guard:
-    """The application's guard; Litestar calls it before a handler."""
+def guarding(doorkeeper: Doorkeeper) -> Callable[[ASGIApp], ASGIApp]:
+    """Return the middleware that stands before every handler, once its route is known.
 
-    def __init__(self, doorkeeper: Doorkeeper) -> None:
-        self._doorkeeper = doorkeeper
+    Litestar's own guards do the same, but copy the handler for each request: a sixth of what
+    an answer that is at hand costs.
+    """
 
-    async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
-        """Let a request pass, or raise 401 or 403."""
+    def guard(app: ASGIApp) -> ASGIApp:  # so named by Litestar
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            await _admit(scope, doorkeeper)
+            await app(scope, receive, send)
+
+        return guarded
+
+    return guard
+
+
+async def _admit(scope: Any, doorkeeper: Doorkeeper) -> None:
+    """Let a request pass, or raise 401 or 403."""
+    handler = scope["route_handler"]
+    if handler.opt.get("waits"):
+        scope["state"][PASSAGE].hold()
+    scope["user"] = None
+    if handler.opt.get("access") is not Access.PUBLIC:
+        connection = ASGIConnection[Any, Any, Any, Any](scope)
         wanted = access_of(handler)
-        if handler.opt.get("waits"):
-            connection.scope["state"][PASSAGE].hold()
-        if Access.PUBLIC in wanted:
-            connection.scope["user"] = None
-            return
-        identity = await self._doorkeeper.identify(connection)
-        connection.scope["user"] = identity
+        identity = scope["user"] = await doorkeeper.identify(connection)
         if identity is None:
             raise NotAuthorizedException("nobody said who calls")
-        if not wanted & self._doorkeeper.roles_of(identity):
+        if not wanted & doorkeeper.roles_of(identity):
             raise PermissionDeniedException(
                 "this identity does not have the role that is asked for here",
                 extra={"required": sorted(wanted)},

@@ -7,9 +7,10 @@ refused is counted and logged like anything else.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
+import secrets
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
@@ -28,6 +29,8 @@ PASSAGE = "signward_passage"
 
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 """An identifier that a proxy or client may give a request (``X-Request-Id``)."""
+
+_HEADS = ((b"x-content-type-options", b"nosniff"), (b"server", b"signward"))
 
 _GONE = 499
 """Status in log and metrics where the client left before the answer."""
@@ -87,8 +90,7 @@ class Gate:
         scope: Any = passage.scope
         route = scope.get("path_template", "none")
         status = passage.status or _GONE
-        self._metrics.requests.labels(route, scope["method"], status).inc()
-        self._metrics.seconds.labels(route).observe(seconds)
+        self._metrics.count(route, scope["method"], status, seconds)
         if self._log_all or not passage.is_everyday:
             self._journal.write(
                 "request",
@@ -146,11 +148,7 @@ class Passage:
         await self._send(message)
 
     def _heads(self, present: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        heads = [
-            (b"x-request-id", self.number.encode()),
-            (b"x-content-type-options", b"nosniff"),
-            (b"server", b"signward"),
-        ]
+        heads = [(b"x-request-id", self.number.encode()), *_HEADS]
         if self.access is not Access.PUBLIC and all(n != b"cache-control" for n, _ in present):
             heads.append((b"cache-control", b"no-store"))
         return heads
@@ -180,7 +178,13 @@ def _number(scope: HTTPScope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _GIVEN_ID.fullmatch(value):
             return value.decode("ascii")
-    return uuid.uuid4().hex
+    return f"{_NUMBERS}{next(_COUNT):016x}"
+
+
+_NUMBERS = secrets.token_hex(8)
+"""Tells this process's requests from those of others."""
+
+_COUNT = itertools.count(1)
 
 
 def _who(scope: Any) -> str:

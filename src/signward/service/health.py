@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 
-from signward.errors import SignwardError
+from signward.errors import AuthorityError, SignwardError
 from signward.frozen import Frozen
 from signward.service.logs import Journal
 from signward.service.metrics import CONTENT_TYPE, Metrics
@@ -18,9 +19,13 @@ from signward.service.roles import Access
 
 if TYPE_CHECKING:
     from signward.verbs.authority.realm import Realm
+    from signward.verbs.authority.settings import Settings
 
 CHECK_SECONDS = 5.0
 """After which a check that has not answered has failed."""
+
+MAX_STEP = timedelta(seconds=1)
+"""By how much the clock may go back before what is dated by it would contradict itself."""
 
 Check = Callable[[], object]
 
@@ -32,14 +37,44 @@ class Health(Frozen, frozen=True, kw_only=True):
     checks: Mapping[str, str]
 
 
-def own_checks(realm: Realm) -> dict[str, Check]:
-    """Return what must be right whatever the roles are."""
+def own_checks(realm: Realm, roles: Collection[str]) -> dict[str, Check]:
+    """Return what must be right: for all roles, and the keys that these sign with."""
+    names = keys_of(realm.settings, roles)
+    latest = realm.now()
 
     def database() -> None:
         with realm.store.read() as connection:
             connection.exec_driver_sql("SELECT 1")
 
-    return {"database": database}
+    def clock() -> None:
+        nonlocal latest
+        now = realm.now()
+        if now < latest - MAX_STEP:
+            found, required = f"{now:%Y-%m-%dT%H:%M:%SZ}", f"{latest:%Y-%m-%dT%H:%M:%SZ} or later"
+            raise AuthorityError("the clock", found, required, hint="it was set back")
+        latest = max(latest, now)
+
+    def keys() -> None:
+        for name in names:
+            realm.key(name)
+
+    checks: dict[str, Check] = {"database": database, "clock": clock}
+    return checks | {"keys": keys} if names else checks
+
+
+def keys_of(settings: Settings, roles: Collection[str]) -> tuple[str, ...]:
+    """Return the names of the keys that roles sign with, of offline authorities none."""
+    online = [ca for ca in settings.ca.values() if not ca.offline]
+    used = {
+        "ca": [ca.key for ca in online],
+        "crl": [ca.key for ca in online],
+        "ocsp": [ca.ocsp_key or ca.key for ca in online],
+        "tsa": [settings.tsa.key] if settings.tsa else [],
+        "log": [settings.log.key] if settings.log else [],
+        "feed": [settings.feed.key] if settings.feed else [],
+        "sign": [sign.key for sign in settings.sign.values()],
+    }
+    return tuple(sorted({key for role in roles for key in used.get(role, [])}))
 
 
 def handlers(

@@ -53,6 +53,18 @@ class Metrics:
             registry=self.registry, multiprocess_mode="max",
         ).labels(__version__).set(1)  # fmt: skip
 
+        self._counts: dict[tuple[str, str, int], Counter] = {}
+        self._times: dict[str, Histogram] = {}
+
+    def count(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count an answer.  Looking its labels up anew would cost more than counting."""
+        key = (route, method, status)
+        if key not in self._counts:
+            self._counts[key] = self.requests.labels(route, method, status)
+            self._times.setdefault(route, self.seconds.labels(route))
+        self._counts[key].inc()
+        self._times[route].observe(seconds)
+
     def text(self) -> bytes:
         """Return all metrics, of all processes, in Prometheus's text format."""
         if not os.environ.get(MULTIPROCESS):

@@ -97,7 +97,9 @@ def _work(options: Options, listen: Listen, parent: Connection | None = None) ->
     try:
         check_published(realm)
         roles = [load_role(name) for name in options.roles or role_names()]
-        service = build(realm, roles, Callers(realm), journal, log_all=options.log_all)
+        service = build(
+            realm, roles, Callers(realm), journal, wanted=options.roles, log_all=options.log_all
+        )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             if not runner.run(_serve(service, listen, journal, parent)):
                 os._exit(EXIT_CUT)  # threads that wait for what never comes would hold us up

@@ -226,13 +226,13 @@ def _run(connection: Connection, waiting: _Waiting) -> _Done:
     """Run one job under a savepoint, so that its failure is its own."""
     if waiting.job is None:
         return _Done(entries=waiting.entries)
-    savepoint = connection.begin_nested()
+    connection.exec_driver_sql("SAVEPOINT job")  # SQLAlchemy's own take four times as long
     try:
         outcome = waiting.job(connection)
     except Exception as error:
         if is_passing(error) or not is_intact(connection):
             raise
-        savepoint.rollback()
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
         return _Done(error=error)
-    savepoint.commit()
+    connection.exec_driver_sql("RELEASE SAVEPOINT job")
     return _Done(outcome.value, outcome.entries)

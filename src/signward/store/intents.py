@@ -6,7 +6,8 @@ longer does is taken away by `abandon`, and its result, should it come after all
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, select, update
+from msgspec.structs import asdict
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from signward.errors import ConflictError
 from signward.frozen import Frozen
@@ -24,6 +25,8 @@ class Intent(Frozen, frozen=True, kw_only=True):
 
 
 _FIELDS = Intent.__struct_fields__
+_ADD = insert(intent)
+_FINISH = delete(intent).where(intent.c.id == bindparam("which"))
 
 
 def begin(connection: Connection, begun: Intent) -> None:
@@ -32,7 +35,12 @@ def begin(connection: Connection, begun: Intent) -> None:
     if taken is not None:
         raise ConflictError(f"intent {begun.id}", "one that is under way", "a new one")
     alive(connection, begun.instance, begun.at)
-    connection.execute(insert(intent).values({n: getattr(begun, n) for n in _FIELDS}))
+    add(connection, begun)
+
+
+def add(connection: Connection, begun: Intent) -> None:
+    """Store an intent whose identifier was just drawn, of an instance that said it lives."""
+    connection.execute(_ADD, asdict(begun))
 
 
 def find(connection: Connection, identifier: str) -> Intent | None:
@@ -47,7 +55,7 @@ def finish(connection: Connection, identifier: str) -> None:
 
     Raises ``ConflictError`` where it was abandoned: nobody may have the result then.
     """
-    done = connection.execute(delete(intent).where(intent.c.id == identifier))
+    done = connection.execute(_FINISH, {"which": identifier})
     if done.rowcount != 1:
         raise ConflictError(
             f"intent {identifier}", "none: it was given up as a dead process's", "one",

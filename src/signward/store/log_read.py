@@ -23,10 +23,10 @@ class Tiles:
         """Return a tile's octets.  Raises ``StoreError`` where not all of it is there."""
         if tile.level == ENTRIES:
             return bundle(entries(connection, tile.number * WIDTH, tile.width))
-        if tile.level == 0:
-            return _leaves(connection, tile.number * WIDTH, tile.width)
         if tile.width == WIDTH:
             return _full(connection, tile.level, tile.number, 1)[0]
+        if tile.level == 0:
+            return _leaves(connection, tile.number * WIDTH, tile.width)
         return self._row(connection, tile.level - 1, tile.number * WIDTH, tile.width)
 
     def _row(self, connection: Connection, level: int, first: int, count: int) -> bytes:

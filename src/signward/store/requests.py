@@ -9,13 +9,34 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, insert, select, update
+from msgspec.structs import asdict
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
 
 from signward.frozen import Frozen
 from signward.store.tables import log_entry, sign_approval, sign_request
 
 MAX_LISTED = 500
 """Requests in one answer."""
+
+
+_table = sign_request.c
+# What runs for every signature is put together once.
+_BY_IDEMPOTENCY = select(sign_request).where(
+    _table.key == bindparam("key"),
+    _table.requester == bindparam("requester"),
+    _table.idempotency == bindparam("idempotency"),
+)
+_PUT = insert(sign_request)
+_FINISH = (
+    update(sign_request)
+    .where(_table.id == bindparam("which"))
+    .values(
+        state="signed",
+        answer=bindparam("answer"),
+        entry=bindparam("entry"),
+        floor=bindparam("floor"),
+    )
+)
 
 
 class State(StrEnum):
@@ -68,10 +89,9 @@ def by_idempotency(
     connection: Connection, key: str, requester: str, idempotency: str
 ) -> StoredRequest | None:
     """Return the request that somebody made under an idempotency key."""
-    table = sign_request.c
-    return _one(connection, select(sign_request).where(
-        table.key == key, table.requester == requester, table.idempotency == idempotency
-    ))  # fmt: skip
+    asked = {"key": key, "requester": requester, "idempotency": idempotency}
+    row = connection.execute(_BY_IDEMPOTENCY, asked).one_or_none()
+    return None if row is None else _request(row)
 
 
 def by_id(connection: Connection, identifier: str) -> StoredRequest | None:
@@ -81,8 +101,7 @@ def by_id(connection: Connection, identifier: str) -> StoredRequest | None:
 
 def put(connection: Connection, request: StoredRequest) -> None:
     """Store a new request."""
-    values = {name: getattr(request, name) for name in StoredRequest.__struct_fields__}
-    connection.execute(insert(sign_request), values)
+    connection.execute(_PUT, asdict(request))
 
 
 def change(connection: Connection, identifier: str, **fields: Any) -> None:
@@ -95,7 +114,9 @@ def finish(
     connection: Connection, identifier: str, answer: bytes, entry: bytes, floor: int
 ) -> None:
     """Store the result."""
-    change(connection, identifier, state=State.SIGNED, answer=answer, entry=entry, floor=floor)
+    connection.execute(
+        _FINISH, {"which": identifier, "answer": answer, "entry": entry, "floor": floor}
+    )
 
 
 def remove(connection: Connection, identifier: str) -> None:

@@ -127,26 +127,32 @@ feed_entry = Table(  # what it revokes beside the authority's own certificates
 
 estate_certificate = Table(
     "estate_certificate", metadata,
-    Column("fingerprint", LargeBinary, primary_key=True),  # SHA-256
-    Column("der", LargeBinary, nullable=False),
+    Column("fingerprint", String(64), primary_key=True),  # SHA-256, hexadecimal
+    Column("subject", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("serial", String(64), nullable=False),
+    Column("not_before", BigInteger, nullable=False),
     Column("not_after", BigInteger, nullable=False),
-    Column("origin", String(20), nullable=False),
+    Column("key_kind", String(40), nullable=False),
+    Column("quantum_safe", Integer, nullable=False),
+    Column("trust", String(20), nullable=False),
     Column("holder", Text, nullable=False),
     Column("key_location", Text, nullable=False),
     Column("added", BigInteger, nullable=False),
+    Column("der", LargeBinary),  # none where only a scan's record tells of it
     Index("estate_certificate_by_end", "not_after"),
 )  # fmt: skip
 
 estate_source = Table(  # where a certificate was found
     "estate_source", metadata,
-    Column("fingerprint", LargeBinary, primary_key=True),
-    Column("source", String(1024), primary_key=True),
+    Column("fingerprint", String(64), primary_key=True),
+    Column("source", String(512), primary_key=True),
     Column("at", BigInteger, nullable=False),
 )  # fmt: skip
 
 estate_release = Table(  # files that hang on a certificate
     "estate_release", metadata,
-    Column("fingerprint", LargeBinary, primary_key=True),
+    Column("fingerprint", String(64), primary_key=True),
     Column("name", String(64), primary_key=True),  # SHA-256 of the file's name, hexadecimal
     Column("file", Text, nullable=False),
     Column("timestamped", BigInteger),  # the proven time, where there is one

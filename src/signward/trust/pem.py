@@ -5,7 +5,9 @@ from __future__ import annotations
 import binascii
 import re
 
-from signward.errors import EvidenceError
+from signward.envelopes.cms import SIGNED_DATA
+from signward.errors import BadInputError, EvidenceError
+from signward.wire import der
 
 MAX_FILE_OCTETS = 256 * 1024 * 1024
 """Largest evidence file read (a large CRL in Base64)."""
@@ -13,6 +15,8 @@ MAX_FILE_OCTETS = 256 * 1024 * 1024
 CERTIFICATES = "(?:X509 |TRUSTED )?CERTIFICATE"
 CRLS = "X509 CRL"
 OCSP_RESPONSES = "OCSP RESPONSE"
+BUNDLES = "(?:PKCS7|CMS)"
+"""A PKCS#7 of certificates (RFC 7468 8 and 9)."""
 
 
 def blocks(name: str, data: bytes, label: str) -> list[bytes]:
@@ -40,3 +44,16 @@ def decoded(name: str, base64: bytes) -> bytes:
         return binascii.a2b_base64(base64)
     except binascii.Error as error:
         raise EvidenceError(f"{name}: damaged PEM block: {error}") from None
+
+
+def bundled(data: bytes) -> list[bytes] | None:
+    """Return the certificates of a SignedData without signers (RFC 5652 5.1), or None."""
+    try:
+        kind, content = der.parse(data, "certificate bundle").fields("certificate bundle", 2)[:2]
+        if kind.oid() != SIGNED_DATA:
+            return None
+        (signed,) = content.children()
+        sets = [field for field in signed.fields("SignedData", 3) if field.tag == 0xA0]
+        return [node.raw for field in sets for node in field.children()]
+    except (BadInputError, ValueError):
+        return None

@@ -14,8 +14,11 @@ from signward.authority.log.faults import ForkError, NotIncludedError
 from signward.authority.log.proof import Hashes, TileReader, check_consistency, consistency
 from signward.authority.log.tiles import ENTRIES, WIDTH, Tile, split_bundle, width
 from signward.authority.log.tree import EMPTY_ROOT, Frontier, leaf_hash
-from signward.errors import BadInputError, LimitError
+from signward.errors import AuthorityError, BadInputError
 from signward.frozen import Frozen
+
+MAX_FOREIGN = 10
+"""Entries of another form that are told one by one; the others are counted."""
 
 MAX_SIGHTINGS = 100_000
 """Entries reported at once: they are held until the whole is proven."""
@@ -33,11 +36,15 @@ class Sighting(Frozen, frozen=True, kw_only=True):
 
 
 class Followed(Frozen, frozen=True, kw_only=True):
-    """What came between two checkpoints; ``count`` entries, all of them in the new tree."""
+    """What came between two checkpoints; ``count`` entries, all of them in the new tree.
+
+    ``foreign`` is how many of those are not in the form of our logs.
+    """
 
     head: Checkpoint
     count: int
     sightings: tuple[Sighting, ...]
+    foreign: int
 
 
 def empty(origin: str) -> Checkpoint:
@@ -53,7 +60,7 @@ def follow(
     ``watched`` are texts an entry is reported for when any of its fields holds one (names of
     keys, digests and serial numbers of certificates, identities); None reports every entry.
     ``read`` need not be trusted.  Raises ``RollbackError``, ``ForkError``, ``NotIncludedError``,
-    ``BadInputError``, and what ``read`` raises.
+    ``BadInputError``, ``AuthorityError`` where too many are to be told, and what ``read`` raises.
     """
     if old.origin != new.origin:
         raise ForkError("the log", f"origin {new.origin[:200]!r}", f"{old.origin[:200]!r}")
@@ -64,15 +71,24 @@ def follow(
     check_consistency(old, new, consistency(hashes, old.size))
     frontier = hashes.frontier(old.size)
     sightings: list[Sighting] = []
+    foreign = 0
     for tile, skipped in bundles(old.size, new.size):
         entries = split_bundle(read(tile), tile)[skipped:]
-        sightings += _seen(frontier.size, entries, watched)
+        seen = _seen(frontier.size, entries, watched)
+        sightings += [one for one in seen if one.entry is not None]
+        others = [one for one in seen if one.entry is None]
+        sightings += others[: max(0, MAX_FOREIGN - foreign)]
+        foreign += len(others)
         if len(sightings) > MAX_SIGHTINGS:
-            raise LimitError("the log", f"more than {MAX_SIGHTINGS} entries to report", "fewer",
-                             hint="watch for less, or let the monitor run more often")  # fmt: skip
+            raise AuthorityError(
+                "the log", f"more than {MAX_SIGHTINGS} entries to tell", "fewer",
+                hint="watch for less, or let the monitor run more often",
+            )  # fmt: skip
         frontier = frontier.extended([leaf_hash(entry) for entry in entries])
     check_reached(frontier, new, "the log's entries")
-    return Followed(head=new, count=new.size - old.size, sightings=tuple(sightings))
+    sightings.sort(key=lambda one: one.index)
+    count = new.size - old.size
+    return Followed(head=new, count=count, sightings=tuple(sightings), foreign=foreign)
 
 
 def bundles(start: int, size: int) -> Iterator[tuple[Tile, int]]:

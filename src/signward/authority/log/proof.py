@@ -41,21 +41,28 @@ _CLAUSE = "c2sp.org/tlog-proof"
 _INDEX = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
-class Hashes:
-    """The hashes of a tree of ``size`` entries, read from tiles as they are needed."""
+Rows = list[list[bytes]]
+"""A tile's hashes, above them the hashes of each two, and so on: whole pairs only."""
 
-    def __init__(self, size: int, read: TileReader) -> None:
+MAX_TILES = 256
+"""Tiles kept in memory with all that is above their hashes: some 10 MiB."""
+
+
+class Hashes:
+    """The hashes of a tree of ``size`` entries, read from tiles as they are needed.
+
+    ``kept`` are tiles read before, of this tree or one that it continues.
+    """
+
+    def __init__(self, size: int, read: TileReader, kept: dict[Tile, Rows] | None = None) -> None:
         self.size, self._read = size, read
-        self._tiles: dict[Tile, list[bytes]] = {}
+        self._tiles = {} if kept is None else kept
 
     def node(self, height: int, position: int) -> bytes:
         """Return the root of the ``position``-th perfect subtree of ``2**height`` leaves."""
         level, above = divmod(height, HEIGHT)
         number, first = divmod(position << above, WIDTH)
-        row = self._tile(level, number)[first : first + (1 << above)]
-        while len(row) > 1:
-            row = [node_hash(row[i], row[i + 1]) for i in range(0, len(row), 2)]
-        return row[0]
+        return self._rows(level, number)[above][first >> above]
 
     def span(self, start: int, end: int) -> bytes:
         """Return MTH(D[start:end]) of a subtree that the recursion of RFC 6962 2.1 meets."""
@@ -69,11 +76,23 @@ class Hashes:
         nodes = tuple(self.node(h, p) for h, p in _perfect(0, size))
         return Frontier(size=size, hashes=nodes)
 
-    def _tile(self, level: int, number: int) -> list[bytes]:
+    def _rows(self, level: int, number: int) -> Rows:
         tile = Tile(level, number, width(level, number, self.size))
-        if tile not in self._tiles:
-            self._tiles[tile] = split_hashes(self._read(tile), tile)
-        return self._tiles[tile]
+        rows = self._tiles.get(tile)
+        if rows is None:
+            rows = _paired(split_hashes(self._read(tile), tile))
+            if len(self._tiles) >= MAX_TILES:
+                self._tiles.clear()
+            self._tiles[tile] = rows
+        return rows
+
+
+def _paired(row: list[bytes]) -> Rows:
+    rows = [row]
+    while len(row) > 1:
+        row = [node_hash(row[i], row[i + 1]) for i in range(0, len(row) - 1, 2)]
+        rows.append(row)
+    return rows
 
 
 def _perfect(start: int, end: int) -> Iterator[tuple[int, int]]:

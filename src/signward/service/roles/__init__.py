@@ -71,7 +71,8 @@ class Role(Protocol):
 
         ``"access"`` may also be a tuple: any one of those roles will do.  Further options:
         ``"max_body"``, the most octets of a request (default ``limits.MAX_BODY``), and
-        ``"waits": True`` for a handler that holds a request until something happens.
+        ``"waits": True`` for a handler that holds a request until something happens,
+        ``"express"`` on a public GET route (``service/express.py``).
         """
 
     def tasks(self, realm: Realm) -> Sequence[Task]:

@@ -12,16 +12,19 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from litestar import Request, Response, get, post
+from litestar import Request, get, post
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
+from litestar.response.base import ASGIResponse
 
 from signward.authority.ocsp import MAX_REQUEST_OCTETS
 from signward.service.roles import Access, Task
 from signward.verbs.authority.respond import MAX_KEPT, Answer, Responder
 
 if TYPE_CHECKING:
+    from litestar.types import HTTPScope
+
     from signward.verbs.authority.realm import Realm
 
 MAX_AGE = 60
@@ -63,19 +66,30 @@ def _handlers(responders: dict[str, Responder]) -> tuple[HTTPRouteHandler, ...]:
         return kept if kept is not None else await asyncio.to_thread(responder.answer, data)
 
     @post("/ocsp/{name:str}", media_type=MEDIA_TYPE, status_code=200, opt=_PUBLIC)
-    async def ask(name: FromPath[str], request: Request[Any, Any, Any]) -> Response[bytes]:
+    async def ask(name: FromPath[str], request: Request[Any, Any, Any]) -> ASGIResponse:
         """Answer a request (DER) that is the body."""
         return _response(await answered(name, await request.body()))
 
-    @get("/ocsp/{name:str}/{question:path}", media_type=MEDIA_TYPE, opt=_PUBLIC)
+    def at_hand(scope: HTTPScope) -> ASGIResponse | None:
+        """Return the response to a GET whose answer is kept; None for any other."""
+        name = scope["path"].split("/", 3)[2:3]
+        responder = responders.get(name[0]) if name else None
+        kept = responder.kept(decoded(scope["raw_path"])) if responder else None
+        return _response(kept, _if_none_match(scope)) if kept else None
+
+    @get(
+        "/ocsp/{name:str}/{question:path}",
+        media_type=MEDIA_TYPE,
+        opt={**_PUBLIC, "express": at_hand},
+    )
     async def look_up(
         name: FromPath[str],
         question: FromPath[str],  # noqa: ARG001 - as routed: slashes that are base64 are lost in it
         request: Request[Any, Any, Any],
-    ) -> Response[bytes]:
+    ) -> ASGIResponse:
         """Answer a request that stands in the path, in base64."""
         answer = await answered(name, decoded(request.scope["raw_path"]))
-        return _response(answer, request.headers.get("if-none-match", ""))
+        return _response(answer, _if_none_match(request.scope))
 
     return ask, look_up
 
@@ -93,23 +107,38 @@ def decoded(path: bytes) -> bytes:
         return b""
 
 
-def _response(answer: Answer, known: str = "") -> Response[bytes]:
+def _if_none_match(scope: HTTPScope) -> str:
+    found = (value for name, value in scope["headers"] if name == b"if-none-match")
+    return next(found, b"").decode("latin-1")
+
+
+def _response(answer: Answer, known: str = "") -> ASGIResponse:
     """Return the HTTP answer; 304 where the client has it (``known`` is If-None-Match)."""
-    headers = _headers(answer) if answer.made else _NOT_CACHED
-    if known and answer.made and headers["ETag"] in known:
-        return Response(b"", status_code=304, headers=headers)
-    return Response(answer.body, headers=headers, media_type=MEDIA_TYPE)
+    if answer.made is None:
+        return ASGIResponse(body=answer.body, headers=_NOT_CACHED, media_type=MEDIA_TYPE)
+    if known and _tag(answer) in known:
+        return ASGIResponse(status_code=304, headers=_headers(answer))
+    return _whole(answer)
 
 
 @lru_cache(maxsize=MAX_KEPT)
+def _whole(answer: Answer) -> ASGIResponse:
+    """Return the response with a kept answer, kept itself: making one takes longer than sending."""
+    return ASGIResponse(body=answer.body, headers=_headers(answer), media_type=MEDIA_TYPE)
+
+
 def _headers(answer: Answer) -> dict[str, str]:
     """Return what lets caches keep an answer (RFC 9919 7.2)."""
     assert answer.made is not None  # noqa: S101 - for the type checker
     return {
         "Cache-Control": _CACHED,
-        "ETag": f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"',
+        "ETag": _tag(answer),
         "Last-Modified": format_datetime(answer.made, usegmt=True),
     }
+
+
+def _tag(answer: Answer) -> str:
+    return f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
 
 
 ROLE = OcspRole()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def _handler(stamper: Stamper) -> HTTPRouteHandler:
     )  # fmt: skip
     async def stamp(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Answer a timestamp query (DER); a refusal is an answer too."""
-        answer = await stamper.answer(await request.body())
+        answer = await asyncio.wrap_future(stamper.answer(await request.body()))
         return Response(answer, headers=_HEADERS, media_type=MEDIA_TYPE)
 
     return stamp

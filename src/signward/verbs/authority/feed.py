@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from signward.authority import feed as writing
 from signward.authority.log.entry import Kind, Value, encode
-from signward.errors import AuthorityError, RealmError
+from signward.errors import AuthorityError, KeyProviderError, RealmError
 from signward.integrity import UnsupportedKeyError, ValueMismatchError, check_value
 from signward.store import counters, published
 from signward.store import feed as stored
@@ -160,9 +160,19 @@ class Publisher:
         return made
 
 
-def publish_news(realm: Realm) -> Document | None:
-    """Publish what was revoked just now; None where no feed is set up.  For whoever revokes."""
-    return None if realm.settings.feed is None else publish(realm)
+def try_to_publish(realm: Realm) -> Document | str:
+    """Publish what was revoked just now where the key is at hand; else return why not.
+
+    Nothing (an empty text) where no feed is set up.  For whoever revokes: the revocation stands
+    whatever becomes of its publication.
+    """
+    if realm.settings.feed is None:
+        return ""
+    try:
+        return publish(realm)
+    except KeyProviderError as error:
+        said = str(error).partition("\n")[0]
+        return f"the feed does not tell yet ({said}): publish it with signward feed publish"
 
 
 def publish(realm: Realm, *, always: bool = False) -> Document:

@@ -27,13 +27,18 @@ def find(realm: Realm, reference: str, ca: str = "") -> Listed:
     path = Path(reference)
     if path.is_file():
         return in_file(realm, path)
-    serial = reference.replace(":", "").strip().lower().removeprefix("0x").lstrip("0")
+    return with_serial(realm, serial_of(reference), ca)
+
+
+def serial_of(text: str) -> str:
+    """Return a serial number as it is stored, of what people write.  Raises ``AuthorityError``."""
+    serial = text.replace(":", "").strip().lower().removeprefix("0x").lstrip("0")
     if not _SERIAL.fullmatch(serial):
         raise AuthorityError(
-            repr(reference[:200]), "neither a file nor a serial number",
+            repr(text[:200]), "neither a file nor a serial number",
             "a certificate's file, or its serial number in hexadecimal",
         )  # fmt: skip
-    return with_serial(realm, serial, ca)
+    return serial
 
 
 def with_serial(realm: Realm, serial: str, ca: str = "") -> Listed:

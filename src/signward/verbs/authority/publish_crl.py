@@ -9,8 +9,9 @@ from sqlalchemy import Connection
 
 from signward.authority import crl
 from signward.authority.log.entry import Kind, Value, encode
-from signward.errors import KeyProviderError
-from signward.store import counters, published, revocations
+from signward.errors import SignwardError
+from signward.frozen import replace
+from signward.store import counters, published, revocations, status
 from signward.store.certificates import Revocation
 from signward.store.engine import Outcome
 from signward.store.published import Document
@@ -36,12 +37,17 @@ class PublishedCrl(NamedTuple):
 
 class _Begun(NamedTuple):
     number: int
+    revision: int
     revoked: list[Revocation]
 
 
 def document_name(ca: str) -> str:
     """Return the name under which an authority's CRL is published."""
     return f"crl {ca}"
+
+
+def _revision_name(ca: str) -> str:
+    return f"crl {ca}, revocations told"
 
 
 def current(realm: Realm, ca: str) -> PublishedCrl | None:
@@ -75,13 +81,15 @@ def publish(realm: Realm, ca: str) -> PublishedCrl:
         "entries": len(begun.revoked),
     }
     entry = encode(Kind.CRL, fields, realm.now())
-    stored = realm.store.write(lambda c: _record(c, document, entry)).result().value
+    told = replace(document, name=_revision_name(ca), version=begun.revision, body=b"")
+    stored = realm.store.write(lambda c: _record(c, document, told, entry)).result().value
     return _published(ca, stored)
 
 
 def _begin(connection: Connection, ca: str) -> Outcome[_Begun]:
     number = counters.lease(connection, document_name(ca))
-    return Outcome(_Begun(number, revocations.of(connection, ca)))
+    revision = status.revision(connection, ca)
+    return Outcome(_Begun(number, revision, revocations.of(connection, ca)))
 
 
 def _signed(authority: Authority, begun: _Begun, now: datetime, until: datetime) -> bytes:
@@ -99,8 +107,12 @@ def _signed(authority: Authority, begun: _Begun, now: datetime, until: datetime)
     return draft.seal(value)
 
 
-def _record(connection: Connection, document: Document, entry: bytes) -> Outcome[Document]:
+def _record(
+    connection: Connection, document: Document, told: Document, entry: bytes
+) -> Outcome[Document]:
+    """Store a CRL, and up to which change of the revocations it tells them."""
     if published.put(connection, document):
+        published.put(connection, told)
         return Outcome(document, (entry,))
     newer = published.current(connection, document.name)
     return Outcome(newer or document)
@@ -113,10 +125,19 @@ def _published(ca: str, document: Document) -> PublishedCrl:
 
 
 def due(realm: Realm, ca: str) -> bool:
-    """Return whether an authority's next CRL should be published by now."""
-    found = current(realm, ca)
+    """Return whether an authority's next CRL should be published by now.
+
+    That is so ahead of the present one's end, and where a revocation was recorded but its CRL
+    could not be signed at the time.
+    """
     ahead = timedelta(hours=settings_of(realm, ca).crl_ahead_hours)
-    return found is None or realm.now() >= found.next_update - ahead
+    with realm.store.read() as connection:
+        found = published.current(connection, document_name(ca))
+        told = published.current(connection, _revision_name(ca))
+        revision = status.revision(connection, ca)
+    if found is None or told is None or told.version < revision:
+        return True
+    return realm.now() >= instant(found.expires) - ahead
 
 
 def publish_due(realm: Realm) -> tuple[PublishedCrl, ...]:
@@ -126,10 +147,10 @@ def publish_due(realm: Realm) -> tuple[PublishedCrl, ...]:
 
 
 def try_to_publish(realm: Realm, ca: str) -> PublishedCrl | str:
-    """Publish where the key is at hand; else return why not, and what to do."""
+    """Publish; where that fails, return why, and what to do: the revocation stands anyway."""
     try:
         return publish(realm, ca)
-    except KeyProviderError as error:
+    except SignwardError as error:
         said = str(error).partition("\n")[0]
         return (
             f"the CRL of {ca} does not tell yet ({said}): publish it with signward ca crl --ca {ca}"

@@ -14,7 +14,9 @@ from signward.frozen import replace
 from signward.store import certificates, revocations
 from signward.store.certificates import Listed, Revocation
 from signward.store.engine import Outcome
+from signward.store.published import Document
 from signward.trust.x509 import load_certificate
+from signward.verbs.authority import feed
 from signward.verbs.authority.authorities import instant, micros
 from signward.verbs.authority.publish_crl import PublishedCrl, try_to_publish
 from signward.verbs.authority.realm import Realm
@@ -31,7 +33,8 @@ class Revoked:
     """A revocation that is recorded.
 
     ``amended`` tells that an earlier one was made graver; ``position`` is the log entry's;
-    ``published`` the CRL that tells it, or why none does yet (empty: none was asked for).
+    ``published`` the CRL that tells it, or why none does yet (empty: none was asked for);
+    ``feed`` likewise the version of the revocation feed (empty also where there is no feed).
     """
 
     listed: Listed
@@ -39,6 +42,7 @@ class Revoked:
     amended: bool
     position: int
     published: PublishedCrl | str = ""
+    feed: Document | str = ""
 
 
 def reason_code(name: str) -> int:
@@ -105,9 +109,13 @@ def revoke(
     entry = _Entry(realm.now(), listed)
     written = realm.store.write(lambda c: _record(c, wanted, entry)).result()
     recorded, amended = written.value
-    told = try_to_publish(realm, wanted.issuer) if publish else ""
     return Revoked(
-        listed=listed, revocation=recorded, amended=amended, position=written.first, published=told
+        listed=listed,
+        revocation=recorded,
+        amended=amended,
+        position=written.first,
+        published=try_to_publish(realm, wanted.issuer) if publish else "",
+        feed=feed.try_to_publish(realm) if publish else "",
     )
 
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import msgspec
 from sqlalchemy import Connection
@@ -39,7 +40,7 @@ from signward.store.engine import Outcome
 from signward.store.intents import Intent
 from signward.store.requests import State, StoredRequest
 from signward.verbs.authority.authorities import instant, micros
-from signward.verbs.authority.intents import abandoned
+from signward.verbs.authority.intents import HEARTBEAT_SECONDS, abandoned
 from signward.verbs.authority.realm import Realm
 from signward.verbs.authority.settings import SignSettings
 from signward.verbs.authority.tokens import own_tokens
@@ -63,6 +64,8 @@ class Case(NamedTuple):
     order: Order
     asked: bytes
     at: datetime
+    announce: bool
+    """Whether this process has to say that it lives, since intents of dead ones are closed."""
 
     @property
     def fields(self) -> dict[str, Value]:
@@ -114,14 +117,17 @@ def sign(realm: Realm, name: str, caller: Identity, idempotency: str, order: Ord
     """
     rules = rules_for(realm, name, caller)
     names = realm.settings.access.names_of(caller)
-    credential = realm.credential(rules.key)
+    credential, at = realm.credential(rules.key), realm.now()
     if names & set(rules.signers):
         _check(credential, order)
     case = Case(
         secrets.token_hex(16), name, rules, caller, names, idempotency, order,
-        hashlib.sha256(msgspec.json.encode(order)).digest(), realm.now(),
+        hashlib.sha256(msgspec.json.encode(order)).digest(), at,
+        at - _ANNOUNCED.get(realm, _LONG_AGO) > _ANNOUNCE_AFTER,
     )  # fmt: skip
     written = realm.store.write(partial(_begin, case, realm.instance)).result()
+    if case.announce:
+        _ANNOUNCED[realm] = at
     begun = written.value
     if begun.request is None:
         raise _refusal(name, begun.decision)
@@ -227,20 +233,29 @@ def _decided(
     if found is None:
         entries += (encode(Kind.SIGN_REQUEST, _asked_fields(case), case.at),)
         if decision.ruling is not Ruling.DENIED:
-            requests.put(connection, request)
+            allowed = decision.ruling is Ruling.ALLOWED
+            state = State.SIGNING if allowed else State.PENDING
+            requests.put(connection, replace(request, state=state))
     entries += (_decision_entry(case.fields, decision, case.at),)
     if decision.ruling is Ruling.DENIED:
         return Outcome(_Begun(None, decision), entries)
     if decision.ruling is Ruling.ALLOWED:
         usage.add(connection, case.name, windows)
         _UNDER_WAY.add(request.id)
-        requests.change(connection, request.id, state=State.SIGNING)
-        intents.begin(connection, Intent(
+        if found is not None:
+            requests.change(connection, request.id, state=State.SIGNING)
+        if case.announce:
+            intents.alive(connection, instance, micros(case.at))
+        intents.add(connection, Intent(
             id=request.id, instance=instance, kind=Kind.SIGN_DECISION, at=micros(case.at),
             body=entries[-1],
         ))  # fmt: skip
     return Outcome(_Begun(request, decision, approvals), entries)
 
+
+_ANNOUNCED: WeakKeyDictionary[Realm, datetime] = WeakKeyDictionary()
+_ANNOUNCE_AFTER = timedelta(seconds=HEARTBEAT_SECONDS)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 _UNDER_WAY: set[str] = set()
 """Requests that this process signs at present: an intent of ours that is not among them was left

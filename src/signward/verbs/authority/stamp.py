@@ -7,12 +7,14 @@ serial number comes from a leased range.  Its entry in the log is durable before
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from signward.authority import tsa
@@ -78,7 +80,7 @@ class Watch:
 
 
 class Stamper:
-    """The time-stamping authority of a realm.  For one event loop."""
+    """The time-stamping authority of a realm.  Thread-safe."""
 
     def __init__(self, realm: Realm, steady: Callable[[], float] = time.monotonic) -> None:
         """Open the key.
@@ -95,39 +97,62 @@ class Stamper:
         tsa.check_certificate(self._credential.standing.leaf)
         self._slack = max(timedelta(milliseconds=settings.accuracy_ms), LEAST_TOLERANCE)
         self._watch = Watch(realm.now, self._slack, steady)
+        self._lock = threading.Lock()
         self._numbers: list[int] = []
         self._marked = _EPOCH
-        self._preparing = asyncio.Lock()
-        self._batches = Batches(realm.store, self._credential, os.cpu_count() or 1)
         self._pending = 0
+        self._batches = Batches(realm.store, self._credential, os.cpu_count() or 1)
+        self._preparing = ThreadPoolExecutor(1, "stamping")
 
-    async def answer(self, data: bytes) -> bytes:
-        """Return the TimeStampResp to a TimeStampReq (DER), whatever it is."""
-        if self._pending >= MAX_PENDING:
-            return _failed("too many requests at once")
-        self._pending += 1
+    def answer(self, data: bytes) -> Future[bytes]:
+        """Return the TimeStampResp to a TimeStampReq (DER), whatever it is; does not wait."""
+        done: Future[bytes] = Future()
+        with self._lock:
+            self._pending += 1
+            busy = self._pending > MAX_PENDING
+        done.add_done_callback(self._answered)
         try:
-            return tsa.granted(await self._token(data))
-        except RefusedError as error:
-            return tsa.refused(error)
-        except StoreError:
-            return _failed("the log cannot be written")
-        except SigningError:
-            return _failed("the key cannot be used")
-        finally:
+            if busy:
+                raise RefusedError(Failure.SYSTEM_FAILURE, "too many requests at once")
+            query = tsa.read_query(data)
+            tsa.check_policy(query, self._policy)
+            taken = self._take()
+            if taken is None:
+                self._preparing.submit(self._prepare_and_stamp, query, done)
+            else:
+                self._stamp(query, *taken, done)
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
+            _tell(done, error)
+        return done
+
+    def _answered(self, _: Future[bytes]) -> None:
+        with self._lock:
             self._pending -= 1
 
-    async def _token(self, data: bytes) -> bytes:
-        query = tsa.read_query(data)
-        tsa.check_policy(query, self._policy)
-        at = self._watch.read()
-        if not self._numbers or at - self._marked > self._slack:
-            at = await self._prepared()
-        serial, standing = self._numbers.pop(), self._credential.standing
+    def _take(self) -> tuple[int, datetime] | None:
+        """Return a serial number and the time; None where the database must be asked first."""
+        with self._lock:
+            at = self._watch.read()
+            if not self._numbers or at - self._marked > self._slack:
+                return None
+            return self._numbers.pop(), at
+
+    def _prepare_and_stamp(self, query: Query, done: Future[bytes]) -> None:
+        try:
+            while (taken := self._take()) is None:
+                self._mark(self._watch.latest)
+            self._stamp(query, *taken, done)
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
+            _tell(done, error)
+
+    def _stamp(self, query: Query, serial: int, at: datetime, done: Future[bytes]) -> None:
+        standing = self._credential.standing
         if not standing.leaf.not_before <= at <= standing.leaf.not_after:
-            raise RefusedError(Failure.SYSTEM_FAILURE, "the authority's certificate is not valid")
+            _tell(done, RefusedError(Failure.SYSTEM_FAILURE, "the certificate is not valid now"))
+            return
         draft = tsa.draft(query, self._policy, standing.signer, serial=serial, at=at)
-        return await self._batches.signed(draft, self._entry(query, serial, at), standing)
+        signed = self._batches.signed(draft, self._entry(query, serial, at), standing)
+        signed.add_done_callback(partial(_finish, done))
 
     def _entry(self, query: Query, serial: int, at: datetime) -> bytes:
         fields = {
@@ -137,19 +162,11 @@ class Stamper:
         }
         return encode(Kind.TIMESTAMPED, fields, at)
 
-    async def _prepared(self) -> datetime:
-        """Make sure of serial numbers, and of the stored mark; return the time it is then."""
-        async with self._preparing:
-            at = self._watch.read()
-            if not self._numbers or at - self._marked > self._slack:
-                await self._mark(at)
-            return at
-
-    async def _mark(self, at: datetime) -> None:
+    def _mark(self, at: datetime) -> None:
         """Store that ``at`` is vouched for, before it is; lease serial numbers where none is left.
 
         So the stored mark is never older than the last token by more than the clock may err.
-        Raises ``RefusedError`` where somebody vouched for a later time.
+        Raises ``RefusedError`` where somebody vouched for a later time, and ``StoreError``.
         """
         from signward.store import counters
         from signward.store.engine import Outcome
@@ -160,14 +177,15 @@ class Stamper:
             latest = counters.raised(connection, _LATEST, micros(at))
             return Outcome((latest, counters.lease(connection, _SERIALS, LEASED) if leases else 0))
 
-        latest, first = (await asyncio.wrap_future(self._realm.store.write(job))).value
-        if leases:
-            salt = secrets.randbits(SALT_BITS)
-            numbers = reversed(range(first, first + LEASED))
-            self._numbers = [number << SALT_BITS | salt for number in numbers]
+        latest, first = self._realm.store.write(job).result().value
         stored = instant(latest)
-        self._marked = max(stored, at)
-        self._watch.latest = max(self._watch.latest, stored)
+        with self._lock:
+            if leases:
+                salt = secrets.randbits(SALT_BITS)
+                numbers = reversed(range(first, first + LEASED))
+                self._numbers = [number << SALT_BITS | salt for number in numbers]
+            self._marked = max(stored, at)
+            self._watch.latest = max(self._watch.latest, stored)
         if stored - at > self._slack:
             raise RefusedError(
                 Failure.TIME_NOT_AVAILABLE,
@@ -175,9 +193,28 @@ class Stamper:
             )
 
     def close(self) -> None:
-        """End the threads that sign."""
+        """End the threads."""
+        self._preparing.shutdown()
         self._batches.close()
 
 
-def _failed(text: str) -> bytes:
-    return tsa.refused(RefusedError(Failure.SYSTEM_FAILURE, text))
+def _finish(done: Future[bytes], signed: Future[bytes]) -> None:
+    error = signed.exception()
+    if error is None:
+        _resolve(done, tsa.granted(signed.result()))
+    else:
+        _tell(done, error)
+
+
+def _tell(done: Future[bytes], error: BaseException) -> None:
+    """Answer with a refusal, whatever went wrong."""
+    if not isinstance(error, RefusedError):
+        words = {StoreError: "the log cannot be written", SigningError: "the key cannot be used"}
+        text = next((text for kind, text in words.items() if isinstance(error, kind)), "a fault")
+        error = RefusedError(Failure.SYSTEM_FAILURE, text)
+    _resolve(done, tsa.refused(error))
+
+
+def _resolve(done: Future[bytes], answer: bytes) -> None:
+    if done.set_running_or_notify_cancel():  # else whoever asked has gone away
+        done.set_result(answer)

@@ -1,11 +1,7 @@
-"""Timestamps by our own authority, for verbs that run in threads.
-
-The authority works on an event loop; here is one for it, in a thread of its own.
-"""
+"""Timestamps by our own authority, for verbs that sign."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
 import threading
@@ -25,16 +21,13 @@ class OwnTokens:
 
     def __init__(self, realm: Realm) -> None:
         """Open the authority.  Raises as ``Stamper`` does."""
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="own-tokens", daemon=True).start()
         self._stamper = Stamper(realm)
 
     def token(self, value: bytes, digest: str) -> bytes:
         """Return a token (DER) over ``value``.  Raises ``KeyProviderError``."""
         request = write_request(digest, hashlib.new(digest, value).digest(), secrets.randbits(64))
-        answering = asyncio.run_coroutine_threadsafe(self._stamper.answer(request), self._loop)
         try:
-            answer = read_answer(answering.result(MAX_SECONDS))
+            answer = read_answer(self._stamper.answer(request).result(MAX_SECONDS))
         except (TimeoutError, BadInputError) as error:
             raise KeyProviderError("[tsa]", str(error) or "no answer", "a token") from None
         if not answer.granted:

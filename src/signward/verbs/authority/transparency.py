@@ -11,6 +11,7 @@ import fcntl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -26,7 +27,7 @@ from signward.authority.log.checkpoint import (
 from signward.authority.log.entry import Kind, Value, encode
 from signward.authority.log.faults import ForkError, LogFaultError, RollbackError
 from signward.authority.log.note import MAX_NOTE, key_of, parse
-from signward.authority.log.proof import Hashes, Receipt, inclusion
+from signward.authority.log.proof import Hashes, Receipt, Rows, inclusion
 from signward.authority.log.tiles import Tile, width
 from signward.authority.log.tree import Frontier
 from signward.errors import BadInputError, MalformedError, RealmError
@@ -57,7 +58,8 @@ class Transparency:
 
         if realm.settings.log is None:
             raise RealmError("[log]", "no such table", "one, with the log's key and origin")
-        self._realm, self._tiles = realm, Tiles()
+        self.folder, self.store = realm.folder, realm.store  # not the realm: see transparency_of
+        self._tiles = Tiles()
         self._key = realm.key(realm.settings.log.key)
         try:
             self.verifier = key_of(realm.settings.log.origin, self._key.public_key)
@@ -68,18 +70,19 @@ class Transparency:
         self.policy = Policy(log=self.verifier)
         self._signing = threading.Lock()
         self._last: SignedCheckpoint | None = None
+        self._kept: dict[Tile, Rows] = {}
 
     @property
     def path(self) -> Path:
         """Where the last checkpoint is kept."""
-        return self._realm.folder / FILE_NAME
+        return self.folder / FILE_NAME
 
     def check(self) -> None:
         """Return if the database holds all that was published: call it at start-up.
 
         Raises ``RollbackError``, ``ForkError``, ``RealmError``, ``StoreError``.
         """
-        with self._alone():
+        with self._signing, self._folder_locked():
             self._published()
 
     def checkpoint(self, least: int = 0) -> bytes:
@@ -96,40 +99,43 @@ class Transparency:
         Raises as `checkpoint` does.
         """
         signed = self._covering(position + 1)
-        with self._realm.store.read() as connection:
-            path = inclusion(_hashes(connection, signed.checkpoint.size, self._tiles), position)
+        path = inclusion(Hashes(signed.checkpoint.size, self._stored, self._kept), position)
         return Receipt(index=position, path=path, note=signed.note, entry=entry).text
 
     def entry(self, position: int) -> bytes:
         """Return a committed entry.  Raises ``StoreError`` where there is none."""
         from signward.store.log_read import entries
 
-        with self._realm.store.read() as connection:
+        with self.store.read() as connection:
             return entries(connection, position, 1)[0]
+
+    def _stored(self, tile: Tile) -> bytes:
+        with self.store.read() as connection:
+            return self._tiles.read(connection, tile)
 
     def tile(self, tile: Tile) -> bytes | None:
         """Return a tile or bundle of the committed log, or None where it is not there (yet)."""
         from signward.store import log
 
-        with self._realm.store.read() as connection:
+        with self.store.read() as connection:
             size = log.frontier(connection).size
             if tile.width > width(tile.level, tile.number, size):
                 return None
             return self._tiles.read(connection, tile)
 
-    def accept_loss(self, reason: str, by: str) -> bytes:
+    def accept_loss(self, reason: str, by: str, at: datetime) -> bytes:
         """Go on although the database is not the one that was published; log that, and why.
 
         Also where the file that says what was published is damaged, or signed by an earlier key.
         Returns the first checkpoint of the log as it is now; the last one is kept beside it.
         Raises ``RealmError`` where nothing was lost.
         """
-        with self._alone():
+        with self._signing, self._folder_locked():
             lost = self._lost()
             facts: dict[str, Value] = {"deed": "log-loss-accepted", "reason": reason, "by": by}
             if lost is not None:
                 facts |= {"size": lost.size, "root": lost.root.hex(), "origin": lost.origin}
-            self._realm.store.append(encode(Kind.ADMIN, facts, self._realm.now())).result()
+            self.store.append(encode(Kind.ADMIN, facts, at)).result()
             name = f"{FILE_NAME}.lost-{lost.size if lost else 'damaged'}"
             self.path.rename(self.path.with_name(name))
             self._last = None
@@ -146,33 +152,42 @@ class Transparency:
         raise RealmError("the log", "all that was published", "a loss to accept")
 
     def _covering(self, least: int) -> SignedCheckpoint:
+        if (known := self._known(least)) is not None:
+            return known
+        with self._signing:
+            known = self._known(least)  # whoever signed meanwhile may have signed for us too
+            if known is not None:
+                return known
+            with self._folder_locked():
+                return self._renewed(least)
+
+    def _known(self, least: int) -> SignedCheckpoint | None:
         last = self._last
-        if last is not None and 0 < least <= last.checkpoint.size:
-            return last
-        with self._alone():
-            last = self._published()
-            if last is not None and 0 < least <= last.checkpoint.size:
-                return last
-            frontier = self._continued(last.checkpoint if last else None)
-            if last is None or frontier.size > last.checkpoint.size:
-                last = self._signed(frontier)
-            if last.checkpoint.size < least:
-                size = last.checkpoint.size
-                raise RollbackError("the log", f"{size} entries", f"{least} or more", hint=_HINT)
-            return last
+        return last if last is not None and 0 < least <= last.checkpoint.size else None
+
+    def _renewed(self, least: int) -> SignedCheckpoint:
+        last = self._published()
+        if (known := self._known(least)) is not None:  # another process's
+            return known
+        frontier = self._continued(last.checkpoint if last else None)
+        if last is None or frontier.size > last.checkpoint.size:
+            last = self._signed(frontier)
+        if last.checkpoint.size < least:
+            size = last.checkpoint.size
+            raise RollbackError("the log", f"{size} entries", f"{least} or more", hint=_HINT)
+        return last
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other threads, and other processes on this folder, from signing meanwhile."""
-        with self._signing:
-            try:
-                lock = self.path.with_name(f"{FILE_NAME}.lock").open("a")
-            except OSError as error:
-                why = error.strerror or "an error"
-                raise RealmError(str(self.path), why.lower(), "a folder to write in") from None
-            with lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
+    def _folder_locked(self) -> Iterator[None]:
+        """Keep other processes on this folder from signing meanwhile."""
+        try:
+            lock = self.path.with_name(f"{FILE_NAME}.lock").open("a")
+        except OSError as error:
+            why = error.strerror or "an error"
+            raise RealmError(str(self.path), why.lower(), "a folder to write in") from None
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _signed(self, frontier: Frontier) -> SignedCheckpoint:
         """Sign the tree's head, keep it, then let others have it."""
@@ -199,8 +214,12 @@ class Transparency:
         return self._last
 
     def _continued(self, last: Checkpoint | None) -> Frontier:
-        with self._realm.store.read() as connection:
-            return _continued(connection, last, self._tiles)
+        with self.store.read() as connection:
+            try:
+                return _continued(connection, last, self._tiles, self._kept)
+            except LogFaultError:
+                self._kept.clear()
+                raise
 
 
 def check_published(realm: Realm) -> None:
@@ -219,16 +238,19 @@ def check_published(realm: Realm) -> None:
     except BadInputError as error:
         raise RealmError(str(path), str(error), "the last checkpoint", hint=_HINT) from None
     with realm.store.read() as connection:
-        _continued(connection, head, Tiles())
+        _continued(connection, head, Tiles(), {})
 
 
 def _head(kept: bytes) -> Checkpoint:
     return parse_text(parse(kept).text)
 
 
-def _continued(connection: Connection, last: Checkpoint | None, tiles: Tiles) -> Frontier:
+def _continued(
+    connection: Connection, last: Checkpoint | None, tiles: Tiles, kept: dict[Tile, Rows]
+) -> Frontier:
     """Return the committed tree's edge if the tree begins with the one published last.
 
+    Tiles in ``kept`` are believed: they led to what was published, and must lead to the edge.
     Raises ``RollbackError``, ``ForkError``.
     """
     from signward.store import log
@@ -239,16 +261,12 @@ def _continued(connection: Connection, last: Checkpoint | None, tiles: Tiles) ->
     if last.size > frontier.size:
         raise RollbackError("the database", f"a log of {frontier.size} entries",
                             f"the {last.size} that were published", hint=_HINT)  # fmt: skip
-    hashes = _hashes(connection, frontier.size, tiles)
+    hashes = Hashes(frontier.size, lambda tile: tiles.read(connection, tile), kept)
     edges = (hashes.frontier(last.size).root, hashes.frontier(frontier.size).root)
     if edges != (last.root, frontier.root):
         raise ForkError("the database", f"other entries before the {last.size}th",
                         "those that were published", hint=_HINT)  # fmt: skip
     return frontier
-
-
-def _hashes(connection: Connection, size: int, tiles: Tiles) -> Hashes:
-    return Hashes(size, lambda tile: tiles.read(connection, tile))
 
 
 def _read(path: Path) -> bytes | None:
@@ -266,7 +284,10 @@ _OPENING = threading.Lock()
 
 
 def transparency_of(realm: Realm) -> Transparency:
-    """Return a realm's log, opened once.  Raises ``RealmError``, ``KeyProviderError``."""
+    """Return a realm's log, opened once, and let go together with the realm.
+
+    Raises ``RealmError``, ``KeyProviderError``.
+    """
     with _OPENING:
         if realm not in _OPENED:
             _OPENED[realm] = Transparency(realm)

@@ -69,13 +69,19 @@ def _make_counter() -> None:
 def _make_estate_certificate() -> None:
     op.create_table(
         "estate_certificate",
-        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
-        sa.Column("der", sa.LargeBinary(), nullable=False),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("issuer", sa.Text(), nullable=False),
+        sa.Column("serial", sa.String(length=64), nullable=False),
+        sa.Column("not_before", sa.BigInteger(), nullable=False),
         sa.Column("not_after", sa.BigInteger(), nullable=False),
-        sa.Column("origin", sa.String(length=20), nullable=False),
+        sa.Column("key_kind", sa.String(length=40), nullable=False),
+        sa.Column("quantum_safe", sa.Integer(), nullable=False),
+        sa.Column("trust", sa.String(length=20), nullable=False),
         sa.Column("holder", sa.Text(), nullable=False),
         sa.Column("key_location", sa.Text(), nullable=False),
         sa.Column("added", sa.BigInteger(), nullable=False),
+        sa.Column("der", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("fingerprint", name=op.f("pk_estate_certificate")),
     )
     op.create_index("estate_certificate_by_end", "estate_certificate", ["not_after"], unique=False)
@@ -84,8 +90,8 @@ def _make_estate_certificate() -> None:
 def _make_estate_source() -> None:
     op.create_table(
         "estate_source",
-        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
-        sa.Column("source", sa.String(length=1024), nullable=False),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("source", sa.String(length=512), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("fingerprint", "source", name=op.f("pk_estate_source")),
     )
@@ -94,7 +100,7 @@ def _make_estate_source() -> None:
 def _make_estate_release() -> None:
     op.create_table(
         "estate_release",
-        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("file", sa.Text(), nullable=False),
         sa.Column("timestamped", sa.BigInteger(), nullable=True),

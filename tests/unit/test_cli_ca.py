@@ -1,0 +1,219 @@
+"""``signward ca``: as people type it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from signward.authority.crl import REASONS
+from signward.authority.profiles import ROOT, profiles
+from signward.cli import ca, main
+from signward.keys._generate import GENERATED
+from signward.trust.crl import load_crl
+from signward.verbs.authority.export import FORMS
+from tests.builders.authority import private
+
+
+class Shell:
+    """Runs the command on one data folder, and keeps what it said."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capsys = folder, capsys
+        self.out = self.err = ""
+
+    def __call__(self, action: str, *words: str | Path) -> int:
+        code = main(["ca", action, "--data", str(self.folder / "data"), *map(str, words)])
+        self.out, self.err = self._capsys.readouterr()
+        return code
+
+    def said(self, action: str, *words: str | Path) -> str:
+        assert self(action, *words) == 0, self.err
+        return self.out
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(tmp_path, capsys)
+
+
+@pytest.fixture
+def founded(shell: Shell) -> Shell:
+    shell.said("init", "--name", "Example Ltd", "--country", "SE")
+    return shell
+
+
+def issue(shell: Shell, name: str = "release", *more: str) -> Path:
+    target = shell.folder / f"{name}.pem"
+    shell.said("issue", "--profile", "code-signing", "--subject", name, "--new-key",
+               shell.folder / f"{name}.key", "-o", target, *more)  # fmt: skip
+    return target
+
+
+def test_words_of_the_command_line_are_the_tables_words() -> None:
+    assert set(ca.PROFILES) == set(profiles()) - {ROOT}
+    assert tuple(REASONS) == ca.REASONS
+    assert GENERATED == ca.KINDS
+    assert FORMS == ca.FORMS
+
+
+def test_init_tells_what_was_made_and_what_comes_next(shell: Shell) -> None:
+    out = shell.said("init", "--name", "Example Ltd", "--country", "SE")
+    assert "CN=Example Ltd Code Signing Root,O=Example Ltd,C=SE" in out
+    for words in ("signward ca issue --data", "signward serve --data", "keys/root.pem", "--ca-key"):
+        assert words in out
+    assert shell.err == ""
+    assert shell("init", "--name", "Example Ltd") == 2
+    assert "something there already" in shell.err
+
+
+def test_a_dry_run_makes_nothing(shell: Shell) -> None:
+    out = shell.said("init", "--name", "Example Ltd", "--dry-run", "--root-algorithm", "rsa-4096")
+    assert "root           rsa-4096   to be made" in out
+    assert list(shell.folder.iterdir()) == []
+    assert shell("init", "--name", "Example Ltd", "--dry-run", "--key", "root") == 2
+    assert "NAME=URI" in shell.err
+
+
+def test_init_as_json(shell: Shell) -> None:
+    told = json.loads(shell.said("init", "--name", "Example Ltd", "--json"))
+    assert told["keys"]["root"] == "file:keys/root.pem"
+    assert "no country" in " ".join(told["warnings"])
+
+
+def test_a_new_key_is_certified(founded: Shell) -> None:
+    path = issue(founded)
+    key = serialization.load_pem_private_key((founded.folder / "release.key").read_bytes(), None)
+    leaf, issuer, root = x509.load_pem_x509_certificates(path.read_bytes())
+    assert leaf.public_key() == key.public_key()
+    leaf.verify_directly_issued_by(issuer)
+    issuer.verify_directly_issued_by(root)
+    assert (founded.folder / "release.key").stat().st_mode & 0o777 == 0o600
+    assert "log entry" in founded.err
+
+
+def test_a_request_is_certified_and_what_it_wishes_is_told(founded: Shell) -> None:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "By request"),
+                      x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "Other Ltd")])  # fmt: skip
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+    request = builder.add_extension(usage, critical=False).sign(private("cli"), hashes.SHA256())
+    path = founded.folder / "request.pem"
+    path.write_bytes(request.public_bytes(serialization.Encoding.PEM))
+    out = founded.said("issue", "--profile", "code-signing", "--request", path)
+    (leaf, *_) = x509.load_pem_x509_certificates(out.encode())
+    assert leaf.subject.rfc4514_string() == "CN=By request,O=Other Ltd"
+    assert "asks for extensions 2.5.29.37" in founded.err
+    assert "'Other Ltd'" in founded.err
+
+
+def test_nothing_is_left_of_a_key_that_was_not_certified(founded: Shell) -> None:
+    key = founded.folder / "new.key"
+    words = ("--profile", "code-signing", "--subject", "x", "--new-key", key)
+    assert founded("issue", *words, "--valid", "500d") == 2
+    assert "required at most 460 days" in founded.err
+    assert not key.exists()
+    assert founded("issue", *words, "--dry-run") == 0
+    assert "would issue CN=x,O=Example Ltd,C=SE" in founded.err
+    assert not key.exists()
+    key.write_text("somebody's")
+    assert founded("issue", *words) == 2
+    assert key.read_text() == "somebody's"
+
+
+def test_a_new_key_may_be_encrypted(founded: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNWARD_PASSWORD", "long secret")
+    issue(founded, "release", "--encrypted")
+    pem = (founded.folder / "release.key").read_bytes()
+    serialization.load_pem_private_key(pem, b"long secret")
+
+
+def test_revoking_and_listing(founded: Shell) -> None:
+    path = issue(founded)
+    assert founded("revoke", "--reason", "keyCompromise", "--dry-run", path) == 0
+    assert "would revoke" in founded.err
+    out = founded.said("revoke", "--reason", "keyCompromise", path)
+    assert "revoked " in out
+    assert "published CRL 2 of issuing" in out
+    crl = load_crl(_crl(founded))
+    (leaf, *_) = x509.load_pem_x509_certificates(path.read_bytes())
+    entry = crl.entry(leaf.serial_number, crl.issuer)
+    assert entry is not None
+    assert entry.reason == "keyCompromise"
+    table = founded.said("list", "--revoked").splitlines()
+    assert len(table) == 2
+    assert "CN=release,O=Example Ltd,C=SE (keyCompromise, " in table[1]
+    (one,) = json.loads(founded.said("list", "--revoked", "--json"))
+    assert (one["status"], one["serial"]) == ("revoked", f"{leaf.serial_number:x}")
+    assert founded("revoke", "--reason", "superseded", path) == 2
+    assert "required one not revoked yet" in founded.err
+    assert founded("revoke", "--reason", "superseded", "--dry-run", path) == 2
+
+
+def _crl(shell: Shell) -> bytes:
+    target = shell.folder / "issuing.crl"
+    shell.said("export", "--crl", "--form", "der", "-o", target, "issuing")
+    return target.read_bytes()
+
+
+def test_several_are_revoked_by_one_crl(founded: Shell) -> None:
+    paths = [issue(founded, name) for name in ("a", "b", "c")]
+    out = founded.said("revoke", "--reason", "cessationOfOperation", *paths)
+    assert out.count("revoked ") == 3
+    assert out.count("published CRL") == 1
+
+
+def test_one_that_is_unknown_stops_all(founded: Shell) -> None:
+    path = issue(founded)
+    assert founded("revoke", "--reason", "superseded", path, "abcdef") == 2
+    assert "required one that was issued here" in founded.err
+    assert founded.said("list", "--revoked").count("\n") == 1
+
+
+def test_renewing(founded: Shell) -> None:
+    path = issue(founded)
+    out = founded.said("renew", path)
+    (old, *_), (new, *_) = map(x509.load_pem_x509_certificates, (path.read_bytes(), out.encode()))
+    assert new.public_key() == old.public_key()
+    assert new.serial_number != old.serial_number
+    assert founded("renew", "--dry-run", "tsa") == 0
+    assert "would renew CN=Example Ltd Code Signing Timestamping" in founded.err
+    before = (founded.folder / "data" / "certificates" / "tsa.pem").read_bytes()
+    told = json.loads(founded.said("renew", "--json", "tsa"))
+    after = (founded.folder / "data" / "certificates" / "tsa.pem").read_bytes()
+    assert after == told["path"].encode() != before
+
+
+def test_a_root_whose_key_is_elsewhere(founded: Shell) -> None:
+    safe = founded.folder / "safe.pem"
+    (founded.folder / "data" / "keys" / "root.pem").rename(safe)
+    assert founded("crl", "--ca", "root") == 2
+    out = founded.said("crl", "--ca", "root", "--ca-key", f"file:{safe}")
+    assert "published CRL 2 of root" in out
+    out = founded.said("revoke", "--reason", "cACompromise", _authority(founded))
+    assert "warning: the CRL of root does not tell yet" in founded.err
+    out = founded.said("crl", "--ca", "root", "--ca-key", f"file:{safe}", "-o",
+                       founded.folder / "root.crl")  # fmt: skip
+    assert "CRL 4" in out or "CRL 3" in out
+    assert len(x509.load_der_x509_crl((founded.folder / "root.crl").read_bytes())) == 1
+
+
+def _authority(shell: Shell) -> Path:
+    return shell.folder / "data" / "certificates" / "issuing.pem"
+
+
+def test_exports(founded: Shell) -> None:
+    path = founded.said("export", "issuing")
+    assert path.count("BEGIN CERTIFICATE") == 2
+    assert founded.said("export", "--form", "pem", "issuing").count("BEGIN CERTIFICATE") == 1
+    assert founded("export", "nobody") == 2
+    assert "found neither a file nor a serial number" in founded.err
+
+
+def test_a_folder_without_an_authority_is_told_with_a_hint(shell: Shell) -> None:
+    assert shell("list") == 2
+    assert "hint: signward ca init" in shell.err
