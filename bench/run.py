@@ -25,7 +25,7 @@ from pathlib import Path
 from demo.fetch import CorpusMissingError, require
 from tests.corpus import pe_files
 
-from bench import authority, signing, steps, store
+from bench import authority, issue, remote, signing, steps, store
 from bench.measure import (
     REPOSITORY,
     NotMeasuredError,
@@ -315,7 +315,9 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "sign-memory": signing.memory,
     "steps": single_steps,
     "store": store.appends,
+    "issue": issue.issuing,
     "authority": authority.answers,
+    "remote": remote.remote,
 }
 
 

@@ -21,7 +21,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ from sqlalchemy import Engine, event
 
 from signward.authority.access import Identity
 from signward.envelopes import tsp
+from signward.errors import ConflictError
 from signward.keys import _served
 from signward.state import Algorithm
 from signward.store import certificates
@@ -45,6 +47,9 @@ from signward.verbs.credential import Credential, Standing
 REPOSITORY = Path(__file__).resolve().parents[2]
 ISSUER = "issuing"
 SIGNING = "release"
+ORDERED = b"octets that somebody orders to be signed: "
+"""Begins what is signed for others, so that it is known for that."""
+SECONDS = 60
 TESTER = Identity(kind="local", subject="tester")
 
 T = TypeVar("T")
@@ -150,7 +155,7 @@ class Worker:
         self.left("issue", der=made.certificate.der, position=made.position)
 
     def revoke(self) -> None:
-        """Revoke the oldest certificate for code that is not revoked; publish the CRL."""
+        """Revoke the first certificate for code that is not revoked; publish the CRL."""
         with self.realm.store.read() as connection:
             listed = [
                 one for one in certificates.listing(connection, issuer=ISSUER)
@@ -158,7 +163,10 @@ class Worker:
             ]  # fmt: skip
         if not listed:
             return self.issue()
-        done = revoke.revoke(self.realm, listed[0], "keyCompromise", "tester")
+        try:
+            done = revoke.revoke(self.realm, listed[0], "keyCompromise", "tester")
+        except ConflictError:  # another process was quicker
+            return None
         return self.left("revoke", serial=done.revocation.serial, position=done.position)
 
     def stamp(self) -> None:
@@ -167,7 +175,7 @@ class Worker:
             self._stamper = stamp.Stamper(self.realm)
         imprint = os.urandom(32)
         query = tsp.write_request("sha256", imprint, secrets.randbits(64))
-        answer = tsp.read_answer(self._stamper.answer(query).result(60))
+        answer = tsp.read_answer(self._stamper.answer(query).result(SECONDS))
         assert answer.granted, answer
         self.left("stamp", token=answer.token, imprint=imprint)
 
@@ -176,9 +184,13 @@ class Worker:
         credential = self.realm.credential(SIGNING)
         algorithm = credential.standing.signer.algorithm
         ordered = _served.OrderedAlgorithm(scheme=algorithm.scheme, digest=algorithm.digest)
-        order = _served.Order(data=os.urandom(64), algorithm=ordered, format="raw", file="a.exe")
+        data = ORDERED + os.urandom(32)
+        order = _served.Order(
+            data=data, algorithm=ordered, format="raw", file="a.exe", timestamp=True
+        )  # fmt: skip
         answer = sign.sign(self.realm, SIGNING, TESTER, secrets.token_hex(16), order)
-        self.left("sign", value=answer.value, data=order.data, receipt=answer.receipt)
+        self.left("sign", value=answer.value, data=data, receipt=answer.receipt,
+                  token=answer.tokens[0])  # fmt: skip
 
     def checkpoint(self) -> None:
         """Sign a checkpoint."""
@@ -282,6 +294,16 @@ class Nursery:
     def close(self) -> None:
         """End it."""
         self._process.communicate()
+
+
+@contextmanager
+def running() -> Iterator[Nursery]:
+    """Start the process that forks others; end it."""
+    nursery = Nursery()
+    try:
+        yield nursery
+    finally:
+        nursery.close()
 
 
 if __name__ == "__main__":

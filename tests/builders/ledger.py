@@ -28,7 +28,7 @@ from signward.verbs.authority.realm import Realm
 from signward.verbs.authority.settings import FILE_NAME, KeySettings, SignSettings, dump, load
 from signward.verbs.authority.transparency import transparency_of
 from signward.verbs.secrets import SecretFinder
-from tests.builders.deeds import ISSUER, SIGNING
+from tests.builders.deeds import ISSUER, ORDERED, SIGNING
 from tests.builders.storing import log_is_whole
 
 LATER = timedelta(minutes=5)
@@ -45,7 +45,7 @@ def found_authority(folder: Path, database: str) -> None:
     settings = replace(
         settings,
         keys={**settings.keys, SIGNING: release},
-        sign={SIGNING: SignSettings(key=SIGNING, signers=("tester",), timestamp=False)},
+        sign={SIGNING: SignSettings(key=SIGNING, signers=("tester",))},
         access=AccessRules(identities={"tester": IdentityRule(kind="local", subject="tester")}),
     )
     (folder / FILE_NAME).write_text(dump(settings))
@@ -165,15 +165,16 @@ class Ledger:
     def check_stamped(self) -> None:
         """A token that left is logged, by its serial number and what it speaks for."""
         logged = {(e.fields["serial"], e.fields["digest"]) for e in self.of(Kind.TIMESTAMPED)}
-        for one in self.left("stamp"):
+        for one in [*self.left("stamp"), *self.left("sign")]:
             token = open_token(bytes.fromhex(one["token"]), b"")
-            assert (f"{token.serial:x}", f"sha256:{one['imprint']}") in logged
+            digest = f"sha256:{one['imprint']}" if "imprint" in one else _sha256_of(one["value"])
+            assert (f"{token.serial:x}", digest) in logged
 
     def check_signed(self) -> None:
         """A signature that left is logged, and its receipt holds."""
         logged = {(e.fields["digest"], e.fields["value"]) for e in self.of(Kind.SIGNED)}
         for one in self.left("sign"):
-            digest, value = (_sha256(bytes.fromhex(one[name])) for name in ("data", "value"))
+            digest, value = _sha256_of(one["data"]), _sha256_of(one["value"])
             assert (digest, value) in logged
             receipt = open_receipt(bytes.fromhex(one["receipt"]), self.policy)
             assert decode(receipt.entry).fields["value"] == value
@@ -191,7 +192,7 @@ class Ledger:
             data = bytes.fromhex(one["data"])
             if one["leaf"] in issuing and _is_certificate(data):
                 assert any(serial in data for serial in serials)
-            elif len(data) == 64:  # an order of `Worker.sign`
+            elif data.startswith(ORDERED):
                 assert _sha256(data) in digests
 
     def check_checkpoints(self) -> None:
@@ -212,6 +213,10 @@ class Ledger:
 
 def _sha256(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _sha256_of(digits: str) -> str:
+    return _sha256(bytes.fromhex(digits))
 
 
 def _even(digits: str) -> str:

@@ -15,7 +15,7 @@ import pytest
 from signward.authority.log.entry import Kind
 from signward.verbs.authority import intents
 from signward.verbs.authority.realm import Realm
-from tests.builders.deeds import DEEDS, Nursery, Order
+from tests.builders.deeds import DEEDS, Nursery, Order, running
 from tests.builders.ledger import Ledger, found_authority
 
 KILLED = -signal.SIGKILL
@@ -37,9 +37,8 @@ MANY = 10_000
 @pytest.fixture(scope="module")
 def nursery() -> Iterator[Nursery]:
     """Start the process that forks the ones to be killed."""
-    started = Nursery()
-    yield started
-    started.close()
+    with running() as started:
+        yield started
 
 
 class Place(NamedTuple):
@@ -102,14 +101,14 @@ def test_a_kill_at_every_step_of_a_deed(place: Place, nursery: Nursery, deed: st
 @pytest.mark.slow
 def test_kills_at_any_moment_of_two_processes_at_work(place: Place, nursery: Nursery) -> None:
     """Two processes share the authority, do whatever the lot says, and die at any moment."""
-    other, lot = Nursery(), random.Random(ROUNDS)
-    for _ in range(ROUNDS):
-        for one in (nursery, other):
-            seconds, seed = lot.uniform(0, MOST_SECONDS), lot.randrange(2**32)
-            one.send(place.order(*["any"] * MANY, seconds=seconds, seed=seed))
-        assert [nursery.wait(), other.wait()] == [KILLED, KILLED]
-        place.ledger()
-    other.close()
+    lot = random.Random(ROUNDS)
+    with running() as other:
+        for _ in range(ROUNDS):
+            for one in (nursery, other):
+                seconds, seed = lot.uniform(0, MOST_SECONDS), lot.randrange(2**32)
+                one.send(place.order(*["any"] * MANY, seconds=seconds, seed=seed))
+            assert [nursery.wait(), other.wait()] == [KILLED, KILLED]
+            place.ledger()
     ledger = place.ledger()
     assert {one["deed"] for one in ledger.journal if one["what"] == "left"} == set(DEEDS)
     assert ledger.of(Kind.ABANDONED)  # some were killed between intent and result

@@ -49,12 +49,6 @@ def raised(connection: Connection, name: str, value: int) -> int:
     return int(before)
 
 
-def marked(connection: Connection, name: str) -> int:
-    """Return where a mark stands; 0 before the first."""
-    chosen = select(counter.c.next).where(counter.c.name == _MARK + name)
-    return int(connection.execute(chosen).scalar() or 0)
-
-
 def skip(connection: Connection, count: int) -> None:
     """Leave out the next ``count`` numbers of every counter: somebody may have had them.
 
