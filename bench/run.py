@@ -25,7 +25,7 @@ from pathlib import Path
 from demo.fetch import CorpusMissingError, require
 from tests.corpus import pe_files
 
-from bench import authority, signing, store
+from bench import authority, issue, remote, signing, steps, store
 from bench.measure import (
     REPOSITORY,
     NotMeasuredError,
@@ -293,6 +293,12 @@ def _scanned_twice(name: str, tree: Path, rounds: int) -> Row:
     return Row(f"second scan of {name}, unchanged", figure, ">= 10x", how)
 
 
+def single_steps(_rounds: int) -> list[Row]:
+    """Measure single steps; each is a median of its own."""
+    files = corpus_files()
+    return [*steps.remembering(files), *steps.reading(files), *steps.signing()]
+
+
 def _milliseconds(taken: Taken) -> str:
     return f"{1e3 * taken.wall:.0f} ms ({1e3 * taken.processor:.0f} ms of processor time)"
 
@@ -307,8 +313,11 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "second": second_scan,
     "sign": signing.many,
     "sign-memory": signing.memory,
+    "steps": single_steps,
     "store": store.appends,
+    "issue": issue.issuing,
     "authority": authority.answers,
+    "remote": remote.remote,
 }
 
 

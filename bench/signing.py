@@ -119,7 +119,7 @@ class _Sides(NamedTuple):
 
 def _call(bench: Bench) -> float:
     paths = bench.files(COUNT + 1)
-    return float(_python("-c", _CALL, bench.uri, str(bench.certificate), *paths).stdout)
+    return float(python("-c", _CALL, bench.uri, str(bench.certificate), *paths).stdout)
 
 
 def _process_each(tool: str, bench: Bench) -> float:
@@ -140,10 +140,10 @@ def _process_each(tool: str, bench: Bench) -> float:
 def _command(bench: Bench) -> float:
     words = ["-m", "signward", "sign", "--quiet", "--key", bench.uri]
     words += ["--cert", str(bench.certificate), *bench.files(COUNT)]
-    return timed(lambda: _python(*words)).wall
+    return timed(lambda: python(*words)).wall
 
 
-def _python(*words: str) -> subprocess.CompletedProcess[str]:
+def python(*words: str) -> subprocess.CompletedProcess[str]:
     """Run this interpreter on ours; bytecode is kept beside the sources, as when installed."""
     path = os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)])
     environment = {**os.environ, "PYTHONPATH": path}
@@ -232,7 +232,7 @@ PACKAGES: dict[str, Callable[[int], bytes]] = {"msi": _msi, "msix": _msix}
 
 
 def _peaks(*words: str) -> tuple[int, int]:
-    before, after = _python(*words).stdout.split()
+    before, after = python(*words).stdout.split()
     return int(before), int(after)
 
 

@@ -22,7 +22,7 @@
     │   ├── ConflictError        it was done already, or otherwise
     │   └── StoreError           the database is gone, full or locked; nothing was written
     ├── FetchError               what a URL names could not be had
-    │   └── ReplayedError        what came answers somebody else's question
+    │   └── ReplayedError        what came answers another question, or is older than what was known
     └── NotAcceptedError         raised by `verify`; carries the verdict
         ├── RejectedError
         └── IndeterminateError
@@ -176,7 +176,14 @@ class FetchError(SignwardError):
 
 
 class ReplayedError(FetchError):
-    """An answer carries another nonce than the question: it was made for another one."""
+    """An answer carries another nonce than the question, or is older than one known before.
+
+    ``kept`` is the newer answer, where there is one.
+    """
+
+    def __init__(self, message: str, kept: bytes = b"") -> None:
+        self.kept = kept
+        super().__init__(message)
 
 
 class NotAcceptedError(SignwardError):

@@ -122,6 +122,11 @@ def test_a_root_of_rsa_4096_has_no_warnings(tmp_path: Path, clock: Clock) -> Non
     assert made.kinds["root"] == "rsa-4096"
 
 
+def test_an_empty_folder_is_taken(tmp_path: Path, clock: Clock) -> None:
+    (tmp_path / "data").mkdir()
+    founded(tmp_path / "data", clock).close()
+
+
 def test_nothing_is_founded_twice(small: Realm, clock: Clock) -> None:
     with pytest.raises(ConflictError, match="something there already"):
         founded(small.folder, clock)
@@ -233,6 +238,41 @@ def test_two_that_race_for_a_serial_number(realm: Realm, monkeypatch: pytest.Mon
     with ThreadPoolExecutor(8) as pool:
         assert sorted(filter(None, pool.map(outcome, range(8)))) == [f"{2**101:x}"]
     assert kinds(realm).count("issued") == 5
+
+
+def test_replicas_race(
+    realm: Realm, database_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes' worth of stores: one serial number, one revocation, CRLs that only advance."""
+    other = Realm.open(realm.folder, database=database_url, secrets=no_secrets, clock=clock)
+    both = [realm, other] * 6
+    victim = finding.find(realm, issued(realm).serial)
+    monkeypatch.setattr("signward.verbs.authority.issue.new_serial", lambda: 2**102)
+
+    def attempt(deed: Any) -> Any:
+        try:
+            return deed()
+        except ConflictError:
+            return None
+
+    with ThreadPoolExecutor(12) as pool:
+        made = list(pool.map(lambda r: attempt(lambda: issued(r)), both))
+        revoked = list(
+            pool.map(
+                lambda r: attempt(
+                    lambda: revoke.revoke(r, victim, "superseded", "tester", publish=False)
+                ),
+                both,
+            )
+        )
+        crls = list(pool.map(lambda r: publish_crl.publish(r, "issuing"), both))
+    assert len(list(filter(None, made))) == len(list(filter(None, revoked))) == 1
+    newest = publish_crl.current(realm, "issuing")
+    assert newest is not None
+    assert newest.number == max(one.number for one in crls)
+    assert kinds(realm).count("revoked") == 1
+    assert not publish_crl.due(other, "issuing")
+    other.close()
 
 
 def test_a_key_that_fails_leaves_an_entry_and_no_intent(
@@ -469,7 +509,7 @@ def test_a_revocation_stands_where_the_key_for_the_crl_is_not_at_hand(
     done = revoke.revoke(realm, own, "cACompromise", "tester")
     assert isinstance(done.published, str)
     assert "signward ca crl --ca root" in done.published
-    with pytest.raises(KeyProviderError):
+    with pytest.raises(KeyProviderError, match="hint: root is kept offline"):
         publish_crl.publish(realm, "root")
     key_elsewhere(realm, "root", f"file:{away}")
     crl = load_crl(publish_crl.publish(realm, "root").der)

@@ -12,7 +12,12 @@ import pytest
 from conformance.authenticode.cases.base import signed_image
 from conformance.authenticode.pki import default_pki
 from cryptography.hazmat.primitives.asymmetric import ed25519
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 from sqlalchemy import insert, select, update
 
 from signward.authority.log.entry import decode
@@ -353,6 +358,21 @@ def test_from_adding_to_refusing_by_command(
     told("feed", "publish", "-o", out)
     verify(0)
     told("feed", "remove", "feed", code=2)
+
+
+def test_a_locked_key_opens_with_its_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(tmp_path)
+    locked = ed25519.Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+    )
+    (tmp_path / "feed.pem").write_bytes(locked)
+    (tmp_path / "pass.txt").write_text("secret\n")
+    words = ["feed", "publish", "--data", str(tmp_path)]
+    assert main(words) == 2
+    assert "password" in capsys.readouterr().err
+    assert main([*words, "--pass-file", str(tmp_path / "pass.txt")]) == 0
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from conformance.authenticode.keys import key
 from conformance.authenticode.pki import NOW, Pki, authority, default_pki, issue, pem
 from conformance.authenticode.revocation import ISSUED, NEXT, Revoked, crl, ocsp
 
-from signward.errors import FetchError
+from signward.errors import FetchError, ReplayedError
 from signward.fetch.cache import MAX_ENTRIES, Cache, default_folder
-from signward.fetch.fetcher import MAX_AGE, Fetcher
+from signward.fetch.fetcher import MAX_AGE, Fetcher, max_age
 from signward.trust.crl import load_crl
 from signward.trust.ocsp import load_response
 from signward.trust.x509 import Certificate, load_certificate
@@ -52,6 +52,40 @@ def certificates(pki: Pki) -> tuple[Certificate, Certificate, Certificate]:
 
 PKI = default_pki()
 LEAF, INTERMEDIATE, ROOT = certificates(PKI)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("", None),
+        ("public", None),
+        ("max-age=60", 60),
+        ('Public, Max-Age="7", no-transform', 7),
+        ("s-maxage=9", None),
+        ("no-cache", 0),
+        ("max-age=60, no-store", 0),
+        ("max-age=-1", None),
+        ("max-age=soon", None),
+        ("max-age=99999999999999999999", 999_999_999),
+    ],
+)
+def test_how_long_a_server_lets_an_answer_be_used(said: str, seconds: int | None) -> None:
+    assert max_age(said) == (None if seconds is None else timedelta(seconds=seconds))
+
+
+def test_an_authority_that_says_so_is_asked_again_soon(server: Server, folder: Path) -> None:
+    data = crl(PKI.intermediate)
+    url = server.serve("/soon.crl", data, headers={"Cache-Control": "max-age=1"})
+    for seconds in (0, 0, 0.9, 1, 1.9, 2):
+        assert fetcher(folder, NOW + timedelta(seconds=seconds)).crl(url, INTERMEDIATE) == data
+    assert len(server.requests) == 3
+
+
+def test_within_one_run_nothing_is_asked_twice(server: Server, folder: Path) -> None:
+    url = server.serve("/never.crl", crl(PKI.intermediate), headers={"Cache-Control": "no-cache"})
+    run = fetcher(folder)
+    assert run.crl(url, INTERMEDIATE) == run.crl(url, INTERMEDIATE)
+    assert len(server.requests) == 1
 
 
 # --- issuers -----------------------------------------------------------------------
@@ -371,3 +405,27 @@ def test_mutated_answers_are_refused_or_handed_on(server: Server, what: str, fol
 def signed_part(what: str, data: bytes) -> bytes:
     """Return the octets under the signature: a change beside them may be kept, none in them."""
     return load_crl(data).tbs if what == "crl" else load_response(data).tbs
+
+
+# --- answers of before -------------------------------------------------------------
+
+
+def test_a_replayed_crl_is_refused_and_the_newer_one_kept(server: Server, folder: Path) -> None:
+    older, newer = (
+        crl(PKI.intermediate, this_update=ISSUED + timedelta(minutes=m)) for m in (0, 1)
+    )
+    url = server.serve("/a.crl", newer, headers={"Cache-Control": "no-cache"})
+    assert fetcher(folder).crl(url, INTERMEDIATE) == newer
+    server.serve("/a.crl", older, headers={"Cache-Control": "no-cache"})
+    for _ in range(2):
+        with pytest.raises(ReplayedError, match="older than the one") as refused:
+            fetcher(folder, SOON).crl(url, INTERMEDIATE)
+        assert refused.value.kept == newer
+
+
+def test_an_older_crl_by_somebody_else_takes_no_part(server: Server, folder: Path) -> None:
+    url = server.serve("/a.crl", crl(PKI.intermediate), headers={"Cache-Control": "no-cache"})
+    assert fetcher(folder).crl(url, INTERMEDIATE)
+    forged = crl(authority("Somebody else"), this_update=ISSUED - timedelta(days=1))
+    server.serve("/a.crl", forged)
+    assert fetcher(folder, SOON).crl(url, INTERMEDIATE) == forged

@@ -3,7 +3,9 @@
 import base64
 import hmac
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -209,6 +211,29 @@ def test_the_last_good_keys_serve_while_the_issuer_is_gone_but_not_for_ever() ->
     published.at += 60
     with pytest.raises(FetchError):
         published.held.find("one", "RS256")
+
+
+def test_a_slow_issuer_holds_one_thread_only() -> None:
+    published = Published(RSA)
+    published.held.find("one", "RS256")
+    published.at += oidc.REFRESH_SECONDS + 1
+    asked, go_on = threading.Event(), threading.Event()
+    read = published.held._read
+
+    def slowly() -> bytes:
+        asked.set()
+        assert go_on.wait(30)
+        return read()
+
+    published.held._read = slowly
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(published.held.find, "one", "RS256")
+        assert asked.wait(30)
+        assert published.held.find("one", "RS256").kid == "one"
+        with pytest.raises(FetchError, match="ask again"):
+            published.held.find("made-up", "RS256")
+        go_on.set()
+        assert first.result(30).kid == "one"
 
 
 def test_keys_that_were_never_read_are_an_error_of_ours() -> None:

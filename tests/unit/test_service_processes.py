@@ -20,6 +20,10 @@ from signward import cli
 from signward.errors import RealmError
 from signward.service.listen import Reservation, read
 from signward.service.roles import role_names
+from signward.verbs.authority.realm import Realm
+from signward.wire import der
+from signward.wire.algorithms import DIGEST_OIDS
+from tests.builders.served_authority import founded
 
 START = 60.0
 """Seconds for a process to serve on a machine that has much else to do."""
@@ -138,6 +142,60 @@ def load(port: int, outcomes: list[str]) -> None:
             outcomes.append("answered" if whole else f"cut: {answer[-80:]!r}")
 
 
+def test_what_was_answered_before_a_stop_is_in_the_log(tmp_path: Path) -> None:
+    """A timestamp whose token reached a client has its entry, whatever the stop cut short."""
+    folder = founded(tmp_path / "data")
+    before = logged(folder)
+    with served(folder, "--role", "tsa") as service:
+        tokens: list[bytes] = []
+        threads = [threading.Thread(target=stamp, args=(service.port, tokens)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1.5)
+        code, _ = service.stop()
+        for thread in threads:
+            thread.join(START)
+    assert code == 0
+    assert len(tokens) > 20
+    assert logged(folder) - before >= len(tokens)
+
+
+TST_INFO = der.oid("1.2.840.113549.1.9.16.1.4")
+"""Stands in a token, and not in a refusal."""
+
+
+def stamp(port: int, tokens: list[bytes]) -> None:
+    """Ask for timestamps until nobody answers."""
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START)
+        try:
+            connection.request("POST", "/tsa", body=query())
+            response = connection.getresponse()
+            body = response.read()
+        except (OSError, http.client.HTTPException):
+            return
+        finally:
+            connection.close()
+        if response.status == 200 and TST_INFO in body:
+            tokens.append(body)
+
+
+def query() -> bytes:
+    """Return a timestamp query: SHA-256, no nonce."""
+    algorithm = der.sequence(der.oid(DIGEST_OIDS["sha256"]), der.null())
+    imprint = der.sequence(algorithm, der.octet_string(bytes(32)))
+    return der.sequence(der.integer(1), imprint)
+
+
+def logged(folder: Path) -> int:
+    """Return the number of entries in the log."""
+    realm = Realm.open(folder)
+    try:
+        return realm.store.append().result(START).size
+    finally:
+        realm.close()
+
+
 def test_several_processes_share_an_address_and_their_metrics(data: Path) -> None:
     with served(data, "--workers", "2", "--log-all") as service:
         for _ in range(40):
@@ -198,14 +256,16 @@ REFUSED = [
 def test_it_does_not_start_with(
     data: Path, options: Sequence[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["serve", "--data", str(data), *options]) == 2
+    words = ["serve", "--data", str(data), "--listen", "127.0.0.1:0", *options]
+    assert cli.main(words) == 2
     assert said in capsys.readouterr().err
 
 
 def test_without_an_authority_it_says_how_to_make_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["serve", "--data", str(tmp_path / "absent")]) == 2
+    words = ["serve", "--data", str(tmp_path / "absent"), "--listen", "127.0.0.1:0"]
+    assert cli.main(words) == 2
     assert "signward ca init" in capsys.readouterr().err
 
 

@@ -306,3 +306,35 @@ def test_what_a_certificate_says_of_its_holder(world: World) -> None:
     assert found.claims["email"] == ("build@example.org",)
     assert found.claims["cn"] == ("b",)
     assert len(found.claims["sha256"][0]) == 64
+
+
+def test_a_handshake_that_does_not_end_is_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signward.service.front.HANDSHAKE_SECONDS", 1.0)
+    realm = Realm.open(world.folder)
+    with (
+        serving(realm, [Planted(everybody)], Callers(realm), tls=world.tls) as service,
+        socket.create_connection(("127.0.0.1", service.port), timeout=20) as silent,
+    ):
+        began = time.monotonic()
+        assert silent.recv(1) == b""
+        assert time.monotonic() - began < 10
+        assert ask(service, trusting(world), "/open").status == 200
+    realm.close()
+
+
+def test_a_connection_that_falls_silent_is_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signward.service.front.IDLE_SECONDS", 1.0)
+    realm = Realm.open(world.folder)
+    with serving(realm, [Planted(everybody)], Callers(realm), tls=world.tls) as service:
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", service.port, timeout=20, context=trusting(world)
+        )
+        connection.request("GET", "/open")
+        assert connection.getresponse().read() == b"hello"
+        assert connection.sock.recv(1) == b""
+        connection.close()
+    realm.close()

@@ -69,7 +69,6 @@ def test_who_gets_in(served: Running, who: str, path: str, status: int) -> None:
         {k: v for k, v in order().items() if k != "format"},
         order(extra=1), order(data="*"), order(data=""), order(format="PE"), order(format="../pe"),
         order(format="pe\n"), order(content="\n"),
-
         order(file=""), order(file="x" * 1025), order(content="sha256:zz"), order(content="md5:00"),
         order(algorithm={"scheme": "rsa-pkcs1v15", "digest": "sha1"}),
         order(algorithm={"scheme": "dsa", "digest": "sha256"}),

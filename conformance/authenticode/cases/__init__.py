@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 from conformance.authenticode.cases import (
+    cabinets,
     envelopes,
     images,
+    nugets,
     packages,
     paths,
     peers,
@@ -16,7 +18,7 @@ from conformance.authenticode.cases import (
 )
 from conformance.authenticode.cases.base import Answer, Case
 
-GROUPS = (images, envelopes, paths, times, revocations, texts, packages, peers)
+GROUPS = (images, envelopes, paths, times, revocations, texts, packages, cabinets, nugets, peers)
 
 
 @lru_cache(maxsize=1)

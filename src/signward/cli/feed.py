@@ -142,6 +142,8 @@ def _add_publish(parser: argparse.ArgumentParser) -> None:
                         help="write the document there too")  # fmt: skip
     parser.add_argument("--key-out", default="", metavar="FILE",
                         help="write the public key there, for --feed-key")  # fmt: skip
+    parser.add_argument("--pass-file", default="", metavar="FILE",
+                        help="the key's password or PIN is this file's first line")  # fmt: skip
 
 
 def _run_publish(arguments: argparse.Namespace) -> int:
@@ -163,7 +165,7 @@ def _add_pull(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="where the feed is served")
     _add_key(parser)
     parser.add_argument("--wait", type=int, default=0, metavar="SECONDS",
-                        help="have the server answer when there is news, or after this time")  # fmt: skip
+                        help="let the server answer when there is news, or then")  # fmt: skip
     parser.add_argument("-o", "--output", default="", metavar="FILE",
                         help="write the document that counts there")  # fmt: skip
 
@@ -256,9 +258,11 @@ def _told(entry: Entry) -> str:
 @contextmanager
 def _realm(arguments: argparse.Namespace) -> Iterator[Realm]:
     from signward.verbs.authority.realm import Realm, default_folder
+    from signward.verbs.secrets import SecretFinder
 
     folder = Path(arguments.data) if arguments.data else default_folder()
-    realm = Realm.open(folder, database=arguments.database)
+    secrets = SecretFinder(getattr(arguments, "pass_file", ""))
+    realm = Realm.open(folder, database=arguments.database, secrets=secrets)
     try:
         yield realm
     finally:

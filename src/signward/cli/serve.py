@@ -18,7 +18,7 @@ requests under way are answered."""
 EPILOG = """examples:
   signward serve --data /var/lib/signward
   signward serve --role ocsp --role crl --listen 127.0.0.1:8651
-  signward serve --listen 0.0.0.0:443 --tls-certificate tls.pem --tls-key tls.key
+  signward serve --listen 0.0.0.0:443 --tls-certificate certificates-and-key.pem
 
 exit codes: 0 stopped as told, 1 stopped otherwise, 2 did not start
 """

@@ -68,9 +68,13 @@ class _Request(NamedTuple):
 
 
 class _Checked(NamedTuple):
-    """An answer that parsed: until when it is fresh, None where it must not be kept."""
+    """An answer that parsed: until when it is fresh, None where it must not be kept.
+
+    ``made`` is its thisUpdate; None where it has none, or does not come from who should sign it.
+    """
 
     fresh_until: datetime | None
+    made: datetime | None = None
 
 
 Check = Callable[[bytes], _Checked]
@@ -112,8 +116,9 @@ class Fetcher:
 
         def check(data: bytes) -> _Checked:
             crl = load_crl(_der(data, b"X509 CRL"))
-            known = not crl.unusable and is_signed_with(crl, issuer.spki)
-            return _Checked(self._fresh(crl.this_update, crl.next_update) if known else None)
+            if crl.unusable or not is_signed_with(crl, issuer.spki):
+                return _Checked(None)
+            return _Checked(self._fresh(crl.this_update, crl.next_update), crl.this_update)
 
         bounds = Bounds(MAX_CRL_OCTETS, MAX_CRL_SECONDS, self._private)
         return _der(self._get(_Request(url, bounds), check), b"X509 CRL")
@@ -180,8 +185,10 @@ class Fetcher:
         signed = not response.unusable and not isinstance(
             ocsp.responder(response, issuer, self._now), str
         )
+        if not signed:
+            return _Checked(None)
         dates = (self._fresh(one.this_update, one.next_update) for one in about)
-        return _Checked(min(dates) if signed else None)
+        return _Checked(min(dates), min(one.this_update for one in about))
 
     def _fresh(self, this_update: datetime, next_update: datetime | None) -> datetime:
         """Return until when evidence of these dates need not be asked for again."""
@@ -196,13 +203,17 @@ class Fetcher:
         if key in self._failed:
             raise self._failed[key]
         kept = self._kept(key, request, check)
-        if kept and kept.header.fetched <= self._now < kept.header.fresh_until:
+        if kept and self._is_fresh(kept.header):
             return kept.body
         try:
             return self._ask(request, key, kept, check)
         except FetchError as error:
             self._failed[key] = error
             raise
+
+    def _is_fresh(self, header: Header) -> bool:
+        """Return whether an entry need not be asked for again; what this run asked for need not."""
+        return header.fetched == self._now or header.fetched <= self._now < header.fresh_until
 
     def _kept(self, key: tuple[str, bytes], request: _Request, check: Check) -> Cached | None:
         kept = self._cache.read(*key, request.bounds.max_octets)
@@ -236,31 +247,50 @@ class Fetcher:
             if kept is None:
                 raise FetchError(f"{request.url}: status 304, nothing was kept")
             answer = answer._replace(body=kept.body)
-        return self._accept(request, key, answer, check)
-
-    def _accept(
-        self, request: _Request, key: tuple[str, bytes], answer: Answer, check: Check
-    ) -> bytes:
         try:
             checked = check(answer.body)
         except BadInputError as error:
             raise FetchError(f"{request.url}: {error}") from None
-        until = checked.fresh_until
+        if kept and checked.made and (before := check(kept.body).made) and checked.made < before:
+            raise ReplayedError(
+                f"{request.url}: an answer of {checked.made:%Y-%m-%d %H:%M:%S}, older than the one "
+                f"of {before:%Y-%m-%d %H:%M:%S} that came before",
+                kept.body,
+            )
+        self._keep(key, answer, checked.fresh_until)
+        return answer.body
+
+    def _keep(self, key: tuple[str, bytes], answer: Answer, until: datetime | None) -> None:
         if until is not None and until > self._now:
+            most = max_age(answer.headers.get("cache-control", ""))
             header = Header(
                 url=key[0],
                 question=key[1].hex(),
                 fetched=self._now,
-                fresh_until=until,
+                fresh_until=until if most is None else min(until, self._now + most),
                 etag=answer.headers.get("etag", "")[:256],
                 last_modified=answer.headers.get("last-modified", "")[:64],
                 sha256=hashlib.sha256(answer.body).hexdigest(),
             )
             self._cache.write(header, answer.body)
-        return answer.body
 
     def _is_unreachable(self, url: str) -> bool:
         return self._unreachable.get(_host(url), 0) >= MAX_UNREACHABLE
+
+
+def max_age(cache_control: str) -> timedelta | None:
+    """Return how long a server lets its answer be used again (RFC 9111 5.2.2); None: unsaid.
+
+    An authority that says so is asked again that soon, for a revocation is to be heard of.
+    """
+    directives = [one.strip().lower() for one in cache_control.split(",")]
+    if "no-store" in directives or "no-cache" in directives:
+        return timedelta()
+    ages = (
+        one.removeprefix("max-age=").strip('"') for one in directives if one.startswith("max-age=")
+    )
+    seconds = next(ages, "")
+    return timedelta(seconds=int(seconds[:9])) if seconds.isdecimal() else None
 
 
 def _host(url: str) -> str:

@@ -44,7 +44,7 @@ class Express:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer at once, or pass the request on."""
         if scope["type"] == ScopeType.HTTP and scope["method"] == "GET":
-            lane = self._lanes.get(scope["path"].split("/", 2)[1])
+            lane = self._lanes.get(scope["path"][1:].partition("/")[0])
             response = lane.at_hand(scope) if lane else None
             if lane and response:
                 told: Any = scope

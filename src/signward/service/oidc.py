@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -79,34 +80,39 @@ class Keys:
 
         Raises ``DeniedError`` if there is none, ``FetchError`` if nobody can tell.
         """
-        with self._lock:
-            now = self._stopwatch()
-            if now - self._good_at > REFRESH_SECONDS:
-                self._refresh(now)
+        now = self._stopwatch()
+        found = _fitting(self._keys, kid, algorithm)
+        if not found or now - self._good_at > REFRESH_SECONDS:
+            self._look_again(now, needed=not found)
             found = _fitting(self._keys, kid, algorithm)
-            if not found and self._refresh(now):
-                found = _fitting(self._keys, kid, algorithm)
         if len(found) != 1:
             many = "several keys without saying which" if found else f"key {kid!r}"[:100]
             raise DeniedError("the token", many, f"a published key for {algorithm}")
         return found[0]
 
-    def _refresh(self, now: float) -> bool:
-        """Read the keys anew if that is due; say whether it was done."""
-        if now - self._tried_at < RETRY_SECONDS:
-            return self._still_good(now)
-        self._tried_at = now
-        try:
-            self._keys = read_keys(self._read())
-        except FetchError:
-            return self._still_good(now)
-        self._good_at = now
-        return True
+    def _look_again(self, now: float, *, needed: bool) -> None:
+        """Read the keys anew, one thread at a time; nobody waits for another who has keys.
 
-    def _still_good(self, now: float) -> bool:
+        A slow issuer and made-up key identifiers could otherwise hold every thread.
+        """
+        if self._lock.acquire(blocking=not self._keys):
+            try:
+                self._refresh(now)
+            finally:
+                self._lock.release()
+        elif needed:
+            raise FetchError("the issuer's keys are being read: ask again")
         if now - self._good_at > KEEP_SECONDS:
             raise FetchError("the issuer's keys could not be read")
-        return False
+
+    def _refresh(self, now: float) -> None:
+        """Read the keys anew if that is due; those that were there stay where it fails."""
+        if now - self._tried_at < RETRY_SECONDS:
+            return
+        self._tried_at = now
+        with contextlib.suppress(FetchError):
+            self._keys = read_keys(self._read())
+            self._good_at = now
 
 
 def read_keys(data: bytes) -> tuple[Key, ...]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, insert, select
+from sqlalchemy import Connection, Row, Select, and_, select
 
 from signward.errors import ConflictError
 from signward.frozen import Frozen
 from signward.store.tables import certificate, revocation
+from signward.store.upsert import insert_new
 
 MAX_LISTED = 100_000
 """Rows of one listing."""
@@ -53,9 +54,9 @@ class Listed(Frozen, frozen=True, kw_only=True):
 
 def add(connection: Connection, issued: Issued) -> None:
     """Store a certificate.  Raises ``ConflictError`` where its serial number was given before."""
-    if find(connection, issued.issuer, issued.serial) is not None:
+    values = {name: getattr(issued, name) for name in _ISSUED}
+    if not insert_new(connection, certificate, values):
         raise ConflictError(f"serial number {issued.serial}", "one that is taken", "a new one")
-    connection.execute(insert(certificate).values({n: getattr(issued, n) for n in _ISSUED}))
 
 
 def find(connection: Connection, issuer: str, serial: str) -> Listed | None:
@@ -76,9 +77,17 @@ def with_fingerprint(connection: Connection, digest: bytes) -> Listed | None:
     return rows[0] if rows else None
 
 
-def with_key(connection: Connection, spki_digest: bytes) -> list[Listed]:
-    """Return the certificates of a public key."""
-    return _rows(connection, _listing().where(certificate.c.spki_digest == spki_digest))
+def revoked_with_key(connection: Connection, spki_digest: bytes, reason: int) -> str | None:
+    """Return the subject of a certificate of that key that was revoked for ``reason`` (CRLReason).
+
+    None where there is none; certificates of one key may be many.
+    """
+    chosen = (
+        select(certificate.c.subject)
+        .select_from(certificate.join(revocation, _SAME))
+        .where(certificate.c.spki_digest == spki_digest, revocation.c.reason == reason)
+    )
+    return connection.execute(chosen.limit(1)).scalar()
 
 
 def listing(

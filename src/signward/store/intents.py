@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from signward.errors import ConflictError
 from signward.frozen import Frozen
 from signward.store.tables import instance, intent
+from signward.store.upsert import insert_new
 
 
 class Intent(Frozen, frozen=True, kw_only=True):
@@ -31,11 +32,9 @@ _FINISH = delete(intent).where(intent.c.id == bindparam("which"))
 
 def begin(connection: Connection, begun: Intent) -> None:
     """Store an intent.  Raises ``ConflictError`` where its like is under way."""
-    taken = connection.execute(select(intent.c.id).where(intent.c.id == begun.id)).scalar()
-    if taken is not None:
-        raise ConflictError(f"intent {begun.id}", "one that is under way", "a new one")
     alive(connection, begun.instance, begun.at)
-    add(connection, begun)
+    if not insert_new(connection, intent, asdict(begun)):
+        raise ConflictError(f"intent {begun.id}", "one that is under way", "a new one")
 
 
 def add(connection: Connection, begun: Intent) -> None:

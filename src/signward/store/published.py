@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, select
 
 from signward.frozen import Frozen
 from signward.store.tables import published
+from signward.store.upsert import insertion
 
 
 class Document(Frozen, frozen=True, kw_only=True):
@@ -29,11 +30,12 @@ def current(connection: Connection, name: str) -> Document | None:
 
 
 def put(connection: Connection, document: Document) -> bool:
-    """Store a document unless a newer one stands there already; say whether it was stored."""
-    chosen = select(published.c.version).where(published.c.name == document.name)
-    version = connection.execute(chosen.with_for_update()).scalar()
-    if version is not None and version >= document.version:
-        return False
-    connection.execute(delete(published).where(published.c.name == document.name))
-    connection.execute(insert(published).values({n: getattr(document, n) for n in _FIELDS}))
-    return True
+    """Store a document unless one as new stands there already; say whether it was stored."""
+    values = {name: getattr(document, name) for name in _FIELDS}
+    insert = insertion(connection, published, values)
+    statement = insert.on_conflict_do_update(
+        index_elements=["name"],
+        set_={name: insert.excluded[name] for name in _FIELDS[1:]},
+        where=published.c.version < insert.excluded.version,
+    )
+    return connection.execute(statement.returning(published.c.name)).first() is not None

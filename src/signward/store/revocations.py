@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, select, update
 
+from signward.errors import ConflictError
 from signward.store import status
 from signward.store.certificates import Revocation
 from signward.store.tables import revocation
+from signward.store.upsert import insert_new
 
 _FIELDS = Revocation.__struct_fields__
 
 
 def add(connection: Connection, revoked: Revocation) -> None:
-    """Store a revocation; the certificate must be stored, and not revoked yet."""
-    connection.execute(insert(revocation).values({n: getattr(revoked, n) for n in _FIELDS}))
+    """Store a revocation.  Raises ``ConflictError`` where another came first.
+
+    The certificate must be stored.
+    """
+    values = {name: getattr(revoked, name) for name in _FIELDS}
+    if not insert_new(connection, revocation, values):
+        raise ConflictError(
+            f"serial number {revoked.serial}", "revoked a moment ago", "one that is not",
+            hint="look again, and say whether it is graver",
+        )  # fmt: skip
     _changed(connection, revoked.issuer)
 
 

@@ -44,7 +44,7 @@ PUBLIC_KEY = "PUBLIC KEY"
 """Label of a public key in PEM (RFC 7468 13)."""
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-Hex = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2})*\Z", max_length=4096)]
+Hex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]*\Z", max_length=4096)]
 Serial = Annotated[str, msgspec.Meta(pattern=r"^(|0|[1-9a-f][0-9a-f]{0,63})\Z")]
 Words = Annotated[str, msgspec.Meta(max_length=1024)]
 Reason = Literal[
@@ -281,6 +281,10 @@ def _document(name: str, payload: bytes) -> Document:
         if len(kind) > MAX_ENTRIES:
             raise EvidenceError(f"{name}: {len(kind)} entries of a kind, at most {MAX_ENTRIES}")
     for entry in read.certificates:
+        if len(entry.issuer) % 2 or len(entry.sha256) % 2:
+            raise EvidenceError(f"{name}: found hexadecimal of an odd length")
         if bool(entry.issuer) != bool(entry.serial) or not (entry.serial or entry.sha256):
             raise EvidenceError(f"{name}: found a certificate without issuer and serial or SHA-256")
+    if any(len(listed.digest) % 2 for listed in read.digests):
+        raise EvidenceError(f"{name}: found hexadecimal of an odd length")
     return read

@@ -28,7 +28,7 @@ from signward.state import (
 from signward.trust.feed import Feed, open_feed, read_keys
 from signward.trust.settings import RevocationMode
 from signward.verbs.options import Options, read_option
-from signward.verbs.stages import judged_all
+from signward.verbs.stages import PARTS, judged_all
 from signward.wire.source import whole_digest
 
 if TYPE_CHECKING:
@@ -184,9 +184,9 @@ def _effective(found: Iterator[Finding] | list[Finding], context: Context) -> tu
 
 
 def _content(computed: Mapping[tuple[str, str], bytes]) -> Iterator[ContentDigest]:
-    """Yield the digests of whole contents: a slot with a colon in its name is a part."""
+    """Yield the digests of whole contents, as a verdict shows them."""
     for (slot, algorithm), value in computed.items():
-        if ":" not in slot:
+        if not slot.startswith(PARTS):
             yield "content", algorithm, value
 
 

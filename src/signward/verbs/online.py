@@ -101,6 +101,8 @@ class Online:
             self._get(need)
         except FetchError as error:
             self.failures[attempt] = _in_vain(need, error)
+            if isinstance(error, ReplayedError) and error.kept:
+                (self.ocsp if need.kind is Kind.OCSP else self.crls)[error.kept] = None
         self._extended.clear()
 
     def _get(self, need: Need) -> None:

@@ -21,6 +21,9 @@ from signward.state import (
 from signward.trust.judge import judge
 from signward.verbs.context import Context
 
+PARTS = ("page:", "file:", "part:")
+"""How slots are named of which a file may have thousands: none of them speaks for the whole."""
+
 
 def judge_signatures(
     artifact: SignedArtifact, computed: Manifest, context: Context

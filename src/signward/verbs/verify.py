@@ -32,13 +32,10 @@ from signward.verbs.blocking import LISTED_SLOTS, blocked_by
 from signward.verbs.catalogs import vouched_by
 from signward.verbs.context import Context
 from signward.verbs.feeds import file_revoked, listed_content, revoked_by_feed
-from signward.verbs.stages import judge_signatures, nested_findings
+from signward.verbs.stages import PARTS, judge_signatures, nested_findings
 from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
 from signward.wire.zip import read_directory
-
-_MANY = ("page:", "file:", "part:")
-"""How slots are named of which a file may have thousands: a verdict does not repeat them."""
 
 
 def verify(path: str | os.PathLike[str], context: Context) -> Accepted:
@@ -138,7 +135,7 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
         vouched=bool(judged) and not artifact.signatures,
         facts={**artifact.facts, **_generation(artifact, context)},
         digests={f"{slot}-{name}": value for (slot, name), value in computed.items()
-                 if (slot, name) in wanted and not slot.startswith(_MANY)},
+                 if (slot, name) in wanted and not slot.startswith(PARTS)},
     )  # fmt: skip
     return evaluate(case, context.policy)
 

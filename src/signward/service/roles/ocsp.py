@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
     from signward.verbs.authority.realm import Realm
 
-MAX_AGE = 60
-"""Seconds for which proxies may give an answer again: so late can a revocation reach those who
-ask through one.  Answers themselves are good for longer, so nothing expires on the way."""
+MAX_AGE = 1
+"""Seconds for which an answer may be given again without asking: so late can a revocation reach
+those who cache.  Answers themselves are good for longer, so nothing expires on the way, and
+whoever has one asks with its ETag."""
 
 MEDIA_TYPE = "application/ocsp-response"
 _CACHED = f"max-age={MAX_AGE}, public, no-transform, must-revalidate"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from signward.authority.certificate import Issuer
-from signward.errors import BadInputError, RealmError
+from signward.errors import BadInputError, KeyProviderError, RealmError
 from signward.frozen import replace
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.authority.realm import Realm
@@ -72,7 +72,13 @@ def path_of(realm: Realm, key: str) -> list[Certificate]:
 def open_authority(realm: Realm, name: str) -> Authority:
     """Open an authority's key.  Raises ``RealmError`` and ``KeyProviderError``."""
     settings = settings_of(realm, name)
-    credential = realm.credential(settings.key)
+    try:
+        credential = realm.credential(settings.key)
+    except KeyProviderError as error:
+        if settings.offline and not error.hint:
+            hint = f"{name} is kept offline: bring its key with --ca-key URI"
+            raise KeyProviderError(error.subject, error.found, error.required, hint) from None
+        raise
     standing = credential.standing
     issuer = issuer_of(realm, name, standing)
     return Authority(name, settings, issuer, credential, standing)

@@ -257,13 +257,11 @@ def _check_issuer(connection: Connection, issuer: Certificate) -> None:
 
 def _check_key(connection: Connection, spki: bytes) -> None:
     """Refuse a key that was revoked as compromised (CSBR 6.1.1.3)."""
-    for one in certificates.with_key(connection, hashlib.sha256(spki).digest()):
-        gone = one.revocation
-        if gone is not None and gone.reason == REASONS["keyCompromise"]:
-            raise AuthorityError(
-                "public key", f"the key of {one.issued.subject}, revoked as compromised",
-                "a new key", "CSBR 6.1.1.3",
-            )  # fmt: skip
+    digest = hashlib.sha256(spki).digest()
+    spoilt = certificates.revoked_with_key(connection, digest, REASONS["keyCompromise"])
+    if spoilt is not None:
+        found = f"the key of {spoilt}, revoked as compromised"
+        raise AuthorityError("public key", found, "a new key", "CSBR 6.1.1.3")
 
 
 def _failed(connection: Connection, begun: intents.Intent, entry: bytes) -> Outcome[None]:

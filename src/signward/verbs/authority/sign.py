@@ -43,7 +43,7 @@ from signward.verbs.authority.authorities import instant, micros
 from signward.verbs.authority.intents import HEARTBEAT_SECONDS, abandoned
 from signward.verbs.authority.realm import Realm
 from signward.verbs.authority.settings import SignSettings
-from signward.verbs.authority.tokens import own_tokens
+from signward.verbs.authority.tokens import own_token
 from signward.verbs.authority.transparency import transparency_of
 from signward.verbs.credential import Credential, permitted
 from signward.verbs.stamping import Stamper, StampError
@@ -327,7 +327,7 @@ def _tokens(realm: Realm, case: Case, value: bytes, digest: str) -> tuple[bytes,
     if not case.rules.timestamp:
         return ()
     if not case.rules.timestamps:
-        return (own_tokens(realm).token(value, digest),) if realm.settings.tsa else ()
+        return (own_token(realm, value, digest),) if realm.settings.tsa else ()
     try:
         return Stamper(case.rules.timestamps, digest, realm.now())(value)
     except StampError as error:

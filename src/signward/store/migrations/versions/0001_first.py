@@ -14,8 +14,8 @@ def upgrade() -> None:
     _make_certificate()
     _make_counter()
     _make_estate_certificate()
-    _make_estate_source()
     _make_estate_release()
+    _make_estate_source()
     _make_feed_entry()
     _make_instance()
     _make_intent()
@@ -87,16 +87,6 @@ def _make_estate_certificate() -> None:
     op.create_index("estate_certificate_by_end", "estate_certificate", ["not_after"], unique=False)
 
 
-def _make_estate_source() -> None:
-    op.create_table(
-        "estate_source",
-        sa.Column("fingerprint", sa.String(length=64), nullable=False),
-        sa.Column("source", sa.String(length=512), nullable=False),
-        sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("fingerprint", "source", name=op.f("pk_estate_source")),
-    )
-
-
 def _make_estate_release() -> None:
     op.create_table(
         "estate_release",
@@ -106,6 +96,16 @@ def _make_estate_release() -> None:
         sa.Column("timestamped", sa.BigInteger(), nullable=True),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("fingerprint", "name", name=op.f("pk_estate_release")),
+    )
+
+
+def _make_estate_source() -> None:
+    op.create_table(
+        "estate_source",
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("source", sa.String(length=512), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("fingerprint", "source", name=op.f("pk_estate_source")),
     )
 
 
