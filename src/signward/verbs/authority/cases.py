@@ -15,7 +15,6 @@ from signward.authority.log.entry import Kind, Value, encode
 from signward.keys._served import Answer, Order
 from signward.store.requests import State, StoredRequest
 from signward.verbs.authority.authorities import micros
-from signward.verbs.authority.realm import Realm
 from signward.verbs.authority.settings import SignSettings
 
 _HOUR = 3_600_000_000
@@ -89,13 +88,19 @@ class Case(NamedTuple):
 
 
 def opened(
-    realm: Realm, name: str, rules: SignSettings, caller: Identity, idempotency: str, order: Order
+    name: str,
+    rules: SignSettings,
+    caller: Identity,
+    names: frozenset[str],
+    idempotency: str,
+    order: Order,
+    at: datetime,
 ) -> Case:
-    """Return the case of an order that was just made."""
+    """Return the case of an order that was made just now."""
     return Case(
-        secrets.token_hex(16), name, rules, caller, realm.settings.access.names_of(caller),
-        caller.unique, idempotency, order, hashlib.sha256(msgspec.json.encode(order)).digest(),
-        hashlib.sha256(order.data).digest(), realm.now(),
+        secrets.token_hex(16), name, rules, caller, names, caller.unique, idempotency, order,
+        hashlib.sha256(msgspec.json.encode(order)).digest(),
+        hashlib.sha256(order.data).digest(), at,
     )  # fmt: skip
 
 

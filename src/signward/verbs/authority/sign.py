@@ -72,9 +72,11 @@ def ordered(
     idempotency key stands for another order, ``AuthorityError`` for an order that no rule would
     allow, ``SigningError`` where key or timestamp authority fail.
     """
-    rules = rules_for(realm, name, caller)
+    names = realm.settings.access.names_of(caller)
+    rules = _rules(realm, name, names)
+    case = opened(name, rules, caller, names, idempotency, order, realm.now())
     done: Future[Answer] = Future()
-    _gathering(realm, name).add(_Order(realm, name, rules, caller, idempotency, order, done))
+    _gathering(realm, name).add(_Ordered(realm, case, done))
     return done
 
 
@@ -101,8 +103,11 @@ def rules_for(realm: Realm, name: str, caller: Identity) -> SignSettings:
 
     Raises ``DeniedError``: a key that does not exist and one of others look alike.
     """
+    return _rules(realm, name, realm.settings.access.names_of(caller))
+
+
+def _rules(realm: Realm, name: str, names: frozenset[str]) -> SignSettings:
     rules = realm.settings.sign.get(name)
-    names = realm.settings.access.names_of(caller)
     if rules is None or not names & {*rules.signers, *rules.approvers}:
         raise DeniedError(
             f"key {name[:100]}", "somebody it does not sign for", "one of its signers",
@@ -114,23 +119,19 @@ def rules_for(realm: Realm, name: str, caller: Identity) -> SignSettings:
 # --- batches ------------------------------------------------------------------------------------
 
 
-class _Order(NamedTuple):
-    """An order that waits for its turn; all that are taken together are for one key."""
+class _Ordered(NamedTuple):
+    """A case that waits for its turn; all that are taken together are for one key."""
 
     realm: Realm
-    name: str
-    rules: SignSettings
-    caller: Identity
-    idempotency: str
-    order: Order
+    case: Case
     done: Future[Answer]
 
 
-_GATHERINGS: WeakKeyDictionary[Realm, dict[str, Gathering[_Order]]] = WeakKeyDictionary()
+_GATHERINGS: WeakKeyDictionary[Realm, dict[str, Gathering[_Ordered]]] = WeakKeyDictionary()
 _OPENING = threading.Lock()
 
 
-def _gathering(realm: Realm, name: str) -> Gathering[_Order]:
+def _gathering(realm: Realm, name: str) -> Gathering[_Ordered]:
     """Return where orders for a key gather: a slow key holds up no other."""
     with _OPENING:
         keys = _GATHERINGS.setdefault(realm, {})
@@ -139,11 +140,11 @@ def _gathering(realm: Realm, name: str) -> Gathering[_Order]:
         return keys[name]
 
 
-def _answer_all(waiting: list[_Order]) -> None:
+def _answer_all(waiting: list[_Ordered]) -> None:
     """Answer each; what keeps all of them from it, all are told."""
     batch = [one for one in waiting if one.done.set_running_or_notify_cancel()]
     try:
-        answers = _answers(batch) if batch else []
+        answers = _answers(batch[0].realm, [one.case for one in batch]) if batch else []
     except BaseException as error:  # noqa: BLE001 - whatever it is, everyone who waits must hear
         answers = [error] * len(batch)
     for one, answer in zip(batch, answers, strict=True):
@@ -153,32 +154,21 @@ def _answer_all(waiting: list[_Order]) -> None:
             one.done.set_exception(answer)
 
 
-def _answers(batch: Sequence[_Order]) -> list[Answer | BaseException]:
-    """Return what became of each order.  Raises what concerns all."""
-    realm, rules = batch[0].realm, batch[0].rules
-    credential = realm.credential(rules.key)
-    answers: list[Answer | BaseException | None] = [_fault(credential, one) for one in batch]
-    at = [i for i, answer in enumerate(answers) if answer is None]
-    cases = [_case(batch[i]) for i in at]
-    if cases:
-        for i, answer in zip(at, _decided(realm, credential, cases), strict=True):
-            answers[i] = answer
-    return [answer for answer in answers if answer is not None]
+def _answers(realm: Realm, cases: Sequence[Case]) -> Sequence[Answer | BaseException]:
+    """Return what became of each case.  Raises what concerns all."""
+    credential = realm.credential(cases[0].rules.key)
+    faults = [_fault(credential, case) for case in cases]
+    fit = [case for case, fault in zip(cases, faults, strict=True) if fault is None]
+    decided = iter(_decided(realm, credential, fit) if fit else ())
+    return [next(decided) if fault is None else fault for fault in faults]
 
 
-def _case(order: _Order) -> Case:
-    return opened(
-        order.realm, order.name, order.rules, order.caller, order.idempotency, order.order
-    )
-
-
-def _fault(credential: Credential, order: _Order) -> SignwardError | None:
+def _fault(credential: Credential, case: Case) -> SignwardError | None:
     """Return what is wrong with an order by itself; None, too, for whom rules refuse anyway."""
-    names = order.realm.settings.access.names_of(order.caller)
-    if not names & set(order.rules.signers):
+    if not case.names & set(case.rules.signers):
         return None
     try:
-        _check(credential, order.order)
+        _check(credential, case.order)
     except SignwardError as error:
         return error
     return None
