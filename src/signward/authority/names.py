@@ -61,6 +61,7 @@ SHORT_NAMES = {attribute.oid: short for short, attribute in ATTRIBUTES.items()}
 """OID to the name people write."""
 
 _BY_LOWER_CASE = {short.lower(): short for short in ATTRIBUTES}
+_COUNTRY = re.compile(r"[A-Z]{2}")
 _PRINTABLE = re.compile(r"[A-Za-z0-9 '()+,./:=?-]*")
 
 
@@ -109,6 +110,8 @@ def name(pairs: Sequence[tuple[str, str]]) -> bytes:
 
 def _rdn(short: str, value: str) -> bytes:
     attribute = ATTRIBUTES[short]
+    if short == "C" and not _COUNTRY.fullmatch(value):
+        raise AuthorityError("subject, C", repr(value[:80]), "two capitals, as in SE", "ISO 3166-1")
     if not attribute.least <= len(value) <= attribute.most:
         bounds = f"{attribute.least} to {attribute.most} characters"
         raise AuthorityError(f"subject, {short}", f"{len(value)} characters", bounds,
@@ -117,8 +120,6 @@ def _rdn(short: str, value: str) -> bytes:
         raise AuthorityError(f"subject, {short}", "control characters or space at an end", "text")
     if attribute.encode is der.printable and not _PRINTABLE.fullmatch(value):
         raise AuthorityError(f"subject, {short}", repr(value), "a PrintableString", "RFC 5280 A.1")
-    if short == "C" and not (value.isalpha() and value.isupper()):
-        raise AuthorityError("subject, C", repr(value), "two capitals, as in SE", "ISO 3166-1")
     try:
         encoded = attribute.encode(value)
     except UnicodeEncodeError:
