@@ -270,9 +270,9 @@ def _revoke(arguments: argparse.Namespace) -> int:
             _bring_key(realm, arguments, ca)
             crls.append(try_to_publish(realm, ca))
         told_by_feed = feed.try_to_publish(realm)
-    for one in dict.fromkeys(serial for each in done for serial in each.same_key):
-        if one not in {each.listed.issued.serial for each in done}:
-            _warn((f"{one} has the same key and is not revoked",))
+    for serial in dict.fromkeys(one for each in done for one in each.same_key):
+        if serial not in {each.listed.issued.serial for each in done}:
+            _warn((f"{serial} has the same key and is not revoked",))
     _tell_published(arguments, done, crls, told_by_feed)
     return 0
 
