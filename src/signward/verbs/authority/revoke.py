@@ -63,7 +63,8 @@ def plan(
     """Return the revocation as it would be recorded.
 
     ``invalidity``, aware, is since when the key or the certificate was not to be trusted: all that
-    was signed from then on is refused.  Raises ``AuthorityError`` and ``ConflictError``.
+    was signed from then on is refused.  One before the certificate's beginning means all of it.
+    Raises ``AuthorityError`` and ``ConflictError``.
     """
     code, now = reason_code(reason), realm.now()
     issued = listed.issued
@@ -71,18 +72,15 @@ def plan(
     if code == REASONS["cACompromise"] and not made.is_ca:
         raise AuthorityError("reason", reason, "keyCompromise: this is no authority",
                              "RFC 5280 5.3.1")  # fmt: skip
-    if invalidity is not None and not made.not_before <= invalidity <= now:
-        raise AuthorityError(
-            "invalidity date", f"{invalidity:%Y-%m-%dT%H:%M:%SZ}",
-            f"one from the certificate's beginning, {made.not_before:%Y-%m-%dT%H:%M:%SZ}, to now",
-            "RFC 5280 5.3.2",
-        )  # fmt: skip
+    if invalidity is not None and invalidity > now:
+        raise AuthorityError("invalidity date", f"{invalidity:%Y-%m-%dT%H:%M:%SZ}",
+                             "one that is past", "RFC 5280 5.3.2")  # fmt: skip
     wanted = Revocation(
         issuer=issued.issuer,
         serial=issued.serial,
         at=_whole_seconds(now),
         reason=code,
-        invalidity=None if invalidity is None else _whole_seconds(invalidity),
+        invalidity=None if invalidity is None else _whole_seconds(max(invalidity, made.not_before)),
         revoked_by=by,
     )
     return wanted if listed.revocation is None else _amended(listed.revocation, wanted)
