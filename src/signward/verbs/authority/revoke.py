@@ -35,6 +35,8 @@ class Revoked:
     ``amended`` tells that an earlier one was made graver; ``position`` is the log entry's;
     ``published`` the CRL that tells it, or why none does yet (empty: none was asked for);
     ``feed`` likewise the version of the revocation feed (empty also where there is no feed).
+    ``same_key`` are the serial numbers of other certificates of a key that was compromised,
+    which are not revoked.
     """
 
     listed: Listed
@@ -43,6 +45,7 @@ class Revoked:
     position: int
     published: PublishedCrl | str = ""
     feed: Document | str = ""
+    same_key: tuple[str, ...] = ()
 
 
 def reason_code(name: str) -> int:
@@ -114,7 +117,14 @@ def revoke(
         position=written.first,
         published=try_to_publish(realm, wanted.issuer) if publish else "",
         feed=feed.try_to_publish(realm) if publish else "",
+        same_key=_of_same_key(realm, listed) if recorded.reason in COMPROMISES else (),
     )
+
+
+def _of_same_key(realm: Realm, listed: Listed) -> tuple[str, ...]:
+    with realm.store.read() as connection:
+        found = certificates.with_key(connection, listed.issued.spki_digest)
+    return tuple(one.issued.serial for one in found if one.revocation is None)
 
 
 @dataclass(frozen=True, slots=True)
