@@ -23,6 +23,9 @@ HEARD = 1.5
 """Seconds from the end of ``ca revoke`` to the start of a verification that must refuse: half a
 second less than is promised, for that process to start."""
 
+NEXT_SECOND = 1.1
+"""Revocations are dated in whole seconds: one in the second of a timestamp is not after it."""
+
 WAYS = ("ocsp", "crl", "both")
 """How a revocation is told: the certificate names no OCSP responder, the service serves no CRL, or
 neither of these."""
@@ -94,6 +97,7 @@ def test_a_revoked_signer_is_refused_within_two_seconds(
         plain, stamped = house.signed(name), house.stamped(name)
         assert verify(plain, cached, *known) == "accepted"
         assert verify(stamped, cached) == "accepted"  # a CRL of before tells nothing of that time
+        time.sleep(NEXT_SECOND)
         house.organisation.revoke(name)
         time.sleep(HEARD)
         assert verify(plain, cached, *known) == "rejected: revoked"
@@ -129,6 +133,7 @@ def test_what_was_signed_before_stays_and_says_so(house: House, verify: Callable
     with house.serving("both"):
         name = house.certified("both")
         file = house.stamped(name)
+        time.sleep(NEXT_SECOND)
         house.organisation.revoke(name)
         time.sleep(HEARD)
         words = ("verify", "--online", "--online-private", "--anchor", "root.pem")
@@ -149,10 +154,10 @@ def test_an_invalidity_date_reaches_back_over_timestamps(
     with house.serving("both"):
         early, later = house.certified("both"), house.certified("both")
         files = {name: house.stamped(name) for name in (early, later)}
-        signed = datetime.now(UTC)
-        for name, at in ((early, signed - timedelta(minutes=1)), (later, signed)):
+        time.sleep(NEXT_SECOND)
+        now = datetime.now(UTC)
+        for name, at in ((early, now - timedelta(minutes=1)), (later, now)):
             assert verify(files[name], "somebody") == "accepted"
-            time.sleep(1)  # nothing can be invalid from a date that is to come
             house.organisation.revoke(name, "--invalidity-date", f"{at:%Y-%m-%dT%H:%M:%SZ}")
         time.sleep(HEARD)
         assert verify(files[early], "somebody") == "rejected: revoked"
