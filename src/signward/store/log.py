@@ -50,8 +50,8 @@ def append(connection: Connection, entries: Sequence[bytes]) -> tuple[int, int]:
 
 def frontier(connection: Connection) -> Frontier:
     """Return the committed tree's right edge."""
-    size, edge = _run(connection, _STATE).one()
-    return Frontier.from_bytes(size, edge)
+    row = _run(connection, _STATE).one()
+    return Frontier.from_bytes(row[0], row[1])
 
 
 def _store_full_tiles(connection: Connection, before: int, after: int) -> None:
