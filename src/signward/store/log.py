@@ -50,7 +50,7 @@ def append(connection: Connection, entries: Sequence[bytes]) -> tuple[int, int]:
 
 def frontier(connection: Connection) -> Frontier:
     """Return the committed tree's right edge."""
-    row = _run(connection, _STATE).one()
+    row: Any = _run(connection, _STATE).one()
     return Frontier.from_bytes(row[0], row[1])
 
 
