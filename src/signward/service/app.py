@@ -16,6 +16,7 @@ from signward.service.gate import PASSAGE, Gate
 from signward.service.logs import Journal
 from signward.service.metrics import Metrics
 from signward.service.problems import answer, is_fault, problem_of
+from signward.service.reading import JsonRequest
 from signward.service.roles import Checking, Role, Task
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def build(
     routes.append(openapi.handler(routes))
     litestar = Litestar(
         routes,
+        request_class=JsonRequest,
         middleware=[guarding(doorkeeper)],
         exception_handlers={Exception: _teller(journal)},
         openapi_config=None,  # openapi.handler has the document

@@ -18,7 +18,7 @@ from litestar.enums import ScopeType
 from signward.service import problems
 from signward.service.limits import MAX_REQUESTS, MAX_WAITING, Body
 from signward.service.logs import Journal
-from signward.service.metrics import Metrics
+from signward.service.metrics import Metrics, method_label
 from signward.service.roles import Access
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Gate:
             self._journal.write(
                 "request",
                 request=passage.number,
-                method=scope["method"],
+                method=method_label(scope["method"]),
                 route=route,
                 status=status,
                 ms=round(seconds * 1000, 1),

@@ -50,8 +50,8 @@ def append(connection: Connection, entries: Sequence[bytes]) -> tuple[int, int]:
 
 def frontier(connection: Connection) -> Frontier:
     """Return the committed tree's right edge."""
-    row = _run(connection, _STATE).one()
-    return Frontier.from_bytes(row.size, row.frontier)
+    row: Any = _run(connection, _STATE).one()
+    return Frontier.from_bytes(row[0], row[1])
 
 
 def _store_full_tiles(connection: Connection, before: int, after: int) -> None:
@@ -71,7 +71,7 @@ def _full_tile(connection: Connection, level: int, position: int) -> bytes:
     if level == 0:
         column, place = log_entry.c.leaf_hash, log_entry.c.position
         chosen = select(column).where(place >= start, place < end).order_by(place)
-        return b"".join(connection.execute(chosen).scalars())
+        return b"".join(connection.execute(chosen).scalars().all())
     place = log_tile.c.position
     below = select(log_tile.c.hashes).where(
         log_tile.c.level == level - 1, place >= start, place < end

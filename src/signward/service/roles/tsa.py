@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from signward.authority.tsa import MAX_QUERY_OCTETS
 from signward.service.express import Head
 from signward.service.handback import Handback
 from signward.service.roles import Access, Task
+from signward.verbs.authority.ending import check_in_force
 from signward.verbs.authority.stamp import Stamper
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class TsaRole:
     def tasks(self, realm: Realm) -> Sequence[Task]:  # noqa: ARG002 - the protocol's
         """Nothing comes round."""
         return ()
+
+    def checks(self, realm: Realm) -> Mapping[str, Callable[[], object]]:
+        """Return what must hold: that the certificate has not ended."""
+        settings = realm.settings.tsa
+        return {} if settings is None else {"tsa": partial(check_in_force, realm, settings.key)}
 
 
 def _handler(stamper: Stamper) -> HTTPRouteHandler:
