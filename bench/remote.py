@@ -34,7 +34,7 @@ from signward.verbs.authority.settings import IdentitySettings, IssuerSettings
 
 SECONDS = 3
 """Of load in one round."""
-CLIENTS = 64
+CLIENTS = 128
 """Connections, each with one order at a time: some wait for the disk while others' are signed."""
 WORKERS = 2
 """Processes of the second row."""

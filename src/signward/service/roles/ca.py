@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from litestar import Request, Response, get, post
@@ -18,7 +17,8 @@ from signward.authority.request import MAX_REQUEST_OCTETS, read_request
 from signward.errors import AuthorityError
 from signward.frozen import Frozen, replace
 from signward.service.roles import Access, Task
-from signward.verbs.authority import export, finding, intents, revoke
+from signward.service.tasks import living
+from signward.verbs.authority import export, finding, revoke
 from signward.verbs.authority.authorities import certificate_of, micros, settings_of
 from signward.verbs.authority.issue import IssuedCertificate, issue, order
 from signward.verbs.authority.listing import CertificateLine, line, listing
@@ -37,7 +37,6 @@ MAX_BODY = 2 * MAX_REQUEST_OCTETS
 MAX_PAGE = 1000
 """Certificates in one answer."""
 
-SWEEP_SECONDS = 60.0
 _CACHE = "public, max-age=3600"
 _OFFICER = {"access": Access.OFFICER, "max_body": MAX_BODY}
 
@@ -100,14 +99,8 @@ class CaRole:
         return _public(realm), _list(realm), _issue(realm), _revoke(realm)
 
     def tasks(self, realm: Realm) -> Sequence[Task]:
-        """Return what says that this process lives, and closes what dead ones left."""
-        return (
-            Task(
-                name="heartbeat", seconds=intents.HEARTBEAT_SECONDS,
-                run=partial(intents.heartbeat, realm),
-            ),
-            Task(name="sweep", seconds=SWEEP_SECONDS, run=partial(intents.sweep, realm)),
-        )  # fmt: skip
+        """Say that this process lives, and close what dead ones left."""
+        return living(realm)
 
 
 def _known(realm: Realm, name: str) -> str:

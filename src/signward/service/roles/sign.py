@@ -20,7 +20,8 @@ from signward.keys._served import (
     Order,
 )
 from signward.service.roles import Access, Task
-from signward.verbs.authority import approvals, intents, sign
+from signward.service.tasks import living
+from signward.verbs.authority import approvals, sign
 from signward.verbs.authority.approvals import Answering, Waiting
 
 if TYPE_CHECKING:
@@ -57,10 +58,8 @@ class SignRole:
             return []
         return [
             Task(name="requests", seconds=SWEEP_SECONDS, run=partial(approvals.sweep, realm)),
-            Task(name="sign-alive", seconds=intents.HEARTBEAT_SECONDS,
-                 run=partial(intents.heartbeat, realm)),
-            Task(name="sign-intents", seconds=SWEEP_SECONDS, run=partial(intents.sweep, realm)),
-        ]  # fmt: skip
+            *living(realm),
+        ]
 
 
 def _keys(realm: Realm) -> list[HTTPRouteHandler]:
