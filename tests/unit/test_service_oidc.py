@@ -117,6 +117,8 @@ REFUSED = {
     "no issuer": lambda: token(iss=None),
     "no subject": lambda: token(sub=None),
     "an empty subject": lambda: token(sub=""),
+    "a subject with NUL": lambda: token(sub="a\0b"),
+    "a subject of two lines": lambda: token(sub="a\nb"),
     "a subject that is no text": lambda: token(sub=7),
     "another key": lambda: token(OTHER),
     "an unknown key identifier": lambda: token(head={"alg": "RS256", "kid": "nine"}),

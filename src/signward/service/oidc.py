@@ -210,7 +210,9 @@ class Issuer:
         given = audience if isinstance(audience, list) else [audience]
         _require(claims.get("iss") == self.settings.issuer, "issuer", self.settings.issuer)
         _require(self.settings.audience in given, "audience", self.settings.audience)
-        _require(isinstance(claims.get("sub"), str) and claims["sub"], "subject", "one")
+        subject = claims.get("sub")
+        named = isinstance(subject, str) and subject and subject.isprintable()
+        _require(named, "subject", "one that can be printed")
         expires, issued = _instant(claims, "exp"), _instant(claims, "iat")
         begins = _instant(claims, "nbf") if "nbf" in claims else issued
         _require(now < expires + LEEWAY_SECONDS, "expiry", "a token that has not expired")

@@ -37,6 +37,11 @@ MAX_BODY = 2 * MAX_REQUEST_OCTETS
 MAX_PAGE = 1000
 """Certificates in one answer."""
 
+NAME, MAX_NAME = r"^[a-z0-9-]*$(?!\n)", 60
+"""Names of profiles."""
+SERIAL = r"^[0-9a-f]{0,40}$(?!\n)"
+"""Serial numbers as they are stored, and none."""
+
 SWEEP_SECONDS = 60.0
 _CACHE = "public, max-age=3600"
 _OFFICER = {"access": Access.OFFICER, "max_body": MAX_BODY}
@@ -146,9 +151,11 @@ def _list(realm: Realm) -> HTTPRouteHandler:
     )
     async def certificates(
         name: FromPath[str],
-        profile: FromQuery[str] = "",
+        profile: Annotated[str, QueryParameter(max_length=MAX_NAME, pattern=NAME)] = "",
         revoked: FromQuery[bool] = False,  # noqa: FBT002 - a parameter of the query
-        after: Annotated[str, QueryParameter(description="only greater serial numbers")] = "",
+        after: Annotated[
+            str, QueryParameter(description="only greater serial numbers", pattern=SERIAL)
+        ] = "",
         most: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = MAX_PAGE,
     ) -> list[CertificateLine]:
         """Tell what an authority issued, by serial number; ``after`` asks for the next page."""
