@@ -45,13 +45,15 @@ class Callers:
             scheme, _, token = given.partition(" ")
             if scheme.lower() != "bearer":
                 raise NotAuthorizedException("the Authorization head is not of scheme Bearer")
-            return await self._by_token(token.strip())
+            return self._access.known(await self._by_token(token.strip()))
         peer: Peer | None = connection.scope["state"].get(PEER)
-        return self._by_certificate(peer) if peer and peer.certificate else None
+        if peer is None or not peer.certificate:
+            return None
+        return self._access.known(self._by_certificate(peer, peer.certificate))
 
-    def _by_certificate(self, peer: Peer) -> Identity:
+    def _by_certificate(self, peer: Peer, certificate: bytes) -> Identity:
         """Return whom a connection's certificate speaks of: still, not only when it was made."""
-        read = _read(peer.certificate or b"")
+        read = _read(certificate)
         if peer.is_outdated or self._realm.now() > read.not_after:
             why = "has expired" if self._realm.now() > read.not_after else "must be looked at anew"
             raise NotAuthorizedException(
