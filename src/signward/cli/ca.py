@@ -431,17 +431,15 @@ def _lifetime(text: str) -> timedelta | None:
 
 def _check_output(arguments: argparse.Namespace) -> None:
     """Refuse an output that cannot be written, before anything is done that stays."""
-    import os
     from pathlib import Path
 
     from signward.errors import RealmError
+    from signward.verbs.authority.files import check_place
 
     if not arguments.output:
         return
     path = Path(arguments.output)
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise RealmError(str(path), "a folder" if path.is_dir() else "no such place, or no access",
-                         "a place that can be written", hint="nothing was done")  # fmt: skip
+    check_place(path)
     new_key = getattr(arguments, "new_key", "")
     if new_key and path.absolute() == Path(new_key).absolute():
         raise RealmError("--output", "the file of the new key", "another file for its certificate",

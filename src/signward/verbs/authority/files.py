@@ -11,6 +11,16 @@ from signward.errors import RealmError
 from signward.verbs.release import PREFIX, settle
 
 
+def check_place(path: Path) -> None:
+    """Raise ``RealmError`` where `replace_file` is bound to fail: before anything is done."""
+    if path.is_dir():
+        raise RealmError(str(path), "a folder", "a place that can be written",
+                         hint="nothing was done")  # fmt: skip
+    if not os.access(path.parent, os.W_OK):
+        raise RealmError(str(path), "no such folder, or no access", "a place that can be written",
+                         hint="nothing was done")  # fmt: skip
+
+
 def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write ``data`` beside ``path``, sync it, and let it take the place.
 
