@@ -460,7 +460,7 @@ def _tell_planned(
 
 
 def _tell_issued(arguments: argparse.Namespace, made: IssuedCertificate) -> None:
-    from signward.errors import RealmError
+    from signward.errors import EvidenceError
     from signward.verbs.authority.export import pem
 
     path = "".join(pem(one.der) for one in made.path).encode()
@@ -478,9 +478,9 @@ def _tell_issued(arguments: argparse.Namespace, made: IssuedCertificate) -> None
               file=sys.stderr)  # fmt: skip
     try:
         _put(arguments, path)
-    except RealmError as error:
-        raise RealmError(error.subject, error.found, error.required,
-                         hint=f"signward ca export -o FILE {made.serial}") from None  # fmt: skip
+    except EvidenceError as error:
+        hint = f"hint: it was issued: signward ca export -o FILE {made.serial}"
+        raise EvidenceError(f"{error}\n{hint}") from None
 
 
 def _put(arguments: argparse.Namespace, data: bytes) -> None:
@@ -489,11 +489,10 @@ def _put(arguments: argparse.Namespace, data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
         return
-    from pathlib import Path
+    from signward.cli.scan import written_whole
 
-    from signward.verbs.authority.files import replace_file
-
-    replace_file(Path(arguments.output), data)
+    with written_whole(arguments.output) as out:
+        out.write(data)
 
 
 def _warn(warnings: tuple[str, ...]) -> None:

@@ -183,15 +183,14 @@ def _checkpoint(arguments: argparse.Namespace) -> int:
 
 
 def _prove(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from signward.verbs.authority.files import replace_file
+    from signward.cli.scan import written_whole
     from signward.verbs.authority.log_reading import prove
 
     with _source(arguments) as (source, policy):
         receipt = prove(source, policy, arguments.index)
     if arguments.output:
-        replace_file(Path(arguments.output), receipt)
+        with written_whole(arguments.output) as out:
+            out.write(receipt)
     else:
         sys.stdout.write(receipt.decode())
     return 0
