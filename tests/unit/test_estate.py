@@ -485,12 +485,12 @@ def test_one_file_that_cannot_be_read_does_not_stop_the_others(
     whole = fingerprint(PKI.leaf)
     certs(tmp_path, "set", whole[:8], "--holder", "Ann")
     certs(tmp_path, "forget", whole[:8])
-    (tmp_path / "leaf.pem").write_bytes(PKI.leaf.pem)
-    certs(tmp_path, "import", str(tmp_path / "leaf.pem"))
+    certs(tmp_path, "list")
 
 
 def test_the_folder_is_its_owners_alone(tmp_path: Path) -> None:
-    certs(tmp_path, "list")
+    (tmp_path / "leaf.pem").write_bytes(PKI.leaf.pem)
+    certs(tmp_path, "import", str(tmp_path / "leaf.pem"))
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
 
 
