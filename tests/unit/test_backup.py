@@ -413,3 +413,17 @@ def test_a_place_that_cannot_be_written_is_told(realm: Realm, tmp_path: Path) ->
         backup(realm, tmp_path / "no" / "a.tar")
     with pytest.raises(RealmError, match="no such file or directory"):
         restorable(tmp_path / "none.tar")
+
+
+def test_backups_are_told_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive, new = str(tmp_path / "b.tar"), str(tmp_path / "new")
+    _sqlite_backup(tmp_path, tmp_path / "a.tar")
+    capsys.readouterr()
+    assert main(["backup", "--data", str(tmp_path / "small"), "-o", archive, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["name"], made["size"]) == ("A", 700)
+    assert main(["restore", archive, "--data", new, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["restored"] is False
+    assert main(["restore", archive, "--data", new, "--json", "--apply"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["restored"], told["manifest"]) == (True, made)

@@ -20,7 +20,7 @@ from signward.store import counters
 from signward.store.engine import Outcome, Store
 from signward.trust.crl import load_crl
 from signward.verbs.authority import feed, finding, publish_crl, renew, revoke
-from signward.verbs.authority.authorities import certificate_of
+from signward.verbs.authority.authorities import certificate_of, path_of
 from signward.verbs.authority.ending import check_ends, check_in_force
 from signward.verbs.authority.issue import IssuedCertificate, issue, order
 from signward.verbs.authority.realm import Realm
@@ -235,3 +235,12 @@ def test_a_service_tells_of_certificates_that_end_soon(realm: Realm, clock: Cloc
     clock.pass_by(days=340)
     with pytest.raises(AuthorityError, match="issuing-ocsp"):
         task.run()
+
+
+@pytest.mark.parametrize("name", ["tsa", "issuing-ocsp"])
+def test_a_certificate_that_was_revoked_is_not_in_force(realm: Realm, name: str) -> None:
+    check_in_force(realm, name)
+    serial = f"{path_of(realm, name)[0].serial:x}"
+    revoke.revoke(realm, finding.find(realm, serial), "keyCompromise", "tester")
+    with pytest.raises(AuthorityError, match="revoked"):
+        check_in_force(realm, name)

@@ -201,10 +201,11 @@ def _key_file(arguments: argparse.Namespace) -> Iterator[tuple[bytes, Request | 
 
 def _password(arguments: argparse.Namespace) -> str | None:
     from signward.errors import AuthorityError
+    from signward.verbs.secrets import new_password
 
     if not arguments.encrypted:
         return None
-    found = _secrets(arguments)(f"password of {arguments.new_key}")
+    found = new_password(f"password of {arguments.new_key}", arguments.pass_file)
     if not found:
         raise AuthorityError("--encrypted", "no password", "one",
                              hint="--pass-file FILE, or SIGNWARD_PASSWORD")  # fmt: skip
