@@ -172,18 +172,18 @@ class StoreError(AuthorityError):
 
 
 class FetchError(SignwardError):
-    """What a URL names could not be had: refused, unreachable, too slow, too large, wrong."""
+    """What a URL names could not be had: refused, unreachable, too slow, too large, wrong.
 
-
-class ReplayedError(FetchError):
-    """An answer carries another nonce than the question, or is older than one known before.
-
-    ``kept`` is the newer answer, where there is one.
+    ``kept`` is the last good answer that came before, where there is one.
     """
 
     def __init__(self, message: str, kept: bytes = b"") -> None:
         self.kept = kept
         super().__init__(message)
+
+
+class ReplayedError(FetchError):
+    """An answer carries another nonce than the question, or is older than one known before."""
 
 
 class NotAcceptedError(SignwardError):

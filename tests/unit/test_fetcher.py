@@ -423,9 +423,69 @@ def test_a_replayed_crl_is_refused_and_the_newer_one_kept(server: Server, folder
         assert refused.value.kept == newer
 
 
-def test_an_older_crl_by_somebody_else_takes_no_part(server: Server, folder: Path) -> None:
-    url = server.serve("/a.crl", crl(PKI.intermediate), headers={"Cache-Control": "no-cache"})
-    assert fetcher(folder).crl(url, INTERMEDIATE)
+def test_a_crl_by_somebody_else_does_not_displace_one_that_is_current(
+    server: Server, folder: Path
+) -> None:
+    honest = crl(PKI.intermediate)
+    url = server.serve("/a.crl", honest, headers={"Cache-Control": "no-cache"})
+    assert fetcher(folder).crl(url, INTERMEDIATE) == honest
     forged = crl(authority("Somebody else"), this_update=ISSUED - timedelta(days=1))
     server.serve("/a.crl", forged)
-    assert fetcher(folder, SOON).crl(url, INTERMEDIATE) == forged
+    with pytest.raises(FetchError, match="who should sign it") as refused:
+        fetcher(folder, SOON).crl(url, INTERMEDIATE)
+    assert refused.value.kept == honest
+    assert fetcher(folder, NEXT + timedelta(hours=1)).crl(url, INTERMEDIATE) == forged
+
+
+OLDER, NEWER = (
+    ocsp(PKI.leaf, this_update=ISSUED + timedelta(minutes=m), revoked_at=ISSUED if m else None)
+    for m in (0, 1)
+)
+"""Good, and a minute later revoked."""
+
+
+@pytest.mark.parametrize("refused", ["nothing", "GET", "POST"])
+@pytest.mark.parametrize("first", ["GET", "POST"])
+def test_an_ocsp_answer_is_not_replayed_by_the_other_way_of_asking(
+    server: Server, folder: Path, first: str, refused: str
+) -> None:
+    """Whichever of GET and POST whoever stands between leaves us: the newer answer is known."""
+    now = {"answer": NEWER, "refused": "POST" if first == "GET" else "GET"}
+
+    def answer(request: Request) -> Reply:
+        if request.method == now["refused"]:
+            return Reply(status=500)
+        return Reply(now["answer"], headers={"Cache-Control": "no-cache"})  # type: ignore[arg-type]
+
+    server.routes["/ocsp"] = answer
+    url = server.url("/ocsp")
+    assert fetcher(folder).ocsp(url, LEAF, INTERMEDIATE) == NEWER
+    now.update(answer=OLDER, refused=refused)
+    with pytest.raises(FetchError) as told:
+        fetcher(folder, SOON).ocsp(url, LEAF, INTERMEDIATE)
+    assert told.value.kept == NEWER
+    if refused != "POST":  # which is asked last
+        assert isinstance(told.value, ReplayedError)
+
+
+def test_with_a_nonce_too_an_older_answer_is_refused(server: Server, folder: Path) -> None:
+    """An answer without a nonce counts by its dates, and they are known to be old."""
+    url = server.serve("/ocsp", NEWER, headers={"Cache-Control": "no-cache"})
+    assert fetcher(folder).ocsp(url, LEAF, INTERMEDIATE) == NEWER
+    server.serve("/ocsp", OLDER)
+    careful = Fetcher(Cache(folder), SOON, private=True, nonces=True)
+    with pytest.raises(ReplayedError, match="older than the one") as refused:
+        careful.ocsp(url, LEAF, INTERMEDIATE)
+    assert refused.value.kept == NEWER
+
+
+@pytest.mark.parametrize("what", ["gone", "nonsense"])
+def test_a_server_that_fails_does_not_make_us_forget(
+    server: Server, folder: Path, what: str
+) -> None:
+    url = server.serve("/ocsp", NEWER, headers={"Cache-Control": "no-cache"})
+    assert fetcher(folder).ocsp(url, LEAF, INTERMEDIATE) == NEWER
+    server.serve("/ocsp", b"nonsense", status=503 if what == "gone" else 200)
+    with pytest.raises(FetchError) as told:
+        fetcher(folder, SOON).ocsp(url, LEAF, INTERMEDIATE)
+    assert told.value.kept == NEWER

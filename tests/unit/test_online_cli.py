@@ -295,6 +295,34 @@ def test_a_nonce_is_sent_on_request_and_a_foreign_one_is_no_evidence(
     assert told in replayed["findings"]
 
 
+@pytest.mark.parametrize("how", ["crl", "ocsp"])
+def test_a_revocation_that_was_heard_of_is_not_forgotten_when_its_server_is_gone(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    world = World(tmp_path, server)
+    world.serve_good()
+    far = {"this_update": instant(2026, 1, 2), "next_update": instant(2049)}
+    asked_each_time = {"headers": {"Cache-Control": "no-cache"}}
+    if how == "ocsp":
+        told = ocsp(world.pki.leaf, revoked_at=REVOKED_AT, **far)  # type: ignore[arg-type]
+        server.serve("/ocsp", told, **asked_each_time)
+    else:
+        entry = Revoked(serial=world.pki.leaf.serial, at=REVOKED_AT)
+        told = crl(world.pki.intermediate, [entry], **far)  # type: ignore[arg-type]
+        server.serve("/ca.crl", told, **asked_each_time)
+    assert world.run(capsys, *ONLINE)[1]["cause"] == "revoked"
+    server.routes.clear()
+    bundle = tmp_path / "bundle"
+    code, record = world.run(capsys, *ONLINE, "--evidence", str(bundle))
+    assert (code, record["cause"]) == (1, "revoked")
+    (warned,) = [f for f in record["findings"]
+                 if f["code"] == "revocation-evidence" and f["effect"] == "warn"]  # fmt: skip
+    assert "status 404" in warned["found"]
+    assert warned["hint"] == "the verdict rests on the answer that came before"
+    assert main(["verify", "--json", "--replay", str(bundle), str(world.file)]) == 1
+    assert json.loads(capsys.readouterr().out)["findings"] == record["findings"]
+
+
 def test_without_other_evidence_a_replayed_answer_leaves_the_status_unknown(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

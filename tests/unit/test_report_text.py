@@ -63,6 +63,14 @@ def test_an_accepted_line_names_publisher_and_time() -> None:
     )
 
 
+@pytest.mark.parametrize(("effect", "told"), [(Effect.WARN, ", revoked since"), (Effect.NOTE, "")])
+def test_an_accepted_line_hints_at_a_revocation_since(effect: Effect, told: str) -> None:
+    """A note tells of a timestamp authority's certificate, which is not who signed."""
+    found = finding(Code.SIGNED_BEFORE_REVOCATION, effect)
+    record = msgspec.structs.replace(accepted("a.exe"), findings=(found,))
+    assert text.line(record).endswith(f"[signed 2024-06-06, timestamped{told}]")
+
+
 def test_a_rejected_line_names_cause_windows_name_and_fact() -> None:
     line = text.line(refused("b.exe", Code.DIGEST_MISMATCH))
     assert re.match(r"REJECTED +b\.exe: digest-mismatch \[TRUST_E_BAD_DIGEST\] - found ", line)

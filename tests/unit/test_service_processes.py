@@ -6,13 +6,10 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,10 +20,8 @@ from signward.service.roles import role_names
 from signward.verbs.authority.realm import Realm
 from signward.wire import der
 from signward.wire.algorithms import DIGEST_OIDS
+from tests.builders.processes import START, serve_command, served
 from tests.builders.served_authority import founded
-
-START = 60.0
-"""Seconds for a process to serve on a machine that has much else to do."""
 
 
 @pytest.fixture
@@ -35,53 +30,10 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-class Served:
-    """A running ``signward serve``."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("serving "), line
-        self.port = int(line.rpartition(":")[2])
-
-    def get(self, path: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
-
-    def stop(self, number: int = signal.SIGTERM) -> tuple[int, list[dict[str, Any]]]:
-        """Stop it; return its exit code and its log."""
-        self.process.send_signal(number)
-        _, log = self.process.communicate(timeout=START)
-        return self.process.returncode, [json.loads(line) for line in log.splitlines()]
-
-
-def command(data: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "signward", "serve", "--data", str(data), *options]
-
-
-@contextmanager
-def served(data: Path, *options: str, environment: Any = None) -> Iterator[Served]:
-    process = subprocess.Popen(
-        command(data, "--listen", "127.0.0.1:0", *options),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | (environment or {}),
-    )  # fmt: skip
-    try:
-        yield Served(process)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
 def failed(data: Path, *options: str) -> tuple[int, str]:
-    done = subprocess.run(command(data, *options), capture_output=True, text=True, timeout=START)
+    done = subprocess.run(
+        serve_command(data, *options), capture_output=True, text=True, timeout=START
+    )
     assert done.stdout == ""
     return done.returncode, done.stderr
 

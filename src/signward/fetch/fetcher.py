@@ -59,12 +59,18 @@ _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----
 
 
 class _Request(NamedTuple):
-    """What goes out: a GET of ``url``, or a POST of ``body`` to it."""
+    """What goes out: a GET of ``url``, or a POST of ``body`` to it.
+
+    ``question`` is what both ways of asking have in common, URL and body: answers are kept by it.
+    With ``anew`` what is kept does not do for an answer.
+    """
 
     url: str
     bounds: Bounds
+    question: tuple[str, bytes]
     body: bytes | None = None
     kind: str = ""
+    anew: bool = False
 
 
 class _Checked(NamedTuple):
@@ -106,7 +112,7 @@ class Fetcher:
             return _Checked(self._now + MAX_ISSUER_AGE)
 
         bounds = Bounds(MAX_ISSUER_OCTETS, MAX_SECONDS, self._private)
-        return _certificates(self._get(_Request(url, bounds), check))
+        return _certificates(self._get(_Request(url, bounds, (url, b"")), check))
 
     def crl(self, url: str, issuer: Certificate) -> bytes:
         """Return the DER CRL at ``url``.  Raises ``FetchError``.
@@ -121,7 +127,7 @@ class Fetcher:
             return _Checked(self._fresh(crl.this_update, crl.next_update), crl.this_update)
 
         bounds = Bounds(MAX_CRL_OCTETS, MAX_CRL_SECONDS, self._private)
-        return _der(self._get(_Request(url, bounds), check), b"X509 CRL")
+        return _der(self._get(_Request(url, bounds, (url, b"")), check), b"X509 CRL")
 
     def ocsp(self, url: str, certificate: Certificate, issuer: Certificate) -> bytes:
         """Return the OCSP answer of ``url`` about ``certificate``.  Raises ``FetchError``.
@@ -138,16 +144,16 @@ class Fetcher:
             return self._ocsp_anew(url, certificate, issuer)
         question = ocsp.request(certificate, issuer)
         bounds = Bounds(MAX_OCSP_OCTETS, MAX_SECONDS, self._private)
-        posted = _Request(url, bounds, question, OCSP_REQUEST)
+        posted = _Request(url, bounds, (url, question), question, OCSP_REQUEST)
         encoded = quote(base64.b64encode(question), safe="")
         small = f"{url.rstrip('/')}/{encoded}"
         if len(small) > MAX_GET_CHARACTERS:
             return self._get(posted, check)
         try:
-            return self._get(_Request(small, bounds), check)
+            return self._get(posted._replace(url=small, body=None, kind=""), check)
         except FetchError as error:
             if self._is_unreachable(url):
-                raise FetchError(str(error).replace(small, url)) from None
+                raise FetchError(str(error).replace(small, url), error.kept) from None
             return self._get(posted, check)
 
     def _ocsp_anew(self, url: str, certificate: Certificate, issuer: Certificate) -> bytes:
@@ -158,17 +164,21 @@ class Fetcher:
         """
         nonce = secrets.token_bytes(NONCE_OCTETS)
 
+        def dated(data: bytes) -> _Checked:
+            return self._check_ocsp(url, data, certificate, issuer)
+
         def check(data: bytes) -> _Checked:
-            self._check_ocsp(url, data, certificate, issuer)
+            checked = dated(data)
             try:
                 ocsp.check_nonce(ocsp.load_response(data), nonce)
             except EvidenceError as error:
                 raise ReplayedError(f"{url}: {error}") from None
-            return _Checked(None)
+            return checked._replace(fresh_until=None)  # it answers this question alone
 
         bounds = Bounds(MAX_OCSP_OCTETS, MAX_SECONDS, self._private)
-        question = ocsp.request(certificate, issuer, nonce)
-        return self._get(_Request(url, bounds, question, OCSP_REQUEST), check)
+        asked = url, ocsp.request(certificate, issuer)
+        body = ocsp.request(certificate, issuer, nonce)
+        return self._get(_Request(url, bounds, asked, body, OCSP_REQUEST, anew=True), check, dated)
 
     def _check_ocsp(
         self, url: str, data: bytes, certificate: Certificate, issuer: Certificate
@@ -197,17 +207,23 @@ class Fetcher:
 
     # --- cache and network ---------------------------------------------------------
 
-    def _get(self, request: _Request, check: Check) -> bytes:
-        """Return a checked answer: a fresh one from the cache, else the server's."""
+    def _get(self, request: _Request, check: Check, dated: Check | None = None) -> bytes:
+        """Return a checked answer: a fresh one from the cache, else the server's.
+
+        ``dated`` checks what came before, where that is not to pass ``check``.  Whoever stands
+        between us and the server gains nothing by refusing: the error brings what was kept.
+        """
         key = request.url, request.body or b""
         if key in self._failed:
             raise self._failed[key]
-        kept = self._kept(key, request, check)
-        if kept and self._is_fresh(kept.header):
+        kept = self._kept(request, dated or check)
+        if kept and not request.anew and self._is_fresh(kept.header):
             return kept.body
         try:
-            return self._ask(request, key, kept, check)
+            return self._ask(request, kept, check, dated or check)
         except FetchError as error:
+            if kept and not request.anew:
+                error.kept = kept.body
             self._failed[key] = error
             raise
 
@@ -215,26 +231,24 @@ class Fetcher:
         """Return whether an entry need not be asked for again; what this run asked for need not."""
         return header.fetched == self._now or header.fetched <= self._now < header.fresh_until
 
-    def _kept(self, key: tuple[str, bytes], request: _Request, check: Check) -> Cached | None:
-        kept = self._cache.read(*key, request.bounds.max_octets)
+    def _kept(self, request: _Request, check: Check) -> Cached | None:
+        kept = self._cache.read(*request.question, request.bounds.max_octets)
         if kept is None:
             return None
         try:
             check(kept.body)
         except (BadInputError, FetchError):
-            self._cache.discard(*key)
+            self._cache.discard(*request.question)
             return None
         return kept
 
-    def _ask(
-        self, request: _Request, key: tuple[str, bytes], kept: Cached | None, check: Check
-    ) -> bytes:
+    def _ask(self, request: _Request, kept: Cached | None, check: Check, dated: Check) -> bytes:
         if self._is_unreachable(request.url):
             raise FetchError(f"{request.url}: its server did not answer before")
         headers = {"Content-Type": request.kind} if request.kind else {}
-        if kept and kept.header.etag:
+        if kept and not request.anew and kept.header.etag:
             headers["If-None-Match"] = kept.header.etag
-        if kept and kept.header.last_modified:
+        if kept and not request.anew and kept.header.last_modified:
             headers["If-Modified-Since"] = kept.header.last_modified
         try:
             answer = exchange(request.url, request.bounds, body=request.body, headers=headers)
@@ -251,14 +265,25 @@ class Fetcher:
             checked = check(answer.body)
         except BadInputError as error:
             raise FetchError(f"{request.url}: {error}") from None
-        if kept and checked.made and (before := check(kept.body).made) and checked.made < before:
-            raise ReplayedError(
-                f"{request.url}: an answer of {checked.made:%Y-%m-%d %H:%M:%S}, older than the one "
-                f"of {before:%Y-%m-%d %H:%M:%S} that came before",
-                kept.body,
-            )
-        self._keep(key, answer, checked.fresh_until)
+        if kept:
+            self._check_newer(request.url, checked, kept.body, dated(kept.body))
+        self._keep(request.question, answer, checked.fresh_until)
         return answer.body
+
+    def _check_newer(self, url: str, answer: _Checked, kept: bytes, before: _Checked) -> None:
+        """Raise ``FetchError`` where an answer may not take the place of the one before."""
+        if before.made is None:
+            return
+        if answer.made is None:
+            if before.fresh_until and before.fresh_until > self._now:
+                raise FetchError(f"{url}: an answer that does not come from who should sign it")
+            return
+        if answer.made < before.made:
+            raise ReplayedError(
+                f"{url}: an answer of {answer.made:%Y-%m-%d %H:%M:%S}, older than the one "
+                f"of {before.made:%Y-%m-%d %H:%M:%S} that came before",
+                kept,
+            )
 
     def _keep(self, key: tuple[str, bytes], answer: Answer, until: datetime | None) -> None:
         if until is not None and until > self._now:

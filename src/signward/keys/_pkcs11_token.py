@@ -2,6 +2,10 @@
 
 The binding initialises modules for one thread (``C_Initialize`` without arguments), so
 every call into a module is made under the module's lock and keys sign one value at a time.
+
+A token may go away (a cable, a network, a service that starts anew) and come back.  What was
+open is worth nothing then, and many modules see no token any more until they are initialised
+anew: so that is done when a handle turns out to be dead, once for each value asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +15,8 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import pkcs11
@@ -33,6 +38,10 @@ MAX_OBJECTS = 256
 """Objects of one kind looked at on a token; PIV tokens hold 24 keys, HSM partitions thousands."""
 
 _LOCKS: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+_STARTS: defaultdict[str, int] = defaultdict(int)
+"""How often each module was initialised anew: a handle of before may name another object now."""
+
+T = TypeVar("T")
 
 _MGFS = {
     "sha1": pkcs11.MGF.SHA1, "sha224": pkcs11.MGF.SHA224, "sha256": pkcs11.MGF.SHA256,
@@ -65,7 +74,30 @@ _REFUSALS: dict[type[Exception], tuple[str, str, str]] = {
                               "pkcs11-tool --list-mechanisms shows what it has"),
     pkcs11.KeyTypeInconsistent: ("a key of another kind", "one of the algorithm's", ""),
     pkcs11.UserNotLoggedIn: ("that nobody is logged in", "a login", ""),
+    pkcs11.GeneralError: ("no answer of the token", "one", ""),
+    pkcs11.DeviceError: ("no answer of the token", "one", ""),
 }  # fmt: skip
+
+_LOST = (
+    pkcs11.DeviceError, pkcs11.DeviceRemoved, pkcs11.GeneralError, pkcs11.KeyHandleInvalid,
+    pkcs11.ObjectHandleInvalid, pkcs11.SessionClosed, pkcs11.SessionHandleInvalid,
+    pkcs11.TokenNotPresent, pkcs11.TokenNotRecognised, pkcs11.UserNotLoggedIn,
+)  # fmt: skip
+"""How tokens, and modules that reach theirs over a network, say that what was open is gone."""
+
+_PIN_REFUSED = (
+    pkcs11.PinExpired, pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange,
+    pkcs11.PinLocked, pkcs11.UserPinNotInitialized,
+)  # fmt: skip
+
+
+class _Held(NamedTuple):
+    """A session with the key in it, since the module's n-th start; ``pin`` for every use."""
+
+    session: Any
+    key: Any
+    pin: str | None
+    start: int
 
 
 class TokenKey:
@@ -74,60 +106,94 @@ class TokenKey:
     parallel = 1
     in_memory = False
 
-    def __init__(self, name: str, lock: threading.RLock, session: Any, key: Any, pin: str | None):
-        self._name, self._lock, self._session, self._key = name, lock, session, key
-        self._pin = pin if _maybe(key, Attribute.ALWAYS_AUTHENTICATE) else None
+    def __init__(self, name: str, module: str, hold: Callable[[], _Held]) -> None:
+        """Open the key by ``hold``, which is called again whenever the token was away."""
+        self._name, self._module, self._hold = name, module, hold
+        self._lock = _LOCKS[module]
+        self._barred: pkcs11.PKCS11Error | None = None
         self.certificates: tuple[bytes, ...] = ()
-        self.refresh()
-        self.public_key = self._public_key()
-        self.certificates = leaf_first(name, self.public_key, self.certificates)
+        with self._lock, refusals(name):
+            self._held: _Held | None = hold()
+            try:
+                self._read(self._held)
+            except BaseException:
+                self._held.session.close()
+                raise
+
+    def _read(self, held: _Held) -> None:
+        self._type = held.key.key_type
+        self.certificates = _certificates(held)
+        self.public_key = self._public_key(held)
+        self.certificates = leaf_first(self._name, self.public_key, self.certificates)
 
     def __repr__(self) -> str:
         return f"TokenKey({self._name!r})"
 
     def sign(self, data: bytes, algorithm: Algorithm) -> bytes:
         """Sign ``data`` (see ``SigningKey``): the token gets a digest, but for EdDSA."""
-        if algorithm.scheme not in _SCHEMES.get(self._key.key_type, ()):
-            found = f"a key of type {self._key.key_type.name}"
+        if algorithm.scheme not in _SCHEMES.get(self._type, ()):
+            found = f"a key of type {self._type.name}"
             raise KeyProviderError(self._name, found, f"one for {algorithm}")
         mechanism, parameter, octets = _order(self._name, data, algorithm)
         if algorithm.scheme == "ecdsa":
             octets = octets[: self._order_octets()]
-        with self._lock, refusals(self._name):
-            value = self._key.sign(
-                octets, mechanism=mechanism, mechanism_param=parameter, pin=self._pin
+
+        def signed(held: _Held) -> Any:
+            return held.key.sign(
+                octets, mechanism=mechanism, mechanism_param=parameter, pin=held.pin
             )
+
+        value = self._use(signed)
         return _ecdsa_value(value) if algorithm.scheme == "ecdsa" else bytes(value)
 
     def refresh(self) -> None:
         """Read the certificates with the key's CKA_ID anew, and the path they lead to."""
-        with self._lock, refusals(self._name):
-            identifier = _maybe(self._key, Attribute.ID)
-            found = list(_objects(self._session, {Attribute.CLASS: ObjectClass.CERTIFICATE}))
-            held = [(bytes(_maybe(one, Attribute.ID) or b""), one[Attribute.VALUE])
-                    for one in found]  # fmt: skip
-        own = [value for one, value in held if identifier and one == identifier]
-        self.certificates = path_from(own, [value for _, value in held]) if own else ()
+        self.certificates = self._use(_certificates)
 
     def close(self) -> None:
         """Log out and close the session."""
         with self._lock, refusals(self._name):
-            self._session.close()
+            if self._held is not None and self._held.start == _STARTS[self._module]:
+                self._held.session.close()
 
-    def _public_key(self) -> bytes:
-        """Return the key's SPKI: from the key pair itself, else from its certificate."""
+    def _use(self, deed: Callable[[_Held], T]) -> T:
+        """Do something with the open key; where it was lost, open it again and do it then."""
         with self._lock, refusals(self._name):
-            identifier = _maybe(self._key, Attribute.ID)
-            wanted = {Attribute.CLASS: ObjectClass.PUBLIC_KEY}
-            if identifier:
-                wanted[Attribute.ID] = identifier
-                publics = list(_objects(self._session, wanted))
-            else:
-                publics = []
-            for half in (self._key, *publics):
-                spki = _spki(half)
-                if spki:
-                    return spki
+            if self._held is not None and self._held.start == _STARTS[self._module]:
+                try:
+                    return deed(self._held)
+                except _LOST:
+                    self._held = None
+            return deed(self._found_again())
+
+    def _found_again(self) -> _Held:
+        """Open the key anew; a PIN that was refused once is not tried again: that locks tokens."""
+        if self._barred is not None:
+            raise self._barred
+        lost, self._held = self._held is None, None
+        if lost:
+            _STARTS[self._module] += 1
+            _library(self._module).reinitialize()
+        try:
+            held = self._hold()
+        except _PIN_REFUSED as error:
+            self._barred = error
+            raise
+        if self._public_key(held) != self.public_key:
+            held.session.close()
+            raise KeyProviderError(self._name, "another key than before", "the same")
+        self._held = held
+        return held
+
+    def _public_key(self, held: _Held) -> bytes:
+        """Return the key's SPKI: from the key pair itself, else from its certificate."""
+        identifier = _maybe(held.key, Attribute.ID)
+        wanted = {Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.ID: identifier}
+        publics = list(_objects(held.session, wanted)) if identifier else []
+        for half in (held.key, *publics):
+            spki = _spki(half)
+            if spki:
+                return spki
         if self.certificates:
             return key_in(self._name, self.certificates[0])
         found = "neither its public key nor its certificate on the token"
@@ -141,22 +207,40 @@ class TokenKey:
 
 def open_token_key(uri: Pkcs11Uri, secrets: Secrets) -> TokenKey:
     """Open the one private key that ``uri`` names.  Raises ``KeyProviderError``."""
-    path, name = module_file(uri), str(uri)
-    lock = _LOCKS[path]
-    with lock, refusals(name):
-        try:
-            library = pkcs11.lib(path)
-        except pkcs11.PKCS11Error as error:
-            raise _no_module(path, type(error).__name__) from None
-        except (OSError, RuntimeError) as error:
-            raise _no_module(path, str(error)) from None
-        token = _token(library, uri)
-        session, pin = _session(token, uri, secrets)
-        try:
-            return TokenKey(name, lock, session, _private_key(session, uri), pin)
-        except BaseException:
-            session.close()
-            raise
+    module = module_file(uri)
+    return TokenKey(str(uri), module, partial(_hold, module, uri, secrets))
+
+
+def _hold(module: str, uri: Pkcs11Uri, secrets: Secrets) -> _Held:
+    """Find the key and log in; the module's lock is held."""
+    token = _token(_library(module), uri)
+    session, pin = _session(token, uri, secrets)
+    try:
+        key = _private_key(session, uri)
+        always = _maybe(key, Attribute.ALWAYS_AUTHENTICATE)
+    except BaseException:
+        session.close()
+        raise
+    return _Held(session, key, pin if always else None, _STARTS[module])
+
+
+def _library(path: str) -> Any:
+    """Return the module, initialised."""
+    try:
+        return pkcs11.lib(path)
+    except pkcs11.PKCS11Error as error:
+        raise _no_module(path, type(error).__name__) from None
+    except (OSError, RuntimeError) as error:
+        raise _no_module(path, str(error)) from None
+
+
+def _certificates(held: _Held) -> tuple[bytes, ...]:
+    """Return the certificates with the key's CKA_ID, and the path they lead to."""
+    identifier = _maybe(held.key, Attribute.ID)
+    found = _objects(held.session, {Attribute.CLASS: ObjectClass.CERTIFICATE})
+    kept = [(bytes(_maybe(one, Attribute.ID) or b""), one[Attribute.VALUE]) for one in found]
+    own = [value for one, value in kept if identifier and one == identifier]
+    return path_from(own, [value for _, value in kept]) if own else ()
 
 
 def _no_module(path: str, why: str) -> KeyProviderError:

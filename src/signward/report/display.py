@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
 
+from signward.findings import Code, Effect
 from signward.policy.record import Record, SignatureRecord, safe_text
 from signward.state import Outcome, Stage
 
@@ -68,15 +69,27 @@ def publisher_name(record: Record) -> str:
 
 
 def signed_when(record: Record) -> str:
-    """Return when the telling signature was made and how that is known; empty if unsigned."""
+    """Return when the telling signature was made and how that is known; empty if unsigned.
+
+    That a certificate under it was revoked since is told too: one line may be all that is read.
+    """
     signature = telling_signature(record)
     if signature is None:
         return ""
     if signature.proven_time:
-        return f"signed {day(signature.proven_time.instant)}, timestamped"
+        since = ", revoked since" if _is_revoked_since(record) else ""
+        return f"signed {day(signature.proven_time.instant)}, timestamped{since}"
     if signature.claimed_time:
         return f"claims {day(signature.claimed_time)}, no proven time"
     return "no proven time"
+
+
+def _is_revoked_since(record: Record) -> bool:
+    """Say whether a certificate of the signer was revoked after signing; one of a TSA is a note."""
+    return any(
+        finding.code == Code.SIGNED_BEFORE_REVOCATION and finding.effect is Effect.WARN
+        for finding in record.findings
+    )
 
 
 def quantity(count: int, noun: str, nouns: str = "") -> str:

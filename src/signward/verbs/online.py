@@ -2,7 +2,8 @@
 
 Nothing below ``fetch`` knows of it: ``trust.missing`` names what would help, this loop
 gets it and hands it back as evidence.  What cannot be had becomes a note (a warning where
-an answer was replayed), never an outcome.  Everything fetched and tried is kept, so that
+an answer was replayed, or one of before stands in), never an outcome: whatever of before is
+current by its dates still counts.  Everything fetched and tried is kept, so that
 an evidence bundle can repeat it.
 """
 
@@ -70,7 +71,7 @@ class Online:
     def _told(
         self, judged: TrustedSignature | UntrustedSignature, needs: tuple[Need, ...]
     ) -> tuple[Finding, ...]:
-        """Return what was sought in vain and is still missing, and whatever was replayed.
+        """Return what was sought in vain and is still missing, and every warning.
 
         A replayed answer is told even where other evidence settled the question.
         """
@@ -101,7 +102,7 @@ class Online:
             self._get(need)
         except FetchError as error:
             self.failures[attempt] = _in_vain(need, error)
-            if isinstance(error, ReplayedError) and error.kept:
+            if error.kept and need.kind is not Kind.ISSUER:
                 (self.ocsp if need.kind is Kind.OCSP else self.crls)[error.kept] = None
         self._extended.clear()
 
@@ -147,9 +148,11 @@ def _in_vain(need: Need, error: FetchError) -> Finding:
     what = {Kind.ISSUER: "its issuer", Kind.OCSP: "an OCSP answer", Kind.CRL: "a CRL"}
     return Finding(
         code=Code.REVOCATION_EVIDENCE,
-        effect=Effect.WARN if isinstance(error, ReplayedError) else Effect.NOTE,
+        effect=Effect.WARN if isinstance(error, ReplayedError) or error.kept else Effect.NOTE,
         subject=need.certificate.label,
         found=str(error),
         required=f"{what[need.kind]} at {need.url}",
-        hint="the verdict rests on the evidence at hand",
+        hint="the verdict rests on the answer that came before"
+        if error.kept
+        else "the verdict rests on the evidence at hand",
     )
