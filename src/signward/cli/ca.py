@@ -335,9 +335,15 @@ def _tell_feed(told: Document | str) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
+    from signward.authority.profiles import profile
+    from signward.verbs.authority.authorities import settings_of
     from signward.verbs.authority.listing import listing
 
     with _opened(arguments) as realm:
+        if arguments.ca:
+            settings_of(realm, arguments.ca)
+        if arguments.profile:
+            profile(arguments.profile)
         found = listing(
             realm,
             ca=arguments.ca,
