@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from signward.errors import AuthorityError, StoreError
+from signward.errors import AuthorityError, KeyProviderError, StoreError
+from signward.frozen import replace
 from signward.service.roles.ca import ROLE as CA
 from signward.service.roles.ocsp import ROLE as OCSP
 from signward.service.roles.ocsp import OcspRole
@@ -244,3 +245,24 @@ def test_a_certificate_that_was_revoked_is_not_in_force(realm: Realm, name: str)
     revoke.revoke(realm, finding.find(realm, serial), "keyCompromise", "tester")
     with pytest.raises(AuthorityError, match="revoked"):
         check_in_force(realm, name)
+
+
+def test_an_authority_whose_key_is_gone_does_not_keep_anothers_crl_back(
+    realm: Realm, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online = {name: replace(one, offline=False) for name, one in realm.settings.ca.items()}
+    realm.settings = replace(realm.settings, ca=online)
+    assert next(iter(online)) == "root"
+
+    def gone(*_: Any) -> bytes:
+        raise KeyProviderError("token", "no answer", "one")
+
+    monkeypatch.setattr(realm.credential("root"), "sign", gone)
+    before = publish_crl.current(realm, "issuing")
+    clock.pass_by(days=179)
+    with pytest.raises(KeyProviderError):
+        publish_crl.publish_due(realm)
+    after = publish_crl.current(realm, "issuing")
+    assert before is not None
+    assert after is not None
+    assert after.number > before.number
