@@ -1,4 +1,4 @@
-"""Fixtures for what is fetched, signing and databases; an interop skip may not pass unseen.
+"""Fixtures for what is fetched and for databases; an interop skip may not pass unseen.
 
 This file stands at the root, not in ``tests/``, because pytest asks a conftest only
 about tests below it and ``conformance/`` holds interop tests too.
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from tests import corpus as _corpus
 
-pytest_plugins = ["tests.desk", "tests.stores"]
+pytest_plugins = ["tests.stores"]
 
 INTEROP_FOLDER = "tests/interop"
 

@@ -1,6 +1,6 @@
 """A desk to sign at from the command line, and a server that timestamps.
 
-``conftest.py`` offers these fixtures to every test.
+``tests/unit/conftest.py`` offers these fixtures to every unit test.
 """
 
 from __future__ import annotations

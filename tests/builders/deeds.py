@@ -60,6 +60,7 @@ class Order(msgspec.Struct, frozen=True):
 
     folder: str
     journal: str
+    """A folder."""
     deeds: list[str]
     database: str = ""
     step: int = 0
@@ -86,10 +87,15 @@ class Steps:
 
 
 class Journal:
-    """Lines that are with the system as soon as they are written."""
+    """Lines that are with the system as soon as they are written, but for one that a kill cuts.
 
-    def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    Each process has a file of its own in a folder: what comes after a cut line is another's.
+    """
+
+    def __init__(self, folder: str) -> None:
+        Path(folder).mkdir(exist_ok=True)
+        name = f"{folder}/{time.time_ns()}-{os.getpid()}"
+        self._descriptor = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
 
     def __call__(self, what: str, **fields: object) -> None:
         """Write a line: bytes become hexadecimal."""
@@ -261,6 +267,13 @@ def main() -> int:
         sys.stdout.write(f"{_run(msgspec.json.decode(line, type=Order))}\n")
         sys.stdout.flush()
     return 0
+
+
+def read_journal(folder: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of every process's file, the earlier process's first."""
+    files = sorted(folder.glob("*"))
+    lines = [line for path in files for line in path.read_bytes().splitlines(keepends=True)]
+    return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
 
 # --- in the tests ---------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,7 +27,7 @@ from signward.verbs.authority.realm import Realm
 from signward.verbs.authority.settings import FILE_NAME, KeySettings, SignSettings, dump, load
 from signward.verbs.authority.transparency import transparency_of
 from signward.verbs.secrets import SecretFinder
-from tests.builders.deeds import ISSUER, ORDERED, SIGNING
+from tests.builders.deeds import ISSUER, ORDERED, SIGNING, read_journal
 from tests.builders.storing import log_is_whole
 
 LATER = timedelta(minutes=5)
@@ -91,8 +90,7 @@ class Ledger:
             self.realm.close()
         self.documents = {ca: one for ca, one in documents.items() if one is not None}
         self.entries = [decode(body) for body in self.bodies]
-        lines = journal.read_text().splitlines() if journal.exists() else []
-        self.journal: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        self.journal = read_journal(journal)
 
     def _start(self) -> None:
         """Do what a service does when it starts."""

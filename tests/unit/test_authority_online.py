@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from signward.cli import main
 from signward.frozen import replace
 from signward.keys._generate import generate
 from signward.service.roles import load_role
-from signward.verbs.authority import export, finding, renew, revoke
+from signward.verbs.authority import export, finding, renew, respond, revoke
 from signward.verbs.authority.issue import issue, order
 from signward.verbs.authority.realm import Realm
 from tests.builders.authority import Clock, founded
@@ -77,5 +78,6 @@ def test_a_revoked_signer_is_refused_by_the_next_process(world: World) -> None:
     code, record = world.verify("one")
     assert (code, record["outcome"]) == (0, "accepted"), record
     revoke.revoke(world.realm, finding.find(world.realm, world.serial), "keyCompromise", "tester")
+    time.sleep(respond.REVISION_SECONDS)  # so long a responder may not have looked
     code, record = world.verify("another")
     assert (code, record["cause"]) == (1, "revoked"), record

@@ -9,7 +9,9 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from signward import integrity
 from signward.authority import names
+from signward.authority.algorithm import identifier
 from signward.authority.request import MAX_REQUEST_OCTETS, read_request
 from signward.errors import AuthorityError, BadInputError, LimitError
 from signward.wire import der
@@ -104,3 +106,57 @@ def test_a_changed_octet_is_never_accepted(position: int, change: int) -> None:
 def test_octets_never_crash_it(data: bytes) -> None:
     with pytest.raises((BadInputError, AuthorityError)):
         read_request(data)
+
+
+def _wishing(*lists: bytes) -> bytes:
+    """Return a request with one extensionRequest attribute for each list of extensions (DER)."""
+    wishes = [
+        der.sequence(der.oid("1.2.840.113549.1.9.14"), der.set_of(extensions))
+        for extensions in lists
+    ]
+    key = authority.key("asker")
+    info = der.sequence(
+        der.integer(0), names.subject("CN=Release"), key.public_key,
+        der.context(0, b"".join(wishes)),
+    )  # fmt: skip
+    usual = integrity.usual_algorithm(key.public_key)
+    return der.sequence(info, identifier(usual), der.bit_string(key.sign(info, usual)))
+
+
+def _names_wish(*general_names: bytes) -> bytes:
+    value = der.octet_string(der.sequence(*general_names))
+    return der.sequence(der.sequence(der.oid("2.5.29.17"), value))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        der.encode(0x81, b"boss@example.org\0.evil.example"),
+        der.encode(0x81, b"no address"),
+        der.encode(0x86, b"https://example.org/\x1b[2J"),
+        der.encode(0x86, "https://exämple.org".encode()),
+        der.encode(0x82, b"*.example.org\n"),
+        der.encode(0x87, b"\x7f\0\0"),
+        der.encode(0xA4, der.sequence(der.set_of(der.sequence(
+            der.oid("2.5.4.3"), der.utf8("Release\0Other"))))),
+        der.encode(0xA4, b""),
+    ],
+)  # fmt: skip
+def test_an_odd_alternative_name_in_a_request_is_refused(name: bytes) -> None:
+    with pytest.raises((AuthorityError, BadInputError)):
+        read_request(_wishing(_names_wish(name)))
+
+
+def test_an_alternative_name_in_a_request_is_written_anew() -> None:
+    held = der.sequence(der.set_of(der.sequence(der.oid("2.5.4.3"), der.printable("Release"))))
+    address = der.encode(0x87, b"\x7f\0\0\1")
+    found = read_request(_wishing(_names_wish(der.encode(0xA4, held), address)))
+    assert found.names == (names.alternative("dir:CN=Release"), address)
+
+
+def test_a_request_that_asks_twice_is_refused() -> None:
+    first = _names_wish(names.alternative("uri:https://example.org/a"))
+    second = _names_wish(names.alternative("uri:https://example.org/b"))
+    assert read_request(_wishing(first)).names
+    with pytest.raises(BadInputError, match="twice"):
+        read_request(_wishing(first, second))

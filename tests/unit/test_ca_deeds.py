@@ -27,7 +27,7 @@ from signward.store.engine import Outcome
 from signward.trust.crl import is_signed_with, load_crl
 from signward.trust.x509 import is_signed_by, load_certificate
 from signward.verbs.authority import export, finding, init, listing, publish_crl, renew, revoke
-from signward.verbs.authority.authorities import certificate_of, key_elsewhere, micros
+from signward.verbs.authority.authorities import certificate_of, instant, key_elsewhere, micros
 from signward.verbs.authority.intents import SILENT, heartbeat, intent, sweep
 from signward.verbs.authority.issue import IssuedCertificate, Order, issue, order
 from signward.verbs.authority.realm import Realm
@@ -483,8 +483,7 @@ def test_a_revocation_may_become_graver(realm: Realm, clock: Clock) -> None:
         ("certificateHold", None, "final"),
         ("removeFromCRL", None, "one of unspecified"),
         ("cACompromise", None, "no authority"),
-        ("keyCompromise", 1, "to now"),
-        ("keyCompromise", -400, "beginning"),
+        ("keyCompromise", 1, "one that is past"),
     ],
 )
 def test_what_cannot_be_said_of_a_revocation(
@@ -495,6 +494,14 @@ def test_what_cannot_be_said_of_a_revocation(
     with pytest.raises(AuthorityError, match=said):
         revoke.revoke(small, finding.find(small, made.serial), reason, "tester", invalidity=when)
     assert listing.listing(small, only_revoked=True) == []
+
+
+def test_invalid_since_before_it_was_issued_means_all_of_it(small: Realm, clock: Clock) -> None:
+    listed = finding.find(small, issued(small).serial)
+    early = clock.now - timedelta(days=400)
+    done = revoke.revoke(small, listed, "keyCompromise", "tester", invalidity=early)
+    assert done.revocation.invalidity is not None
+    assert instant(done.revocation.invalidity) == load_certificate(listed.issued.der).not_before
 
 
 def test_a_revocation_stands_where_the_key_for_the_crl_is_not_at_hand(

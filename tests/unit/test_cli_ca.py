@@ -12,7 +12,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from signward.authority.crl import REASONS
 from signward.authority.profiles import ROOT, profiles
-from signward.cli import ca, main
+from signward.cli import ca_arguments as ca
+from signward.cli import main
+from signward.errors import RealmError
 from signward.keys._generate import GENERATED
 from signward.trust.crl import load_crl
 from signward.verbs.authority.export import FORMS
@@ -217,3 +219,120 @@ def test_exports(founded: Shell) -> None:
 def test_a_folder_without_an_authority_is_told_with_a_hint(shell: Shell) -> None:
     assert shell("list") == 2
     assert "hint: signward ca init" in shell.err
+
+
+def test_a_key_that_was_certified_is_kept_whatever_becomes_of_the_output(
+    founded: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from signward.verbs.authority import files
+
+    def full(*_: object, **__: object) -> None:
+        raise RealmError("release.pem", "No space left on device", "a place that can be written")
+
+    monkeypatch.setattr(files, "replace_file", full)
+    key = founded.folder / "release.key"
+    words = ("--profile", "code-signing", "--subject", "x", "--new-key", key)
+    assert founded("issue", *words, "-o", founded.folder / "release.pem") == 2
+    assert "No space left" in founded.err
+    assert "hint: signward ca export" in founded.err
+    assert key.exists()
+
+
+@pytest.mark.parametrize("where", ["none/release.pem", "."])
+def test_nothing_is_issued_that_cannot_be_written(founded: Shell, where: str) -> None:
+    before = founded.said("list", "--json")
+    key, target = founded.folder / "release.key", founded.folder / where
+    words = ("--profile", "code-signing", "--subject", "x", "--new-key", key, "-o", target)
+    assert founded("issue", *words) == 2
+    assert "required a place that can be written" in founded.err
+    assert founded.said("list", "--json") == before
+    assert not key.exists()
+    assert founded("crl", "-o", target) == 2
+    assert "published" not in founded.out
+
+
+def test_a_certificate_does_not_take_the_place_of_its_key(founded: Shell) -> None:
+    key = founded.folder / "release.key"
+    words = ("--profile", "code-signing", "--subject", "x", "--new-key", key, "-o", key)
+    assert founded("issue", *words) == 2
+    assert "another file" in founded.err
+    assert not key.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list", "--expiring", "99999y"),
+        ("issue", "--profile", "code-signing", "--subject", "x", "--new-key", "k", "--valid",
+         "99999y"),
+        ("revoke", "--reason", "superseded", "a" * 5000),
+        ("export", "a" * 5000),
+        ("renew", "a" * 5000),
+        ("list", "--profile", "nonsense"),
+        ("list", "--ca", "nonsense"),
+        ("revoke", "--reason", "superseded", "--invalidity-date", "0001-01-01T00:00+14:00", "ab"),
+        ("init", "--name", "x", "--url", "http://example.org:99999"),
+        ("init", "--name", "x", "--country", "Sweden"),
+    ],
+)  # fmt: skip
+def test_odd_words_are_told(
+    founded: Shell, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(founded.folder)
+    try:
+        code: object = founded(*words)
+    except SystemExit as error:  # what argparse refuses by itself
+        code = error.code
+    assert code == 2
+    assert "Traceback" not in founded.err
+
+
+def test_everything_that_is_wrong_with_an_order_is_told(founded: Shell) -> None:
+    words = ("--profile", "code-signing", "--subject", "CN=x", "--valid", "500d", "--new-key",
+             founded.folder / "k", "--san", "dns:example.org")  # fmt: skip
+    assert founded("issue", *words) == 2
+    for said in ("at most 460 days", "subject, O: found 0 of it", "alternative names"):
+        assert said in founded.err
+
+
+def test_json_tells_what_was_done(founded: Shell) -> None:
+    target, key = founded.folder / "r.pem", founded.folder / "r.key"
+    words = ("--profile", "code-signing", "--subject", "x", "--new-key", key, "-o", target)
+    told = json.loads(founded.said("issue", *words, "--json"))
+    assert target.read_text() == told["path"]
+    planned = json.loads(founded.said("revoke", "--reason", "superseded", "--json", "--dry-run",
+                                      target))  # fmt: skip
+    assert planned == {"dry_run": True, "revoked": [{"serial": told["serial"], "ca": "issuing",
+                       "subject": "CN=x,O=Example Ltd,C=SE"}]}  # fmt: skip
+    done = json.loads(founded.said("revoke", "--reason", "superseded", "--json", target))
+    assert done["revoked"][0]["serial"] == told["serial"]
+    assert done["crl"] == [{"ca": "issuing", "number": 2}]
+    assert done["feed"] == 1
+    made = json.loads(founded.said("crl", "--json"))
+    assert (made["ca"], made["number"]) == ("issuing", 3)
+    assert made["next_update"] > made["this_update"]
+
+
+def test_revoking_a_compromised_key_names_its_other_certificates(founded: Shell) -> None:
+    target = issue(founded)
+    again = json.loads(founded.said("renew", "--json", target))
+    founded.said("revoke", "--reason", "keyCompromise", target)
+    assert f"{again['serial']} has the same key and is not revoked" in founded.err
+
+
+def test_renewing_our_own_says_that_the_service_must_know(founded: Shell) -> None:
+    founded.said("renew", "tsa")
+    assert "signward serve" in founded.err
+
+
+def test_who_has_no_name_is_told_as_unknown(
+    founded: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import getpass
+
+    def nobody() -> str:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    issue(founded)
+    assert '"local:unknown"' in founded.said("list", "--json")

@@ -86,5 +86,46 @@ def test_attributes_with_two_values_or_none_say_nothing() -> None:
         attribute(MESSAGE_DIGEST, der.octet_string(bytes(32))),
     )
     for data in (twice, der.set_of()):
-        with pytest.raises(AuthorityError, match="octets of another kind"):
+        with pytest.raises(AuthorityError, match="no one content type"):
             check_octets("pe", data, RSA)
+
+
+def damaged_set(*parts: bytes) -> bytes:
+    """Return a SET in the order given."""
+    return der.encode(der.SET, b"".join(parts))
+
+
+FILE, TOKEN, DIGEST = (
+    attribute(CONTENT_TYPE, der.oid(INDIRECT)),
+    attribute(CONTENT_TYPE, der.oid(TST_INFO)),
+    attribute(MESSAGE_DIGEST, der.octet_string(bytes(32))),
+)
+
+
+@pytest.mark.parametrize("form", ["pe", "unknown-yet"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        damaged_set(TOKEN, FILE, DIGEST),
+        damaged_set(FILE, TOKEN, DIGEST),
+        damaged_set(*sorted((FILE, DIGEST)), attribute(MESSAGE_DIGEST, der.octet_string(b"2" * 32))),
+        damaged_set(*sorted((FILE, DIGEST), reverse=True)),
+        damaged_set(*sorted((FILE, DIGEST))).replace(bytes([der.SET]), b"\x31\x81", 1),
+        der.set_of(attribute(CONTENT_TYPE, der.oid(INDIRECT), der.oid(TST_INFO)), DIGEST),
+        der.set_of(TOKEN),
+        der.set_of(DIGEST),
+        der.set_of(),
+    ],
+)  # fmt: skip
+def test_attributes_that_two_readers_could_take_for_two_things_are_refused(
+    form: str, data: bytes
+) -> None:
+    with pytest.raises(AuthorityError):
+        check_octets(form, data, RSA)
+
+
+@pytest.mark.parametrize("head", [b"\x30\x80", b"\x30\x84\xff\xff\xff\xff", b"\x30"])
+def test_a_sequence_in_any_encoding_is_signed_for_no_format(head: bytes) -> None:
+    for form in ("pe", "unknown-yet"):
+        with pytest.raises(AuthorityError, match="SEQUENCE"):
+            check_octets(form, head + b"whatever follows", RSA)

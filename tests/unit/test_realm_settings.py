@@ -23,7 +23,7 @@ FULL = Settings(
     ca={"root": CaSettings(key="root", offline=True, profiles=("sub-ca",))},
     tsa=TsaSettings(key="tsa", policy="2.25.1"),
     log=LogSettings(key="log", origin="example/log"),
-    sign={"release": SignSettings(key="root")},
+    sign={"release": SignSettings(key="release")},
 )
 
 
@@ -60,3 +60,25 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, text: str, found: str
 def test_a_folder_without_settings_is_told_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(RealmError, match="ca init"):
         load(tmp_path / "signward.toml")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        '[ca.root]\nkey = "shared"\n',
+        '[ca.issuing]\nkey = "own"\nocsp_key = "shared"\n',
+        '[tsa]\nkey = "shared"\npolicy = "2.25.1"\n',
+        '[log]\nkey = "shared"\norigin = "example/log"\n',
+        '[feed]\nkey = "shared"\n',
+        '[log]\nkey = "renamed"\norigin = "example/log"\n',
+    ],
+)
+def test_a_key_of_the_authority_signs_for_nobody_else(tmp_path: Path, table: str) -> None:
+    """Whoever may have octets signed could have certificates or checkpoints signed."""
+    text = 'name = "a"\nurl = "b"\n' + table + '[sign.release]\nkey = "shared"\n'
+    keys = "".join(
+        f'[keys.{name}]\nuri = "file:keys/{file}.pem"\n'
+        for name, file in {"shared": "one", "renamed": "one", "own": "two"}.items()
+    )
+    with pytest.raises(RealmError, match=r"the key of \[.*\] in \[sign.release\]"):
+        load(written(tmp_path, text + keys))

@@ -368,7 +368,7 @@ def test_what_a_dead_process_began_is_under_way_until_it_is_swept(
         raise SystemExit
 
     with plain(tmp_path, database_url, clock) as dying, monkeypatch.context() as broken:
-        broken.setattr("signward.verbs.authority.sign._sign", killed)
+        broken.setattr("signward.verbs.authority.sign.use", killed)
         with pytest.raises(SystemExit):
             ask(dying, "k" * 16)
     with plain(tmp_path, database_url, clock) as realm:

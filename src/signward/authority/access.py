@@ -34,6 +34,7 @@ KINDS = ("mtls", "oidc", "local")
 FINGERPRINT = "sha256"
 """The claim of ``mtls`` identities that holds the certificate's SHA-256, lower-case hex."""
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
@@ -108,8 +109,13 @@ class IdentityRule(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError(f"required patterns of 1 to {MAX_PATTERN} characters")
         if not any(p.strip("*") for p in patterns):
             raise ValueError("found a rule that matches everybody, required a subject or claim")
-        if not self.issuer and self.kind != "local" and FINGERPRINT not in self.claims:
+        if not self.issuer and self.kind != "local" and not self._names_one_certificate:
             raise ValueError("found no issuer, required the one that vouches for the subject")
+
+    @property
+    def _names_one_certificate(self) -> bool:
+        fingerprint = self.claims.get(FINGERPRINT, "")
+        return self.kind == "mtls" and _SHA256.fullmatch(fingerprint) is not None
 
     def matches(self, identity: Identity) -> bool:
         """Say whether an identity is one of those named."""

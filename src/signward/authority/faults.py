@@ -22,12 +22,13 @@ class Fault(Frozen, frozen=True, kw_only=True):
 
 
 def refuse_grave(faults: Sequence[Fault]) -> tuple[str, ...]:
-    """Raise ``LintError`` for the first grave fault; else return the others as sentences."""
+    """Raise ``LintError`` that names every grave fault; else return the others as sentences."""
     grave = [fault for fault in faults if fault.grave]
     if grave:
-        first, others = grave[0], len(grave) - 1
+        first, *others = grave
+        also = "; ".join(map(str, others))
         raise LintError(
             first.subject, first.found, first.required, first.clause,
-            hint=f"and {others} more" if others else "nothing was signed",
+            hint=f"nothing was signed; also {also}" if others else "nothing was signed",
         )  # fmt: skip
     return tuple(map(str, faults))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from signward.errors import AuthorityError
 from signward.frozen import Frozen
+from signward.trust.general_names import GeneralName
 from signward.wire import der
 
 MAX_ATTRIBUTES = 32
@@ -60,6 +61,7 @@ SHORT_NAMES = {attribute.oid: short for short, attribute in ATTRIBUTES.items()}
 """OID to the name people write."""
 
 _BY_LOWER_CASE = {short.lower(): short for short in ATTRIBUTES}
+_COUNTRY = re.compile(r"[A-Z]{2}")
 _PRINTABLE = re.compile(r"[A-Za-z0-9 '()+,./:=?-]*")
 
 
@@ -108,6 +110,8 @@ def name(pairs: Sequence[tuple[str, str]]) -> bytes:
 
 def _rdn(short: str, value: str) -> bytes:
     attribute = ATTRIBUTES[short]
+    if short == "C" and not _COUNTRY.fullmatch(value):
+        raise AuthorityError("subject, C", repr(value[:80]), "two capitals, as in SE", "ISO 3166-1")
     if not attribute.least <= len(value) <= attribute.most:
         bounds = f"{attribute.least} to {attribute.most} characters"
         raise AuthorityError(f"subject, {short}", f"{len(value)} characters", bounds,
@@ -116,8 +120,6 @@ def _rdn(short: str, value: str) -> bytes:
         raise AuthorityError(f"subject, {short}", "control characters or space at an end", "text")
     if attribute.encode is der.printable and not _PRINTABLE.fullmatch(value):
         raise AuthorityError(f"subject, {short}", repr(value), "a PrintableString", "RFC 5280 A.1")
-    if short == "C" and not (value.isalpha() and value.isupper()):
-        raise AuthorityError("subject, C", repr(value), "two capitals, as in SE", "ISO 3166-1")
     try:
         encoded = attribute.encode(value)
     except UnicodeEncodeError:
@@ -184,6 +186,8 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]
 KINDS = {"email": 0x81, "dns": 0x82, "dir": 0xA4, "uri": 0x86, "ip": 0x87}
 """What people write before the colon, and the GeneralName's tag."""
 
+_ADDRESS_OCTETS = (4, 16)
+
 
 def alternative(text: str) -> bytes:
     """Return the GeneralName (DER) of what people write, as ``uri:https://example.org/x``.
@@ -199,6 +203,22 @@ def alternative(text: str) -> bytes:
     if not pattern.fullmatch(value):
         raise _odd_alternative(text, f"a well-formed {kind} name")
     return der.encode(KINDS[kind], value.encode("ascii"))
+
+
+def rewritten_alternative(name: GeneralName, raw: bytes) -> bytes:
+    """Return a GeneralName (``raw`` is its DER) that somebody else wrote, held to `alternative`.
+
+    Kinds that people cannot name are returned as they are: no profile allows them.  Raises
+    ``AuthorityError`` and ``BadInputError``.
+    """
+    if raw[0] == KINDS["dir"]:
+        return der.encode(raw[0], rewritten(name.value))
+    if raw[0] == KINDS["ip"] and len(name.value) not in _ADDRESS_OCTETS:
+        raise _odd_alternative(f"ip:{name.value.hex()}", "4 or 16 octets")
+    for kind in ("email", "dns", "uri"):
+        if raw[0] == KINDS[kind]:
+            return alternative(f"{kind}:{name.value.decode('ascii', 'backslashreplace')}")
+    return raw
 
 
 def constraint(text: str) -> bytes:

@@ -2,16 +2,18 @@
 
 The service never sees the file, and what it signs could be anything: a certificate, a
 timestamp, an answer about revocation.  Of the formats in the table it makes sure; for others it
-refuses signed attributes about something that is no file, and a DER SEQUENCE, which is what is
-signed of certificates, requests for them, CRLs and OCSP answers.
+refuses signed attributes about something that is no file or that two readers could take for two
+things, and what begins as a SEQUENCE, which is what is signed of certificates, requests for them,
+CRLs and OCSP answers.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from signward.errors import AuthorityError, BadInputError
+from signward.errors import AuthorityError, BadInputError, MalformedError
 from signward.state import Algorithm
 from signward.wire import der
 
@@ -19,7 +21,8 @@ _INDIRECT_DATA = "1.3.6.1.4.1.311.2.1.4"
 _TRUST_LIST = "1.3.6.1.4.1.311.10.1"
 _DATA = "1.2.840.113549.1.7.1"
 _XML = "a SignedInfo element"
-_SEQUENCE = "a DER SEQUENCE"
+_SEQUENCE = "a SEQUENCE"
+_UNCLEAR = "attributes of no one content type and messageDigest"
 
 EXPECTED = {
     "pe": _INDIRECT_DATA, "cab": _INDIRECT_DATA, "msi": _INDIRECT_DATA, "msix": _INDIRECT_DATA,
@@ -33,6 +36,7 @@ _FILE_CONTENT = frozenset(EXPECTED.values())
 
 _CONTENT_TYPE = "1.2.840.113549.1.9.3"
 _MESSAGE_DIGEST = "1.2.840.113549.1.9.4"
+_WHAT = "signed attributes"
 _DIGEST_LENGTHS = (32, 48, 64)
 
 
@@ -51,23 +55,31 @@ def read_octets(data: bytes) -> Octets:
     if data.startswith(b"<SignedInfo") and data.endswith(b"</SignedInfo>"):
         return Octets(_XML)
     if data[:1] != bytes([der.SET]):
-        return Octets(_SEQUENCE if _is_sequence(data) else "")
-    found: dict[str, der.Node] = {}
-    for attribute in der.parse(data, "signed attributes").children():
+        return Octets(_SEQUENCE if data[:1] == bytes([der.SEQUENCE]) else "")
+    found = _attributes(data)
+    kinds, digests = found.get(_CONTENT_TYPE, ()), found.get(_MESSAGE_DIGEST, ())
+    if len(kinds) != 1 or len(digests) != 1:
+        return Octets(_UNCLEAR)
+    return Octets(kinds[0].oid("contentType"), digests[0].octets("messageDigest"))
+
+
+def _attributes(data: bytes) -> dict[str, Sequence[der.Node]]:
+    """Return the values of each signed attribute.
+
+    Raises ``MalformedError`` where one stands twice, for readers differ about which counts, and
+    for what is not in DER (RFC 5652 5.3, 5.4).
+    """
+    attributes = der.parse(data, _WHAT).children()
+    found: dict[str, Sequence[der.Node]] = {}
+    for attribute in attributes:
         name, values = attribute.fields("signed attribute", 2)
-        if len(values.children()) == 1:
-            found[name.oid("signed attribute")] = values.children()[0]
-    if _CONTENT_TYPE not in found or _MESSAGE_DIGEST not in found:
-        return Octets("")
-    kind = found[_CONTENT_TYPE].oid("contentType")
-    return Octets(kind, found[_MESSAGE_DIGEST].octets("messageDigest"))
-
-
-def _is_sequence(data: bytes) -> bool:
-    try:
-        return der.parse(data, "octets").tag == der.SEQUENCE
-    except BadInputError:
-        return False
+        oid = name.oid(_WHAT)
+        if oid in found:
+            raise MalformedError(_WHAT, f"{oid} twice", "each once", "RFC 5652 5.3")
+        found[oid] = values.children()
+    if der.set_of(*(one.raw for one in attributes)) != data:
+        raise MalformedError(_WHAT, "another encoding", "DER", "RFC 5652 5.4")
+    return found
 
 
 def check_octets(form: str, data: bytes, algorithm: Algorithm) -> None:

@@ -15,6 +15,9 @@ from signward.frozen import Frozen
 ROOT = "root"
 """The profile of what signs itself; only ``ca init`` makes one."""
 
+LONGEST = timedelta(days=100 * 365.25)
+"""Of what may be asked for: far more than any profile gives, and no calendar ends before it."""
+
 _DURATION = re.compile(r"([0-9]{1,5})([ymdhs])")
 _UNITS = {
     "y": timedelta(days=365.25),
@@ -45,6 +48,14 @@ class Profile(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
     no_check: bool = False
     rules: tuple[str, ...] = ()
     name: str = ""
+
+    @property
+    def use(self) -> str:
+        """What its keys are for: no key is certified for two uses.
+
+        ``authority``, or the first extended key usage: what signs code may sign kernel modules.
+        """
+        return "authority" if self.ca else self.ekus[0]
 
     @property
     def lifetime(self) -> timedelta:
@@ -80,6 +91,8 @@ def duration(text: str) -> timedelta:
     Raises ``AuthorityError``.
     """
     match = _DURATION.fullmatch(text)
-    if not match or not int(match[1]):
-        raise AuthorityError("duration", repr(text[:40]), "one such as 10m, 24h, 365d or 8y")
-    return timedelta(seconds=int(int(match[1]) * _UNITS[match[2]].total_seconds()))
+    length = int(match[1]) * _UNITS[match[2]] if match else timedelta()
+    if not timedelta() < length <= LONGEST:
+        raise AuthorityError("duration", repr(text[:40]),
+                             "one such as 10m, 24h, 365d or 8y, at most 100y")  # fmt: skip
+    return timedelta(seconds=int(length.total_seconds()))

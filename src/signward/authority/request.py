@@ -10,7 +10,7 @@ import binascii
 import re
 
 from signward import integrity
-from signward.authority.names import MAX_ATTRIBUTES, MAX_NAMES
+from signward.authority.names import MAX_ATTRIBUTES, MAX_NAMES, rewritten_alternative
 from signward.errors import AuthorityError, LimitError, MalformedError
 from signward.frozen import Frozen
 from signward.trust.crl import read_extensions
@@ -117,7 +117,11 @@ def _extensions(fields: list[der.Node]) -> dict[str, bytes]:
             if kind.oid(_WHAT) not in (_EXTENSION_REQUEST, _MICROSOFT_EXTENSIONS):
                 continue
             for value in values.fields(_WHAT, 1, der.SET):
-                found.update(read_extensions(value)[0])
+                asked = read_extensions(value)[0]
+                if found.keys() & asked.keys():
+                    raise MalformedError(_WHAT, "an extension asked for twice", "once",
+                                         "RFC 2985 5.4.2")  # fmt: skip
+                found.update(asked)
     return found
 
 
@@ -125,6 +129,4 @@ def _alternative_names(value: bytes) -> tuple[bytes, ...]:
     nodes = der.parse(value, "subjectAltName").fields("subjectAltName", 1)
     if len(nodes) > MAX_NAMES:
         raise LimitError("subjectAltName", f"{len(nodes)} names", f"at most {MAX_NAMES}")
-    for node in nodes:
-        read_general_name(node)
-    return tuple(node.raw for node in nodes)
+    return tuple(rewritten_alternative(read_general_name(node), node.raw) for node in nodes)

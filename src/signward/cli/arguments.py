@@ -24,11 +24,11 @@ def instant(text: str) -> datetime:
     """Return an RFC 3339 instant or a date (midnight UTC) as an aware UTC datetime."""
     try:
         parsed = datetime.fromisoformat(text)
-    except ValueError:
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(
             f"found {text!r}, required a time like 2026-01-31T12:00:00Z or a date"
         ) from None
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 def add_judgement(parser: argparse.ArgumentParser) -> None:

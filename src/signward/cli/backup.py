@@ -14,7 +14,7 @@ in it is checked entry by entry first.  Keys stay where they are, unless
 
 EPILOG = """examples:
   signward backup -o signward-2026-11-23.tar
-  signward backup --data /srv/signward --with-keys --pass-file pass.txt -o all.tar
+  signward backup --with-keys --pass-file pass.txt -o all.tar
   signward restore signward-2026-11-23.tar        what it would restore
 
 The password comes from --pass-file, from the environment (SIGNWARD_PASSWORD)

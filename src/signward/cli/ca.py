@@ -8,17 +8,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from signward.cli.actions import Action, add_actions, add_data, run_action
-from signward.cli.arguments import instant
+from signward.cli.actions import Action, add_actions, local_user, run_action
+from signward.cli.ca_arguments import (
+    add_crl,
+    add_export,
+    add_init,
+    add_issue,
+    add_list,
+    add_renew,
+    add_revoke,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import timedelta
     from pathlib import Path
 
     from signward.authority.request import Request
+    from signward.store.certificates import Listed
+    from signward.store.published import Document
+    from signward.trust.x509 import Certificate
     from signward.verbs.authority.init import Founded, Founding
     from signward.verbs.authority.issue import IssuedCertificate, Order
+    from signward.verbs.authority.publish_crl import PublishedCrl
     from signward.verbs.authority.realm import Realm
+    from signward.verbs.authority.revoke import Revoked
     from signward.verbs.secrets import SecretFinder
 
 DESCRIPTION = """\
@@ -42,15 +56,6 @@ a root that is kept offline, and keys on a token:
 exit codes: 0 done, 2 command line, or it cannot be done as asked
 """
 
-PROFILES = ("code-signing", "kernel-module", "ci-identity", "timestamping", "ocsp-responder",
-            "sub-ca")  # fmt: skip
-REASONS = ("unspecified", "keyCompromise", "cACompromise", "affiliationChanged", "superseded",
-           "cessationOfOperation", "privilegeWithdrawn")  # fmt: skip
-KINDS = ("rsa-2048", "rsa-3072", "rsa-4096", "p-256", "p-384", "p-521", "ed25519",
-         "ml-dsa-44", "ml-dsa-65", "ml-dsa-87")  # fmt: skip
-FORMS = ("path", "pem", "der")
-"""Words that the verbs' own tables hold too, which a start need not import."""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions of ``ca``."""
@@ -60,163 +65,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do the action."""
     return run_action(ACTIONS, arguments)
-
-
-# --- arguments ----------------------------------------------------------------------------------
-
-
-def _add_init(parser: argparse.ArgumentParser) -> None:
-    add_data(parser)
-    parser.add_argument("--name", required=True, metavar="TEXT",
-                        help="the organization, as certificates name it")  # fmt: skip
-    parser.add_argument("--country", default="", metavar="CC", help="its country, such as SE")
-    parser.add_argument("--url", default="http://127.0.0.1:8650", metavar="URL",
-                        help="where verifiers will reach the service: it stands in every "
-                        "certificate (default: http://127.0.0.1:8650)")  # fmt: skip
-    parser.add_argument("--key", action="append", default=[], metavar="NAME=URI",
-                        help="use this key rather than make one; names: root, issuing, "
-                        "issuing-ocsp, tsa, log, feed")  # fmt: skip
-    parser.add_argument("--encrypt", action="append", default=[], metavar="NAME",
-                        help="encrypt the file of this key, with the password")  # fmt: skip
-    parser.add_argument("--root-algorithm", choices=KINDS, default="p-384", metavar="KIND",
-                        help="of the root's key, if it is made (default: p-384)")  # fmt: skip
-    _add_algorithm(parser, "of the other keys but log and feed")
-    parser.add_argument("--policies", default="", metavar="OID",
-                        help="name certificate policies below this OID (default: one below "
-                        "2.25, of a new UUID)")  # fmt: skip
-    _add_password(parser)
-    _add_dry_run(parser)
-    _add_json(parser)
-
-
-def _add_issue(parser: argparse.ArgumentParser) -> None:
-    add_data(parser)
-    parser.add_argument("--profile", choices=PROFILES, required=True, metavar="PROFILE",
-                        help=f"what it is for: {', '.join(PROFILES)}")  # fmt: skip
-    parser.add_argument("--subject", default="", metavar="NAME",
-                        help="a common name (organization and country are the authority's), or "
-                        "CN=...,O=... (default: the request's)")  # fmt: skip
-    parser.add_argument("--san", action="append", default=[], metavar="KIND:NAME",
-                        help="a further name: uri:https://..., email:..., dns:..., ip:... or "
-                        "dir:CN=... (default: the request's)")  # fmt: skip
-    key = parser.add_mutually_exclusive_group(required=True)
-    key.add_argument("--request", default="", metavar="FILE",
-                     help="certify the key in this PKCS#10 request")  # fmt: skip
-    _add_new_key(parser, key)
-    parser.add_argument("--permit", action="append", default=[], metavar="KIND:NAME",
-                        help="sub-ca: it may certify names below this one only")  # fmt: skip
-    parser.add_argument("--exclude", action="append", default=[], metavar="KIND:NAME",
-                        help="sub-ca: it may not certify names below this one")  # fmt: skip
-    parser.add_argument("--ca", default="issuing", metavar="NAME",
-                        help="the authority that issues it (default: issuing)")  # fmt: skip
-    _add_issuing(parser)
-
-
-def _add_renew(parser: argparse.ArgumentParser) -> None:
-    add_data(parser)
-    parser.add_argument("certificate", metavar="WHICH", help="its serial number or file; or the "
-                        "name of a key of ours, such as tsa")  # fmt: skip
-    parser.add_argument("--ca", default="", metavar="NAME", help="the authority that issued it, "
-                        "where two have such a serial number")  # fmt: skip
-    key = parser.add_mutually_exclusive_group()
-    key.add_argument("--request", default="", metavar="FILE", help="for the key in this PKCS#10 "
-                     "request (default: for the key it has)")  # fmt: skip
-    _add_new_key(parser, key)
-    _add_issuing(parser)
-
-
-def _add_new_key(parser: argparse.ArgumentParser, group: argparse._MutuallyExclusiveGroup) -> None:
-    group.add_argument("--new-key", default="", metavar="FILE",
-                       help="make a key, write it there and certify it")  # fmt: skip
-    _add_algorithm(parser, "of the key that is made")
-    parser.add_argument("--encrypted", action="store_true",
-                        help="encrypt the file of the key that is made")  # fmt: skip
-
-
-def _add_algorithm(parser: argparse.ArgumentParser, which: str) -> None:
-    parser.add_argument("--algorithm", choices=KINDS, default="p-256", metavar="KIND",
-                        help=f"{which} (default: p-256): {', '.join(KINDS)}")  # fmt: skip
-
-
-def _add_issuing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--valid", default="", metavar="TIME",
-                        help="how long: 10m, 24h, 90d, 8y (default: the profile's)")  # fmt: skip
-    _add_ca_key(parser)
-    _add_password(parser)
-    _add_output(parser)
-    _add_dry_run(parser)
-    _add_json(parser)
-
-
-def _add_revoke(parser: argparse.ArgumentParser) -> None:
-    add_data(parser)
-    parser.add_argument("certificates", nargs="+", metavar="WHICH",
-                        help="serial numbers or files of certificates")  # fmt: skip
-    parser.add_argument("--reason", choices=REASONS, required=True, metavar="REASON",
-                        help=f"why: {', '.join(REASONS)}")  # fmt: skip
-    parser.add_argument("--invalidity-date", type=instant, metavar="TIME",
-                        help="refuse also what was signed and timestamped from then on "
-                        "(default: from now on)")  # fmt: skip
-    parser.add_argument("--ca", default="", metavar="NAME", help="the authority that issued them, "
-                        "where two have such a serial number")  # fmt: skip
-    _add_ca_key(parser)
-    _add_password(parser)
-    _add_dry_run(parser)
-
-
-def _add_list(parser: argparse.ArgumentParser) -> None:
-    add_data(parser)
-    parser.add_argument("--ca", default="", metavar="NAME", help="of this authority only")
-    parser.add_argument("--profile", default="", metavar="PROFILE", help="of this profile only")
-    parser.add_argument("--expiring", default="", metavar="TIME",
-                        help="those that end within this time, such as 30d")  # fmt: skip
-    parser.add_argument("--revoked", action="store_true", help="revoked ones only")
-    _add_json(parser)
-
-
-def _add_export(parser: argparse.ArgumentParser) -> None:
-    add_data(parser)
-    parser.add_argument("certificate", metavar="WHICH", help="a serial number or file, an "
-                        "authority (root, issuing) or a key of ours (tsa)")  # fmt: skip
-    parser.add_argument("--form", choices=FORMS, default="path", metavar="{path,pem,der}",
-                        help="PEM up to the root, or the one certificate as PEM or DER "
-                        "(default: path)")  # fmt: skip
-    parser.add_argument("--crl", action="store_true", help="the authority's CRL instead")
-    _add_output(parser)
-
-
-def _add_crl(parser: argparse.ArgumentParser) -> None:
-    add_data(parser)
-    parser.add_argument("--ca", default="issuing", metavar="NAME",
-                        help="whose (default: issuing)")  # fmt: skip
-    _add_ca_key(parser)
-    _add_password(parser)
-    parser.add_argument("-o", "--output", metavar="FILE", default="",
-                        help="write it there too, in DER")  # fmt: skip
-
-
-def _add_ca_key(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--ca-key", default="", metavar="URI", help="the authority's key is here "
-                        "this time: a root's, fetched from its safe")  # fmt: skip
-
-
-def _add_password(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pass-file", default="", metavar="FILE",
-                        help="the password or PIN is this file's first line")  # fmt: skip
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", metavar="FILE", default="",
-                        help="write it there (default: print it)")  # fmt: skip
-
-
-def _add_dry_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dry-run", action="store_true",
-                        help="check everything, tell what would be done, do nothing")  # fmt: skip
-
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="tell it as JSON")
 
 
 # --- actions ------------------------------------------------------------------------------------
@@ -291,16 +139,16 @@ def _issue(arguments: argparse.Namespace) -> int:
     from signward.verbs.authority.issue import issue, plan
 
     ca = arguments.ca
+    _check_output(arguments)
     with _opened(arguments, ca) as realm, _key_file(arguments) as (spki, request):
         wanted = _order(arguments, realm, ca, spki, request)
         if arguments.dry_run:
             _, permit = plan(realm, ca, wanted, realm.now())
-            made = permit.prepared.certificate
-            until = f"until {made.not_after:%Y-%m-%d %H:%M}Z"
-            print(f"would issue {made.subject_text}, {until}", file=sys.stderr)
-            _warn((*wanted.notes, *permit.warnings))
+            _tell_planned(arguments, permit.prepared.certificate,
+                          (*wanted.notes, *permit.warnings))  # fmt: skip
             return 0
-        _tell_issued(arguments, issue(realm, ca, wanted, _who()))
+        made = issue(realm, ca, wanted, local_user())
+    _tell_issued(arguments, made)
     return 0
 
 
@@ -325,7 +173,10 @@ def _order(
 
 @contextmanager
 def _key_file(arguments: argparse.Namespace) -> Iterator[tuple[bytes, Request | None]]:
-    """Give the key to certify, new or in a request; a new one goes again if that fails."""
+    """Give the key to certify, new or in a request; a new one goes again if that fails.
+
+    So only what certifies it belongs into the block: a certified key must stay.
+    """
     from pathlib import Path
 
     from signward.authority.request import read_request
@@ -378,6 +229,7 @@ def _renew(arguments: argparse.Namespace) -> int:
 
     what = arguments.certificate
     lifetime = _lifetime(arguments.valid)
+    _check_output(arguments)
     with _opened(arguments) as realm, _key_file(arguments) as (spki, _):
         found = find(realm, reference_of(realm, what), arguments.ca)
         _bring_key(realm, arguments, found.issued.issuer)
@@ -385,10 +237,13 @@ def _renew(arguments: argparse.Namespace) -> int:
             _, permit = plan(
                 realm, found.issued.issuer, renewal(found, spki, lifetime), realm.now()
             )
-            print(f"would renew {found.issued.subject}", file=sys.stderr)
-            _warn(permit.warnings)
+            _tell_planned(arguments, permit.prepared.certificate, permit.warnings)
             return 0
-        _tell_issued(arguments, renew(realm, what, _who(), spki, lifetime))
+        made = renew(realm, what, local_user(), spki, lifetime)
+        own = what in realm.settings.keys
+    _tell_issued(arguments, made)
+    if own:
+        _warn((f"a running signward serve uses the old certificate of {what}: start it anew",))
     return 0
 
 
@@ -400,40 +255,82 @@ def _revoke(arguments: argparse.Namespace) -> int:
 
     with _opened(arguments) as realm:
         found = [find(realm, name, arguments.ca) for name in arguments.certificates]
-        when = arguments.invalidity_date
-        planned = [plan(realm, one, arguments.reason, when, _who()) for one in found]
+        when, who = arguments.invalidity_date, local_user()
+        planned = [plan(realm, one, arguments.reason, when, who) for one in found]
         if arguments.dry_run:
-            for one in found:
-                print(f"would revoke {one.issued.serial} {one.issued.subject}", file=sys.stderr)
+            _tell_withdrawals(arguments, found)
             return 0
+        done = []
         for one in found:
-            done = revoke(realm, one, arguments.reason, _who(), invalidity=when, publish=False)
-            verb = "made graver" if done.amended else "revoked"
-            print(f"{verb} {one.issued.serial} {one.issued.subject}, log entry {done.position}")
+            done.append(revoke(realm, one, arguments.reason, who, invalidity=when, publish=False))
+            if not arguments.json:  # each at once: another may fail
+                _tell_revoked(done[-1])
+        crls = []
         for ca in dict.fromkeys(one.issuer for one in planned):
             _bring_key(realm, arguments, ca)
-            _tell_crl(try_to_publish(realm, ca))
-        _tell_feed(feed.try_to_publish(realm))
+            crls.append(try_to_publish(realm, ca))
+        told_by_feed = feed.try_to_publish(realm)
+    for serial in dict.fromkeys(one for each in done for one in each.same_key):
+        if serial not in {each.listed.issued.serial for each in done}:
+            _warn((f"{serial} has the same key and is not revoked",))
+    _tell_published(arguments, done, crls, told_by_feed)
     return 0
 
 
-def _tell_crl(told: object) -> None:
-    from signward.verbs.authority.publish_crl import PublishedCrl
+def _tell_withdrawals(arguments: argparse.Namespace, found: Sequence[Listed]) -> None:
+    """Tell what a dry run would revoke."""
+    if arguments.json:
+        lines = [_certificate_told(one) for one in found]
+        _print_json({"dry_run": True, "revoked": lines})
+        return
+    for one in found:
+        print(f"would revoke {one.issued.serial} {one.issued.subject}", file=sys.stderr)
 
-    if isinstance(told, PublishedCrl):
+
+def _certificate_told(listed: Listed) -> dict[str, object]:
+    issued = listed.issued
+    return {"serial": issued.serial, "ca": issued.issuer, "subject": issued.subject}
+
+
+def _tell_revoked(done: Revoked) -> None:
+    issued, verb = done.listed.issued, "made graver" if done.amended else "revoked"
+    print(f"{verb} {issued.serial} {issued.subject}, log entry {done.position}")
+
+
+def _tell_published(
+    arguments: argparse.Namespace,
+    done: Sequence[Revoked],
+    crls: Sequence[PublishedCrl | str],
+    told_by_feed: Document | str,
+) -> None:
+    """Tell which CRLs and which version of the feed tell of the revocations, or why none does."""
+    if not arguments.json:
+        for crl in crls:
+            _tell_crl(crl)
+        _tell_feed(told_by_feed)
+        return
+    problems = tuple(str(one) for one in (*crls, told_by_feed) if isinstance(one, str) and one)
+    numbers = [{"ca": one.authority, "number": one.number} for one in crls
+               if not isinstance(one, str)]  # fmt: skip
+    lines = [{**_certificate_told(one.listed), "log_entry": one.position, "amended": one.amended}
+             for one in done]  # fmt: skip
+    version = None if isinstance(told_by_feed, str) else told_by_feed.version
+    _print_json({"revoked": lines, "crl": numbers, "feed": version, "warnings": problems})
+
+
+def _tell_crl(told: PublishedCrl | str) -> None:
+    if isinstance(told, str):
+        _warn((told,))
+    else:
         print(f"published CRL {told.number} of {told.authority}, "
               f"good until {told.next_update:%Y-%m-%d %H:%M}Z")  # fmt: skip
-    else:
-        _warn((str(told),))
 
 
-def _tell_feed(told: object) -> None:
-    from signward.store.published import Document
-
-    if isinstance(told, Document):
+def _tell_feed(told: Document | str) -> None:
+    if not isinstance(told, str):
         print(f"published version {told.version} of the revocation feed")
     elif told:
-        _warn((str(told),))
+        _warn((told,))
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -476,8 +373,13 @@ def _export(arguments: argparse.Namespace) -> int:
 def _crl(arguments: argparse.Namespace) -> int:
     from signward.verbs.authority.publish_crl import publish
 
+    _check_output(arguments)
     with _opened(arguments, arguments.ca) as realm:
         made = publish(realm, arguments.ca)
+    if arguments.json:
+        _print_json({"ca": made.authority, "number": made.number, "this_update": made.this_update,
+                     "next_update": made.next_update})  # fmt: skip
+    else:
         _tell_crl(made)
     if arguments.output:
         _put(arguments, made.der)
@@ -527,14 +429,40 @@ def _lifetime(text: str) -> timedelta | None:
     return duration(text) if text else None
 
 
-def _who() -> str:
-    """Return the user, as the log names who asked."""
-    import getpass
+def _check_output(arguments: argparse.Namespace) -> None:
+    """Refuse an output that cannot be written, before anything is done that stays."""
+    import os
+    from pathlib import Path
 
-    return getpass.getuser()
+    from signward.errors import RealmError
+
+    if not arguments.output:
+        return
+    path = Path(arguments.output)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise RealmError(str(path), "a folder" if path.is_dir() else "no such place, or no access",
+                         "a place that can be written", hint="nothing was done")  # fmt: skip
+    new_key = getattr(arguments, "new_key", "")
+    if new_key and path.absolute() == Path(new_key).absolute():
+        raise RealmError("--output", "the file of the new key", "another file for its certificate",
+                         hint="nothing was done")  # fmt: skip
+
+
+def _tell_planned(
+    arguments: argparse.Namespace, made: Certificate, warnings: tuple[str, ...]
+) -> None:
+    """Tell what a dry run would issue."""
+    if arguments.json:
+        _print_json({"dry_run": True, "subject": made.subject_text, "not_after": made.not_after,
+                     "warnings": warnings})  # fmt: skip
+        return
+    until = f"until {made.not_after:%Y-%m-%d %H:%M}Z"
+    print(f"would {arguments.action} {made.subject_text}, {until}", file=sys.stderr)
+    _warn(warnings)
 
 
 def _tell_issued(arguments: argparse.Namespace, made: IssuedCertificate) -> None:
+    from signward.errors import RealmError
     from signward.verbs.authority.export import pem
 
     path = "".join(pem(one.der) for one in made.path).encode()
@@ -544,11 +472,17 @@ def _tell_issued(arguments: argparse.Namespace, made: IssuedCertificate) -> None
                 "subject": made.certificate.subject_text, "log_entry": made.position,
                 "path": path.decode(), "warnings": made.warnings}  # fmt: skip
         _print_json(told)
-        return
-    print(f"issued {made.certificate.subject_text}, serial {made.serial}, until "
-          f"{made.certificate.not_after:%Y-%m-%d %H:%M}Z, log entry {made.position}",
-          file=sys.stderr)  # fmt: skip
-    _put(arguments, path)
+        if not arguments.output:
+            return
+    else:
+        print(f"issued {made.certificate.subject_text}, serial {made.serial}, until "
+              f"{made.certificate.not_after:%Y-%m-%d %H:%M}Z, log entry {made.position}",
+              file=sys.stderr)  # fmt: skip
+    try:
+        _put(arguments, path)
+    except RealmError as error:
+        raise RealmError(error.subject, error.found, error.required,
+                         hint=f"signward ca export -o FILE {made.serial}") from None  # fmt: skip
 
 
 def _put(arguments: argparse.Namespace, data: bytes) -> None:
@@ -580,11 +514,11 @@ def _print_json(told: object) -> None:
 ACTIONS = {
     "init": Action("make the folder of a new authority: keys, an offline root, an issuing "
                    "authority, certificates for OCSP and timestamps, the first CRLs",
-                   _add_init, _init),
-    "issue": Action("certify a key, new or from a request, under a profile", _add_issue, _issue),
-    "renew": Action("issue a certificate again, with new dates", _add_renew, _renew),
-    "revoke": Action("withdraw certificates for good, and publish the CRL", _add_revoke, _revoke),
-    "list": Action("tell what was issued, and what became of it", _add_list, _list),
-    "export": Action("write a certificate or CRL as a file", _add_export, _export),
-    "crl": Action("sign and publish an authority's next CRL", _add_crl, _crl),
+                   add_init, _init),
+    "issue": Action("certify a key, new or from a request, under a profile", add_issue, _issue),
+    "renew": Action("issue a certificate again, with new dates", add_renew, _renew),
+    "revoke": Action("withdraw certificates for good, and publish the CRL", add_revoke, _revoke),
+    "list": Action("tell what was issued, and what became of it", add_list, _list),
+    "export": Action("write a certificate or CRL as a file", add_export, _export),
+    "crl": Action("sign and publish an authority's next CRL", add_crl, _crl),
 }  # fmt: skip

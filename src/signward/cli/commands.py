@@ -44,6 +44,8 @@ _EPILOG = """examples:
   signward show setup.exe                      what is in its signatures
   signward scan /srv/share --html report.html  a whole folder, as a page to read
   signward sign --key file:key.pem setup.exe   sign it
+  signward ca init --name "Example Ltd"        found an authority of one's own
+  signward serve                               let it answer
 
 'signward COMMAND --help' lists a command's options.  Nothing is sent or fetched
 unless you say --online, --timestamp or --feed URL, and no file that is judged

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from litestar import Litestar, Request, Response
-from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from signward.errors import RealmError
@@ -16,13 +15,12 @@ from signward.service.express import Express
 from signward.service.gate import PASSAGE, Gate
 from signward.service.logs import Journal
 from signward.service.metrics import Metrics
-from signward.service.problems import answer, problem_of
+from signward.service.problems import answer, is_fault, problem_of
+from signward.service.reading import JsonRequest
 from signward.service.roles import Checking, Role, Task
 
 if TYPE_CHECKING:
     from signward.verbs.authority.realm import Realm
-
-_FAULT = 500
 
 
 class Service(NamedTuple):
@@ -58,6 +56,7 @@ def build(
     routes.append(openapi.handler(routes))
     litestar = Litestar(
         routes,
+        request_class=JsonRequest,
         middleware=[guarding(doorkeeper)],
         exception_handlers={Exception: _teller(journal)},
         openapi_config=None,  # openapi.handler has the document
@@ -93,7 +92,7 @@ def _teller(journal: Journal) -> Callable[[Request[Any, Any, Any], Exception], R
     def tell(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
         number = request.scope["state"][PASSAGE].number
         problem = problem_of(error)
-        if problem.status >= _FAULT and not isinstance(error, HTTPException):
+        if is_fault(problem, error):
             journal.error("failed", error, request=number)
         return answer(problem, number)
 

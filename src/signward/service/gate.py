@@ -18,7 +18,7 @@ from litestar.enums import ScopeType
 from signward.service import problems
 from signward.service.limits import MAX_REQUESTS, MAX_WAITING, Body
 from signward.service.logs import Journal
-from signward.service.metrics import Metrics
+from signward.service.metrics import Metrics, method_label
 from signward.service.roles import Access
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Gate:
         passage = Passage(self, scope, send)
         if self._under_way - self._waiting >= MAX_REQUESTS or self._waiting >= MAX_WAITING:
             self._metrics.refused.labels("busy").inc()
-            await passage.refuse()
+            await passage.tell(_BUSY)
             return
         self._under_way += 1
         try:
@@ -72,8 +72,10 @@ class Gate:
             passage.status = passage.status or _GONE
             raise
         except Exception as error:  # noqa: BLE001 - the server would only close the connection
-            self._journal.error("failed", error, request=passage.number)
-            await passage.fail()
+            problem = problems.problem_of(error)
+            if passage.status or problems.is_fault(problem, error):
+                self._journal.error("failed", error, request=passage.number)
+            await passage.tell(problem)
         finally:
             self._under_way -= 1
             self._waiting -= passage.waits
@@ -95,7 +97,7 @@ class Gate:
             self._journal.write(
                 "request",
                 request=passage.number,
-                method=scope["method"],
+                method=method_label(scope["method"]),
                 route=route,
                 status=status,
                 ms=round(seconds * 1000, 1),
@@ -153,25 +155,22 @@ class Passage:
             heads.append((b"cache-control", b"no-store"))
         return heads
 
-    async def refuse(self) -> None:
-        """Answer that there is no place now."""
-        await self._answer(
-            problems.Problem("busy", 503, "too many requests under way"),
-            [(b"retry-after", str(problems.RETRY_SECONDS).encode())],
-        )
-
-    async def fail(self) -> None:
+    async def tell(self, problem: problems.Problem) -> None:
         """Answer what no handler answered; an answer that has begun can only be cut off."""
         if self.status:
             raise ConnectionAbortedError("an answer that cannot be finished")
-        await self._answer(problems.problem_of(Exception()), [])
-
-    async def _answer(self, problem: problems.Problem, heads: list[tuple[bytes, bytes]]) -> None:
-        kind = (b"content-type", problems.MEDIA_TYPE.encode())
+        heads = {"content-type": problems.MEDIA_TYPE, **problem.headers}
+        headers = [(name.lower().encode(), text.encode()) for name, text in heads.items()]
         await self.send(
-            {"type": "http.response.start", "status": problem.status, "headers": [kind, *heads]}
+            {"type": "http.response.start", "status": problem.status, "headers": headers}
         )
         await self.send({"type": "http.response.body", "body": problems.body(problem, self.number)})
+
+
+_BUSY = problems.Problem(
+    "busy", 503, "too many requests under way",
+    headers={"Retry-After": str(problems.RETRY_SECONDS)},
+)  # fmt: skip
 
 
 def _number(scope: HTTPScope) -> str:

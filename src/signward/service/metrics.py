@@ -16,6 +16,11 @@ from signward import __version__
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable: the folder where several processes gather what they counted."""
 
+METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
+)
+"""Of RFC 9110 9.3, and PATCH: HTTP lets clients make up others, as many as they like."""
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -58,9 +63,9 @@ class Metrics:
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answer.  Looking its labels up anew would cost more than counting."""
-        key = (route, method, status)
+        key = (route, method_label(method), status)
         if key not in self._counts:
-            self._counts[key] = self.requests.labels(route, method, status)
+            self._counts[key] = self.requests.labels(*key)
             self._times.setdefault(route, self.seconds.labels(route))
         self._counts[key].inc()
         self._times[route].observe(seconds)
@@ -72,6 +77,11 @@ class Metrics:
         gathered = CollectorRegistry()
         MultiProcessCollector(gathered)  # type: ignore[no-untyped-call]
         return generate_latest(gathered)
+
+
+def method_label(method: str) -> str:
+    """Return a method's name as metrics and the log have it; ``other`` for those made up."""
+    return method if method in METHODS else "other"
 
 
 CONTENT_TYPE: Mapping[str, str] = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}

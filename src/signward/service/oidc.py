@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -36,6 +37,10 @@ MAX_TOKEN = 8 * 1024
 """Characters; a job's token has 2,000."""
 
 _LOOPBACK = ("127.0.0.1", "::1")
+
+MAX_REMEMBERED = 1024
+"""Tokens whose signature need not be checked again: a job shows its own for each file it has
+signed, and claims of 8 kB each are 8 MiB."""
 
 MAX_JWKS = 256 * 1024
 MAX_KEYS = 64
@@ -89,6 +94,11 @@ class Keys:
             many = "several keys without saying which" if found else f"key {kid!r}"[:100]
             raise DeniedError("the token", many, f"a published key for {algorithm}")
         return found[0]
+
+    def holds(self, key: Key) -> bool:
+        """Say whether a key is among those that were read last, and not so long ago."""
+        fresh = self._stopwatch() - self._good_at <= REFRESH_SECONDS
+        return fresh and any(one is key for one in self._keys)
 
     def _look_again(self, now: float, *, needed: bool) -> None:
         """Read the keys anew, one thread at a time; nobody waits for another who has keys.
@@ -162,6 +172,15 @@ class _Claimed(NamedTuple):
     kid: str | None
 
 
+class Checked(NamedTuple):
+    """A token whose signature was checked: by whose key, what it claims, of whom it speaks."""
+
+    issuer: Issuer
+    key: Key
+    claims: Mapping[str, Any]
+    identity: Identity
+
+
 class Issuer:
     """One issuer whose tokens count.  Raises ``RealmError`` for settings that cannot be meant."""
 
@@ -181,8 +200,8 @@ class Issuer:
         self.settings = settings
         self._keys = Keys(_reader(settings.jwks, folder, where), stopwatch)
 
-    def check(self, token: str, claimed: _Claimed, now: float) -> Identity:
-        """Return whom a token of this issuer speaks of at ``now`` (seconds since 1970 UTC).
+    def check(self, token: str, claimed: _Claimed, now: float) -> Checked:
+        """Return what a token of this issuer says at ``now`` (seconds since 1970 UTC).
 
         Raises ``DeniedError`` and ``FetchError``.
         """
@@ -194,15 +213,21 @@ class Issuer:
             claims = jwt.decode(token, key, algorithms=[claimed.algorithm]).claims
         except (JoseError, ValueError, TypeError):
             raise DeniedError("the token", "no signature of its issuer's", "one") from None
-        self._check_claims(claims, now)
-        return Identity(
+        self.check_claims(claims, now)
+        identity = Identity(
             kind="oidc",
             subject=claims["sub"],
             issuer=self.settings.issuer,
             claims=claims_from(claims),
         )
+        return Checked(self, key, claims, identity)
 
-    def _check_claims(self, claims: Mapping[str, Any], now: float) -> None:
+    def holds(self, key: Key) -> bool:
+        """Say whether a key still is one of the issuer's, as far as is known without asking."""
+        return self._keys.holds(key)
+
+    def check_claims(self, claims: Mapping[str, Any], now: float) -> None:
+        """Raise ``DeniedError`` for a token for others, or not of ``now``."""
         audience = claims.get("aud")
         given = audience if isinstance(audience, list) else [audience]
         _require(claims.get("iss") == self.settings.issuer, "issuer", self.settings.issuer)
@@ -236,17 +261,44 @@ class Tokens:
         self._issuers = {one.settings.issuer: one for one in made}
         if len(self._issuers) != len(made):
             raise RealmError("[identity.issuers]", "one issuer twice", "each once")
+        self._checked: dict[bytes, Checked] = {}
+        self._checking = threading.Lock()
+
+    def recall(self, token: str, now: float) -> Identity | None:
+        """Return whom a token speaks of whose signature was checked before; None for others.
+
+        All but the signature is checked anew, and the key must still be its issuer's.  Does not
+        wait.  Raises ``DeniedError``.
+        """
+        checked = self._checked.get(_digest(token))
+        if checked is None or not checked.issuer.holds(checked.key):
+            return None
+        checked.issuer.check_claims(checked.claims, now)
+        return checked.identity
 
     def identify(self, token: str, now: float) -> Identity:
         """Return whom ``token`` speaks of.  Raises ``DeniedError`` and ``FetchError``.
 
         May wait for an issuer's keys.
         """
+        checked = self._check(token, now)
+        with self._checking:
+            if len(self._checked) >= MAX_REMEMBERED:
+                self._checked.pop(next(iter(self._checked)))
+            self._checked[_digest(token)] = checked
+        return checked.identity
+
+    def _check(self, token: str, now: float) -> Checked:
         claimed = _claimed(token)
         issuer = self._issuers.get(claimed.issuer)
         if issuer is None:
             raise DeniedError("the token", "an issuer that is not set up here", "a known issuer")
         return issuer.check(token, claimed, now)
+
+
+def _digest(token: str) -> bytes:
+    """Return what a token is remembered by: not itself, with which others could call."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def _claimed(token: str) -> _Claimed:

@@ -94,6 +94,12 @@ def _of_package(name: str, status: int, error: Exception) -> Problem:
     return Problem(name, status, str(error).partition("\nhint: ")[0], members, headers)
 
 
+def is_fault(problem: Problem, error: Exception) -> bool:
+    """Say whether the service's log is to have the whole story of an error."""
+    fault = problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR.value
+    return fault and not isinstance(error, HTTPException)
+
+
 def answer(problem: Problem, request_id: str) -> Response[bytes]:
     """Return the response that tells a problem."""
     return Response(

@@ -77,17 +77,9 @@ def with_fingerprint(connection: Connection, digest: bytes) -> Listed | None:
     return rows[0] if rows else None
 
 
-def revoked_with_key(connection: Connection, spki_digest: bytes, reason: int) -> str | None:
-    """Return the subject of a certificate of that key that was revoked for ``reason`` (CRLReason).
-
-    None where there is none; certificates of one key may be many.
-    """
-    chosen = (
-        select(certificate.c.subject)
-        .select_from(certificate.join(revocation, _SAME))
-        .where(certificate.c.spki_digest == spki_digest, revocation.c.reason == reason)
-    )
-    return connection.execute(chosen.limit(1)).scalar()
+def with_key(connection: Connection, spki_digest: bytes) -> list[Listed]:
+    """Return the certificates of a key (SHA-256 of its DER SubjectPublicKeyInfo)."""
+    return _rows(connection, _listing().where(certificate.c.spki_digest == spki_digest))
 
 
 def listing(

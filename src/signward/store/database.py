@@ -11,6 +11,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
@@ -76,9 +77,16 @@ def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url, connect_args={"timeout": BUSY_SECONDS}, pool_size=CONNECTIONS, max_overflow=0
     )
+    event.listen(engine, "do_connect", partial(_make_file, url.database))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _make_file(path: str, *_: Any) -> None:
+    """Make a new database's file its owner's alone; SQLite gives those beside it its mode."""
+    with contextlib.suppress(OSError):  # it is there, or SQLite says why it cannot be
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select
 
 from signward.frozen import Frozen
+from signward.store import counters
 from signward.store.tables import certificate, feed_entry, published, revocation
 
 
@@ -32,6 +33,8 @@ class Revoked(Frozen, frozen=True, kw_only=True):
 State = tuple[Any, ...]
 """Changes whenever the feed must; compared for equality only."""
 
+_CHANGES = "changes of feed entries"
+
 _ADDED = Added.__struct_fields__
 
 
@@ -42,6 +45,7 @@ def put(connection: Connection, added: Added) -> bool:
         return False
     remove(connection, added.id)
     connection.execute(insert(feed_entry).values({n: getattr(added, n) for n in _ADDED}))
+    counters.lease(connection, _CHANGES)
     return True
 
 
@@ -55,6 +59,8 @@ def find(connection: Connection, identifier: str) -> Added | None:
 def remove(connection: Connection, identifier: str) -> bool:
     """Take an entry out; say whether it was there."""
     done = connection.execute(delete(feed_entry).where(feed_entry.c.id == identifier))
+    if done.rowcount:
+        counters.lease(connection, _CHANGES)
     return bool(done.rowcount)
 
 
@@ -88,11 +94,13 @@ def version(connection: Connection, name: str) -> int:
 
 
 def state(connection: Connection) -> State:
-    """Return what changes with every revocation, amended ones too, and every entry."""
+    """Return what changes with every revocation, amended ones too, and every entry.
+
+    Counts and dates alone would not do: clocks step back, and changes may cancel out in a sum.
+    """
     dates = func.coalesce(revocation.c.invalidity, 0)
     own = select(
         func.count(), func.max(revocation.c.at), func.sum(revocation.c.reason), func.sum(dates)
     )
-    entries = select(func.count(), func.max(feed_entry.c.at)).select_from(feed_entry)
-    counted = (connection.execute(chosen).one() for chosen in (own, entries))
+    counted = (connection.execute(own).one(), (counters.reached(connection, _CHANGES),))
     return tuple(str(value) for row in counted for value in row)

@@ -6,6 +6,8 @@ longer does is taken away by `abandon`, and its result, should it come after all
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import asdict
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
@@ -27,7 +29,9 @@ class Intent(Frozen, frozen=True, kw_only=True):
 
 _FIELDS = Intent.__struct_fields__
 _ADD = insert(intent)
-_FINISH = delete(intent).where(intent.c.id == bindparam("which"))
+_FINISH = (
+    delete(intent).where(intent.c.id.in_(bindparam("which", expanding=True))).returning(intent.c.id)
+)
 
 
 def begin(connection: Connection, begun: Intent) -> None:
@@ -37,9 +41,10 @@ def begin(connection: Connection, begun: Intent) -> None:
         raise ConflictError(f"intent {begun.id}", "one that is under way", "a new one")
 
 
-def add(connection: Connection, begun: Intent) -> None:
-    """Store an intent whose identifier was just drawn, of an instance that said it lives."""
-    connection.execute(_ADD, asdict(begun))
+def add(connection: Connection, begun: Sequence[Intent]) -> None:
+    """Store intents whose identifiers were just drawn, of an instance that said it lives."""
+    if begun:
+        connection.execute(_ADD, [asdict(one) for one in begun])
 
 
 def find(connection: Connection, identifier: str) -> Intent | None:
@@ -54,12 +59,21 @@ def finish(connection: Connection, identifier: str) -> None:
 
     Raises ``ConflictError`` where it was abandoned: nobody may have the result then.
     """
-    done = connection.execute(_FINISH, {"which": identifier})
-    if done.rowcount != 1:
-        raise ConflictError(
-            f"intent {identifier}", "none: it was given up as a dead process's", "one",
-            hint="this process did not say for too long that it lives; ask again",
-        )  # fmt: skip
+    if not finish_all(connection, [identifier]):
+        raise given_up(identifier)
+
+
+def finish_all(connection: Connection, identifiers: Sequence[str]) -> frozenset[str]:
+    """Take intents away as `finish` does; return those that were there."""
+    return frozenset(connection.execute(_FINISH, {"which": list(identifiers)}).scalars())
+
+
+def given_up(identifier: str) -> ConflictError:
+    """Return what is said of an intent that was abandoned before its result came."""
+    return ConflictError(
+        f"intent {identifier}", "none: it was given up as a dead process's", "one",
+        hint="this process did not say for too long that it lives; ask again",
+    )  # fmt: skip
 
 
 def alive(connection: Connection, identifier: str, at: int) -> None:

@@ -47,14 +47,14 @@ def entries(connection: Connection, first: int, count: int) -> list[bytes]:
     """Return entries in a row.  Raises ``StoreError`` where not all are there."""
     place = log_entry.c.position
     chosen = select(log_entry.c.body).where(place >= first, place < first + count)
-    found = list(connection.execute(chosen.order_by(place)).scalars())
+    found = list(connection.execute(chosen.order_by(place)).scalars().all())
     return _counted(found, count, f"entries from {first}")
 
 
 def _leaves(connection: Connection, first: int, count: int) -> bytes:
     place = log_entry.c.position
     chosen = select(log_entry.c.leaf_hash).where(place >= first, place < first + count)
-    found = list(connection.execute(chosen.order_by(place)).scalars())
+    found = list(connection.execute(chosen.order_by(place)).scalars().all())
     return b"".join(_counted(found, count, f"entries from {first}"))
 
 
@@ -63,7 +63,7 @@ def _full(connection: Connection, level: int, first: int, count: int) -> list[by
     chosen = select(log_tile.c.hashes).where(
         log_tile.c.level == level, place >= first, place < first + count
     )
-    found = list(connection.execute(chosen.order_by(place)).scalars())
+    found = list(connection.execute(chosen.order_by(place)).scalars().all())
     return _counted(found, count, f"tiles of level {level} from {first}")
 
 

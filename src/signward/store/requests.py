@@ -6,8 +6,9 @@ nobody changes before its transaction ends.  Instants are microseconds since 197
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import asdict
 from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
@@ -25,6 +26,11 @@ _BY_IDEMPOTENCY = select(sign_request).where(
     _table.key == bindparam("key"),
     _table.requester == bindparam("requester"),
     _table.idempotency == bindparam("idempotency"),
+)
+_KNOWN = select(_table.requester, _table.idempotency).where(
+    _table.key == bindparam("key"),
+    _table.requester.in_(bindparam("requesters", expanding=True)),
+    _table.idempotency.in_(bindparam("under", expanding=True)),
 )
 _PUT = insert(sign_request)
 _FINISH = (
@@ -99,9 +105,21 @@ def by_id(connection: Connection, identifier: str) -> StoredRequest | None:
     return _one(connection, select(sign_request).where(sign_request.c.id == identifier))
 
 
-def put(connection: Connection, request: StoredRequest) -> None:
-    """Store a new request."""
-    connection.execute(_PUT, asdict(request))
+def known(
+    connection: Connection, key: str, asked: Sequence[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    """Return those pairs of requester and idempotency key that a request stands under."""
+    requesters, under = {one for one, _ in asked}, {one for _, one in asked}
+    rows = connection.execute(
+        _KNOWN, {"key": key, "requesters": list(requesters), "under": list(under)}
+    )
+    return {(requester, idempotency) for requester, idempotency in rows}
+
+
+def put(connection: Connection, new: Sequence[StoredRequest]) -> None:
+    """Store new requests."""
+    if new:
+        connection.execute(_PUT, [asdict(request) for request in new])
 
 
 def change(connection: Connection, identifier: str, **fields: Any) -> None:
@@ -110,13 +128,19 @@ def change(connection: Connection, identifier: str, **fields: Any) -> None:
     connection.execute(chosen.values(**fields))
 
 
-def finish(
-    connection: Connection, identifier: str, answer: bytes, entry: bytes, floor: int
-) -> None:
-    """Store the result."""
-    connection.execute(
-        _FINISH, {"which": identifier, "answer": answer, "entry": entry, "floor": floor}
-    )
+class Result(NamedTuple):
+    """What became of the request ``which``, as `StoredRequest` has it."""
+
+    which: str
+    answer: bytes
+    entry: bytes
+    floor: int
+
+
+def finish(connection: Connection, results: Sequence[Result]) -> None:
+    """Store results."""
+    if results:
+        connection.execute(_FINISH, [result._asdict() for result in results])
 
 
 def remove(connection: Connection, identifier: str) -> None:

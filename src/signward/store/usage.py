@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, select
@@ -30,16 +30,16 @@ def counts(connection: Connection, key: str, windows: Sequence[Window]) -> tuple
     return tuple(found.get(window, 0) for window in windows)
 
 
-def add(connection: Connection, key: str, windows: Sequence[Window]) -> None:
-    """Count one signature in each window."""
-    for window in dict.fromkeys(windows):
+def add(connection: Connection, key: str, counted: Mapping[Window, int]) -> None:
+    """Count so many further signatures in each window."""
+    for window, count in counted.items():
         insert = _INSERT[connection.dialect.name](sign_usage).values(
-            key=key, seconds=window.seconds, start=window.start, count=1
+            key=key, seconds=window.seconds, start=window.start, count=count
         )
         connection.execute(
             insert.on_conflict_do_update(
                 index_elements=["key", "seconds", "start"],
-                set_={"count": sign_usage.c.count + 1},
+                set_={"count": sign_usage.c.count + insert.excluded.count},
             )
         )
 

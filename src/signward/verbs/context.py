@@ -107,6 +107,8 @@ class Context:
     @cached_property
     def block_lists(self) -> tuple[BlockList, ...]:
         """The caller's block lists."""
+        if not self.options.block_lists:
+            return ()
         return read_block_lists(
             (path.rpartition("/")[2], read_option(path)) for path in self.options.block_lists
         )

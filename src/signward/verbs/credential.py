@@ -73,7 +73,7 @@ class Credential:
     ) -> None:
         self._key, self._given, self._digest, self._pss = key, tuple(given), digest, pss
         self._lock = threading.Lock()
-        self._turns = threading.BoundedSemaphore(max(1, key.parallel))
+        self._turns = threading.BoundedSemaphore(self.parallel)
         self.standing = self._read()
 
     def _read(self) -> Standing:
@@ -87,6 +87,11 @@ class Credential:
             digest=digest,
         )
         return Standing(leaf, signer)
+
+    @property
+    def parallel(self) -> int:
+        """How many signatures the key makes at once."""
+        return max(1, self._key.parallel)
 
     def sign(self, standing: Standing, data: bytes, algorithm: Algorithm) -> bytes:
         """Return the value over ``data``, checked against the certificate before anyone uses it.

@@ -108,7 +108,7 @@ def _written(whole: object) -> bytes:
 
 def _plain(value: object, depth: int) -> object:
     """Return a value as the encoder takes it.  Raises ``TypeError`` or ``ValueError``."""
-    if value is None or isinstance(value, bool):
+    if type(value) is str or value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return str(value)

@@ -57,6 +57,7 @@ class Hashes:
     def __init__(self, size: int, read: TileReader, kept: dict[Tile, Rows] | None = None) -> None:
         self.size, self._read = size, read
         self._tiles = {} if kept is None else kept
+        self._spans: dict[tuple[int, int], bytes] = {}
 
     def node(self, height: int, position: int) -> bytes:
         """Return the root of the ``position``-th perfect subtree of ``2**height`` leaves."""
@@ -65,7 +66,15 @@ class Hashes:
         return self._rows(level, number)[above][first >> above]
 
     def span(self, start: int, end: int) -> bytes:
-        """Return MTH(D[start:end]) of a subtree that the recursion of RFC 6962 2.1 meets."""
+        """Return MTH(D[start:end]) of a subtree that the recursion of RFC 6962 2.1 meets.
+
+        Proofs of entries that stand together share most of theirs: each is made once.
+        """
+        if (start, end) not in self._spans:
+            self._spans[start, end] = self._span(start, end)
+        return self._spans[start, end]
+
+    def _span(self, start: int, end: int) -> bytes:
         *left, root = [self.node(h, p) for h, p in _perfect(start, end)] or [EMPTY_ROOT]
         for one in reversed(left):
             root = node_hash(one, root)

@@ -18,7 +18,7 @@ from signward.authority.request import MAX_REQUEST_OCTETS, read_request
 from signward.errors import AuthorityError
 from signward.frozen import Frozen, replace
 from signward.service.roles import Access, Task
-from signward.verbs.authority import export, finding, intents, revoke
+from signward.verbs.authority import ending, export, finding, intents, revoke
 from signward.verbs.authority.authorities import certificate_of, micros, settings_of
 from signward.verbs.authority.issue import IssuedCertificate, issue, order
 from signward.verbs.authority.listing import CertificateLine, line, listing
@@ -38,6 +38,9 @@ MAX_PAGE = 1000
 """Certificates in one answer."""
 
 SWEEP_SECONDS = 60.0
+ENDS_SECONDS = 3600.0
+"""How often the journal and a metric tell of our own certificates that end soon."""
+
 _CACHE = "public, max-age=3600"
 _OFFICER = {"access": Access.OFFICER, "max_body": MAX_BODY}
 
@@ -79,12 +82,16 @@ class Withdrawal(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Withdrawn(Frozen, frozen=True, kw_only=True):
-    """What was revoked; ``crl`` is the number of the CRL that tells it, null while none does."""
+    """What was revoked; ``crl`` is the number of the CRL that tells it, null while none does.
+
+    ``same_key``: serial numbers of further certificates of a key that was compromised.
+    """
 
     certificate: CertificateLine
     log_entry: int
     crl: int | None
     warning: str = ""
+    same_key: tuple[str, ...] = ()
 
 
 class CaRole:
@@ -100,13 +107,14 @@ class CaRole:
         return _public(realm), _list(realm), _issue(realm), _revoke(realm)
 
     def tasks(self, realm: Realm) -> Sequence[Task]:
-        """Return what says that this process lives, and closes what dead ones left."""
+        """Return what says that this process lives, closes what dead ones left, and looks ahead."""
         return (
             Task(
                 name="heartbeat", seconds=intents.HEARTBEAT_SECONDS,
                 run=partial(intents.heartbeat, realm),
             ),
             Task(name="sweep", seconds=SWEEP_SECONDS, run=partial(intents.sweep, realm)),
+            Task(name="certificates", seconds=ENDS_SECONDS, run=partial(ending.check_ends, realm)),
         )  # fmt: skip
 
 
@@ -210,9 +218,11 @@ def _withdrawn(realm: Realm, ca: str, wanted: Withdrawal, by: str) -> Withdrawn:
     told = done.published if online else f"its CRL is published with signward ca crl --ca {ca}"
     now = replace(found, revocation=done.revocation)
     told_line = line(now, micros(realm.now()))
-    if isinstance(told, PublishedCrl):
-        return Withdrawn(certificate=told_line, log_entry=done.position, crl=told.number)
-    return Withdrawn(certificate=told_line, log_entry=done.position, crl=None, warning=told)
+    number, warning = (told.number, "") if isinstance(told, PublishedCrl) else (None, told)
+    return Withdrawn(
+        certificate=told_line, log_entry=done.position, crl=number, warning=warning,
+        same_key=done.same_key,
+    )  # fmt: skip
 
 
 ROLE = CaRole()

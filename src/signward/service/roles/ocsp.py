@@ -6,9 +6,9 @@ import asyncio
 import base64
 import binascii
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import format_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -20,6 +20,7 @@ from litestar.response.base import ASGIResponse
 
 from signward.authority.ocsp import MAX_REQUEST_OCTETS
 from signward.service.roles import Access, Task
+from signward.verbs.authority.ending import check_in_force
 from signward.verbs.authority.respond import MAX_KEPT, Answer, Responder
 
 if TYPE_CHECKING:
@@ -56,6 +57,14 @@ class OcspRole:
     def tasks(self, realm: Realm) -> Sequence[Task]:  # noqa: ARG002 - the protocol's
         """Nothing comes round: answers are signed when they are asked for."""
         return ()
+
+    def checks(self, realm: Realm) -> Mapping[str, Callable[[], object]]:
+        """Return what must hold: that the certificates which answer have not ended."""
+        return {
+            f"ocsp-{name}": partial(check_in_force, realm, one.ocsp_key or one.key)
+            for name, one in realm.settings.ca.items()
+            if one.ocsp_key or not one.offline
+        }
 
 
 def _handlers(responders: dict[str, Responder]) -> tuple[HTTPRouteHandler, ...]:

@@ -81,7 +81,9 @@ def _keys(realm: Realm) -> list[HTTPRouteHandler]:
         ],
     ) -> Response[Answer]:
         """Sign, or say which approvals are missing (202)."""
-        answer = await asyncio.to_thread(sign.sign, realm, name, request.user, idempotency, data)
+        answer = await asyncio.wrap_future(
+            sign.ordered(realm, name, request.user, idempotency, data)
+        )
         return Response(answer, status_code=_SIGNED if answer.state == "signed" else _NOT_YET)
 
     @get("/keys/{name:str}/signatures/{number:str}", opt={"access": either}, sync_to_thread=True)

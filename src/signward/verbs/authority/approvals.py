@@ -25,8 +25,9 @@ from signward.store import requests, usage
 from signward.store.engine import Outcome
 from signward.store.requests import Approval, State, StoredRequest
 from signward.verbs.authority.authorities import instant, micros
+from signward.verbs.authority.cases import digest_text, named
+from signward.verbs.authority.deciding import expire
 from signward.verbs.authority.realm import Realm
-from signward.verbs.authority.sign import digest_text, expire, named
 
 RETENTION = timedelta(days=30)
 """How long an idempotency key stands for its answer, and a refusal is remembered; the log keeps

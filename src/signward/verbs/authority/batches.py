@@ -1,108 +1,55 @@
-"""Signing many small things at once: what gathers while keys are busy is signed in one go.
+"""Work that threads take several pieces at a time: what gathers while they are busy.
 
 A token costs a third of a millisecond of signing; handing each to a thread and back, and its log
-entry to the writer, would cost more.  So a thread takes several, appends their entries in one
-call, signs while the disk writes, and hands all of them back.
+entry to the writer, would cost as much again.  So a thread takes several at once.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
 
-from signward.envelopes import Draft
-from signward.errors import SignwardError
-from signward.keys import RotatedError
-from signward.store.engine import Store
-from signward.verbs.credential import Credential, Standing
+T = TypeVar("T")
 
-MAX_BATCH = 32
-"""Drafts that a thread signs before it answers: bounds how long the first waits for the last."""
+MAX_BATCH = 16
+"""Pieces that a thread takes before it answers: bounds how long the first waits for the last."""
 
 
-class _Order(NamedTuple):
-    draft: Draft
-    entry: bytes
-    standing: Standing
-    done: Future[bytes]
+class Batches(Generic[T]):
+    """Hands what it is given to ``work``, in threads.  Thread-safe."""
 
-
-class Batches:
-    """Signs drafts with one credential, each with a log entry.  Thread-safe."""
-
-    def __init__(self, store: Store, credential: Credential, threads: int) -> None:
-        self._store, self._credential = store, credential
-        self._threads = ThreadPoolExecutor(threads, "signing")
+    def __init__(self, work: Callable[[Sequence[T]], None], threads: int, name: str) -> None:
+        """Start ``threads``; ``work`` tells whoever waits what came of it, and never raises."""
+        self._work = work
+        self._threads = ThreadPoolExecutor(threads, name)
         self._lock = threading.Lock()
         self._idle = threads
-        self._waiting: deque[_Order] = deque()
+        self._waiting: deque[T] = deque()
 
-    def signed(self, draft: Draft, entry: bytes, standing: Standing) -> Future[bytes]:
-        """Return the sealed draft, once its entry is durable; does not wait.
-
-        The future holds ``StoreError`` where it is not, else what ``Credential.sign`` raises.
-        """
-        done: Future[bytes] = Future()
+    def give(self, piece: T) -> None:
+        """Have a piece worked on; does not wait."""
         with self._lock:
-            self._waiting.append(_Order(draft, entry, standing, done))
-            self._dispatch()
-        return done
+            self._waiting.append(piece)
+            if self._idle:
+                self._idle -= 1
+                self._threads.submit(self._work_off)
 
-    def _dispatch(self) -> None:
-        """Give each idle thread its share of what waits; the lock is held."""
-        while self._waiting and self._idle:
-            share = min(MAX_BATCH, -(-len(self._waiting) // self._idle))
-            batch = [self._waiting.popleft() for _ in range(share)]
-            self._idle -= 1
-            self._threads.submit(self._make, batch)
+    def _work_off(self) -> None:
+        """Work until nothing waits."""
+        while batch := self._take():
+            self._work(batch)
 
-    def _make(self, batch: Sequence[_Order]) -> None:
-        """Have a batch logged and signed; the thread is free again before the disk is done."""
-        try:
-            logged = self._store.append(*(order.entry for order in batch))
-            made = [self._one(order) for order in batch]
-        except Exception as error:  # noqa: BLE001 - whatever it is, everyone who waits must hear
-            _deliver(batch, [error] * len(batch))
-        else:
-            logged.add_done_callback(partial(_logged, batch, made))
+    def _take(self) -> list[T]:
+        """Return this thread's share of what waits; with none it is idle again."""
         with self._lock:
-            self._idle += 1
-            self._dispatch()
-
-    def _one(self, order: _Order) -> bytes | Exception:
-        draft, standing = order.draft, order.standing
-        try:
-            value = self._credential.sign(standing, draft.to_be_signed, draft.algorithm)
-        except RotatedError as error:
-            self._credential.refresh(standing)  # whoever asks next gets the new leaf
-            return error
-        except SignwardError as error:
-            return error
-        return draft.seal(value)
+            share = min(MAX_BATCH, -(-len(self._waiting) // (self._idle + 1)))
+            if not share:
+                self._idle += 1
+            return [self._waiting.popleft() for _ in range(share)]
 
     def close(self) -> None:
-        """End the threads."""
+        """Work off what waits, and end the threads."""
         self._threads.shutdown()
-
-
-def _logged(batch: Sequence[_Order], made: list[bytes | Exception], appended: Future[Any]) -> None:
-    error = appended.exception()
-    _deliver(batch, made if error is None else [_exception(error)] * len(batch))
-
-
-def _exception(error: BaseException) -> Exception:
-    return error if isinstance(error, Exception) else RuntimeError(str(error))
-
-
-def _deliver(batch: Sequence[_Order], made: Sequence[bytes | Exception]) -> None:
-    for order, result in zip(batch, made, strict=True):
-        if not order.done.set_running_or_notify_cancel():
-            continue  # whoever asked has gone away
-        if isinstance(result, bytes):
-            order.done.set_result(result)
-        else:
-            order.done.set_exception(result)

@@ -9,7 +9,7 @@ from signward.errors import AuthorityError
 from signward.store.certificates import Listed
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.authority.authorities import certificate_of, path_of, settings_of
-from signward.verbs.authority.finding import find
+from signward.verbs.authority.finding import find, is_file, is_serial
 from signward.verbs.authority.publish_crl import current
 from signward.verbs.authority.realm import Realm
 
@@ -51,6 +51,12 @@ def _path(realm: Realm, what: str) -> list[Certificate]:
         return path_of(realm, settings_of(realm, what).key)
     if what in realm.settings.keys and realm.settings.keys[what].certificates:
         return path_of(realm, what)
+    if not is_file(what) and not is_serial(what):
+        known = ", ".join(dict.fromkeys((*realm.settings.ca, *realm.settings.keys)))
+        raise AuthorityError(
+            repr(what[:200]), "neither a file nor a serial number",
+            f"a certificate's file, its serial number in hexadecimal, or a name: {known}",
+        )  # fmt: skip
     return issued_path(realm, find(realm, what))
 
 

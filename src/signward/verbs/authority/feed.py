@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from signward.authority import feed as writing
 from signward.authority.log.entry import Kind, Value, encode
-from signward.errors import AuthorityError, KeyProviderError, RealmError
+from signward.errors import AuthorityError, RealmError, SignwardError
 from signward.integrity import UnsupportedKeyError, ValueMismatchError, check_value
 from signward.store import counters, published
 from signward.store import feed as stored
@@ -38,6 +38,9 @@ NAME = "feed"
 """Of its published document, and of the counter of its versions."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+MOST_AHEAD = 5 * 60 * 1_000_000
+"""Microseconds by which the clocks of replicas may differ: a later version is a wrong clock's."""
 
 KINDS: dict[str, type[Entry]] = {
     "certificate": RevokedCertificate,
@@ -170,7 +173,7 @@ def try_to_publish(realm: Realm) -> Document | str:
         return ""
     try:
         return publish(realm)
-    except KeyProviderError as error:
+    except SignwardError as error:
         said = str(error).partition("\n")[0]
         return f"the feed does not tell yet ({said}): publish it with signward feed publish"
 
@@ -185,7 +188,7 @@ def publish(realm: Realm, *, always: bool = False) -> Document:
 
     def begin(connection: Connection) -> Outcome[_Draft | Document]:
         entries, newest = _entries(connection), published.current(connection, NAME)
-        due = always or newest is None or _ages(newest, now)
+        due = always or newest is None or _ages(newest, now) or _is_surpassed(connection, newest)
         if newest is not None and not due and _said(newest) == _said_by(entries):
             return Outcome(newest)
         return Outcome(_Draft(counters.lease(connection, NAME), now, entries))
@@ -276,8 +279,17 @@ def _said_by(entries: tuple[Entry, ...]) -> bytes:
 
 
 def _ages(newest: Document, now: datetime) -> bool:
-    """Say whether half of a version's life is over."""
-    return _micros(now) * 2 >= newest.at + newest.expires
+    """Say whether half of a version's life is over, or it is of the future: of a wrong clock."""
+    at = _micros(now)
+    return at * 2 >= newest.at + newest.expires or at < newest.at - MOST_AHEAD
+
+
+def _is_surpassed(connection: Connection, newest: Document) -> bool:
+    """Say whether a greater number was handed out.
+
+    Then somebody may have seen a greater version, as after a restore, and refuses this one.
+    """
+    return counters.reached(connection, NAME) > newest.version
 
 
 def _kind(entry: Entry) -> str:

@@ -24,21 +24,36 @@ def find(realm: Realm, reference: str, ca: str = "") -> Listed:
     A serial number is hexadecimal, with colons or without; ``ca`` tells between issuers.
     Raises ``AuthorityError`` where there is none, or several.
     """
-    path = Path(reference)
-    if path.is_file():
-        return in_file(realm, path)
+    if is_file(reference):
+        return in_file(realm, Path(reference))
     return with_serial(realm, serial_of(reference), ca)
+
+
+def is_file(name: str) -> bool:
+    """Say whether a file of that name is there, whatever the name."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # too long a name, or no name at all
+        return False
 
 
 def serial_of(text: str) -> str:
     """Return a serial number as it is stored, of what people write.  Raises ``AuthorityError``."""
-    serial = text.replace(":", "").strip().lower().removeprefix("0x").lstrip("0")
-    if not _SERIAL.fullmatch(serial):
+    if not is_serial(text):
         raise AuthorityError(
             repr(text[:200]), "neither a file nor a serial number",
             "a certificate's file, or its serial number in hexadecimal",
         )  # fmt: skip
-    return serial
+    return _bare(text)
+
+
+def is_serial(text: str) -> bool:
+    """Say whether a text could be a serial number."""
+    return bool(_SERIAL.fullmatch(_bare(text)))
+
+
+def _bare(text: str) -> str:
+    return text.replace(":", "").strip().lower().removeprefix("0x").lstrip("0")
 
 
 def with_serial(realm: Realm, serial: str, ca: str = "") -> Listed:

@@ -130,13 +130,23 @@ def check(folder: Path, wanted: Founding, secrets: Secrets) -> dict[str, str]:
 
 def _check_texts(wanted: Founding) -> None:
     """Refuse what could not stand in certificates."""
-    parts = urlsplit(wanted.url)
-    odd = not wanted.url.isascii() or not parts.hostname or parts.query or parts.fragment
-    if parts.scheme not in ("http", "https") or odd or not wanted.url.isprintable():
+    if not _is_address(wanted.url):
         raise RealmError("--url", repr(wanted.url[:200]), "one such as http://ca.example.org",
                          "RFC 5280 4.2.1.13")  # fmt: skip
     if wanted.policies and not _OID.fullmatch(wanted.policies):
         raise RealmError("--policies", repr(wanted.policies[:80]), "an OID such as 1.3.6.1.4.1.1")
+
+
+def _is_address(url: str) -> bool:
+    """Say whether a URL is plain enough to stand in certificates, with paths put behind it."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = url.isascii() and url.isprintable() and not parts.query and not parts.fragment
+    named = bool(parts.hostname) and "@" not in parts.netloc and " " not in url and port != 0
+    return plain and named and parts.scheme in ("http", "https")
 
 
 def _given_kind(name: str, wanted: Founding, secrets: Secrets) -> str:

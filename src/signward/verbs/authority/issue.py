@@ -21,10 +21,10 @@ from signward.authority.certificate import (
     serial_number,
     validity,
 )
-from signward.authority.crl import REASONS
+from signward.authority.crl import COMPROMISES
 from signward.authority.lint import approve
 from signward.authority.log.entry import Kind, Value, encode
-from signward.authority.profiles import ROOT, Profile, profile
+from signward.authority.profiles import ROOT, Profile, profile, profiles
 from signward.authority.request import Request
 from signward.errors import AuthorityError, ConflictError, SignwardError
 from signward.frozen import Frozen
@@ -173,8 +173,9 @@ def issue(realm: Realm, ca: str, wanted: Order, by: str) -> IssuedCertificate:
     at = realm.now()
     authority, permit = plan(realm, ca, wanted, at)
     warnings = (*wanted.notes, *permit.warnings)
+    above = path_of(realm, authority.settings.key)  # what can fail does so before anything stays
     made, position = sign(realm, permit, ca, signature_of(authority), by)
-    path = (made, *path_of(realm, authority.settings.key))
+    path = (made, *above)
     return IssuedCertificate(
         certificate=made, path=path, authority=ca, profile=wanted.profile, warnings=warnings,
         position=position,
@@ -242,7 +243,7 @@ def _begin(
     serial = hexadecimal(made.serial)
     if certificates.find(connection, ca, serial) is not None:
         raise ConflictError(f"serial number {serial}", "one that is taken", "a new one")
-    _check_key(connection, made.spki)
+    _check_key(connection, made.spki, prepared.profile)
     if prepared.issuer is not None:
         _check_issuer(connection, prepared.issuer.certificate)
     intents.begin(connection, begun)
@@ -255,13 +256,18 @@ def _check_issuer(connection: Connection, issuer: Certificate) -> None:
         raise AuthorityError(issuer.label, "one that is revoked", "an authority that is not")
 
 
-def _check_key(connection: Connection, spki: bytes) -> None:
-    """Refuse a key that was revoked as compromised (CSBR 6.1.1.3)."""
-    digest = hashlib.sha256(spki).digest()
-    spoilt = certificates.revoked_with_key(connection, digest, REASONS["keyCompromise"])
-    if spoilt is not None:
-        found = f"the key of {spoilt}, revoked as compromised"
-        raise AuthorityError("public key", found, "a new key", "CSBR 6.1.1.3")
+def _check_key(connection: Connection, spki: bytes, chosen: Profile) -> None:
+    """Refuse a key that was revoked as compromised (CSBR 6.1.1.3), or that has another use."""
+    for known in certificates.with_key(connection, hashlib.sha256(spki).digest()):
+        gone = known.revocation
+        if gone is not None and gone.reason in COMPROMISES:
+            found = f"the key of {known.issued.subject}, revoked as compromised"
+            raise AuthorityError("public key", found, "a new key", "CSBR 6.1.1.3")
+        other = profiles().get(known.issued.profile)
+        if other is not None and other.use != chosen.use:
+            found = f"the key of {known.issued.subject} ({other.name})"
+            raise AuthorityError("public key", found, "one key for each use", "CSBR 6.1.1",
+                                 "whoever steals one key gets one power")  # fmt: skip
 
 
 def _failed(connection: Connection, begun: intents.Intent, entry: bytes) -> Outcome[None]:

@@ -24,6 +24,9 @@ from signward.verbs.authority.authorities import (
 )
 from signward.verbs.authority.realm import Realm
 
+MOST_AHEAD = timedelta(minutes=5)
+"""How far the clocks of replicas may differ: what is dated later was made by a wrong one."""
+
 
 class PublishedCrl(NamedTuple):
     """A CRL that verifiers get now."""
@@ -36,6 +39,7 @@ class PublishedCrl(NamedTuple):
 
 
 class _Begun(NamedTuple):
+    at: datetime
     number: int
     revision: int
     revoked: list[Revocation]
@@ -61,14 +65,14 @@ def current(realm: Realm, ca: str) -> PublishedCrl | None:
 def publish(realm: Realm, ca: str) -> PublishedCrl:
     """Sign and publish an authority's next CRL; return it, or a newer one of a replica's.
 
-    The number is taken in the transaction that reads what is revoked: of two CRLs the one
-    with the greater number knows at least as much.  A number whose CRL never came to be is
-    a gap, which is allowed (RFC 5280 5.2.3).  Raises ``KeyProviderError``, ``RealmError`` and
-    ``StoreError``.
+    Number and date are taken in the transaction that reads what is revoked: of two CRLs the one
+    with the greater number knows at least as much, and none is dated later than what it knows.
+    A number whose CRL never came to be is a gap, which is allowed (RFC 5280 5.2.3).  Raises
+    ``KeyProviderError``, ``RealmError`` and ``StoreError``.
     """
     authority = open_authority(realm, ca)
-    begun = realm.store.write(lambda c: _begin(c, ca)).result().value
-    now = realm.now().replace(microsecond=0)
+    begun = realm.store.write(lambda c: _begin(c, realm, ca)).result().value
+    now = begun.at
     until = now + timedelta(days=authority.settings.crl_days)
     signed = _signed(authority, begun, now, until)
     document = Document(
@@ -86,10 +90,11 @@ def publish(realm: Realm, ca: str) -> PublishedCrl:
     return _published(ca, stored)
 
 
-def _begin(connection: Connection, ca: str) -> Outcome[_Begun]:
+def _begin(connection: Connection, realm: Realm, ca: str) -> Outcome[_Begun]:
+    now = realm.now().replace(microsecond=0)
     number = counters.lease(connection, document_name(ca))
     revision = status.revision(connection, ca)
-    return Outcome(_Begun(number, revision, revocations.of(connection, ca)))
+    return Outcome(_Begun(now, number, revision, revocations.of(connection, ca)))
 
 
 def _signed(authority: Authority, begun: _Begun, now: datetime, until: datetime) -> bytes:
@@ -127,8 +132,8 @@ def _published(ca: str, document: Document) -> PublishedCrl:
 def due(realm: Realm, ca: str) -> bool:
     """Return whether an authority's next CRL should be published by now.
 
-    That is so ahead of the present one's end, and where a revocation was recorded but its CRL
-    could not be signed at the time.
+    That is so ahead of the present one's end, where a revocation was recorded but its CRL
+    could not be signed at the time, and where the clock was wrong, and the CRL is of the future.
     """
     ahead = timedelta(hours=settings_of(realm, ca).crl_ahead_hours)
     with realm.store.read() as connection:
@@ -137,7 +142,8 @@ def due(realm: Realm, ca: str) -> bool:
         revision = status.revision(connection, ca)
     if found is None or told is None or told.version < revision:
         return True
-    return realm.now() >= instant(found.expires) - ahead
+    now = realm.now()
+    return now >= instant(found.expires) - ahead or now < instant(found.at) - MOST_AHEAD
 
 
 def publish_due(realm: Realm) -> tuple[PublishedCrl, ...]:

@@ -55,6 +55,7 @@ class Answer(Frozen, frozen=True, kw_only=True):
 class _Kept(Frozen, frozen=True, kw_only=True):
     answer: Answer
     revision: int
+    since: datetime
     until: datetime
 
 
@@ -96,7 +97,7 @@ class Responder:
             kept = self._kept.get(questions)
             if kept is None:
                 return None
-            if kept.revision < self._revision or self._realm.now() >= kept.until:
+            if kept.revision < self._revision or not kept.since <= self._realm.now() < kept.until:
                 del self._kept[questions]
                 return None
             self._kept.move_to_end(questions)
@@ -151,7 +152,8 @@ class Responder:
         answer = Answer(body=body, made=at)
         if len(request.questions) == 1:
             # Signed anew at half its life: what is given is good for the other half at least.
-            kept = _Kept(answer=answer, revision=revision, until=at + (until - at) / 2)
+            half = at + (until - at) / 2
+            kept = _Kept(answer=answer, revision=revision, since=at, until=half)
             self._keep(request.questions, kept)
         return answer
 

@@ -35,6 +35,8 @@ class Revoked:
     ``amended`` tells that an earlier one was made graver; ``position`` is the log entry's;
     ``published`` the CRL that tells it, or why none does yet (empty: none was asked for);
     ``feed`` likewise the version of the revocation feed (empty also where there is no feed).
+    ``same_key`` are the serial numbers of other certificates of a key that was compromised,
+    which are not revoked.
     """
 
     listed: Listed
@@ -43,6 +45,7 @@ class Revoked:
     position: int
     published: PublishedCrl | str = ""
     feed: Document | str = ""
+    same_key: tuple[str, ...] = ()
 
 
 def reason_code(name: str) -> int:
@@ -60,7 +63,8 @@ def plan(
     """Return the revocation as it would be recorded.
 
     ``invalidity``, aware, is since when the key or the certificate was not to be trusted: all that
-    was signed from then on is refused.  Raises ``AuthorityError`` and ``ConflictError``.
+    was signed from then on is refused.  One before the certificate's beginning means all of it.
+    Raises ``AuthorityError`` and ``ConflictError``.
     """
     code, now = reason_code(reason), realm.now()
     issued = listed.issued
@@ -68,18 +72,15 @@ def plan(
     if code == REASONS["cACompromise"] and not made.is_ca:
         raise AuthorityError("reason", reason, "keyCompromise: this is no authority",
                              "RFC 5280 5.3.1")  # fmt: skip
-    if invalidity is not None and not made.not_before <= invalidity <= now:
-        raise AuthorityError(
-            "invalidity date", f"{invalidity:%Y-%m-%dT%H:%M:%SZ}",
-            f"one from the certificate's beginning, {made.not_before:%Y-%m-%dT%H:%M:%SZ}, to now",
-            "RFC 5280 5.3.2",
-        )  # fmt: skip
+    if invalidity is not None and invalidity > now:
+        raise AuthorityError("invalidity date", f"{invalidity:%Y-%m-%dT%H:%M:%SZ}",
+                             "one that is past", "RFC 5280 5.3.2")  # fmt: skip
     wanted = Revocation(
         issuer=issued.issuer,
         serial=issued.serial,
         at=_whole_seconds(now),
         reason=code,
-        invalidity=None if invalidity is None else _whole_seconds(invalidity),
+        invalidity=None if invalidity is None else _whole_seconds(max(invalidity, made.not_before)),
         revoked_by=by,
     )
     return wanted if listed.revocation is None else _amended(listed.revocation, wanted)
@@ -116,7 +117,14 @@ def revoke(
         position=written.first,
         published=try_to_publish(realm, wanted.issuer) if publish else "",
         feed=feed.try_to_publish(realm) if publish else "",
+        same_key=_of_same_key(realm, listed) if recorded.reason in COMPROMISES else (),
     )
+
+
+def _of_same_key(realm: Realm, listed: Listed) -> tuple[str, ...]:
+    with realm.store.read() as connection:
+        found = certificates.with_key(connection, listed.issued.spki_digest)
+    return tuple(one.issued.serial for one in found if one.revocation is None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ A word that is not known is refused: a misspelt limit would be no limit.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,28 @@ class Settings(Strict, frozen=True, kw_only=True):
     feed: FeedSettings | None = None
     sign: dict[str, SignSettings] = msgspec.field(default_factory=dict)
     access: AccessRules = msgspec.field(default_factory=AccessRules)
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for a key that signs for others and for the authority too.
+
+        Whoever may have files signed could have certificates, answers about revocation, tokens
+        or checkpoints signed: what is asked for is octets (``authority/octets.py``).
+        """
+        own = {self._place(key): what for what, key in self._own_keys()}
+        for name, rules in self.sign.items():
+            if what := own.get(self._place(rules.key)):
+                raise ValueError(f"found the key of [{what}] in [sign.{name}], required another")
+
+    def _own_keys(self) -> Iterator[tuple[str, str]]:
+        """Return every key that the authority uses for itself, with the table that names it."""
+        for name, ca in self.ca.items():
+            yield from ((f"ca.{name}", key) for key in (ca.key, ca.ocsp_key) if key)
+        tables = {"tsa": self.tsa, "log": self.log, "feed": self.feed}
+        yield from ((what, table.key) for what, table in tables.items() if table)
+
+    def _place(self, key: str) -> str:
+        """Return where a key is; its name where no table says it."""
+        return self.keys[key].uri if key in self.keys else key
 
 
 def load(path: Path) -> Settings:

@@ -5,96 +5,45 @@ if it is to be signed) stand in the log; the key signs, the value is checked aga
 certificate, an authority timestamps it; the result stands in the log and is kept under the
 idempotency key; the answer leaves.  So no signature exists that the log does not announce, and
 whoever asks again under the same idempotency key gets the same answer.
+
+Orders for one key that come while others are under way are taken together: a transaction each
+for what goes before the key is used and for what comes after, and one checkpoint for all.
 """
 
 from __future__ import annotations
 
-import hashlib
-import secrets
-from collections.abc import Mapping
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
-from sqlalchemy import Connection
 
-from signward.authority.access import Asked, Decision, Identity, Ruling, decide
-from signward.authority.log.entry import Kind, Value, encode
-from signward.authority.log.tree import leaf_hash
+from signward.authority.access import Decision, Identity
 from signward.authority.octets import check_octets
-from signward.errors import (
-    AuthorityError,
-    ConflictError,
-    DeniedError,
-    KeyProviderError,
-    LimitedError,
-    SignwardError,
-)
+from signward.errors import AuthorityError, DeniedError, LimitedError, SignwardError
 from signward.frozen import replace
-from signward.keys import RotatedError
 from signward.keys._served import Answer, KeyPage, Order
-from signward.store import intents, requests, usage
-from signward.store.engine import Outcome
-from signward.store.intents import Intent
+from signward.store import requests
 from signward.store.requests import State, StoredRequest
 from signward.verbs.authority.authorities import instant, micros
-from signward.verbs.authority.intents import HEARTBEAT_SECONDS, abandoned
+from signward.verbs.authority.cases import Case, opened
+from signward.verbs.authority.deciding import UNDER_WAY, Begun, begin
+from signward.verbs.authority.gathering import Gathering
+from signward.verbs.authority.intents import HEARTBEAT_SECONDS
 from signward.verbs.authority.realm import Realm
 from signward.verbs.authority.settings import SignSettings
-from signward.verbs.authority.tokens import own_token
 from signward.verbs.authority.transparency import transparency_of
+from signward.verbs.authority.using import Job, use
 from signward.verbs.credential import Credential, permitted
-from signward.verbs.stamping import Stamper, StampError
 
-_HOUR = 3_600_000_000
-"""Microseconds."""
+THREADS = 3
+"""For each key: one batch is with the key while others are with the disk."""
 
-
-class Case(NamedTuple):
-    """An order with everything it is decided by; ``asked`` is the SHA-256 of the whole order."""
-
-    identifier: str
-    name: str
-    rules: SignSettings
-    caller: Identity
-    names: frozenset[str]
-    idempotency: str
-    order: Order
-    asked: bytes
-    at: datetime
-    announce: bool
-    """Whether this process has to say that it lives, since intents of dead ones are closed."""
-
-    @property
-    def fields(self) -> dict[str, Value]:
-        """What every entry says of it."""
-        return {"intent": self.identifier, "key": self.name, **named(self.caller)}
-
-    @property
-    def request(self) -> StoredRequest:
-        """What is stored of it."""
-        order, at = self.order, micros(self.at)
-        return StoredRequest(
-            id=self.identifier, key=self.name, requester=self.caller.unique,
-            idempotency=self.idempotency, asked=self.asked, state=State.PENDING,
-            format=order.format, file=order.file, content=order.content,
-            digest=hashlib.sha256(order.data).digest(), algorithm=str(order.algorithm.algorithm),
-            at=at, expires=at + self.rules.approval_hours * _HOUR,
-        )  # fmt: skip
-
-
-class _Begun(NamedTuple):
-    """What the first transaction came to: a request as it stands, or the decision against it."""
-
-    request: StoredRequest | None
-    decision: Decision | None = None
-    approvals: int = 0
-
-    @property
-    def allowed(self) -> bool:
-        return self.decision is not None and self.decision.ruling is Ruling.ALLOWED
+MAX_BATCH = 32
+"""Orders taken together: bounds how long the first of them waits for the last."""
 
 
 # --- what callers ask ---------------------------------------------------------------------------
@@ -109,38 +58,26 @@ def page(realm: Realm, name: str, caller: Identity) -> KeyPage:
 
 
 def sign(realm: Realm, name: str, caller: Identity, idempotency: str, order: Order) -> Answer:
-    """Sign, or say what is missing.
+    """Sign, or say what is missing; waits for it.  Raises as `ordered` says."""
+    return ordered(realm, name, caller, idempotency, order).result()
 
-    Raises ``DeniedError`` (``LimitedError`` where it is a matter of time), ``ConflictError``
-    where the idempotency key stands for another order, ``AuthorityError`` for an order that no
-    rule would allow, ``SigningError`` where key or timestamp authority fail.
+
+def ordered(
+    realm: Realm, name: str, caller: Identity, idempotency: str, order: Order
+) -> Future[Answer]:
+    """Have an order signed, or told what is missing; does not wait.
+
+    Raises ``DeniedError`` for somebody the key does not know.  The future has an answer, or
+    ``DeniedError`` (``LimitedError`` where it is a matter of time), ``ConflictError`` where the
+    idempotency key stands for another order, ``AuthorityError`` for an order that no rule would
+    allow, ``SigningError`` where key or timestamp authority fail.
     """
-    rules = rules_for(realm, name, caller)
     names = realm.settings.access.names_of(caller)
-    credential, at = realm.credential(rules.key), realm.now()
-    if names & set(rules.signers):
-        _check(credential, order)
-    case = Case(
-        secrets.token_hex(16), name, rules, caller, names, idempotency, order,
-        hashlib.sha256(msgspec.json.encode(order)).digest(), at,
-        at - _ANNOUNCED.get(realm, _LONG_AGO) > _ANNOUNCE_AFTER,
-    )  # fmt: skip
-    written = realm.store.write(partial(_begin, case, realm.instance)).result()
-    if case.announce:
-        _ANNOUNCED[realm] = at
-    begun = written.value
-    if begun.request is None:
-        raise _refusal(name, begun.decision)
-    if begun.allowed:
-        try:
-            case = case._replace(identifier=begun.request.id)
-            return _sign(realm, credential, case, written.size)
-        finally:
-            _UNDER_WAY.discard(case.identifier)
-    if begun.request.state in (State.DENIED, State.EXPIRED):
-        raise DeniedError("the request", f"one that was {begun.request.state}", "approvals in time",
-                          hint="ask anew, under another idempotency key")  # fmt: skip
-    return answer_of(realm, begun.request, begun.approvals, rules)
+    rules = _rules(realm, name, names)
+    case = opened(name, rules, caller, names, idempotency, order, realm.now())
+    done: Future[Answer] = Future()
+    _gathering(realm, name).add(_Ordered(realm, case, done))
+    return done
 
 
 def look(realm: Realm, name: str, caller: Identity, identifier: str) -> Answer:
@@ -166,8 +103,11 @@ def rules_for(realm: Realm, name: str, caller: Identity) -> SignSettings:
 
     Raises ``DeniedError``: a key that does not exist and one of others look alike.
     """
+    return _rules(realm, name, realm.settings.access.names_of(caller))
+
+
+def _rules(realm: Realm, name: str, names: frozenset[str]) -> SignSettings:
     rules = realm.settings.sign.get(name)
-    names = realm.settings.access.names_of(caller)
     if rules is None or not names & {*rules.signers, *rules.approvers}:
         raise DeniedError(
             f"key {name[:100]}", "somebody it does not sign for", "one of its signers",
@@ -176,7 +116,62 @@ def rules_for(realm: Realm, name: str, caller: Identity) -> SignSettings:
     return rules
 
 
-# --- before the key is used ---------------------------------------------------------------------
+# --- batches ------------------------------------------------------------------------------------
+
+
+class _Ordered(NamedTuple):
+    """A case that waits for its turn; all that are taken together are for one key."""
+
+    realm: Realm
+    case: Case
+    done: Future[Answer]
+
+
+_GATHERINGS: WeakKeyDictionary[Realm, dict[str, Gathering[_Ordered]]] = WeakKeyDictionary()
+_OPENING = threading.Lock()
+
+
+def _gathering(realm: Realm, name: str) -> Gathering[_Ordered]:
+    """Return where orders for a key gather: a slow key holds up no other."""
+    with _OPENING:
+        keys = _GATHERINGS.setdefault(realm, {})
+        if name not in keys:
+            keys[name] = Gathering(_answer_all, THREADS, MAX_BATCH, f"sign-{name}")
+        return keys[name]
+
+
+def _answer_all(waiting: list[_Ordered]) -> None:
+    """Answer each; what keeps all of them from it, all are told."""
+    batch = [one for one in waiting if one.done.set_running_or_notify_cancel()]
+    try:
+        answers = _answers(batch[0].realm, [one.case for one in batch]) if batch else []
+    except BaseException as error:  # noqa: BLE001 - whatever it is, everyone who waits must hear
+        answers = [error] * len(batch)
+    for one, answer in zip(batch, answers, strict=True):
+        if isinstance(answer, Answer):
+            one.done.set_result(answer)
+        else:
+            one.done.set_exception(answer)
+
+
+def _answers(realm: Realm, cases: Sequence[Case]) -> Sequence[Answer | BaseException]:
+    """Return what became of each case.  Raises what concerns all."""
+    credential = realm.credential(cases[0].rules.key)
+    faults = [_fault(credential, case) for case in cases]
+    fit = [case for case, fault in zip(cases, faults, strict=True) if fault is None]
+    decided = iter(_decided(realm, credential, fit) if fit else ())
+    return [next(decided) if fault is None else fault for fault in faults]
+
+
+def _fault(credential: Credential, case: Case) -> SignwardError | None:
+    """Return what is wrong with an order by itself; None, too, for whom rules refuse anyway."""
+    if not case.names & set(case.rules.signers):
+        return None
+    try:
+        _check(credential, case.order)
+    except SignwardError as error:
+        return error
+    return None
 
 
 def _check(credential: Credential, order: Order) -> None:
@@ -189,86 +184,51 @@ def _check(credential: Credential, order: Order) -> None:
     check_octets(order.format, order.data, algorithm)
 
 
-def _begin(case: Case, instance: str, connection: Connection) -> Outcome[_Begun]:
-    """Find or store the request and decide about it; open an intent if it is to be signed."""
-    found = requests.by_idempotency(connection, case.name, case.caller.unique, case.idempotency)
-    if found is not None and found.asked != case.asked:
-        raise ConflictError(
-            "Idempotency-Key", "one that stands for another order", "a new one for a new order"
-        )
-    entries: tuple[bytes, ...] = ()
-    if found is not None and found.state is State.SIGNING:
-        open_intent = intents.find(connection, found.id)
-        if open_intent and (open_intent.instance != instance or found.id in _UNDER_WAY):
-            return Outcome(_Begun(found))
-        requests.remove(connection, found.id)  # whoever signed did not live to answer
-        if open_intent:
-            intents.finish(connection, found.id)
-            entries = (encode(Kind.ABANDONED, abandoned(open_intent), case.at),)
-        found = None
-    if found is not None and found.state is not State.PENDING:
-        return Outcome(_Begun(found))
-    if found is not None and found.expires <= micros(case.at):
-        return expire(connection, found, case.at)
-    return _decided(case, instance, connection, found, entries)
-
-
 def _decided(
-    case: Case,
-    instance: str,
-    connection: Connection,
-    found: StoredRequest | None,
-    entries: tuple[bytes, ...],
-) -> Outcome[_Begun]:
-    windows = case.rules.windows(case.at)
-    approvals = len(requests.approvals(connection, found.id)) if found else 0
-    decision = decide(case.rules, Asked(
-        names=case.names, format=case.order.format, at=case.at, approvals=approvals,
-        used=usage.counts(connection, case.name, windows),
-    ))  # fmt: skip
-    if found is not None and decision.ruling is Ruling.WAITING:
-        return Outcome(_Begun(found, None, approvals))
-    request = found or case.request
-    case = case._replace(identifier=request.id)
-    if found is None:
-        entries += (encode(Kind.SIGN_REQUEST, _asked_fields(case), case.at),)
-        if decision.ruling is not Ruling.DENIED:
-            allowed = decision.ruling is Ruling.ALLOWED
-            state = State.SIGNING if allowed else State.PENDING
-            requests.put(connection, replace(request, state=state))
-    entries += (_decision_entry(case.fields, decision, case.at),)
-    if decision.ruling is Ruling.DENIED:
-        return Outcome(_Begun(None, decision), entries)
-    if decision.ruling is Ruling.ALLOWED:
-        usage.add(connection, case.name, windows)
-        _UNDER_WAY.add(request.id)
-        if found is not None:
-            requests.change(connection, request.id, state=State.SIGNING)
-        if case.announce:
-            intents.alive(connection, instance, micros(case.at))
-        intents.add(connection, Intent(
-            id=request.id, instance=instance, kind=Kind.SIGN_DECISION, at=micros(case.at),
-            body=entries[-1],
-        ))  # fmt: skip
-    return Outcome(_Begun(request, decision, approvals), entries)
+    realm: Realm, credential: Credential, cases: Sequence[Case]
+) -> list[Answer | Exception]:
+    """Decide about cases, and sign for those that are allowed."""
+    rules, at = cases[0].rules, cases[0].at
+    announce = at - _ANNOUNCED.get(realm, _LONG_AGO) > _ANNOUNCE_AFTER
+    jobs: list[Job] = []
+    try:
+        begun = begin(realm, cases, announce=announce)
+        if announce:
+            _ANNOUNCED[realm] = at
+        jobs = [
+            Job(case._replace(identifier=one.request.id), one.floor)
+            for case, one in zip(cases, begun, strict=True)
+            if isinstance(one, Begun) and one.request and one.allowed
+        ]
+        signed = iter(use(realm, credential, rules, jobs) if jobs else ())
+    finally:
+        UNDER_WAY.difference_update(case.identifier for case in cases)
+        UNDER_WAY.difference_update(job.case.identifier for job in jobs)
+    return [
+        next(signed) if isinstance(one, Begun) and one.allowed else _told(realm, case, one)
+        for case, one in zip(cases, begun, strict=True)
+    ]
 
 
 _ANNOUNCED: WeakKeyDictionary[Realm, datetime] = WeakKeyDictionary()
 _ANNOUNCE_AFTER = timedelta(seconds=HEARTBEAT_SECONDS)
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
-_UNDER_WAY: set[str] = set()
-"""Requests that this process signs at present: an intent of ours that is not among them was left
-by a result that could not be written."""
 
-
-def expire(connection: Connection, request: StoredRequest, at: datetime) -> Outcome[_Begun]:
-    """End a request that waited too long."""
-    requests.change(connection, request.id, state=State.EXPIRED)
-    decision = Decision(ruling=Ruling.DENIED, reason="expired")
-    fields: dict[str, Value] = {"intent": request.id, "key": request.key}
-    entry = _decision_entry(fields, decision, at)
-    return Outcome(_Begun(replace(request, state=State.EXPIRED)), (entry,))
+def _told(realm: Realm, case: Case, begun: Begun | SignwardError) -> Answer | Exception:
+    """Return what is told of an order that is not to be signed now."""
+    if isinstance(begun, SignwardError):
+        return begun
+    if begun.request is None:
+        return _refusal(case.name, begun.decision)
+    if begun.request.state in (State.DENIED, State.EXPIRED):
+        return DeniedError("the request", f"one that was {begun.request.state}",
+                           "approvals in time",
+                           hint="ask anew, under another idempotency key")  # fmt: skip
+    try:
+        return answer_of(realm, begun.request, begun.approvals, case.rules)
+    except SignwardError as error:
+        return error
 
 
 def _refusal(name: str, decision: Decision | None) -> DeniedError:
@@ -279,70 +239,6 @@ def _refusal(name: str, decision: Decision | None) -> DeniedError:
     if isinstance(error, LimitedError):
         error.retry_seconds = decision.retry_seconds
     return error
-
-
-# --- using the key ------------------------------------------------------------------------------
-
-
-def _sign(realm: Realm, credential: Credential, case: Case, floor: int) -> Answer:
-    """Use the key and make the result durable; on failure nothing is left of the request."""
-    try:
-        answer = _signed(realm, credential, case)
-    except SignwardError as error:
-        _write_failure(realm, case, error)
-        raise
-    entry = encode(Kind.SIGNED, _result_fields(case, answer), realm.now())
-
-    def finish(connection: Connection) -> Outcome[None]:
-        body = msgspec.json.encode(answer)
-        intents.finish(connection, case.identifier)
-        requests.finish(connection, case.identifier, body, leaf_hash(entry), floor)
-        return Outcome(None, (entry,))
-
-    written = realm.store.write(finish).result()
-    return _with_receipt(realm, answer, written.first, entry)
-
-
-def _signed(realm: Realm, credential: Credential, case: Case) -> Answer:
-    standing, order = credential.standing, case.order
-    try:
-        value = credential.sign(standing, order.data, order.algorithm.algorithm)
-    except RotatedError:
-        credential.refresh(standing)  # for whoever asks next
-        raise
-    return Answer(
-        id=case.identifier,
-        state=State.SIGNED,
-        value=value,
-        certificates=standing.signer.certificates,
-        tokens=_tokens(realm, case, value, standing.signer.digest) if order.timestamp else (),
-    )
-
-
-def _tokens(realm: Realm, case: Case, value: bytes, digest: str) -> tuple[bytes, ...]:
-    """Return a token over a value, from whom the key's settings name; none where they name nobody.
-
-    Raises ``KeyProviderError``: whoever asks may ask again.
-    """
-    if not case.rules.timestamp:
-        return ()
-    if not case.rules.timestamps:
-        return (own_token(realm, value, digest),) if realm.settings.tsa else ()
-    try:
-        return Stamper(case.rules.timestamps, digest, realm.now())(value)
-    except StampError as error:
-        raise KeyProviderError(error.subject, error.found, error.required) from None
-
-
-def _write_failure(realm: Realm, case: Case, error: SignwardError) -> None:
-    fields = {**case.fields, "reason": type(error).__name__}
-
-    def fail(connection: Connection) -> Outcome[None]:
-        intents.finish(connection, case.identifier)
-        requests.remove(connection, case.identifier)
-        return Outcome(None, (encode(Kind.SIGN_FAILED, fields, realm.now()),))
-
-    realm.store.write(fail).result()
 
 
 # --- answers ------------------------------------------------------------------------------------
@@ -370,42 +266,3 @@ def _with_receipt(realm: Realm, answer: Answer, position: int, entry: bytes) -> 
     if realm.settings.log is None:
         return answer
     return replace(answer, receipt=transparency_of(realm).receipt(position, entry))
-
-
-# --- entries ------------------------------------------------------------------------------------
-
-
-def named(caller: Identity) -> dict[str, Value]:
-    """Return how entries name somebody."""
-    return {"by": caller.subject, "by-issuer": caller.issuer, "by-kind": caller.kind}
-
-
-def _asked_fields(case: Case) -> Mapping[str, Value]:
-    order = case.order
-    return {
-        **case.fields,
-        "digest": digest_text(hashlib.sha256(order.data).digest()),
-        "algorithm": str(order.algorithm.algorithm),
-        "format": order.format,
-        "file": order.file,
-        "content": order.content,
-    }
-
-
-def _decision_entry(fields: Mapping[str, Value], decision: Decision, at: datetime) -> bytes:
-    told = {"ruling": decision.ruling.value, "reason": decision.reason}
-    return encode(Kind.SIGN_DECISION, {**fields, **told}, at)
-
-
-def _result_fields(case: Case, answer: Answer) -> Mapping[str, Value]:
-    return {
-        **_asked_fields(case),
-        "certificate": hashlib.sha256(answer.certificates[0]).hexdigest(),
-        "value": digest_text(hashlib.sha256(answer.value).digest()),
-        "timestamps": [digest_text(hashlib.sha256(one).digest()) for one in answer.tokens],
-    }
-
-
-def digest_text(digest: bytes) -> str:
-    """Return a SHA-256 as entries have it."""
-    return f"sha256:{digest.hex()}"

@@ -11,19 +11,22 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from signward.authority import tsa
 from signward.authority.log.entry import Kind, encode
 from signward.authority.tsa import Failure, Policy, Query, RefusedError
-from signward.errors import RealmError, SigningError, StoreError
+from signward.envelopes.cms_draft import CmsDraft
+from signward.errors import RealmError, SigningError, SignwardError, StoreError
+from signward.keys import RotatedError
 from signward.verbs.authority.authorities import instant, micros
 from signward.verbs.authority.batches import Batches
 from signward.verbs.authority.realm import Realm
+from signward.verbs.credential import Standing
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -79,6 +82,24 @@ class Watch:
         return at
 
 
+Tell = Callable[[bytes], object]
+"""Takes an answer, in whatever thread; neither waits nor raises."""
+
+
+class _Asked(NamedTuple):
+    data: bytes
+    tell: Tell
+
+
+class _Order(NamedTuple):
+    """A token to be signed: its draft, its log entry, the leaf it names, and who waits for it."""
+
+    draft: CmsDraft
+    entry: bytes
+    standing: Standing
+    tell: Tell
+
+
 class Stamper:
     """The time-stamping authority of a realm.  Thread-safe."""
 
@@ -97,37 +118,91 @@ class Stamper:
         tsa.check_certificate(self._credential.standing.leaf)
         self._slack = max(timedelta(milliseconds=settings.accuracy_ms), LEAST_TOLERANCE)
         self._watch = Watch(realm.now, self._slack, steady)
-        self._lock = threading.Lock()
+        self._lock, self._marking = threading.Lock(), threading.Lock()
         self._numbers: list[int] = []
         self._marked = _EPOCH
         self._pending = 0
-        self._batches = Batches(realm.store, self._credential, os.cpu_count() or 1)
-        self._preparing = ThreadPoolExecutor(1, "stamping")
+        self._batches = Batches(self._stamp, os.cpu_count() or 1, "stamping")
 
     def answer(self, data: bytes) -> Future[bytes]:
         """Return the TimeStampResp to a TimeStampReq (DER), whatever it is; does not wait."""
         done: Future[bytes] = Future()
-        with self._lock:
-            self._pending += 1
-            busy = self._pending > MAX_PENDING
-        done.add_done_callback(self._answered)
-        try:
-            if busy:
-                raise RefusedError(Failure.SYSTEM_FAILURE, "too many requests at once")
-            query = tsa.read_query(data)
-            tsa.check_policy(query, self._policy)
-            taken = self._take()
-            if taken is None:
-                self._preparing.submit(self._prepare_and_stamp, query, done)
-            else:
-                self._stamp(query, *taken, done)
-        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
-            _tell(done, error)
+        self.ask(data, partial(_resolve, done))
         return done
 
-    def _answered(self, _: Future[bytes]) -> None:
+    def ask(self, data: bytes, tell: Tell) -> None:
+        """Have ``tell`` called with the TimeStampResp to a TimeStampReq; does not wait."""
         with self._lock:
-            self._pending -= 1
+            busy = self._pending >= MAX_PENDING
+            self._pending += not busy
+        if busy:
+            tell(_refusal(RefusedError(Failure.SYSTEM_FAILURE, "too many requests at once")))
+        else:
+            self._batches.give(_Asked(data, tell))
+
+    def _stamp(self, batch: Sequence[_Asked]) -> None:
+        """Have a batch logged and signed; the thread is free again before the disk is done."""
+        orders: list[_Order] = []
+        for asked in batch:
+            try:
+                orders.append(self._order(asked))
+            except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits must hear
+                self._deliver([asked.tell], [_refusal(error)])
+        if not orders:
+            return
+        tellers = [order.tell for order in orders]
+        try:
+            logged = self._realm.store.append(*(order.entry for order in orders))
+            made = [self._made(order) for order in orders]  # while the disk writes
+        except Exception as error:  # noqa: BLE001 - whatever it is, everyone who waits must hear
+            self._deliver(tellers, [_refusal(error)] * len(tellers))
+        else:
+            logged.add_done_callback(partial(self._logged, tellers, made))
+
+    def _order(self, asked: _Asked) -> _Order:
+        """Return the draft of the token that is asked for.  Raises ``RefusedError``."""
+        query = tsa.read_query(asked.data)
+        tsa.check_policy(query, self._policy)
+        serial, at = self._taken()
+        standing = self._credential.standing
+        if not standing.leaf.not_before <= at <= standing.leaf.not_after:
+            raise RefusedError(Failure.SYSTEM_FAILURE, "the certificate is not valid now")
+        draft = tsa.draft(query, self._policy, standing.signer, serial=serial, at=at)
+        return _Order(draft, self._entry(query, serial, at), standing, asked.tell)
+
+    def _made(self, order: _Order) -> bytes:
+        """Sign a token; return the answer that carries it, or says why there is none."""
+        draft, standing = order.draft, order.standing
+        try:
+            value = self._credential.sign(standing, draft.to_be_signed, draft.algorithm)
+        except RotatedError as error:
+            self._credential.refresh(standing)  # whoever asks next gets the new leaf
+            return _refusal(error)
+        except SignwardError as error:
+            return _refusal(error)
+        return tsa.granted(draft.seal(value))
+
+    def _logged(
+        self, tellers: Sequence[Tell], made: Sequence[bytes], appended: Future[Any]
+    ) -> None:
+        """Answer once the entries are durable; where they are not, nobody gets a token."""
+        error = appended.exception()
+        self._deliver(tellers, made if error is None else [_refusal(error)] * len(tellers))
+
+    def _deliver(self, tellers: Sequence[Tell], answers: Sequence[bytes]) -> None:
+        with self._lock:
+            self._pending -= len(tellers)
+        for tell, answer in zip(tellers, answers, strict=True):
+            tell(answer)
+
+    def _taken(self) -> tuple[int, datetime]:
+        """Return a serial number and the time; asks the database first where it must."""
+        taken = self._take()
+        if taken is None:
+            with self._marking:
+                while (taken := self._take()) is None:
+                    self._mark(self._watch.latest)
+        return taken
 
     def _take(self) -> tuple[int, datetime] | None:
         """Return a serial number and the time; None where the database must be asked first."""
@@ -136,23 +211,6 @@ class Stamper:
             if not self._numbers or at - self._marked > self._slack:
                 return None
             return self._numbers.pop(), at
-
-    def _prepare_and_stamp(self, query: Query, done: Future[bytes]) -> None:
-        try:
-            while (taken := self._take()) is None:
-                self._mark(self._watch.latest)
-            self._stamp(query, *taken, done)
-        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
-            _tell(done, error)
-
-    def _stamp(self, query: Query, serial: int, at: datetime, done: Future[bytes]) -> None:
-        standing = self._credential.standing
-        if not standing.leaf.not_before <= at <= standing.leaf.not_after:
-            _tell(done, RefusedError(Failure.SYSTEM_FAILURE, "the certificate is not valid now"))
-            return
-        draft = tsa.draft(query, self._policy, standing.signer, serial=serial, at=at)
-        signed = self._batches.signed(draft, self._entry(query, serial, at), standing)
-        signed.add_done_callback(partial(_finish, done))
 
     def _entry(self, query: Query, serial: int, at: datetime) -> bytes:
         fields = {
@@ -194,25 +252,16 @@ class Stamper:
 
     def close(self) -> None:
         """End the threads."""
-        self._preparing.shutdown()
         self._batches.close()
 
 
-def _finish(done: Future[bytes], signed: Future[bytes]) -> None:
-    error = signed.exception()
-    if error is None:
-        _resolve(done, tsa.granted(signed.result()))
-    else:
-        _tell(done, error)
-
-
-def _tell(done: Future[bytes], error: BaseException) -> None:
-    """Answer with a refusal, whatever went wrong."""
+def _refusal(error: BaseException) -> bytes:
+    """Return the answer that says why there is no token, whatever went wrong."""
     if not isinstance(error, RefusedError):
         words = {StoreError: "the log cannot be written", SigningError: "the key cannot be used"}
         text = next((text for kind, text in words.items() if isinstance(error, kind)), "a fault")
         error = RefusedError(Failure.SYSTEM_FAILURE, text)
-    _resolve(done, tsa.refused(error))
+    return tsa.refused(error)
 
 
 def _resolve(done: Future[bytes], answer: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
+from concurrent.futures import Future
 from weakref import WeakKeyDictionary
 
 from signward.envelopes.tsp import read_answer, write_request
@@ -20,15 +21,20 @@ _OPENED: WeakKeyDictionary[Realm, Stamper] = WeakKeyDictionary()
 _OPENING = threading.Lock()
 
 
-def own_token(realm: Realm, value: bytes, digest: str) -> bytes:
-    """Return a token (DER) over ``value`` from the authority of ``[tsa]``.
+def asked(realm: Realm, digest: str, value: bytes) -> Future[bytes]:
+    """Have the authority of ``[tsa]`` stamp ``value``; `own_token` has the token.
 
-    Raises ``KeyProviderError``, and as ``Stamper`` does when it is opened.
+    Raises as ``Stamper`` does when it is opened.
     """
     imprint = hashlib.new(digest, value).digest()
     request = write_request(digest, imprint, secrets.randbits(NONCE_BITS))
+    return _opened(realm).answer(request)
+
+
+def own_token(answering: Future[bytes]) -> bytes:
+    """Return the token (DER) that was asked for.  Raises ``KeyProviderError``."""
     try:
-        answer = read_answer(_opened(realm).answer(request).result(MAX_SECONDS))
+        answer = read_answer(answering.result(MAX_SECONDS))
     except (TimeoutError, BadInputError) as error:
         raise KeyProviderError("[tsa]", str(error) or "no answer", "a token") from None
     if not answer.granted:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -98,9 +98,18 @@ class Transparency:
 
         Raises as `checkpoint` does.
         """
-        signed = self._covering(position + 1)
-        path = inclusion(Hashes(signed.checkpoint.size, self._stored, self._kept), position)
-        return Receipt(index=position, path=path, note=signed.note, entry=entry).text
+        return self.receipts([(position, entry)])[0]
+
+    def receipts(self, logged: Sequence[tuple[int, bytes]]) -> list[bytes]:
+        """Return `receipt` for each position and entry, all under one checkpoint."""
+        signed = self._covering(max(position for position, _ in logged) + 1)
+        hashes = Hashes(signed.checkpoint.size, self._stored, self._kept)
+        return [
+            Receipt(
+                index=position, path=inclusion(hashes, position), note=signed.note, entry=entry
+            ).text
+            for position, entry in logged
+        ]
 
     def entry(self, position: int) -> bytes:
         """Return a committed entry.  Raises ``StoreError`` where there is none."""

@@ -1,0 +1,107 @@
+"""The service as an attacker sees it: odd methods, odd bodies, places taken and never given back."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from litestar import get, post
+from litestar.params import JSONBody
+
+from signward.frozen import Frozen
+from signward.service.roles import Access
+from signward.verbs.authority.realm import Realm
+from tests.builders.service import PUBLIC, Answer, Planted, Running, serving
+
+
+class Wanted(Frozen, frozen=True, kw_only=True):
+    """What is asked for."""
+
+    text: str
+
+
+@post("/json", opt={"access": Access.OFFICER}, status_code=200)
+async def read_json(data: JSONBody[Wanted]) -> str:
+    """Give back a text."""
+    return data.text
+
+
+@get("/plain", opt=PUBLIC, media_type="text/plain")
+async def plain() -> str:
+    """Answer at once."""
+    return "here"
+
+
+@pytest.fixture
+def realm(tmp_path: Path) -> Iterator[Realm]:
+    (tmp_path / "signward.toml").write_text('name = "Test"\nurl = "http://127.0.0.1"\n')
+    opened = Realm.open(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def running(realm: Realm) -> Iterator[Running]:
+    with serving(realm, [Planted(read_json, plain)], log_all=True) as service:
+        yield service
+
+
+def sent(service: Running, body: bytes, kind: str = "application/json") -> Answer:
+    heads = {"Content-Type": kind} if kind else {}
+    return service.ask("POST", "/json", body, roles="officer", headers=heads)
+
+
+# --- bodies -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "",
+     "application/jsonp", "text/plain; application/json"],
+)  # fmt: skip
+def test_a_page_cannot_have_a_browser_send_an_order_as_text(running: Running, kind: str) -> None:
+    """Those types cross origins without a question, with the user's client certificate."""
+    answer = sent(running, b'{"text": "done"}', kind)
+    assert answer.status == 415
+    assert answer.json["type"] == "urn:signward:problem:unsupported-media-type"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8"])
+def test_json_that_calls_itself_so_is_read(running: Running, kind: str) -> None:
+    assert sent(running, b'{"text": "done"}', kind).body == b"done"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 60_000, b'{"text":' + b'{"a":' * 10_000, b'{"text": "\xff"}', b'{"text": "\\ud800"}',
+     b"\xef\xbb\xbf{}", b"\x00", b"1e999999", b'{"text": 1' + b"0" * 50_000 + b"}"],
+)  # fmt: skip
+def test_a_body_that_is_no_json_is_the_senders_fault(running: Running, body: bytes) -> None:
+    answer = sent(running, body)
+    assert answer.status == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert not [line for line in running.log if line["event"] == "failed"]
+
+
+# --- methods ----------------------------------------------------------------------------------
+
+
+def said(service: Running, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(request)
+        return connection.recv(65536)
+
+
+def test_made_up_methods_fill_neither_metrics_nor_the_log(running: Running) -> None:
+    for number in range(20):
+        method = b"X%d" % number + b"Y" * 5000
+        head = said(running, method + b" /plain HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 405 ")
+    figures = running.ask("GET", "/metrics", roles="operator").body
+    assert figures.count(b'signward_requests_total{method="') <= 3
+    assert b"XY" not in figures
+    assert b'method="other"' in figures
+    told = [line for line in running.log if line["event"] == "request"]
+    assert {line["method"] for line in told} <= {"other", "GET"}
