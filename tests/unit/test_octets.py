@@ -95,10 +95,11 @@ def damaged_set(*parts: bytes) -> bytes:
     return der.encode(der.SET, b"".join(parts))
 
 
-FILE, TOKEN, DIGEST = (
+FILE, TOKEN, DIGEST, OTHER_DIGEST = (
     attribute(CONTENT_TYPE, der.oid(INDIRECT)),
     attribute(CONTENT_TYPE, der.oid(TST_INFO)),
     attribute(MESSAGE_DIGEST, der.octet_string(bytes(32))),
+    attribute(MESSAGE_DIGEST, der.octet_string(b"2" * 32)),
 )
 
 
@@ -108,7 +109,7 @@ FILE, TOKEN, DIGEST = (
     [
         damaged_set(TOKEN, FILE, DIGEST),
         damaged_set(FILE, TOKEN, DIGEST),
-        damaged_set(*sorted((FILE, DIGEST)), attribute(MESSAGE_DIGEST, der.octet_string(b"2" * 32))),
+        damaged_set(*sorted((FILE, DIGEST)), OTHER_DIGEST),
         damaged_set(*sorted((FILE, DIGEST), reverse=True)),
         damaged_set(*sorted((FILE, DIGEST))).replace(bytes([der.SET]), b"\x31\x81", 1),
         der.set_of(attribute(CONTENT_TYPE, der.oid(INDIRECT), der.oid(TST_INFO)), DIGEST),
