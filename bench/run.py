@@ -25,7 +25,7 @@ from pathlib import Path
 from demo.fetch import CorpusMissingError, require
 from tests.corpus import pe_files
 
-from bench import authority, issue, remote, signing, steps, store
+from bench import authority, issue, remote, replicas, signing, steps, store
 from bench.measure import (
     REPOSITORY,
     NotMeasuredError,
@@ -317,6 +317,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "store": store.appends,
     "issue": issue.issuing,
     "authority": authority.answers,
+    "replicas": replicas.replicas,
     "remote": remote.remote,
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from signward.authority import certificate as certificates
 from signward.authority import names
@@ -17,8 +18,10 @@ from signward.authority.profiles import duration, profile, profiles
 from signward.authority.subject_keys import KINDS, check_key
 from signward.errors import AuthorityError, LintError
 from signward.frozen import replace
+from signward.integrity import load_public_key
 from signward.trust.constraints import check_names
 from signward.trust.x509 import KEY_USAGES, is_signed_by, load_certificate
+from signward.wire import der
 from signward.wire.spki import rsa_key
 from tests.builders.authority import NOW, Pure, key, private, signed
 
@@ -306,3 +309,29 @@ def test_our_constraints_are_what_our_validator_reads() -> None:
     made = prepared("sub-ca", spki=spki, permitted=only, excluded=never)
     limited = load_certificate(signed(approve(made), PURE.root_key))
     assert check_names((limited, PURE.root.certificate)) == []
+
+
+def _written_otherwise() -> list[bytes]:
+    """Return public keys in encodings that readers take for the same key."""
+    point = (
+        private("odd")
+        .public_key()
+        .public_bytes(serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint)
+    )
+    curve = der.sequence(der.oid("1.2.840.10045.2.1"), der.oid("1.2.840.10045.3.1.7"))
+    numbers = (
+        private("odd", "rsa-3072")
+        .public_key()
+        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.PKCS1)
+    )
+    pss = der.sequence(der.oid("1.2.840.113549.1.1.10"))
+    return [der.sequence(curve, der.bit_string(point)),
+            der.sequence(pss, der.bit_string(numbers))]  # fmt: skip
+
+
+def test_a_key_in_an_unusual_encoding_is_refused() -> None:
+    """It would have another digest than the same key that was revoked as compromised."""
+    for spki in _written_otherwise():
+        assert load_public_key(spki)
+        found = [fault.found for fault in check_key(spki, KINDS) if fault.grave]
+        assert found == ["an unusual encoding of the key"]

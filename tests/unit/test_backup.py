@@ -279,6 +279,8 @@ BROKEN = {
     "a path upwards": (_file("certificates/../../x"), "found a file named"),
     "an absolute path": (_file("/etc/passwd"), "found a file named"),
     "a key in the open": (_file("keys/root.pem"), "found a file named"),
+    "a write-ahead log": (_file("signward.db-wal"), "found a file named"),
+    "no name": (_file(""), "found a file named"),
     "files lost": (_manifest(files={}), "no settings, or no database"),
     "another size": (_manifest(size=ENTRIES - 1), "required 699 entries"),
     "another root": (_manifest(root="00" * 32), "required 700 entries, root 0000"),
@@ -413,3 +415,42 @@ def test_a_place_that_cannot_be_written_is_told(realm: Realm, tmp_path: Path) ->
         backup(realm, tmp_path / "no" / "a.tar")
     with pytest.raises(RealmError, match="no such file or directory"):
         restorable(tmp_path / "none.tar")
+
+
+def test_backups_are_told_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive, new = str(tmp_path / "b.tar"), str(tmp_path / "new")
+    _sqlite_backup(tmp_path, tmp_path / "a.tar")
+    capsys.readouterr()
+    assert main(["backup", "--data", str(tmp_path / "small"), "-o", archive, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["name"], made["size"]) == ("A", 700)
+    assert main(["restore", archive, "--data", new, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["restored"] is False
+    assert main(["restore", archive, "--data", new, "--json", "--apply"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["restored"], told["manifest"]) == (True, made)
+
+
+def test_files_that_the_settings_name_come_back(tmp_path: Path) -> None:
+    """Without them a restored service would not start, or would know none of its callers."""
+    _sqlite_backup(tmp_path, tmp_path / "a.tar")
+    folder = tmp_path / "small"
+    (folder / "callers").mkdir()
+    for name in ("callers/ca.pem", "callers/crl.pem", "jwks.json", "other.pem"):
+        (folder / name).write_text(name)
+    (tmp_path / "outside.pem").write_text("outside")
+    with (folder / "signward.toml").open("a") as file:
+        file.write(
+            '[identity.mtls]\nca = "callers/ca.pem"\ncrls = ["callers/crl.pem", "../outside.pem"]\n'
+            '[identity.issuers.x]\nissuer = "x"\naudience = "y"\njwks = "jwks.json"\n'
+            '[identity.issuers.y]\nissuer = "y"\naudience = "y"\njwks = "https://idp.example/jwks"\n'
+            '[keys.else]\nuri = "file:/none.pem"\ncertificates = "other.pem"\n'
+        )
+    realm = Realm.open(folder)
+    try:
+        backup(realm, tmp_path / "b.tar")
+    finally:
+        realm.close()
+    restore(tmp_path / "b.tar", Restoring(folder=tmp_path / "new"), at_noon)
+    for name in ("callers/ca.pem", "callers/crl.pem", "jwks.json", "other.pem"):
+        assert (tmp_path / "new" / name).read_text() == name

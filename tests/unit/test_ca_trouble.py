@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from signward.errors import AuthorityError, StoreError
+from signward.errors import AuthorityError, KeyProviderError, StoreError
+from signward.frozen import replace
 from signward.service.roles.ca import ROLE as CA
 from signward.service.roles.ocsp import ROLE as OCSP
 from signward.service.roles.ocsp import OcspRole
@@ -20,7 +21,7 @@ from signward.store import counters
 from signward.store.engine import Outcome, Store
 from signward.trust.crl import load_crl
 from signward.verbs.authority import feed, finding, publish_crl, renew, revoke
-from signward.verbs.authority.authorities import certificate_of
+from signward.verbs.authority.authorities import certificate_of, path_of
 from signward.verbs.authority.ending import check_ends, check_in_force
 from signward.verbs.authority.issue import IssuedCertificate, issue, order
 from signward.verbs.authority.realm import Realm
@@ -235,3 +236,33 @@ def test_a_service_tells_of_certificates_that_end_soon(realm: Realm, clock: Cloc
     clock.pass_by(days=340)
     with pytest.raises(AuthorityError, match="issuing-ocsp"):
         task.run()
+
+
+@pytest.mark.parametrize("name", ["tsa", "issuing-ocsp"])
+def test_a_certificate_that_was_revoked_is_not_in_force(realm: Realm, name: str) -> None:
+    check_in_force(realm, name)
+    serial = f"{path_of(realm, name)[0].serial:x}"
+    revoke.revoke(realm, finding.find(realm, serial), "keyCompromise", "tester")
+    with pytest.raises(AuthorityError, match="revoked"):
+        check_in_force(realm, name)
+
+
+def test_an_authority_whose_key_is_gone_does_not_keep_anothers_crl_back(
+    realm: Realm, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online = {name: replace(one, offline=False) for name, one in realm.settings.ca.items()}
+    realm.settings = replace(realm.settings, ca=online)
+    assert next(iter(online)) == "root"
+
+    def gone(*_: Any) -> bytes:
+        raise KeyProviderError("token", "no answer", "one")
+
+    monkeypatch.setattr(realm.credential("root"), "sign", gone)
+    before = publish_crl.current(realm, "issuing")
+    clock.pass_by(days=179)
+    with pytest.raises(KeyProviderError):
+        publish_crl.publish_due(realm)
+    after = publish_crl.current(realm, "issuing")
+    assert before is not None
+    assert after is not None
+    assert after.number > before.number

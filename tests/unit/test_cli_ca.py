@@ -14,7 +14,7 @@ from signward.authority.crl import REASONS
 from signward.authority.profiles import ROOT, profiles
 from signward.cli import ca_arguments as ca
 from signward.cli import main
-from signward.errors import RealmError
+from signward.errors import EvidenceError
 from signward.keys._generate import GENERATED
 from signward.trust.crl import load_crl
 from signward.verbs.authority.export import FORMS
@@ -224,17 +224,17 @@ def test_a_folder_without_an_authority_is_told_with_a_hint(shell: Shell) -> None
 def test_a_key_that_was_certified_is_kept_whatever_becomes_of_the_output(
     founded: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from signward.verbs.authority import files
+    from signward.cli import scan
 
     def full(*_: object, **__: object) -> None:
-        raise RealmError("release.pem", "No space left on device", "a place that can be written")
+        raise EvidenceError("release.pem: No space left on device")
 
-    monkeypatch.setattr(files, "replace_file", full)
+    monkeypatch.setattr(scan, "written_whole", full)
     key = founded.folder / "release.key"
     words = ("--profile", "code-signing", "--subject", "x", "--new-key", key)
     assert founded("issue", *words, "-o", founded.folder / "release.pem") == 2
     assert "No space left" in founded.err
-    assert "hint: signward ca export" in founded.err
+    assert "hint: it was issued: signward ca export" in founded.err
     assert key.exists()
 
 
@@ -336,3 +336,11 @@ def test_who_has_no_name_is_told_as_unknown(
     monkeypatch.setattr(getpass, "getuser", nobody)
     issue(founded)
     assert '"local:unknown"' in founded.said("list", "--json")
+
+
+def test_a_device_is_written_to_and_not_replaced(founded: Shell) -> None:
+    link = founded.folder / "null"
+    link.symlink_to("/dev/null")
+    founded.said("export", "-o", link, "issuing")
+    assert link.is_symlink()
+    assert Path("/dev/null").is_char_device()

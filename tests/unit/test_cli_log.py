@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -92,8 +93,8 @@ def test_prove_and_verify(log: Log, where: list[str], say: Said, tmp_path: Path)
     assert first == f"{receipt}: entry 257 of {logs.ORIGIN}, proven in a tree of 300"
     assert second.encode() == logs.entries(257, 1)[0]
     code, out, err = say("prove", *where, "--index", 300)
-    assert (code, out) == (1, "")
-    assert "a tree of 300" in err
+    assert (code, out) == (2, "")
+    assert "entry 300: found a log of 300" in err
 
 
 def test_verify_with_the_entry_beside_it(log: Log, say: Said, tmp_path: Path) -> None:
@@ -369,3 +370,73 @@ def test_small_files_have_bounds(tmp_path: Path) -> None:
         read_bounded(path, MAX_KEY_FILE)
     with pytest.raises(EvidenceError, match="no such name"):
         read_bounded(Path("a\0b"), MAX_KEY_FILE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        (Kind.SIGN_REQUEST, "digest"),
+        (Kind.SIGN_FAILED, "digest"),
+        (Kind.ABANDONED, "digest"),
+        (Kind.SIGNED, "file"),
+        (Kind.SIGNED, "content"),
+        (Kind.SIGNED, "by"),
+    ],
+)
+def test_a_receipt_of_a_wish_or_of_a_name_is_none_for_the_file(
+    log: Log, say: Said, tmp_path: Path, kind: Kind, field: str
+) -> None:
+    """Whoever asks for a signature chooses what ``file`` and ``content`` say."""
+    file, receipt = tmp_path / "evil.exe", tmp_path / "r"
+    file.write_bytes(b"evil")
+    digest = f"sha256:{hashlib.sha256(b'evil').hexdigest()}"
+    entry = encode(kind, {"digest": "sha256:00", field: digest}, logs.AT)
+    receipt.write_bytes(log.public.receipt(log.public.store.append(entry).result(30).first, entry))
+    code, out, err = say("verify", receipt, file, "--log-key", log.key)
+    assert (code, out) == (1, "")
+    assert "required" in err
+
+
+@pytest.mark.parametrize("index", [-1, 300, 10**30])
+def test_an_entry_that_is_not_there_is_no_fault_of_the_log(log: Log, say: Said, index: int) -> None:
+    code, out, err = say("prove", "--data", log.folder, "--index", index)
+    assert (code, out) == (2, "")
+    assert "required 0 to 299" in err
+
+
+def test_a_state_that_is_no_checkpoint_is_told_by_its_name(
+    log: Log, say: Said, tmp_path: Path
+) -> None:
+    state = tmp_path / "seen"
+    state.write_text("somebody's shopping list\n")
+    code, out, err = say("monitor", "--data", log.folder, "--state", state)
+    assert (code, out) == (2, "")
+    assert str(state) in err
+    assert state.read_text() == "somebody's shopping list\n"
+
+
+def test_a_state_that_could_not_be_kept_is_told_before_the_log_is_read(
+    log: Log, say: Said, tmp_path: Path
+) -> None:
+    code, out, err = say("monitor", "--data", log.folder, "--state", tmp_path / "none" / "seen")
+    assert (code, out) == (2, "")
+    assert "a place that can be written" in err
+
+
+def test_what_is_found_is_told_as_json(log: Log, say: Said, tmp_path: Path) -> None:
+    receipt = tmp_path / "r"
+    assert say("prove", "--data", log.folder, "--index", 3, "-o", receipt)[0] == 0
+    code, out, _ = say("verify", receipt, "--data", log.folder, "--json")
+    told = json.loads(out)
+    assert (code, told["index"], told["size"], told["origin"]) == (0, 3, 300, logs.ORIGIN)
+    assert told["entry"] == logs.entries(3, 1)[0].decode()
+    words = ["monitor", "--data", log.folder, "--state", tmp_path / "seen", "--json"]
+    code, out, _ = say(*words, "--all")
+    told = json.loads(out)
+    assert (code, told["size"], told["new"], len(told["entries"])) == (0, 300, 300, 300)
+    assert told["entries"][7]["index"] == 7
+    assert json.loads(say(*words)[1])["new"] == 0
+    code, out, _ = say("checkpoint", "--data", log.folder, "--json")
+    told = json.loads(out)
+    assert (code, told["size"], told["origin"]) == (0, 300, logs.ORIGIN)
+    assert told["note"].startswith(logs.ORIGIN)

@@ -489,5 +489,29 @@ def test_one_file_that_cannot_be_read_does_not_stop_the_others(
 
 
 def test_the_folder_is_its_owners_alone(tmp_path: Path) -> None:
-    certs(tmp_path, "list")
+    (tmp_path / "leaf.pem").write_bytes(PKI.leaf.pem)
+    certs(tmp_path, "import", str(tmp_path / "leaf.pem"))
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("words", [("list",), ("set", "ab", "--holder", "A"), ("forget", "ab"),
+                                   ("export", "--json", "x.json")])  # fmt: skip
+def test_a_mistyped_folder_is_not_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    """An empty list from a new, empty folder would say that nothing is to be told of."""
+    action, *rest = words
+    assert main(["certs", action, "--data", str(tmp_path / "typo"), *rest]) == 2
+    assert "signward certs import" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+
+
+def test_an_import_is_told_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = str(tmp_path / "data")
+    path = tmp_path / "leaf.pem"
+    path.write_bytes(PKI.leaf.pem)
+    assert main(["certs", "import", "--data", data, "--json", str(path)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"new": 1, "known": 0, "passed_over": 0, "releases": 0, "problems": []}
+    assert main(["certs", "import", "--data", data, "--json", str(tmp_path / "none")]) == 1
+    assert "none" in json.loads(capsys.readouterr().out)["problems"][0]

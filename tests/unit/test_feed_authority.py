@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conformance.authenticode.cases.base import signed_image
@@ -400,3 +401,63 @@ def test_every_kind_can_be_added(
 def test_a_folder_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["feed", "list", "--data", str(tmp_path / "none")]) == 2
     assert "signward.toml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flag", ["--publisher", "--certificate", "--file", "--digest", "--content"]
+)
+def test_an_entry_about_nothing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    prepare(tmp_path)
+    assert main(["feed", "add", "--data", str(tmp_path), flag, ""]) == 2
+    assert "required" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        ("--revoked", "2199-01-01"),
+        ("--invalid-from", "2199-01-01"),
+        ("--revoked", "2026-01-01", "--invalid-from", "2026-02-01"),
+    ],
+)
+def test_an_entry_that_would_not_count_yet_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], dates: tuple[str, ...]
+) -> None:
+    prepare(tmp_path)
+    words = ("feed", "add", "--data", str(tmp_path), "--publisher", "subject:A/B")
+    assert main([*words, *dates]) == 2
+    assert "required one " in capsys.readouterr().err
+    assert main(["feed", "list", "--data", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_what_feed_commands_do_is_told_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(tmp_path / "data")
+
+    def told(*words: str) -> Any:
+        assert main(["feed", words[0], *words[1:], "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    data = ("--data", str(tmp_path / "data"))
+    out, key = str(tmp_path / "feed.json"), str(tmp_path / "feed.pem")
+    added = told("add", *data, "--publisher", "subject:A/B")
+    assert len(added["id"]) == 64
+    made = told("publish", *data, "-o", out, "--key-out", key)
+    assert (made["version"], made["entries"]) == (1, 1)
+    assert made["expires"] > made["issued"]
+    assert told("remove", *data, added["id"][:8]) == {"id": added["id"]}
+
+
+def test_a_version_that_cannot_be_written_is_not_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(tmp_path / "data")
+    words = ("feed", "publish", "--data", str(tmp_path / "data"), "-o", str(tmp_path / "no" / "f"))
+    assert main([*words]) == 2
+    assert "a place that can be written" in capsys.readouterr().err
+    assert main(["feed", "publish", "--data", str(tmp_path / "data")]) == 0
+    assert capsys.readouterr().out.startswith("version 1,")

@@ -70,8 +70,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def realm(tmp_path: Path, clock: Clock) -> Iterator[Realm]:
-    made = make_realm(tmp_path, clock=clock)
+def realm(tmp_path: Path, clock: Clock, database_url: str) -> Iterator[Realm]:
+    """A realm on SQLite, and on PostgreSQL."""
+    made = make_realm(tmp_path, clock=clock, database=database_url)
     register(made, [LEAF_HOLDER, OTHER_HOLDER])
     yield made
     made.close()
@@ -369,10 +370,10 @@ def test_a_revocation_is_told_at_most_a_quarter_second_later(
 
 
 def test_a_revocation_by_another_process_is_told_too(
-    realm: Realm, responder: Responder, clock: Clock, tmp_path: Path
+    realm: Realm, responder: Responder, clock: Clock, tmp_path: Path, database_url: str
 ) -> None:
     responder.answer(about(LEAF))
-    other = open_realm(tmp_path)
+    other = open_realm(tmp_path, database=database_url)
     revoke(other, LEAF.serial, at=NOW)
     other.close()
     clock.passes(respond.REVISION_SECONDS + 0.01)

@@ -63,6 +63,28 @@ def test_a_folder_without_settings_is_told_with_a_hint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ("ca.x", 'key = "k"\ncrl_days = 0'),
+        ("ca.x", 'key = "k"\ncrl_days = 1000000000'),
+        ("ca.x", 'key = "k"\ncrl_ahead_hours = -1'),
+        ("ca.x", 'key = "k"\ncrl_days = 1\ncrl_ahead_hours = 24'),
+        ("ca.x", 'key = "k"\npolicies = "mine"'),
+        ("tsa", 'key = "k"\npolicy = "1.2.3"\naccuracy_ms = -1'),
+        ("tsa", 'key = "k"\npolicy = "1.2.3"\naccuracy_ms = 1000000000000'),
+        ("tsa", 'key = "k"\npolicy = "ours"'),
+        ("feed", 'key = "k"\nhours = 0'),
+        ("feed", 'key = "k"\nhours = 100000'),
+    ],
+)
+def test_a_number_beyond_all_sense_is_refused_when_it_is_read(
+    tmp_path: Path, table: str, line: str
+) -> None:
+    with pytest.raises(RealmError):
+        load(written(tmp_path, f'name = "a"\nurl = "b"\n[{table}]\n{line}\n'))
+
+
+@pytest.mark.parametrize(
     "table",
     [
         '[ca.root]\nkey = "shared"\n',

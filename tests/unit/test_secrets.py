@@ -16,7 +16,7 @@ import pytest
 from conformance.authenticode.keys import key
 
 from signward.errors import KeyProviderError
-from signward.verbs.secrets import SecretFinder
+from signward.verbs.secrets import SecretFinder, new_password
 from tests.builders.keyfiles import encoded
 
 SECRET = "correct horse battery"
@@ -139,3 +139,20 @@ def read_until(terminal: int, wanted: bytes) -> bytes:
         assert ready, said
         said += os.read(terminal, 4096)
     return said
+
+
+def test_a_new_password_is_typed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was mistyped once would lock a backup, or a key, for good."""
+    typed = iter(["right", "right", "right", "wrogn", ""])
+    monkeypatch.delenv("SIGNWARD_PASSWORD", raising=False)
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("getpass.getpass", lambda _: next(typed))
+    assert new_password("password of a.key") == "right"
+    with pytest.raises(KeyProviderError, match="two that differ"):
+        new_password("password of a.key")
+    assert not new_password("password of a.key")
+
+
+def test_a_new_password_from_a_file_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "p").write_text("secret\n")
+    assert new_password("password of a.key", str(tmp_path / "p")) == "secret"

@@ -81,6 +81,49 @@ def test_a_list_of_audiences_may_hold_ours(tokens: Tokens) -> None:
     assert tokens.identify(token(aud=["other", "signward"]), NOW).kind == "oidc"
 
 
+def test_a_token_is_remembered_but_what_it_claims_is_checked_each_time(tokens: Tokens) -> None:
+    shown = token()
+    assert tokens.recall(shown, NOW) is None
+    who = tokens.identify(shown, NOW)
+    assert tokens.recall(shown, NOW + 300) == who
+    assert tokens.recall(shown[:-8] + "AAAAAAAA", NOW) is None
+    with pytest.raises(DeniedError, match="another expiry"):
+        tokens.recall(shown, NOW + 300 + oidc.LEEWAY_SECONDS)
+    with pytest.raises(DeniedError, match="another time"):
+        tokens.recall(shown, NOW - 6 - oidc.LEEWAY_SECONDS)
+
+
+def test_what_was_refused_is_not_remembered(tokens: Tokens) -> None:
+    late = token(exp=NOW - 100, iat=NOW - 200, nbf=NOW - 200)
+    for _ in range(2):
+        assert tokens.recall(late, NOW) is None
+        with pytest.raises(DeniedError):
+            tokens.identify(late, NOW)
+
+
+def test_a_token_is_forgotten_when_keys_are_read_anew_and_when_others_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, (first, second) = [0.0], (token(), token(jti="2"))
+    monkeypatch.setattr(oidc, "MAX_REMEMBERED", 1)
+    (tmp_path / "jwks.json").write_bytes(key_set(RSA, EC))
+    settings = IssuerSettings(issuer=ISSUER, audience="signward", jwks="jwks.json",
+                              algorithms=("RS256", "ES256"))  # fmt: skip
+    issuer = oidc.Issuer(settings, tmp_path, "here", lambda: at[0])
+    tokens = Tokens({}, tmp_path)
+    tokens._issuers[ISSUER] = issuer
+    assert tokens.identify(first, NOW) == tokens.recall(first, NOW)
+    assert tokens.identify(second, NOW) == tokens.recall(second, NOW)
+    assert tokens.recall(first, NOW) is None
+    at[0] += oidc.REFRESH_SECONDS + 1
+    assert tokens.recall(second, NOW) is None
+    (tmp_path / "jwks.json").write_bytes(key_set(EC))
+    with pytest.raises(DeniedError, match="a published key"):
+        tokens.identify(second, NOW)
+    tokens.identify(token(EC, "ES256"), NOW)
+    assert tokens.recall(second, NOW) is None
+
+
 def forged(change: Callable[[list[str]], list[str]]) -> str:
     return ".".join(change(token().split(".")))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from sqlalchemy import select
 
 from signward.authority import tsa
 from signward.authority.log.entry import decode
+from signward.authority.log.tree import Frontier, leaf_hash
 from signward.authority.tsa import Failure, RefusedError
 from signward.envelopes import tsp
 from signward.envelopes.cms import open_token
@@ -30,6 +31,7 @@ from signward.keys import RotatedError
 from signward.service.roles import Access
 from signward.service.roles.tsa import TsaRole
 from signward.state import IntactTimestamp
+from signward.store import log
 from signward.store.tables import log_entry
 from signward.verbs.authority import stamp
 from signward.verbs.authority.realm import Realm
@@ -49,8 +51,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def realm(tmp_path: Path, clock: Clock) -> Iterator[Realm]:
-    made = make_realm(tmp_path, clock=clock)
+def realm(tmp_path: Path, clock: Clock, database_url: str) -> Iterator[Realm]:
+    """A realm on SQLite, and on PostgreSQL."""
+    made = make_realm(tmp_path, clock=clock, database=database_url)
     yield made
     made.close()
 
@@ -333,11 +336,12 @@ def test_every_token_has_one_entry(authority: Stamper, realm: Realm) -> None:
 
 
 def test_serial_numbers_never_repeat(
-    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: Clock, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two replicas at once, one leasing four times, and a restart."""
     monkeypatch.setattr(stamp, "LEASED", 7)
-    realms = [make_realm(tmp_path, clock=clock), open_realm(tmp_path, clock=clock)]
+    realms = [make_realm(tmp_path, clock=clock, database=database_url),
+              open_realm(tmp_path, clock=clock, database=database_url)]  # fmt: skip
 
     def asked(realm: Realm, count: int) -> list[Future[bytes]]:
         authority = Stamper(realm, clock.steady)
@@ -346,13 +350,41 @@ def test_serial_numbers_never_repeat(
     answers = [one.result(30) for one in asked(realms[0], 25) + asked(realms[1], 10)]
     for realm in realms:
         realm.close()
-    again = open_realm(tmp_path, clock=clock)
+    again = open_realm(tmp_path, clock=clock, database=database_url)
     answers += [one.result(30) for one in asked(again, 10)]
     again.close()
     serials = {info_of(answer).serial for answer in answers}
     assert len(serials) == 45
     assert max(serials).bit_length() < 160
     assert len({serial >> stamp.SALT_BITS for serial in serials}) == 45
+
+
+def test_replicas_that_race_share_one_log_and_no_serial_number(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three services at once, leasing all the time, each asked by two callers."""
+    monkeypatch.setattr(stamp, "LEASED", 5)
+    realms = [make_realm(tmp_path, database=database_url)]
+    realms += [open_realm(tmp_path, database=database_url) for _ in range(2)]
+    stampers = [Stamper(realm) for realm in realms]
+    with ThreadPoolExecutor(6) as callers:
+        asked = [callers.submit(_asked_in_turn, one, 20) for one in stampers for _ in range(2)]
+        answers = [answer for one in asked for answer in one.result(60)]
+    serials = [f"{info_of(answer).serial:x}" for answer in answers]
+    assert len(set(serials)) == len(serials) == 120
+    assert sorted(entry["serial"] for entry in entries(realms[0])) == sorted(serials)
+    with realms[0].store.read() as connection:
+        rows = connection.execute(select(log_entry).order_by(log_entry.c.position)).all()
+        assert [row.position for row in rows] == list(range(120))
+        leaves = [leaf_hash(row.body) for row in rows]
+        assert log.frontier(connection) == Frontier().extended(leaves)
+    for realm, made in zip(realms, stampers, strict=True):
+        made.close()
+        realm.close()
+
+
+def _asked_in_turn(authority: Stamper, count: int) -> list[bytes]:
+    return [ask(authority, query()) for _ in range(count)]
 
 
 def test_a_database_from_a_backup_repeats_no_serial_number(tmp_path: Path, clock: Clock) -> None:
@@ -435,12 +467,12 @@ def test_a_step_back_is_answered_with_time_not_available(
 
 
 def test_a_step_back_while_nobody_looked_is_seen_in_the_database(
-    tmp_path: Path, clock: Clock
+    tmp_path: Path, clock: Clock, database_url: str
 ) -> None:
-    realm = make_realm(tmp_path, clock=clock)
+    realm = make_realm(tmp_path, clock=clock, database=database_url)
     ask(Stamper(realm, clock.steady), query())
     realm.close()
-    realm = open_realm(tmp_path, clock=clock)
+    realm = open_realm(tmp_path, clock=clock, database=database_url)
     clock.wall -= timedelta(seconds=5)
     late = Stamper(realm, clock.steady)
     for _ in range(2):
@@ -451,11 +483,11 @@ def test_a_step_back_while_nobody_looked_is_seen_in_the_database(
 
 
 def test_replicas_whose_clocks_differ_within_the_accuracy_both_stamp(
-    tmp_path: Path, clock: Clock
+    tmp_path: Path, clock: Clock, database_url: str
 ) -> None:
-    realm = make_realm(tmp_path, clock=clock)
+    realm = make_realm(tmp_path, clock=clock, database=database_url)
     slow = Clock(NOW - timedelta(seconds=0.7))
-    other = open_realm(tmp_path, clock=slow)
+    other = open_realm(tmp_path, clock=slow, database=database_url)
     assert info_of(ask(Stamper(realm, clock.steady), query())).time == NOW
     assert info_of(ask(Stamper(other, slow.steady), query())).time == slow.wall.replace(
         microsecond=550_000

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from math import gcd, isqrt
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from signward.authority.faults import Fault
-from signward.integrity import UnsupportedKeyError, key_size
+from signward.integrity import UnsupportedKeyError, key_size, load_public_key
 from signward.wire.spki import rsa_numbers
 
 KINDS = (
@@ -58,15 +60,31 @@ def check_key(spki: bytes, allowed: Sequence[str]) -> list[Fault]:
     """Return what speaks against certifying a key under a profile that allows ``allowed``."""
     try:
         kind = kind_of(spki)
+        usual = is_usual(spki)
     except UnsupportedKeyError as error:
         return [_fault(str(error)[:200], f"one of {', '.join(allowed)}", "RFC 5280 4.1.2.7")]
     faults = []
+    if not usual:
+        usual_ones = "rsaEncryption with NULL, or a named curve with an uncompressed point"
+        faults.append(_fault("an unusual encoding of the key", usual_ones, "CSBR 7.1.3.1"))
     if not _is_allowed(kind, allowed):
         listed = ", ".join(f"{one} or longer" if one.startswith("rsa") else one for one in allowed)
         found = f"kind {kind or key_size(spki)[0]}"
         faults.append(_fault(found, f"one of {listed}", "CSBR 6.1.5"))
     numbers = rsa_numbers(spki)
     return [*faults, *(_rsa_faults(*numbers) if numbers else ())]
+
+
+def is_usual(spki: bytes) -> bool:
+    """Say whether a key is written as it mostly is.
+
+    Written otherwise (a compressed point, say) it would look like another key where keys are
+    known by their digest.  Raises ``UnsupportedKeyError``.
+    """
+    usual: bytes = load_public_key(spki).public_bytes(
+        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    )
+    return spki == usual
 
 
 def _is_allowed(kind: str, allowed: Sequence[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 DESCRIPTION = """\
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="the key files too, encrypted with a password")  # fmt: skip
     parser.add_argument("--pass-file", default="", metavar="FILE",
                         help="the password is this file's first line")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="tell the manifest as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,6 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
         made = backup(realm, Path(arguments.output), password=password)
     finally:
         realm.close()
+    if arguments.json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(made)).decode() + "\n")
+        return 0
     print(f"{arguments.output}: {made.name}, a log of {made.size} entries, root {made.root}")
     for name, uri in made.missing.items():
         print(f"not in it: key {name} ({uri})")
@@ -58,9 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _password(arguments: argparse.Namespace) -> str:
     from signward.errors import RealmError
-    from signward.verbs.secrets import SecretFinder
+    from signward.verbs.secrets import new_password
 
-    password = SecretFinder(arguments.pass_file)("password of the backup")
+    password = new_password("password of the backup", arguments.pass_file)
     if not password:
         raise RealmError("--with-keys", "no password", "--pass-file, or SIGNWARD_PASSWORD")
     return password

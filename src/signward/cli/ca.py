@@ -201,10 +201,11 @@ def _key_file(arguments: argparse.Namespace) -> Iterator[tuple[bytes, Request | 
 
 def _password(arguments: argparse.Namespace) -> str | None:
     from signward.errors import AuthorityError
+    from signward.verbs.secrets import new_password
 
     if not arguments.encrypted:
         return None
-    found = _secrets(arguments)(f"password of {arguments.new_key}")
+    found = new_password(f"password of {arguments.new_key}", arguments.pass_file)
     if not found:
         raise AuthorityError("--encrypted", "no password", "one",
                              hint="--pass-file FILE, or SIGNWARD_PASSWORD")  # fmt: skip
@@ -334,9 +335,15 @@ def _tell_feed(told: Document | str) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
+    from signward.authority.profiles import profile
+    from signward.verbs.authority.authorities import settings_of
     from signward.verbs.authority.listing import listing
 
     with _opened(arguments) as realm:
+        if arguments.ca:
+            settings_of(realm, arguments.ca)
+        if arguments.profile:
+            profile(arguments.profile)
         found = listing(
             realm,
             ca=arguments.ca,
@@ -431,17 +438,15 @@ def _lifetime(text: str) -> timedelta | None:
 
 def _check_output(arguments: argparse.Namespace) -> None:
     """Refuse an output that cannot be written, before anything is done that stays."""
-    import os
     from pathlib import Path
 
     from signward.errors import RealmError
+    from signward.verbs.authority.files import check_place
 
     if not arguments.output:
         return
     path = Path(arguments.output)
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise RealmError(str(path), "a folder" if path.is_dir() else "no such place, or no access",
-                         "a place that can be written", hint="nothing was done")  # fmt: skip
+    check_place(path)
     new_key = getattr(arguments, "new_key", "")
     if new_key and path.absolute() == Path(new_key).absolute():
         raise RealmError("--output", "the file of the new key", "another file for its certificate",
@@ -462,7 +467,7 @@ def _tell_planned(
 
 
 def _tell_issued(arguments: argparse.Namespace, made: IssuedCertificate) -> None:
-    from signward.errors import RealmError
+    from signward.errors import EvidenceError
     from signward.verbs.authority.export import pem
 
     path = "".join(pem(one.der) for one in made.path).encode()
@@ -480,9 +485,9 @@ def _tell_issued(arguments: argparse.Namespace, made: IssuedCertificate) -> None
               file=sys.stderr)  # fmt: skip
     try:
         _put(arguments, path)
-    except RealmError as error:
-        raise RealmError(error.subject, error.found, error.required,
-                         hint=f"signward ca export -o FILE {made.serial}") from None  # fmt: skip
+    except EvidenceError as error:
+        hint = f"hint: it was issued: signward ca export -o FILE {made.serial}"
+        raise EvidenceError(f"{error}\n{hint}") from None
 
 
 def _put(arguments: argparse.Namespace, data: bytes) -> None:
@@ -491,11 +496,10 @@ def _put(arguments: argparse.Namespace, data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
         return
-    from pathlib import Path
+    from signward.cli.scan import written_whole
 
-    from signward.verbs.authority.files import replace_file
-
-    replace_file(Path(arguments.output), data)
+    with written_whole(arguments.output) as out:
+        out.write(data)
 
 
 def _warn(warnings: tuple[str, ...]) -> None:

@@ -61,6 +61,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--location", default="", metavar="TEXT", help="where the keys are")
     parser.add_argument("--pass-file", default="", metavar="FILE",
                         help="the password or PIN is this file's first line")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="tell it as JSON")
 
 
 def _run_import(arguments: argparse.Namespace) -> int:
@@ -76,8 +77,8 @@ def _run_import(arguments: argparse.Namespace) -> int:
                             "--authority")  # fmt: skip
     given = Given(arguments.holder, arguments.location, tuple(arguments.publisher))
     secrets = SecretFinder(arguments.pass_file)
-    total, failed = Imported(), False
-    with _estate(arguments) as estate:
+    total, problems = Imported(), []
+    with _estate(arguments, new=True) as estate:
         works: list[Callable[[], Imported]] = [
             partial(estate.import_file, path, given, secrets) for path in arguments.files
         ]
@@ -88,10 +89,16 @@ def _run_import(arguments: argparse.Namespace) -> int:
                 total = total.plus(work())
             except (EvidenceError, KeyProviderError) as error:
                 print(f"signward: {error}", file=sys.stderr)
-                failed = True
-    print(f"{total.new} new, {total.known} known, {total.passed_over} passed over, "
-          f"{total.releases} releases")  # fmt: skip
-    return int(failed)
+                problems.append(str(error))
+    if arguments.json:
+        import msgspec
+
+        told = msgspec.json.encode({**total._asdict(), "problems": problems})
+        sys.stdout.write(msgspec.json.format(told).decode() + "\n")
+    else:
+        print(f"{total.new} new, {total.known} known, {total.passed_over} passed over, "
+              f"{total.releases} releases")  # fmt: skip
+    return int(bool(problems))
 
 
 def _add_days(parser: argparse.ArgumentParser, flag: str, text: str) -> None:
@@ -214,9 +221,14 @@ ACTIONS = {
 }  # fmt: skip
 
 
-def _estate(arguments: argparse.Namespace) -> Estate:
+def _estate(arguments: argparse.Namespace, *, new: bool = False) -> Estate:
+    """Open the estate; one that is not there is made only if it may be ``new``."""
+    from signward.errors import EvidenceError
     from signward.verbs.authority.realm import default_folder
     from signward.verbs.estate import Estate
 
     folder = Path(arguments.data) if arguments.data else default_folder()
+    if not (new or arguments.database or folder.is_dir()):
+        raise EvidenceError(f"{folder}: found no such folder, required one that holds certificates"
+                            "\nhint: signward certs import makes it")  # fmt: skip
     return Estate.open(folder, database=arguments.database)

@@ -70,6 +70,7 @@ def _add_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--invalid-from", type=instant, metavar="TIME",
                         help="since when it must be taken for misused")  # fmt: skip
     parser.add_argument("--note", default="", metavar="TEXT", help="why, for whoever reads it")
+    _add_json(parser)
 
 
 def _run_add(arguments: argparse.Namespace) -> int:
@@ -78,31 +79,34 @@ def _run_add(arguments: argparse.Namespace) -> int:
     with _realm(arguments) as realm:
         entry = _entry(arguments, realm)
         identifier = feed.add(realm, entry, local_user())
-    print(f"{identifier[:16]} added; signward feed publish makes the version that says so")
+    if arguments.json:
+        _print_json({"id": identifier})
+    else:
+        print(f"{identifier[:16]} added; signward feed publish makes the version that says so")
     return 0
 
 
 def _entry(arguments: argparse.Namespace, realm: Realm) -> Entry:
     from signward.verbs import feed_entries
 
-    dates = {
-        "revoked": arguments.revoked or realm.now(),
-        "invalid_from": arguments.invalid_from,
-        "note": arguments.note,
-    }
-    if arguments.certificate:
+    dates = feed_entries.dates(
+        realm.now(), arguments.revoked, arguments.invalid_from, arguments.note
+    )
+    if arguments.certificate is not None:
         return feed_entries.certificate(arguments.certificate, arguments.reason, dates)
-    if arguments.publisher:
+    if arguments.publisher is not None:
         return feed_entries.publisher(arguments.publisher, dates)
-    if arguments.file:
+    if arguments.file is not None:
         return feed_entries.file(arguments.file, dates)
-    kind, text = ("file", arguments.digest) if arguments.digest else ("content", arguments.content)
-    return feed_entries.digest(kind, text, dates)
+    if arguments.digest is not None:
+        return feed_entries.digest("file", arguments.digest, dates)
+    return feed_entries.digest("content", arguments.content, dates)
 
 
 def _add_remove(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument("entry", metavar="ID", help="as list shows it; its beginning will do")
+    _add_json(parser)
 
 
 def _run_remove(arguments: argparse.Namespace) -> int:
@@ -110,7 +114,10 @@ def _run_remove(arguments: argparse.Namespace) -> int:
 
     with _realm(arguments) as realm:
         identifier = feed.remove(realm, arguments.entry, local_user())
-    print(f"{identifier[:16]} removed")
+    if arguments.json:
+        _print_json({"id": identifier})
+    else:
+        print(f"{identifier[:16]} removed; signward feed publish makes the version without it")
     return 0
 
 
@@ -144,12 +151,16 @@ def _add_publish(parser: argparse.ArgumentParser) -> None:
                         help="write the public key there, for --feed-key")  # fmt: skip
     parser.add_argument("--pass-file", default="", metavar="FILE",
                         help="the key's password or PIN is this file's first line")  # fmt: skip
+    _add_json(parser)
 
 
 def _run_publish(arguments: argparse.Namespace) -> int:
     from signward.cli.scan import written_whole
     from signward.verbs.authority import feed
+    from signward.verbs.authority.files import check_place
 
+    for path in filter(None, (arguments.output, arguments.key_out)):
+        check_place(Path(path))
     with _realm(arguments) as realm:
         made = feed.publish(realm, always=arguments.always)
         key = feed.public_key(realm)
@@ -157,7 +168,10 @@ def _run_publish(arguments: argparse.Namespace) -> int:
         if path:
             with written_whole(path) as out:
                 out.write(data)
-    print(f"version {made.version}, {len(made.body):,} octets")
+    if arguments.json:
+        _print_json(feed.summary(made))
+    else:
+        print(f"version {made.version}, {len(made.body):,} octets")
     return 0
 
 

@@ -12,7 +12,7 @@ from signward.cli.actions import Action, add_actions, add_data, local_user, run_
 
 if TYPE_CHECKING:
     from signward.authority.log.checkpoint import Policy
-    from signward.authority.log.monitor import Sighting
+    from signward.authority.log.monitor import Followed, Sighting
     from signward.verbs.authority.log_source import LogSource
     from signward.verbs.authority.transparency import Transparency
 
@@ -61,8 +61,13 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
                         help="how many witnesses must have signed (default: all)")  # fmt: skip
 
 
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="as one JSON document")
+
+
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     _add_where(parser)
+    _add_json(parser)
     parser.add_argument("--accept-loss", metavar="REASON", default="",
                         help="go on although the database lost what was published; the log "
                         "will say so")  # fmt: skip
@@ -83,6 +88,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
                         help="the entry, for a receipt that has it not")  # fmt: skip
     add_data(parser)
     _add_trust(parser)
+    _add_json(parser)
 
 
 def _add_monitor(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +101,7 @@ def _add_monitor(parser: argparse.ArgumentParser) -> None:
                         help="tell entries that name this: a key, an identity, a serial number, "
                         "a digest")  # fmt: skip
     parser.add_argument("--all", action="store_true", help="tell every entry")
+    _add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -160,23 +167,30 @@ def _checkpoint(arguments: argparse.Namespace) -> int:
 
         with _opened(arguments) as log:
             note = log.accept_loss(arguments.accept_loss, local_user(), system_clock())
+    else:
+        with _source(arguments) as (source, policy):
+            note = latest(source, policy).note
+    if arguments.json:
+        from signward.authority.log.checkpoint import parse_text
+        from signward.authority.log.note import parse
+
+        head = parse_text(parse(note).text)
+        _print_json({"origin": head.origin, "size": head.size, "root": head.root.hex(),
+                     "note": note.decode()})  # fmt: skip
+    else:
         sys.stdout.write(note.decode())
-        return 0
-    with _source(arguments) as (source, policy):
-        sys.stdout.write(latest(source, policy).note.decode())
     return 0
 
 
 def _prove(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from signward.verbs.authority.files import replace_file
+    from signward.cli.scan import written_whole
     from signward.verbs.authority.log_reading import prove
 
     with _source(arguments) as (source, policy):
         receipt = prove(source, policy, arguments.index)
     if arguments.output:
-        replace_file(Path(arguments.output), receipt)
+        with written_whole(arguments.output) as out:
+            out.write(receipt)
     else:
         sys.stdout.write(receipt.decode())
     return 0
@@ -199,6 +213,11 @@ def _verify(arguments: argparse.Namespace) -> int:
     entry = read_entry_file(arguments.entry) if arguments.entry else None
     proven = verify(read_receipt_file(arguments.receipt), policy, entry, arguments.file)
     head = proven.signed.checkpoint
+    if arguments.json:
+        _print_json({"index": proven.index, "origin": head.origin, "size": head.size,
+                     "witnessed": [{"name": n, "at": at} for n, at in proven.signed.witnessed],
+                     "entry": proven.entry.decode("utf-8", "backslashreplace")})  # fmt: skip
+        return 0
     print(f"{arguments.receipt}: entry {proven.index} of {visible(head.origin)}, "
           f"proven in a tree of {head.size}")  # fmt: skip
     for name, at in proven.signed.witnessed:
@@ -217,17 +236,34 @@ def _monitor(arguments: argparse.Namespace) -> int:
     with _source(arguments) as (source, policy):
         state = Path(arguments.state)
         followed, keep = watch(source, policy, state, None if arguments.all else watched)
-    for sighting in followed.sightings:
-        print(_line(sighting))
-    head = followed.head
-    print(f"{visible(head.origin)}: {head.size} entries, {followed.count} of them new; "
-          f"{len(followed.sightings)} told; nothing was changed or taken away")  # fmt: skip
-    if followed.foreign:
-        print(f"{visible(head.origin)}: {followed.foreign} of the new entries are in another form "
-              "than an authority of ours writes")  # fmt: skip
+    if arguments.json:
+        _print_json(_followed_told(followed))
+    else:
+        for sighting in followed.sightings:
+            print(_line(sighting))
+        head = followed.head
+        print(f"{visible(head.origin)}: {head.size} entries, {followed.count} of them new; "
+              f"{len(followed.sightings)} told; nothing was changed or taken away")  # fmt: skip
+        if followed.foreign:
+            print(f"{visible(head.origin)}: {followed.foreign} of the new entries are in another "
+                  "form than an authority of ours writes")  # fmt: skip
     sys.stdout.flush()  # what was not told is told again next time
     keep()
     return 0
+
+
+def _followed_told(followed: Followed) -> dict[str, object]:
+    """Return what a monitor found, for JSON; an entry that cannot be read is null."""
+    entries = [{"index": one.index, "why": one.why, "entry": one.entry}
+               for one in followed.sightings]  # fmt: skip
+    return {"origin": followed.head.origin, "size": followed.head.size, "new": followed.count,
+            "foreign": followed.foreign, "entries": entries}  # fmt: skip
+
+
+def _print_json(told: object) -> None:
+    import msgspec
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
 
 
 def _line(sighting: Sighting) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--with-keys", action="store_true", help="restore the keys in it, too")
     parser.add_argument("--pass-file", default="", metavar="FILE",
                         help="the password of the keys is this file's first line")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="tell what is in it as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,7 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
     from signward.verbs.authority.restore import restorable
 
     found = _restored(arguments) if arguments.apply else restorable(Path(arguments.backup))
-    _print(found, arguments)
+    if arguments.json:
+        import msgspec
+
+        told = {"restored": arguments.apply, **msgspec.to_builtins(found)}
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
+    else:
+        _print(found, arguments)
     return 0
 
 

@@ -64,9 +64,9 @@ def build(
         logging_config=None,
         debug=False,
     )
-    tasks = tuple(task for role in roles for task in role.tasks(realm))
+    tasks = {task.name: task for role in roles for task in role.tasks(realm)}
     gate = Gate(Express(litestar, routes), journal, metrics, log_all=log_all)
-    return Service(gate, litestar, tasks, metrics)
+    return Service(gate, litestar, tuple(tasks.values()), metrics)
 
 
 def _routes(role: Role, realm: Realm, wanted: bool) -> Sequence[HTTPRouteHandler]:  # noqa: FBT001

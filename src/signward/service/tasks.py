@@ -6,11 +6,35 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from signward.errors import SignwardError
 from signward.service.logs import Journal
 from signward.service.metrics import Metrics
 from signward.service.roles import Task
+from signward.verbs.authority import intents
+
+if TYPE_CHECKING:
+    from signward.verbs.authority.realm import Realm
+
+
+SWEEP_SECONDS = 60.0
+"""How often it is looked for what dead processes left."""
+
+
+def living(realm: Realm) -> tuple[Task, ...]:
+    """Return what roles have to do that announce deeds before they do them (intents).
+
+    They say that this process lives, and close what dead ones left.
+    """
+    return (
+        Task(
+            name="heartbeat", seconds=intents.HEARTBEAT_SECONDS,
+            run=partial(intents.heartbeat, realm),
+        ),
+        Task(name="sweep", seconds=SWEEP_SECONDS, run=partial(intents.sweep, realm)),
+    )  # fmt: skip
 
 
 class Rounds:

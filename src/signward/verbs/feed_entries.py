@@ -17,10 +17,32 @@ from signward.wire.source import open_source, whole_digest
 
 _SIZES = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
 
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
 _Kind = TypeVar("_Kind", bound=Entry)
 
 Dates = Mapping[str, str | datetime | None]
 """``revoked``, ``invalid_from`` and ``note`` of any entry."""
+
+
+def dates(
+    now: datetime, revoked: datetime | None, invalid_from: datetime | None, note: str = ""
+) -> Dates:
+    """Return the dates and the note of an entry that is added ``now``; aware instants.
+
+    Raises ``EvidenceError`` for a date that lies ahead: the entry would not count until then.
+    """
+    since = revoked or now
+    if since > now:
+        raise EvidenceError(_odd_date("--revoked", since, f"one until now, {now:{_TIME}}"))
+    if invalid_from is not None and invalid_from > since:
+        least = f"one until it is revoked, {since:{_TIME}}"
+        raise EvidenceError(_odd_date("--invalid-from", invalid_from, least))
+    return {"revoked": since, "invalid_from": invalid_from, "note": note}
+
+
+def _odd_date(what: str, found: datetime, required: str) -> str:
+    return f"{what}: found {found:{_TIME}}, required {required}"
 
 
 def certificate(path: str, reason: str, dates: Dates) -> RevokedCertificate:

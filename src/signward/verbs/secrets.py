@@ -65,6 +65,17 @@ class SecretFinder:
         return _prompted(name)
 
 
+def new_password(name: str, pass_file: str = "") -> str | None:
+    """Return a password that something is to be locked with; typed twice where it is typed.
+
+    None or empty where there is none.  Raises ``KeyProviderError``.
+    """
+    found = SecretFinder(pass_file)(name)
+    if found and SecretFinder(pass_file)(f"{name}, again") != found:
+        raise KeyProviderError(name, "two that differ", "the same twice")
+    return found
+
+
 def _prompted(name: str) -> str | None:
     """Ask at the terminal; None where there is none, or nobody answers."""
     if not sys.stdin or not sys.stdin.isatty():

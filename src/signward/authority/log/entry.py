@@ -26,6 +26,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -120,13 +121,21 @@ def _plain(value: object, depth: int) -> object:
     if not depth:
         raise ValueError(f"more than {MAX_DEPTH} levels")
     if isinstance(value, Mapping):
-        for name in value:
-            if not isinstance(name, str) or not _NAME.fullmatch(name):
-                raise ValueError(f"a field named {str(name)[:80]!r}, required {_NAME.pattern}")
-        return {name: _plain(one, depth - 1) for name, one in value.items()}
+        return {
+            _checked_name(name): one if type(one) is str else _plain(one, depth - 1)
+            for name, one in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_plain(one, depth - 1) for one in value]
     raise TypeError(f"a field of type {type(value).__name__}")
+
+
+@lru_cache(maxsize=256)
+def _checked_name(name: object) -> str:
+    """Return a field's name; ours are a few dozen.  Raises ``ValueError``."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"a field named {str(name)[:80]!r}, required {_NAME.pattern}")
+    return name
 
 
 def decode(data: bytes) -> Entry:

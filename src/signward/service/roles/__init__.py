@@ -76,7 +76,7 @@ class Role(Protocol):
         """
 
     def tasks(self, realm: Realm) -> Sequence[Task]:
-        """Return the work that comes round."""
+        """Return the work that comes round; of those with one name the service does one."""
 
 
 @runtime_checkable

@@ -18,7 +18,8 @@ from signward.authority.request import MAX_REQUEST_OCTETS, read_request
 from signward.errors import AuthorityError
 from signward.frozen import Frozen, replace
 from signward.service.roles import Access, Task
-from signward.verbs.authority import ending, export, finding, intents, revoke
+from signward.service.tasks import living
+from signward.verbs.authority import ending, export, finding, revoke
 from signward.verbs.authority.authorities import certificate_of, micros, settings_of
 from signward.verbs.authority.issue import IssuedCertificate, issue, order
 from signward.verbs.authority.listing import CertificateLine, line, listing
@@ -42,7 +43,6 @@ NAME, MAX_NAME = r"^[a-z0-9-]*$(?!\n)", 60
 SERIAL = r"^[0-9a-f]{0,40}$(?!\n)"
 """Serial numbers as they are stored, and none."""
 
-SWEEP_SECONDS = 60.0
 ENDS_SECONDS = 3600.0
 """How often the journal and a metric tell of our own certificates that end soon."""
 
@@ -112,15 +112,11 @@ class CaRole:
         return _public(realm), _list(realm), _issue(realm), _revoke(realm)
 
     def tasks(self, realm: Realm) -> Sequence[Task]:
-        """Return what says that this process lives, closes what dead ones left, and looks ahead."""
-        return (
-            Task(
-                name="heartbeat", seconds=intents.HEARTBEAT_SECONDS,
-                run=partial(intents.heartbeat, realm),
-            ),
-            Task(name="sweep", seconds=SWEEP_SECONDS, run=partial(intents.sweep, realm)),
-            Task(name="certificates", seconds=ENDS_SECONDS, run=partial(ending.check_ends, realm)),
-        )  # fmt: skip
+        """Say that this process lives, close what dead ones left, and look ahead."""
+        ends = Task(
+            name="certificates", seconds=ENDS_SECONDS, run=partial(ending.check_ends, realm)
+        )
+        return *living(realm), ends
 
 
 def _known(realm: Realm, name: str) -> str:

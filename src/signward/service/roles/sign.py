@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,8 +20,10 @@ from signward.keys._served import (
     KeyPage,
     Order,
 )
+from signward.service.handback import Handback
 from signward.service.roles import Access, Task
-from signward.verbs.authority import approvals, intents, sign
+from signward.service.tasks import living
+from signward.verbs.authority import approvals, sign
 from signward.verbs.authority.approvals import Answering, Waiting
 
 if TYPE_CHECKING:
@@ -58,14 +60,13 @@ class SignRole:
             return []
         return [
             Task(name="requests", seconds=SWEEP_SECONDS, run=partial(approvals.sweep, realm)),
-            Task(name="sign-alive", seconds=intents.HEARTBEAT_SECONDS,
-                 run=partial(intents.heartbeat, realm)),
-            Task(name="sign-intents", seconds=SWEEP_SECONDS, run=partial(intents.sweep, realm)),
-        ]  # fmt: skip
+            *living(realm),
+        ]
 
 
 def _keys(realm: Realm) -> list[HTTPRouteHandler]:
     either = (Access.SIGNER, Access.APPROVER)
+    handback: Handback[Future[Answer]] = Handback()
 
     @get("/keys/{name:str}", opt={"access": either}, sync_to_thread=True)
     def show_key(request: Caller, name: Name) -> KeyPage:
@@ -82,9 +83,11 @@ def _keys(realm: Realm) -> list[HTTPRouteHandler]:
         ],
     ) -> Response[Answer]:
         """Sign, or say which approvals are missing (202)."""
-        answer = await asyncio.wrap_future(
-            sign.ordered(realm, name, request.user, idempotency, data)
-        )
+
+        def ask(tell: Callable[[Future[Answer]], None]) -> None:
+            sign.ordered(realm, name, request.user, idempotency, data).add_done_callback(tell)
+
+        answer = (await handback.made(ask)).result()
         return Response(answer, status_code=_SIGNED if answer.state == "signed" else _NOT_YET)
 
     @get("/keys/{name:str}/signatures/{number:str}", opt={"access": either}, sync_to_thread=True)

@@ -2,7 +2,8 @@
 
 The file is a tar archive.  ``manifest.json`` comes first and names every other member with its
 SHA-256; ``signward.db`` is the database as SQLite, whatever the authority uses, as one
-transaction saw it, and its log was checked; then settings and certificates.  Keys stay out
+transaction saw it, and its log was checked; then settings, certificates and
+what else the settings name.  Keys stay out
 unless they are asked for, and then stand in ``keys.sealed``: a tar archive under a password.
 """
 
@@ -15,7 +16,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
@@ -26,7 +27,7 @@ from signward.frozen import Frozen, replace
 from signward.store import audit, copying
 from signward.verbs.authority.realm import DATABASE_NAME, Realm
 from signward.verbs.authority.sealing import Seal, seal
-from signward.verbs.authority.settings import FILE_NAME
+from signward.verbs.authority.settings import FILE_NAME, Settings
 from signward.verbs.authority.transparency import FILE_NAME as LAST_CHECKPOINT
 from signward.verbs.release import PREFIX, settle
 
@@ -77,7 +78,7 @@ def backup(realm: Realm, target: Path, *, password: str | None = None) -> Manife
     with told_of(target), tempfile.TemporaryDirectory(prefix=PREFIX, dir=target.parent) as folder:
         database = Path(folder) / DATABASE_NAME
         # The last checkpoint first: the log in the backup must not be shorter than it says.
-        small = {name: _read(realm.folder / name) for name in _kept(realm.folder)}
+        small = {name: _read(realm.folder / name) for name in _kept(realm)}
         tree = _export(realm, database)
         manifest = _manifest(realm, tree, {**_digests(small), DATABASE_NAME: _digest(database)})
         if password is not None:
@@ -96,12 +97,36 @@ def _export(realm: Realm, path: Path) -> Frontier:
     return tree
 
 
-def _kept(folder: Path) -> Iterator[str]:
+def _kept(realm: Realm) -> Iterator[str]:
     """Yield the names of what is kept besides the database."""
+    folder = realm.folder
     yield FILE_NAME
     if (folder / LAST_CHECKPOINT).is_file():
         yield LAST_CHECKPOINT
-    yield from _below(folder, CERTIFICATES)
+    named = {name for name in _named(realm.settings) if (folder / name).is_file()}
+    yield from sorted({*_below(folder, CERTIFICATES), *filter(is_kept, named)})
+
+
+def _named(settings: Settings) -> Iterator[str]:
+    """Yield the files that the settings name, keys but for their certificates left out."""
+    yield from (key.certificates for key in settings.keys.values() if key.certificates)
+    yield from (one.jwks for one in settings.identity.issuers.values() if "://" not in one.jwks)
+    if (clients := settings.identity.mtls) is not None:
+        yield from (clients.ca, *clients.crls)
+
+
+def is_kept(name: str) -> bool:
+    """Say whether a backup may hold a file of this name in the open: inside, and no key."""
+    path = PurePosixPath(name)
+    plain = path.as_posix() == name and not path.is_absolute() and "\0" not in name
+    beside = name != DATABASE_NAME and name.startswith(DATABASE_NAME)
+    return (
+        plain
+        and not beside
+        and path.name != ""
+        and path.parts[0] != KEYS
+        and (".." not in path.parts)
+    )
 
 
 def _below(folder: Path, name: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from signward.errors import AuthorityError
+from signward.store import certificates
 from signward.verbs.authority.authorities import path_of
 from signward.verbs.authority.realm import Realm
 
@@ -36,9 +37,9 @@ def check_ends(realm: Realm) -> None:
 
 
 def check_in_force(realm: Realm, key: str) -> None:
-    """Return if the certificate of ``[keys.KEY]`` is valid now.
+    """Return if the certificate of ``[keys.KEY]`` is valid now, and not revoked by us.
 
-    Raises ``AuthorityError`` and ``RealmError``.
+    Raises ``AuthorityError``, ``RealmError`` and ``StoreError``.
     """
     leaf, now = path_of(realm, key)[0], realm.now()
     if not leaf.not_before <= now <= leaf.not_after:
@@ -46,6 +47,11 @@ def check_in_force(realm: Realm, key: str) -> None:
             leaf.label, f"validity {leaf.not_before:%Y-%m-%d} to {leaf.not_after:%Y-%m-%d}",
             f"one that includes {now:%Y-%m-%d}", "RFC 5280 4.1.2.5", _hint(key),
         )  # fmt: skip
+    with realm.store.read() as connection:
+        known = certificates.with_fingerprint(connection, leaf.sha256)
+    if known is not None and known.revocation is not None:
+        raise AuthorityError(leaf.label, "one that is revoked", "one that is not", "RFC 5280 5",
+                             "certify a new key, and name it in signward.toml")  # fmt: skip
 
 
 def _hint(key: str) -> str:

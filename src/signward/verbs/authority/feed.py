@@ -189,7 +189,7 @@ def publish(realm: Realm, *, always: bool = False) -> Document:
     def begin(connection: Connection) -> Outcome[_Draft | Document]:
         entries, newest = _entries(connection), published.current(connection, NAME)
         due = always or newest is None or _ages(newest, now) or _is_surpassed(connection, newest)
-        if newest is not None and not due and _said(newest) == _said_by(entries):
+        if newest is not None and not due and _said_by(_told_by(newest)) == _said_by(entries):
             return Outcome(newest)
         return Outcome(_Draft(counters.lease(connection, NAME), now, entries))
 
@@ -263,14 +263,24 @@ def _of_certificate(row: stored.Revoked) -> RevokedCertificate:
     return of_certificate(row.der, REASON_NAMES.get(row.reason, ""), dates)
 
 
-def _said(newest: Document) -> bytes:
-    """Return what a published version says, without number and dates."""
+def summary(made: Document) -> dict[str, object]:
+    """Return a version's number, dates and number of entries, for JSON."""
+    return {
+        "version": made.version,
+        "issued": _instant(made.at),
+        "expires": _instant(made.expires),
+        "entries": len(_told_by(made)),
+    }
+
+
+def _told_by(made: Document) -> tuple[Entry, ...]:
+    """Return the entries of a published version."""
     from signward.envelopes.dsse import open_envelope
     from signward.trust.feed import Document as Payload
 
-    payload = open_envelope(newest.body).claimed_payload  # our own, from our own database
+    payload = open_envelope(made.body).claimed_payload  # our own, from our own database
     read = msgspec.json.decode(payload, type=Payload)
-    return _said_by((*read.certificates, *read.publishers, *read.digests))
+    return (*read.certificates, *read.publishers, *read.digests)
 
 
 def _said_by(entries: tuple[Entry, ...]) -> bytes:

@@ -11,6 +11,18 @@ from signward.errors import RealmError
 from signward.verbs.release import PREFIX, settle
 
 
+def check_place(path: Path) -> None:
+    """Raise ``RealmError`` where a file is bound not to be written: before anything is done."""
+    if path.is_dir():
+        raise RealmError(str(path), "a folder", "a place that can be written",
+                         hint="nothing was done")  # fmt: skip
+    if path.exists() and not path.is_file():
+        return  # a device or FIFO: written to, not replaced
+    if not os.access(path.parent, os.W_OK):
+        raise RealmError(str(path), "no such folder, or no access", "a place that can be written",
+                         hint="nothing was done")  # fmt: skip
+
+
 def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write ``data`` beside ``path``, sync it, and let it take the place.
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from signward.authority.profiles import profile as known_profile
 from signward.frozen import Frozen
 from signward.store import certificates
 from signward.store.certificates import Listed
-from signward.verbs.authority.authorities import instant, micros, settings_of
+from signward.verbs.authority.authorities import instant, micros
 from signward.verbs.authority.realm import Realm
 from signward.verbs.authority.revoke import NAMES
 
@@ -48,14 +47,9 @@ def listing(
 ) -> list[CertificateLine]:
     """Return certificates by authority and serial number.
 
-    ``expiring`` limits to those that are valid and end within that time.  Raises ``StoreError``,
-    ``RealmError`` for an authority and ``AuthorityError`` for a profile that there is not.
+    ``expiring`` limits to those that are valid and end within that time.  Raises ``StoreError``.
     """
     now = realm.now()
-    if ca:
-        settings_of(realm, ca)
-    if profile:
-        known_profile(profile)
     with realm.store.read() as connection:
         found = certificates.listing(
             connection,

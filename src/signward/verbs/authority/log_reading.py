@@ -8,8 +8,8 @@ from pathlib import Path
 
 from signward.authority.log import monitor
 from signward.authority.log.checkpoint import Checkpoint, Policy, SignedCheckpoint, open_checkpoint
-from signward.authority.log.entry import MAX_ENTRY, decode, texts
-from signward.authority.log.faults import NotIncludedError
+from signward.authority.log.entry import MAX_ENTRY, Entry, Kind, decode, texts
+from signward.authority.log.faults import NotIncludedError, NotSignedError
 from signward.authority.log.monitor import Followed
 from signward.authority.log.note import MAX_NOTE, VerifierKey, read_key
 from signward.authority.log.proof import (
@@ -23,10 +23,10 @@ from signward.authority.log.proof import (
 )
 from signward.authority.log.tiles import ENTRIES, WIDTH, Tile, split_bundle, width
 from signward.authority.log.tree import leaf_hash
-from signward.errors import EvidenceError, LimitError
+from signward.errors import AuthorityError, BadInputError, EvidenceError, LimitError
 from signward.trust.pem import CERTIFICATES, blocks
 from signward.trust.x509 import load_certificate
-from signward.verbs.authority.files import replace_file
+from signward.verbs.authority.files import check_place, replace_file
 from signward.verbs.authority.log_source import LogSource
 from signward.verbs.show import parsed
 from signward.wire.source import open_source, whole_digest
@@ -49,10 +49,13 @@ def latest(source: LogSource, policy: Policy) -> SignedCheckpoint:
 def prove(source: LogSource, policy: Policy, index: int) -> bytes:
     """Return a receipt for the entry at ``index``, made from the log's tiles and checked.
 
-    Raises as `latest` does.
+    Raises as `latest` does, and ``AuthorityError`` where there is no such entry.
     """
     signed = latest(source, policy)
     head = signed.checkpoint
+    if not 0 <= index < head.size:
+        last = f"0 to {head.size - 1}" if head.size else "a log that has any"
+        raise AuthorityError(f"entry {index}", f"a log of {head.size} entries", last)
     path = inclusion(Hashes(head.size, source.tile), index)
     number, place = divmod(index, WIDTH)
     tile = Tile(ENTRIES, number, width(ENTRIES, number, head.size))
@@ -64,17 +67,30 @@ def prove(source: LogSource, policy: Policy, index: int) -> bytes:
 def verify(receipt: bytes, policy: Policy, entry: bytes | None = None, file: str = "") -> Proven:
     """Return the entry that a receipt proves, and that speaks of ``file`` if one is named.
 
-    It does if it names the SHA-256 of the file, or of what one of the file's signatures
-    is over, or of a signature's value.  Raises ``BadInputError``, ``LogFaultError``,
-    ``UnreadableError``.
+    It does if it tells of a signature or a timestamp over the SHA-256 of the file, or of what
+    one of the file's signatures is over, or of a signature's value.  Raises ``BadInputError``,
+    ``LogFaultError``, ``UnreadableError``.
     """
     proven = open_receipt(receipt, policy, entry)
-    if file and not texts(decode(proven.entry).fields) & frozenset(digests_of(file)):
+    if file:
+        _check_speaks_of(decode(proven.entry), file)
+    return proven
+
+
+def _check_speaks_of(entry: Entry, file: str) -> None:
+    """Raise ``NotIncludedError`` for an entry that was not made of the very file.
+
+    Neither wishes count nor fields whose words were the asker's: he might name any file.
+    """
+    if entry.kind not in (Kind.SIGNED, Kind.TIMESTAMPED):
+        raise NotIncludedError(file, f"an entry that tells of {entry.kind.value}",
+                               "one that tells of a signature or a timestamp")  # fmt: skip
+    named = texts([entry.fields.get("digest"), entry.fields.get("value")])
+    if not named & frozenset(digests_of(file)):
         raise NotIncludedError(
             file, "an entry of the log that speaks of something else",
             "its SHA-256, or that of one of its signatures",
         )  # fmt: skip
-    return proven
 
 
 def digests_of(file: str) -> Iterator[str]:
@@ -97,6 +113,7 @@ def watch(
     its first entry.  Returns also what keeps the latest: to be called once what was found
     is told.  Raises ``BadInputError``, ``LogFaultError``, ``FetchError``, ``EvidenceError``.
     """
+    check_place(state)
     before = _kept(state, policy)
     signed = latest(source, policy)
     old = before or monitor.empty(signed.checkpoint.origin)
@@ -114,7 +131,13 @@ def _kept(state: Path, policy: Policy) -> Checkpoint | None:
     if not state.exists():
         return None
     log_alone = Policy(log=policy.log, origin=policy.origin)
-    return open_checkpoint(read_bounded(state, MAX_NOTE), log_alone).checkpoint
+    try:
+        return open_checkpoint(read_bounded(state, MAX_NOTE), log_alone).checkpoint
+    except (BadInputError, NotSignedError) as error:
+        raise EvidenceError(
+            f"{state}: {error}\nhint: the state is not a checkpoint of this log; with another one "
+            "a monitor begins anew, and notices nothing that was changed before"
+        ) from None
 
 
 def read_policy(

@@ -147,9 +147,21 @@ def due(realm: Realm, ca: str) -> bool:
 
 
 def publish_due(realm: Realm) -> tuple[PublishedCrl, ...]:
-    """Publish the CRLs that are due, of authorities that are online.  Raises as `publish` does."""
-    online = [name for name, one in realm.settings.ca.items() if not one.offline]
-    return tuple(publish(realm, name) for name in online if due(realm, name))
+    """Publish the CRLs that are due, of authorities that are online.
+
+    One that cannot be published does not keep the others back.  Raises as `publish` does.
+    """
+    made: list[PublishedCrl] = []
+    failed: list[SignwardError] = []
+    for name in (name for name, one in realm.settings.ca.items() if not one.offline):
+        try:
+            if due(realm, name):
+                made.append(publish(realm, name))
+        except SignwardError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    return tuple(made)
 
 
 def try_to_publish(realm: Realm, ca: str) -> PublishedCrl | str:

@@ -24,19 +24,18 @@ from signward.frozen import Frozen
 from signward.store import audit, copying, counters
 from signward.store.engine import Outcome, Store
 from signward.verbs.authority.backup import (
-    CERTIFICATES,
     FORMAT,
     KEYS,
     MANIFEST,
     MAX_SMALL_OCTETS,
     SEALED_KEYS,
     Manifest,
+    is_kept,
     told_of,
 )
 from signward.verbs.authority.realm import DATABASE_NAME, system_clock
 from signward.verbs.authority.sealing import unseal
 from signward.verbs.authority.settings import FILE_NAME, load
-from signward.verbs.authority.transparency import FILE_NAME as LAST_CHECKPOINT
 from signward.verbs.release import PREFIX, settle
 from signward.wire.tar import TarMember, tar_members
 
@@ -45,7 +44,6 @@ GAP = 2**32
 few enough for two thousand million restores."""
 
 _PIECE = 1024 * 1024
-_SINGLE = frozenset({FILE_NAME, DATABASE_NAME, LAST_CHECKPOINT, SEALED_KEYS})
 
 
 class Restorable(Frozen, frozen=True, kw_only=True):
@@ -155,18 +153,11 @@ def _read_manifest(member: TarMember | None) -> Manifest:
         raise RealmError("the backup", f"format {manifest.format}", f"format {FORMAT}",
                          hint="a newer signward wrote it: use that one")  # fmt: skip
     for name in manifest.files:
-        if name not in _SINGLE and not _is_below(name, CERTIFICATES):
+        if not is_kept(name):
             raise MalformedError(MANIFEST, f"a file named {name!r}", "files of an authority")
     if not {FILE_NAME, DATABASE_NAME} <= manifest.files.keys():
         raise MalformedError(MANIFEST, "no settings, or no database", "both")
     return manifest
-
-
-def _is_below(name: str, folder: str) -> bool:
-    """Say whether ``name`` is of a file in ``folder``, whatever stands in it."""
-    path = PurePosixPath(name)
-    return (path.parts[:1] == (folder,) and len(path.parts) > 1 and path.as_posix() == name
-            and ".." not in path.parts and "\0" not in name)  # fmt: skip
 
 
 def _put(member: TarMember, folder: Path) -> str:

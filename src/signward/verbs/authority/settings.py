@@ -7,16 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from signward.authority.access import AccessRules, KeyRules
+from signward.authority.feed import MAX_HOURS
 from signward.errors import RealmError
 from signward.frozen import Frozen
 
 FILE_NAME = "signward.toml"
 MAX_OCTETS = 1024 * 1024
+
+HOURS_A_DAY = 24
+
+Oid = Annotated[str, msgspec.Meta(pattern=r"^[0-2](\.(0|[1-9][0-9]{0,38})){1,30}\Z")]
+OidOrNone = Annotated[str, msgspec.Meta(pattern=r"^([0-2](\.(0|[1-9][0-9]{0,38})){1,30})?\Z")]
+Days = Annotated[int, msgspec.Meta(ge=1, le=400)]
+"""A CRL's life: CSBR 4.9.7 allows those of roots a year."""
+Hours = Annotated[int, msgspec.Meta(ge=1, le=400 * HOURS_A_DAY)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=3_600_000)]
+FeedHours = Annotated[int, msgspec.Meta(ge=1, le=MAX_HOURS)]
 
 
 class Strict(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,23 +50,28 @@ class CaSettings(Strict, frozen=True, kw_only=True):
     offline: bool = False
     """Never opened by the service: a root that signs in ceremonies."""
     ocsp_key: str = ""
-    crl_days: int = 7
+    crl_days: Days = 7
     """From a CRL's thisUpdate to its nextUpdate."""
-    crl_ahead_hours: int = 24
+    crl_ahead_hours: Hours = 24
     """How long before nextUpdate the next CRL is published."""
     profiles: tuple[str, ...] = ()
     """What may be issued."""
-    policies: str = ""
+    policies: OidOrNone = ""
     """The OID below which the policies of its certificates stand; empty: they name none."""
+
+    def __post_init__(self) -> None:
+        """Refuse CRLs whose next one would be due at once, and again at once."""
+        if self.crl_ahead_hours >= self.crl_days * HOURS_A_DAY:
+            raise ValueError("crl_ahead_hours must be less than crl_days")
 
 
 class TsaSettings(Strict, frozen=True, kw_only=True):
     """``[tsa]``: the time-stamping authority."""
 
     key: str
-    policy: str
+    policy: Oid
     """The policy's OID."""
-    accuracy_ms: int = 1000
+    accuracy_ms: Milliseconds = 1000
 
 
 class LogSettings(Strict, frozen=True, kw_only=True):
@@ -70,7 +86,7 @@ class FeedSettings(Strict, frozen=True, kw_only=True):
     """``[feed]``: the revocation feed."""
 
     key: str
-    hours: int = 24
+    hours: FeedHours = 24
     """How long a version of it is good."""
 
 

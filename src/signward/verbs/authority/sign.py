@@ -39,10 +39,10 @@ from signward.verbs.authority.transparency import transparency_of
 from signward.verbs.authority.using import Job, use
 from signward.verbs.credential import Credential, permitted
 
-THREADS = 3
-"""For each key: one batch is with the key while others are with the disk."""
+THREADS = 8
+"""For each key: batches that are begun beside one another where the key is slow."""
 
-MAX_BATCH = 32
+MAX_BATCH = 64
 """Orders taken together: bounds how long the first of them waits for the last."""
 
 
