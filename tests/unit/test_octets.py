@@ -95,11 +95,10 @@ def damaged_set(*parts: bytes) -> bytes:
     return der.encode(der.SET, b"".join(parts))
 
 
-FILE, TOKEN, DIGEST, OTHER_DIGEST = (
+FILE, TOKEN, DIGEST = (
     attribute(CONTENT_TYPE, der.oid(INDIRECT)),
     attribute(CONTENT_TYPE, der.oid(TST_INFO)),
     attribute(MESSAGE_DIGEST, der.octet_string(bytes(32))),
-    attribute(MESSAGE_DIGEST, der.octet_string(b"2" * 32)),
 )
 
 
@@ -109,13 +108,9 @@ FILE, TOKEN, DIGEST, OTHER_DIGEST = (
     [
         damaged_set(TOKEN, FILE, DIGEST),
         damaged_set(FILE, TOKEN, DIGEST),
-<<<<<<< HEAD
-        damaged_set(*sorted((FILE, DIGEST)), OTHER_DIGEST),
-=======
         damaged_set(
             *sorted((FILE, DIGEST)), attribute(MESSAGE_DIGEST, der.octet_string(b"2" * 32))
         ),
->>>>>>> main
         damaged_set(*sorted((FILE, DIGEST), reverse=True)),
         damaged_set(*sorted((FILE, DIGEST))).replace(bytes([der.SET]), b"\x31\x81", 1),
         der.set_of(attribute(CONTENT_TYPE, der.oid(INDIRECT), der.oid(TST_INFO)), DIGEST),
