@@ -90,7 +90,9 @@ def test_an_officer_issues(service: Running, realm: Realm) -> None:
         certificate_of(realm, name).serial for name in ("issuing", "root")
     ]
     assert f"{path[0].serial_number:x}" == got.json["serial"]
-    assert finding.with_serial(realm, got.json["serial"]).issued.holder == "officer"
+    assert finding.with_serial(realm, got.json["serial"]).issued.holder == (
+        "oidc:officer (https://tests.example)"
+    )
 
 
 def test_an_officer_revokes_and_the_crl_tells_it(service: Running) -> None:
@@ -238,3 +240,15 @@ def test_a_folder_without_authorities_has_no_routes(tmp_path: Path) -> None:
 def test_a_page_of_nothing_that_could_be_is_the_senders_fault(service: Running, query: str) -> None:
     answer = service.ask("GET", f"/ca/issuing/certificates?{query}", roles="auditor")
     assert answer.status == 400
+
+
+def test_a_token_does_not_pass_for_a_user_of_the_system(service: Running, realm: Realm) -> None:
+    """Its subject is what an issuer, or whoever it certifies, chose to write."""
+    who = "local:root,officer"
+    serial = post(service, "/ca/issuing/certificates", ordered(), who).json["serial"]
+    body = {"serial": serial, "reason": "superseded"}
+    assert post(service, "/ca/issuing/revocations", body, who).status == 201
+    found = finding.with_serial(realm, serial)
+    assert found.revocation is not None
+    told = {found.issued.holder, found.revocation.revoked_by}
+    assert told == {"oidc:local:root,officer (https://tests.example)"}

@@ -35,7 +35,7 @@ from signward.state import Algorithm, IntactTimestamp
 from signward.store import intents
 from signward.store.engine import Outcome
 from signward.store.tables import intent, log_entry, sign_request
-from signward.verbs.authority import approvals, sign
+from signward.verbs.authority import approvals, deciding, sign
 from signward.verbs.authority.approvals import Answering
 from signward.verbs.authority.realm import Realm
 from tests.builders import signing_service as service
@@ -512,3 +512,22 @@ def test_a_request_is_nobody_elses_business(tmp_path: Path) -> None:
             sign.look(realm, "release", person(EVE), first.id)
         with pytest.raises(DeniedError, match="none of that name"):
             sign.look(realm, "release", person(CI), "0" * 32)
+
+
+def test_nobody_hides_the_requests_of_others_behind_many_of_their_own(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither rate nor retention bounds what only waits."""
+    monkeypatch.setattr(deciding, "MAX_PENDING", 3)
+    rules = {"approvals": 1, "approvers": [ALICE], "signers": [CI, BOB]}
+    with plain(tmp_path, database_url, **rules) as realm:
+        for number in range(3):
+            assert ask(realm, f"{number}" * 16).state == "pending"
+        with pytest.raises(LimitedError, match="3 requests that wait") as caught:
+            ask(realm)
+        assert caught.value.retry_seconds
+        assert ask(realm, "0" * 16).state == "pending"
+        assert ask(realm, who=BOB).state == "pending"
+        first = approvals.waiting(realm, person(ALICE))[0].id
+        approvals.answer(realm, person(ALICE), first, Answering.DENY)
+        assert ask(realm).state == "pending"

@@ -69,6 +69,14 @@ class Identity(Frozen, frozen=True, kw_only=True):
         own = ["person", "", self.person] if self.person else [self.kind, self.issuer, self.subject]
         return msgspec.json.encode(own).decode()
 
+    @property
+    def label(self) -> str:
+        """``KIND:SUBJECT (ISSUER)``: who somebody is in one text, for a certificate's holder.
+
+        The kind tells a token's subject from a user of the system who is called the same.
+        """
+        return f"{self.kind}:{self.subject}" + (f" ({self.issuer})" if self.issuer else "")
+
 
 def claims_from(document: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Return a token's claims (decoded JSON) as rules look at them: each a tuple of texts.

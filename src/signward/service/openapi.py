@@ -39,13 +39,16 @@ _ALWAYS = {
     "404": "There is no such thing here.",
     "503": "Too busy, or the database or a key does not answer; see Retry-After.",
 }
-_GUARDED = {"401": "Nobody, or a proof that does not hold.", "403": "Somebody who may not."}
+_GUARDED = {
+    "401": "Nobody, or a proof that does not hold.",
+    "403": "Somebody who may not.",
+    "422": "What is asked for breaks a rule.",
+}
 _WITH_BODY = {
     "408": "The body did not end in time.",
     "409": "It was done already, or otherwise.",
     "413": "The body is too large.",
     "415": "The body is of another type.",
-    "422": "What is asked for breaks a rule.",
 }
 _SCHEMES = {
     "mtls": {"type": "mutualTLS", "description": "A client certificate."},

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from msgspec.structs import asdict
-from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, select, update
 
 from signward.frozen import Frozen
 from signward.store.tables import log_entry, sign_approval, sign_request
@@ -157,6 +157,15 @@ def pending(connection: Connection, keys: tuple[str, ...], at: int) -> tuple[Sto
     )
     rows = connection.execute(chosen.order_by(table.at).limit(MAX_LISTED))
     return tuple(map(_request, rows))
+
+
+def waiting_of(connection: Connection, key: str, requester: str) -> int:
+    """Return how many requests of somebody's for a key wait."""
+    table = sign_request.c
+    chosen = select(func.count()).where(
+        table.state == State.PENDING, table.key == key, table.requester == requester
+    )
+    return int(connection.execute(chosen).scalar_one())
 
 
 def expired(connection: Connection, at: int) -> tuple[StoredRequest, ...]:

@@ -13,7 +13,8 @@ Names that mean the same in every kind, so that a monitor finds what it looks fo
 ``serial``     its serial number, lower-case hexadecimal without leading zeroes
 ``subject``    its subject, as messages show names
 ``key``        the signing key's name in the settings
-``by``         who asked: the subject of an identity
+``by``         who asked: the subject of an identity, or (where ``by-kind`` does not follow)
+               its kind, subject and issuer: ``local:root``, ``oidc:ci (https://id.example)``
 ``digest``     of what was signed or timestamped: ``sha256:`` and hexadecimal
 ``intent``     the identifier that an intent and its result share
 =============  ==================================================================

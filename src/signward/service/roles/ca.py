@@ -177,7 +177,7 @@ def _issue(realm: Realm) -> HTTPRouteHandler:
         name: FromPath[str], data: JSONBody[Wanted], request: Request[Any, Any, Any]
     ) -> Issued:
         """Issue a certificate for the key in a request."""
-        by = request.user.subject
+        by = request.user.label
         made = await asyncio.to_thread(_issued, realm, _online(realm, name), data, by)
         path = "".join(export.pem(one.der) for one in made.path)
         return Issued(
@@ -204,7 +204,7 @@ def _revoke(realm: Realm) -> HTTPRouteHandler:
         name: FromPath[str], data: JSONBody[Withdrawal], request: Request[Any, Any, Any]
     ) -> Withdrawn:
         """Revoke a certificate for good; the CRL tells it when the answer comes."""
-        by = request.user.subject
+        by = request.user.label
         return await asyncio.to_thread(_withdrawn, realm, _known(realm, name), data, by)
 
     return withdraw

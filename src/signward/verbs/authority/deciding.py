@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from signward.authority.access import Asked, Decision, Ruling, Window, decide
 from signward.authority.log.entry import Kind, Value, encode
-from signward.errors import ConflictError, SignwardError
+from signward.errors import ConflictError, LimitedError, SignwardError
 from signward.frozen import replace
 from signward.store import intents, requests, usage
 from signward.store.engine import Outcome
@@ -25,6 +25,12 @@ from signward.verbs.authority.authorities import micros
 from signward.verbs.authority.cases import Case, decision_entry
 from signward.verbs.authority.intents import abandoned
 from signward.verbs.authority.realm import Realm
+
+MAX_PENDING = 200
+"""Requests by one person for one key that wait for approvals: more than a release has files to
+be approved, and few enough that nobody's hide all others from those who approve."""
+
+PENDING_RETRY_SECONDS = 300
 
 UNDER_WAY: set[str] = set()
 """Requests that this process signs at present: an intent of ours that is not among them was left
@@ -119,7 +125,18 @@ def _step(case: Case, instance: str, tally: _Tally) -> _Step | SignwardError:
         return error
     if step.begun.allowed:
         tally.add(windows)
+    elif step.new and not tally.may_wait(case.requester):
+        return _too_many(case)
     return step
+
+
+def _too_many(case: Case) -> LimitedError:
+    error = LimitedError(
+        f"key {case.name}", f"{MAX_PENDING} requests that wait", "answers to those first",
+        hint="approvers answer, or whoever asked takes some back: signward requests",
+    )  # fmt: skip
+    error.retry_seconds = PENDING_RETRY_SECONDS
+    return error
 
 
 class _Tally:
@@ -129,6 +146,7 @@ class _Tally:
         self._connection, self._key = connection, key
         self._read: dict[Window, int] = {}
         self._added: dict[Window, int] = {}
+        self._pending: dict[str, int] = {}
 
     def counts(self, windows: Sequence[Window]) -> tuple[int, ...]:
         """Return how many signatures each window holds."""
@@ -141,6 +159,14 @@ class _Tally:
         """Count a signature."""
         for window in dict.fromkeys(windows):
             self._added[window] = self._added.get(window, 0) + 1
+
+    def may_wait(self, requester: str) -> bool:
+        """Count a request that waits for approvals; say whether it may."""
+        if requester not in self._pending:
+            known = requests.waiting_of(self._connection, self._key, requester)
+            self._pending[requester] = known
+        self._pending[requester] += 1
+        return self._pending[requester] <= MAX_PENDING
 
     def store(self) -> None:
         """Write what was counted."""
