@@ -68,11 +68,17 @@ class Served:
 
 @contextmanager
 def served(
-    data: Path, *options: str, environment: Mapping[str, str] | None = None
+    data: Path,
+    *options: str,
+    environment: Mapping[str, str] | None = None,
+    before: tuple[str, ...] = (),
 ) -> Iterator[Served]:
-    """Serve ``data`` in a process, on a port of the system's choice unless ``options`` say."""
+    """Serve ``data`` in a process, on a port of the system's choice unless ``options`` say.
+
+    ``before`` are words of a command that runs what follows them.
+    """
     process = subprocess.Popen(
-        serve_command(data, "--listen", "127.0.0.1:0", *options),
+        [*before, *serve_command(data, "--listen", "127.0.0.1:0", *options)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | (environment or {}),
     )  # fmt: skip

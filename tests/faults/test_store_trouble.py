@@ -22,7 +22,7 @@ from signward.store import database
 from signward.store import engine as store_engine
 from signward.store.engine import Outcome, Store
 from signward.store.tables import counter
-from tests.builders import postgres
+from tests.builders import disks, postgres
 from tests.builders.appender import entry, go, start
 from tests.builders.storing import SECONDS, Held, log_is_whole
 from tests.faults.test_store_races import bodies
@@ -33,15 +33,8 @@ TMPFS_OCTETS = 1024 * 1024
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Mount a file system of a megabyte; its mount point is yielded."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_OCTETS}", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mount: only root may mount a file system, outside a container")
-    try:
+    with disks.small_disk(tmp_path / "disk", TMPFS_OCTETS) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture

@@ -57,9 +57,13 @@ def certificate_faults(data: bytes) -> set[str]:
     return codes(linter.validate(document.root))
 
 
-def crl_faults(data: bytes) -> set[str]:
-    """Return the codes pkilint has for a CRL, by RFC 5280 and the CA/Browser Forum's rules."""
-    kind = crl.CertificateRevocationListType.CRL
+def crl_faults(data: bytes, *, of_authorities: bool = False) -> set[str]:
+    """Return the codes pkilint has for a CRL, by RFC 5280 and the CA/Browser Forum's rules.
+
+    One of authorities alone may be good for longer.
+    """
+    kinds = crl.CertificateRevocationListType
+    kind = kinds.ARL if of_authorities else kinds.CRL
     linter = crl.create_pkix_crl_validator_container(
         [
             pkix.create_attribute_decoder(name.ATTRIBUTE_TYPE_MAPPINGS),

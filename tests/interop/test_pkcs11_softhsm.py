@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pkcs11
 import pytest
 from conformance.authenticode.keys import key
 
@@ -232,3 +233,41 @@ def test_two_keys_of_one_token_are_open_at_once(hsm: SoftHsm) -> None:
     second.close()
     check_value(first.public_key, RSA, DATA, first.sign(DATA, RSA))
     first.close()
+
+
+@pytest.fixture
+def lone(hsm: SoftHsm) -> Iterator[Path]:
+    """Yield the folder of all tokens, and see to it that the module finds them again."""
+    yield hsm.folder / "tokens"
+    hsm.ready()
+
+
+def test_a_token_that_was_away_is_used_again(lone: Path) -> None:
+    first = opened("token=Release%20keys;object=rsa")
+    other = opened("token=Imported;object=signer")
+    away = lone.with_name("away")
+    for _ in range(2):
+        lone.rename(away)
+        for _ in range(2):
+            with pytest.raises(KeyProviderError, match=r"no answer of the token|no usable"):
+                first.sign(DATA, RSA)
+        away.rename(lone)
+        for found in (first, other, first):
+            check_value(found.public_key, RSA, DATA, found.sign(DATA, RSA))
+    before = other.certificates
+    other.refresh()
+    assert other.certificates == before
+    first.close()
+    other.close()
+
+
+def test_a_pin_that_is_refused_when_a_token_is_back_is_not_tried_again(lone: Path) -> None:
+    """Three wrong ones lock many a token."""
+    given = [PIN, "wrong 1", PIN]
+    found = open_key(uri("token=Careful"), lambda _: given.pop(0))
+    pkcs11.lib(module()).reinitialize()
+    for _ in range(3):
+        with pytest.raises(KeyProviderError, match="wrong PIN"):
+            found.sign(DATA, RSA)
+    assert given == [PIN]
+    assert lone.is_dir()

@@ -141,7 +141,7 @@ def test_what_was_signed_before_stays_and_says_so(house: House, verify: Callable
         assert line.startswith("ACCEPTED")
         assert line.endswith(", timestamped, revoked since]\n")
         explained = house.organisation.run(*words, "--explain", file)
-        assert "  warn     signed-before-revocation: CN=" in explained
+        assert "  warn     signed-before-revocation: certificate CN=" in explained
         assert "--distrust-compromised" in explained
         assert verify(file, "somebody", "--distrust-compromised") == "rejected: revoked"
         late = house.stamped(name)

@@ -323,3 +323,38 @@ def test_hours_hold_whole_minutes(at: datetime, start: int, end: int) -> None:
         return
     hours = parse_hours(f"{start // 60:02}:{start % 60:02}-{end // 60:02}:{end % 60:02}")
     assert hours.hold(at) is (start <= at.hour * 60 + at.minute < end)
+
+
+def test_whoever_has_two_proofs_is_one_person() -> None:
+    """Else one approver with a card and an account would be two of two."""
+    access = msgspec.convert(
+        {
+            "identities": {
+                "card": {"kind": "mtls", "issuer": "CN=Cards", "subject": "CN=alice"},
+                "account": {"kind": "oidc", "issuer": GITHUB, "subject": "alice"},
+                "bob": {"kind": "oidc", "issuer": GITHUB, "subject": "bob"},
+            },
+            "people": {"alice": ["card", "account"]},
+        },
+        AccessRules,
+    )
+    card, account, bob = (
+        access.known(one)
+        for one in (
+            Identity(kind="mtls", subject="CN=alice", issuer="CN=Cards"),
+            Identity(kind="oidc", subject="alice", issuer=GITHUB),
+            Identity(kind="oidc", subject="bob", issuer=GITHUB),
+        )
+    )
+    rules = KeyRules(approvers=("card", "account", "bob"), approvals=2)
+    twice = decide_approval(rules, account, {"account"}, "", [card.unique])
+    own = decide_approval(rules, account, {"account"}, card.unique, [])
+    assert (twice.reason, own.reason) == ("approved-already", "own-request")
+    assert decide_approval(rules, bob, {"bob"}, card.unique, []).ruling is Ruling.ALLOWED
+    assert card.unique == '["person","","alice"]'
+    assert bob.unique == f'["oidc","{GITHUB}","bob"]'
+
+
+def test_a_person_of_no_known_name_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="'card' in person 'alice'"):
+        msgspec.convert({"people": {"alice": ["card"]}}, AccessRules)

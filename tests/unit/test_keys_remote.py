@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from conformance.authenticode import pe
 from conformance.authenticode.pki import END, issue
 from conformance.authenticode.pki import authority as root
 
+from signward.cli import requests
 from signward.cli.commands import run
 from signward.errors import KeyProviderError
 from signward.integrity import check_value
@@ -24,7 +26,7 @@ from signward.keys import Purpose, RotatedError, _rest, open_key, remote
 from signward.keys._served import MAX_DATA
 from signward.state import Algorithm
 from signward.verbs.authority import approvals
-from signward.verbs.authority.approvals import Answering
+from signward.verbs.authority.approvals import Answering, Waiting
 from signward.verbs.authority.realm import Realm
 from signward.verbs.secrets import SecretFinder
 from tests.builders import signing_service as service
@@ -296,6 +298,21 @@ def test_requests_are_listed_approved_and_denied_from_the_command_line(
 
 
 # --- a service that lies ----------------------------------------------------------------------
+
+
+def test_no_word_of_a_service_drives_the_approvers_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    evil = "\x1b]0;owned\x07\u202e"
+    texts = ("id", "key", "state", "by", "by_issuer", "by_kind", "format", "file", "content",
+             "digest", "algorithm")  # fmt: skip
+    now = datetime.now(UTC)
+    told = Waiting(at=now, expires=now, approvals=(evil,), required=1, **dict.fromkeys(texts, evil))
+    requests._tell(told, json=False)
+    requests._tell(told, json=True)
+    said = capsys.readouterr().out
+    assert "owned" in said
+    assert not {"\x1b", "\x07", "\u202e"} & set(said)
 
 
 class Liar:

@@ -232,3 +232,9 @@ def test_a_folder_without_authorities_has_no_routes(tmp_path: Path) -> None:
         assert load_role(name).routes(bare) == ()
     assert load_role("crl").tasks(bare) == ()
     bare.close()
+
+
+@pytest.mark.parametrize("query", ["after=%00", "profile=%00", "after=xyz", "after=1%0A"])
+def test_a_page_of_nothing_that_could_be_is_the_senders_fault(service: Running, query: str) -> None:
+    answer = service.ask("GET", f"/ca/issuing/certificates?{query}", roles="auditor")
+    assert answer.status == 400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -127,6 +128,26 @@ def test_too_many_are_answered_at_once(running: Running, monkeypatch: pytest.Mon
     assert ask(running, tag, wait=30).status == 304
     assert time.monotonic() - began < 2
     first.join()
+
+
+def test_whoever_leaves_gives_their_place_back(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(role, "MAX_WAITERS", 3)
+    tag = ask(running).headers["etag"]
+    head = f"GET /feed HTTP/1.1\r\nHost: x\r\nIf-None-Match: {tag}\r\nPrefer: wait=50\r\n\r\n"
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
+            connection.sendall(head.encode())
+            time.sleep(0.3)
+            assert running.gate.under_way
+    deadline = time.monotonic() + 5
+    while running.gate.under_way:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    began = time.monotonic()
+    assert ask(running, tag, wait=1).status == 304
+    assert time.monotonic() - began > 0.9
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,22 @@
-"""The service as an attacker sees it: odd methods, odd bodies, places taken and never given back."""
+"""The service as an attacker sees it: odd methods and bodies, places taken and not given back."""
 
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from litestar import get, post
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
 
 from signward.frozen import Frozen
-from signward.service.roles import Access
+from signward.service import health
+from signward.service.roles import Access, Task
 from signward.verbs.authority.realm import Realm
 from tests.builders.service import PUBLIC, Answer, Planted, Running, serving
 
@@ -105,3 +110,55 @@ def test_made_up_methods_fill_neither_metrics_nor_the_log(running: Running) -> N
     assert b'method="other"' in figures
     told = [line for line in running.log if line["event"] == "request"]
     assert {line["method"] for line in told} <= {"other", "GET"}
+
+
+# --- places -----------------------------------------------------------------------------------
+
+
+class Hanging:
+    """A role whose check does not answer, and a handler that needs a thread."""
+
+    name = "planted"
+    help = "what a test needs"
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.asked = 0
+
+    def routes(self, realm: Realm) -> list[HTTPRouteHandler]:
+        @get("/work", opt=PUBLIC, media_type="text/plain", sync_to_thread=True)
+        def work() -> str:
+            """Work in a thread."""
+            return "done"
+
+        return [work]
+
+    def tasks(self, realm: Realm) -> list[Task]:
+        return []
+
+    def checks(self, realm: Realm) -> dict[str, Any]:
+        def hang() -> None:
+            self.asked += 1
+            assert self.go_on.wait(60)
+
+        return {"hangs": hang}
+
+
+def test_a_check_that_hangs_holds_one_thread_however_often_readiness_is_asked_for(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "CHECK_SECONDS", 0.5)
+    role = Hanging()
+    with serving(realm, [role]) as service:
+        try:
+            with ThreadPoolExecutor(50) as pool:
+                asked = [pool.submit(service.ask, "GET", "/readyz") for _ in range(50)]
+                assert {one.result().status for one in asked} == {503}
+            assert service.ask("GET", "/readyz").json["checks"] == {
+                "database": "good", "clock": "good", "hangs": "failed"
+            }  # fmt: skip
+            assert service.ask("GET", "/work").body == b"done"
+            assert role.asked == 1
+        finally:
+            role.go_on.set()
+        assert service.ask("GET", "/readyz").status == 200

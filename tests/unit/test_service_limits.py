@@ -262,8 +262,11 @@ def test_those_that_wait_take_nobody_else_s_place(
         for many in (1, 2, 3):  # one after the other: each is counted once it is routed
             held.append(pool.submit(running.ask, "GET", "/wait"))
             wait_until(running, many)
-        assert running.ask("GET", "/healthz").status == 503
+        refused = running.ask("GET", "/wait")
+        assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+        assert running.ask("GET", "/healthz").status == 200
         assert [one.result().body for one in held] == [b"held"] * 3
+    assert running.ask("GET", "/wait").status == 200
 
 
 def wait_until(running: Running, many: int) -> None:

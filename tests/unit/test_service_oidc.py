@@ -147,6 +147,8 @@ REFUSED = {
     "no expiry": lambda: token(exp=None),
     "an expiry that is text": lambda: token(exp="never"),
     "an expiry that is a truth": lambda: token(exp=True),
+    "an expiry that is no float": lambda: token(exp=10**400),
+    "a beginning that is no float": lambda: token(nbf=10**400),
     "not yet": lambda: token(nbf=NOW + 61),
     "issued later": lambda: token(iat=NOW + 61, nbf=None),
     "no time of issue": lambda: token(iat=None),
@@ -158,6 +160,8 @@ REFUSED = {
     "no issuer": lambda: token(iss=None),
     "no subject": lambda: token(sub=None),
     "an empty subject": lambda: token(sub=""),
+    "a subject with NUL": lambda: token(sub="a\0b"),
+    "a subject of two lines": lambda: token(sub="a\nb"),
     "a subject that is no text": lambda: token(sub=7),
     "another key": lambda: token(OTHER),
     "an unknown key identifier": lambda: token(head={"alg": "RS256", "kid": "nine"}),
@@ -277,6 +281,29 @@ def test_a_slow_issuer_holds_one_thread_only() -> None:
             published.held.find("made-up", "RS256")
         go_on.set()
         assert first.result(30).kid == "one"
+
+
+def test_a_slow_issuer_whose_keys_were_never_read_holds_one_thread_only() -> None:
+    """Tokens that anybody can make up would hold all the others for as long as it is slow."""
+    published = Published(RSA)
+    asked, go_on = threading.Event(), threading.Event()
+    read = published.held._read
+
+    def slowly() -> bytes:
+        asked.set()
+        assert go_on.wait(30)
+        return read()
+
+    published.held._read = slowly
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(published.held.find, "one", "RS256")
+        assert asked.wait(30)
+        second = pool.submit(published.held.find, "one", "RS256")
+        with pytest.raises(FetchError, match="ask again"):
+            second.result(5)
+        go_on.set()
+        assert first.result(30).kid == "one"
+    assert published.held.find("one", "RS256").kid == "one"
 
 
 def test_keys_that_were_never_read_are_an_error_of_ours() -> None:

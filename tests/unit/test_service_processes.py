@@ -262,3 +262,15 @@ def test_the_help_names_every_role(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["serve", "--help"])
     text = capsys.readouterr().out
     assert all(name in text for name in role_names())
+
+
+def test_silent_connections_leave_files_for_everybody_else(data: Path) -> None:
+    """Shells begin with 1,024 open files: here with fewer, and more connections than those."""
+    few = ("sh", "-c", 'ulimit -Sn 128; exec "$@"', "sh")
+    with served(data, before=few) as service:
+        address = ("127.0.0.1", service.port)
+        silent = [socket.create_connection(address, timeout=START) for _ in range(200)]
+        status, body = service.get("/readyz")
+        for one in silent:
+            one.close()
+        assert (status, json.loads(body)["ready"]) == (200, True)

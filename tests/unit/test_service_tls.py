@@ -7,6 +7,8 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -276,6 +278,53 @@ def test_a_revoked_client_makes_no_connection(world: World) -> None:
             assert refused(service, context) == (one is bad)
         assert ask(service, trusting(world), "/open").status == 200
     realm.close()
+
+
+def test_a_connection_does_not_outlive_what_its_certificate_was_judged_by(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever keeps a connection busy would stay who they were, whatever is revoked."""
+    monkeypatch.setattr("signward.service.run.RENEWAL_SECONDS", 0.1)
+    own, asked = world.folder / "tls.pem", tmp_path / "clients.pem"
+    asked.write_bytes(world.clients.pem)
+    realm = Realm.open(world.folder)
+    tls = Tls(certificates=own, key=own, client_ca=asked)
+    with serving(realm, [Planted(who, everybody)], Callers(realm), tls=tls) as service:
+        context = trusting(world, world.client("builder"))
+        with closing(
+            http.client.HTTPSConnection("127.0.0.1", service.port, timeout=20, context=context)
+        ) as connection:
+            assert status_of(connection, "/who") == 200
+            asked.write_bytes(world.clients.pem * 2)
+            deadline = time.monotonic() + 20
+            while not any(line["event"] == "tls-renewed" for line in service.log):
+                assert time.monotonic() < deadline
+                assert status_of(connection, "/open") == 200
+            assert status_of(connection, "/who") == 401
+            assert connection.sock is None  # it was closed
+        assert ask(service, context).status == 200
+    realm.close()
+
+
+def test_a_connection_does_not_outlive_its_certificate(world: World) -> None:
+    at = [datetime.now(UTC)]
+    realm = Realm.open(world.folder, clock=lambda: at[0])
+    with serving(realm, [Planted(who)], Callers(realm), tls=world.tls) as service:
+        context = trusting(world, world.client("builder"))
+        with closing(
+            http.client.HTTPSConnection("127.0.0.1", service.port, timeout=20, context=context)
+        ) as connection:
+            assert status_of(connection, "/who") == 200
+            at[0] = END + timedelta(seconds=1)
+            assert status_of(connection, "/who") == 401
+    realm.close()
+
+
+def status_of(connection: http.client.HTTPConnection, path: str) -> int:
+    connection.request("GET", path)
+    response = connection.getresponse()
+    response.read()
+    return response.status
 
 
 @pytest.mark.parametrize("broken", ["certificates", "key", "client_ca"])

@@ -159,3 +159,20 @@ def test_a_service_without_keys_has_no_such_routes(tmp_path: Path) -> None:
 
     assert SignRole().routes(Bare()) == []  # type: ignore[arg-type]
     assert SignRole().tasks(Bare()) == []  # type: ignore[arg-type]
+
+
+def test_text_that_no_database_takes_is_the_senders_fault(
+    tmp_path: Path, database_url: str
+) -> None:
+    """PostgreSQL stores no NUL: an answer that says so is no fault of the service's."""
+    with (
+        service.realm(tmp_path, TWO, database=database_url) as realm,
+        service.running(realm) as served,
+    ):
+        assert post(served, order(file="a\0b")).status == 400
+        for path in ("/keys/release/signatures/a%00b", "/keys/a%00b"):
+            assert served.ask("GET", path, roles="ci-token").status == 400
+        said = served.ask("POST", "/requests/a%00b/approvals", b'{"decision": "approve"}',
+                          roles="alice-token", headers={"Content-Type": "application/json"})  # fmt: skip
+        assert said.status == 400
+        assert not [line for line in served.log if line["event"] == "failed"]

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from signward.frozen import Frozen
+from signward.frozen import Frozen, replace
 
 MAX_VALUE = 2048
 """Characters of a value that a pattern is held against; a longer one matches nothing."""
@@ -57,11 +57,17 @@ class Identity(Frozen, frozen=True, kw_only=True):
     subject: str
     issuer: str = ""
     claims: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    person: str = ""
+    """Whose it is, of those that `AccessRules.people` tells apart; empty for all others."""
 
     @property
     def unique(self) -> str:
-        """Kind, issuer and subject as a JSON array: two identities are one if these are equal."""
-        return msgspec.json.encode([self.kind, self.issuer, self.subject]).decode()
+        """Kind, issuer and subject as a JSON array: two identities are one if these are equal.
+
+        Of a person that has several it is the person, of kind ``person``.
+        """
+        own = ["person", "", self.person] if self.person else [self.kind, self.issuer, self.subject]
+        return msgspec.json.encode(own).decode()
 
 
 def claims_from(document: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -133,17 +139,31 @@ class AccessRules(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """``[access]``: names of identities, and the roles those names hold in the service.
 
     ``roles`` is role to names.  What a signer may sign with, each key says for itself.
+    ``people`` is a person to the names that are that person's alone, such as those of a card and
+    of an account: whoever has several ways to prove who they are still approves once.
     """
 
     identities: Mapping[str, IdentityRule] = msgspec.field(default_factory=dict)
     roles: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    people: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise ``ValueError`` for a role held by a name that no rule gives."""
-        for role, names in self.roles.items():
-            absent = sorted(set(names) - set(self.identities))
-            if absent:
-                raise ValueError(f"found {absent[0]!r} in role {role!r}, required a known identity")
+        """Raise ``ValueError`` for a role or person of a name that no rule gives."""
+        for what, table in (("role", self.roles), ("person", self.people)):
+            for key, names in table.items():
+                absent = sorted(set(names) - set(self.identities))
+                if absent:
+                    raise ValueError(
+                        f"found {absent[0]!r} in {what} {key!r}, required a known identity"
+                    )
+
+    def known(self, identity: Identity) -> Identity:
+        """Return an identity with the person that it is; by the first name, should it be two."""
+        names = self.names_of(identity) if self.people else ()
+        found = (
+            person for person, theirs in self.people.items() if not {*theirs}.isdisjoint(names)
+        )
+        return replace(identity, person=min(found, default=""))
 
     def names_of(self, identity: Identity) -> frozenset[str]:
         """Return the names an identity goes by."""

@@ -119,9 +119,9 @@ def _tell(request: Waiting, *, json: bool) -> None:
     asked = f"{request.by_kind}:{request.by}"
     given = f"{len(request.approvals)} of {request.required} approvals"
     by = f" ({', '.join(request.approvals)})" if request.approvals else ""
-    print(f"{request.id}  {request.state}, {given}{visible(by)}, until "
-          f"{request.expires:%Y-%m-%d %H:%M} UTC")  # fmt: skip
-    print(
-        f"    key {request.key}: {visible(request.file)} ({request.format}), for {visible(asked)}"
-    )
-    print(f"    file {request.content or 'not told'}, octets {request.digest}")
+    for line in (  # all of it is a service's word, which need not be ours
+        f"{request.id}  {request.state}, {given}{by}, until {request.expires:%Y-%m-%d %H:%M} UTC",
+        f"    key {request.key}: {request.file} ({request.format}), for {asked}",
+        f"    file {request.content or 'not told'}, octets {request.digest}",
+    ):
+        print(visible(line))

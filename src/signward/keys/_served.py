@@ -32,6 +32,9 @@ IDEMPOTENCY = r"^[A-Za-z0-9_-]{16,64}$(?!\n)"
 """What stands in it: drawn by the client, and the same whenever it asks for the same again.
 (In Python ``$`` would let one newline follow.)"""
 
+WHOLE_TEXT = r"^[^\x00]*$"
+"""Any text but such as holds NUL, which PostgreSQL does not store."""
+
 FormatName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$(?!\n)")]
 ContentDigest = Annotated[str, Meta(pattern=r"^(sha256:[0-9a-f]{64})?$(?!\n)")]
 SCHEMES = r"^(rsa-pkcs1v15|rsa-pss|ecdsa|ed25519|ml-dsa-(44|65|87))$(?!\n)"
@@ -64,7 +67,7 @@ class Order(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
     data: Annotated[bytes, Meta(min_length=1, max_length=MAX_DATA)]
     algorithm: OrderedAlgorithm
     format: FormatName
-    file: Annotated[str, Meta(min_length=1, max_length=MAX_FILE_NAME)]
+    file: Annotated[str, Meta(min_length=1, max_length=MAX_FILE_NAME, pattern=WHOLE_TEXT)]
     content: ContentDigest = ""
     timestamp: bool = False
 

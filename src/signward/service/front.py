@@ -15,6 +15,7 @@ import os
 import secrets
 import socket
 import ssl
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,6 +40,9 @@ PEER = "signward_peer"
 
 _PRIVATE_NAME = "application"
 
+_OWN_FILES = 2
+"""The first of `Tls.files` show who we are; the others judge who calls."""
+
 
 class Tls(Frozen, frozen=True, kw_only=True):
     """Files, all PEM: the service's certificates, leaf first, its key, and whom it asks.
@@ -61,10 +65,16 @@ class Tls(Frozen, frozen=True, kw_only=True):
 
 
 class Peer(NamedTuple):
-    """The other end of a connection: its address, and its certificate (DER) if it showed one."""
+    """The other end of a connection: its address, and its certificate (DER) if it showed one.
+
+    ``asked`` counts how often the files had changed by which certificates are judged.
+    """
 
     address: tuple[str, int]
     certificate: bytes | None
+    asked: int
+    is_outdated: bool = False
+    """Whether they changed since: a certificate that was good may be revoked."""
 
 
 def context_of(tls: Tls) -> ssl.SSLContext:
@@ -106,6 +116,7 @@ class Front:
         self._server: asyncio.Server | None = None
         self._listening: socket.socket | None = None
         self._stamp: tuple[int, ...] = ()
+        self._asked = 0
 
     @property
     def private(self) -> Path:
@@ -121,7 +132,7 @@ class Front:
     async def _serve(self, context: ssl.SSLContext) -> None:
         assert self._listening is not None  # noqa: S101 - see start
         self._server = await asyncio.start_server(
-            self._accept,
+            partial(self._accept, self._asked),
             sock=self._listening.dup(),
             ssl=context,
             ssl_handshake_timeout=HANDSHAKE_SECONDS,
@@ -129,10 +140,14 @@ class Front:
         )
 
     async def renew(self) -> None:
-        """Take up certificates, keys, authorities and CRLs that have changed."""
+        """Take up certificates, keys, authorities and CRLs that have changed.
+
+        Where the last two did, certificates shown before count no more (see `Peer`).
+        """
         if (stamp := self._stamps()) == self._stamp or self._server is None:
             return
         old, context = self._server, context_of(self._tls)
+        self._asked += stamp[_OWN_FILES:] != self._stamp[_OWN_FILES:]
         await self._serve(context)
         old.close()
         self._stamp = stamp
@@ -161,24 +176,28 @@ class Front:
         for relay in self._relays:
             relay.cancel()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(
+        self, asked: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         relay = asyncio.current_task()
         if relay is None or len(self._relays) >= MAX_CONNECTIONS:
             writer.transport.abort()
             return
         self._relays.add(relay)
         try:
-            await self._pass_on(reader, writer)
+            await self._pass_on(_peer_of(writer, asked), reader, writer)
         except (OSError, TimeoutError, asyncio.CancelledError):
             pass  # one of the two went away, or was silent too long
         finally:
             self._relays.discard(relay)
             writer.transport.abort()
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(
+        self, peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         name = str(self._folder / secrets.token_hex(16))
         inner = await _connected(name, self.private)
-        self._peers[name] = _peer_of(writer)
+        self._peers[name] = peer
         try:
             inward, outward = await asyncio.open_unix_connection(sock=inner)
             try:
@@ -197,7 +216,8 @@ class Front:
                 if peer is None:
                     raise ConnectionRefusedError("a connection that did not come through TLS")
                 scope["client"], scope["scheme"] = peer.address, "https"
-                scope.setdefault("state", {})[PEER] = peer
+                outdated = peer.asked != self._asked
+                scope.setdefault("state", {})[PEER] = peer._replace(is_outdated=outdated)
             await application(scope, receive, send)
 
         return known
@@ -219,10 +239,10 @@ async def _connected(name: str, private: Path) -> socket.socket:
     return inner
 
 
-def _peer_of(writer: asyncio.StreamWriter) -> Peer:
+def _peer_of(writer: asyncio.StreamWriter, asked: int) -> Peer:
     address = writer.get_extra_info("peername") or ("", 0)
     tls: Any = writer.get_extra_info("ssl_object")
-    return Peer((str(address[0]), int(address[1])), tls.getpeercert(binary_form=True))
+    return Peer((str(address[0]), int(address[1])), tls.getpeercert(binary_form=True), asked)
 
 
 async def _relay(

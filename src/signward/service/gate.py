@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
 
 from signward.service import problems
 from signward.service.limits import MAX_REQUESTS, MAX_WAITING, Body
@@ -61,7 +62,7 @@ class Gate:
             await self._application(scope, receive, send)
             return
         passage = Passage(self, scope, send)
-        if self._under_way - self._waiting >= MAX_REQUESTS or self._waiting >= MAX_WAITING:
+        if self._under_way - self._waiting >= MAX_REQUESTS:
             self._metrics.refused.labels("busy").inc()
             await passage.tell(_BUSY)
             return
@@ -82,7 +83,15 @@ class Gate:
             self._tell(passage)
 
     def hold(self, passage: Passage) -> None:
-        """Count a request among those that wait for something to happen, not for us."""
+        """Count a request among those that wait for something to happen, not for us.
+
+        Raises ``HTTPException`` (503) where too many do: those alone find no place then.
+        """
+        if not passage.waits and self._waiting >= MAX_WAITING:
+            self._metrics.refused.labels("waiting").inc()
+            raise HTTPException(
+                "too many requests that wait", status_code=503, headers=problems.RETRY
+            )
         if not passage.waits:
             passage.waits = True
             self._waiting += 1

@@ -82,6 +82,8 @@ def handlers(
 ) -> list[HTTPRouteHandler]:
     """Return the handlers of ``/healthz``, ``/readyz`` and ``/metrics``."""
 
+    checked = {name: _Checked(name, check, journal) for name, check in checks.items()}
+
     @get("/healthz", opt={"access": Access.PUBLIC}, media_type="text/plain")
     async def healthz() -> str:
         """Say that the process answers."""
@@ -94,9 +96,8 @@ def handlers(
     )
     async def readyz() -> Response[Health]:
         """Say whether everything that answers depend on is there."""
-        names = list(checks)
-        passed = await asyncio.gather(*(_passes(n, checks[n], journal) for n in names))
-        said = {n: "good" if good else "failed" for n, good in zip(names, passed, strict=True)}
+        passed = await asyncio.gather(*(one.passes() for one in checked.values()))
+        said = {n: "good" if good else "failed" for n, good in zip(checked, passed, strict=True)}
         health = Health(ready=all(passed), checks=said)
         return Response(health, status_code=200 if health.ready else 503)
 
@@ -108,16 +109,32 @@ def handlers(
     return [healthz, readyz, figures]
 
 
-async def _passes(name: str, check: Check, journal: Journal) -> bool:
-    try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            await asyncio.to_thread(check)
-    except TimeoutError:
-        journal.write("not-ready", check=name, error=f"no answer in {CHECK_SECONDS:.0f} s")
-    except SignwardError as error:
-        journal.write("not-ready", check=name, error=str(error))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is not ready
-        journal.error("not-ready", error, check=name)
-    else:
-        return True
-    return False
+class _Checked:
+    """A check, run once at a time however many ask: one that hangs holds one thread."""
+
+    def __init__(self, name: str, check: Check, journal: Journal) -> None:
+        self._name, self._check, self._journal = name, check, journal
+        self._running: asyncio.Task[bool] | None = None
+
+    async def passes(self) -> bool:
+        """Say whether it passes, within `CHECK_SECONDS`; what runs already is waited for."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run())
+        running = self._running
+        await asyncio.wait([running], timeout=CHECK_SECONDS)
+        if not running.done():
+            why = f"no answer in {CHECK_SECONDS:.0f} s"
+            self._journal.write("not-ready", check=self._name, error=why)
+            return False
+        return running.result()
+
+    async def _run(self) -> bool:
+        try:
+            await asyncio.to_thread(self._check)
+        except SignwardError as error:
+            self._journal.write("not-ready", check=self._name, error=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not ready
+            self._journal.error("not-ready", error, check=self._name)
+        else:
+            return True
+        return False

@@ -13,7 +13,7 @@ from signward.service.front import PEER, Peer
 from signward.service.oidc import Tokens
 from signward.service.roles import Access
 from signward.trust.general_names import DNS, EMAIL, URI, alternative_names
-from signward.trust.x509 import load_certificate
+from signward.trust.x509 import Certificate, load_certificate
 
 if TYPE_CHECKING:
     from signward.service.authorise import Connection
@@ -45,9 +45,21 @@ class Callers:
             scheme, _, token = given.partition(" ")
             if scheme.lower() != "bearer":
                 raise NotAuthorizedException("the Authorization head is not of scheme Bearer")
-            return await self._by_token(token.strip())
+            return self._access.known(await self._by_token(token.strip()))
         peer: Peer | None = connection.scope["state"].get(PEER)
-        return identity_of(peer.certificate) if peer and peer.certificate else None
+        if peer is None or not peer.certificate:
+            return None
+        return self._access.known(self._by_certificate(peer, peer.certificate))
+
+    def _by_certificate(self, peer: Peer, certificate: bytes) -> Identity:
+        """Return whom a connection's certificate speaks of: still, not only when it was made."""
+        read = _read(certificate)
+        if peer.is_outdated or self._realm.now() > read.not_after:
+            why = "has expired" if self._realm.now() > read.not_after else "must be looked at anew"
+            raise NotAuthorizedException(
+                f"the client certificate {why}: connect again", headers={"Connection": "close"}
+            )
+        return _identity(read)
 
     async def _by_token(self, token: str) -> Identity:
         now = self._realm.now().timestamp()
@@ -72,11 +84,20 @@ def identity_of(certificate: bytes) -> Identity:
     Claims: ``cn``, ``dns``, ``email``, ``uri`` and ``sha256``.  Raises
     ``NotAuthorizedException`` for one that OpenSSL reads and we do not.
     """
+    return _identity(_read(certificate))
+
+
+def _read(certificate: bytes) -> Certificate:
     try:
         read = load_certificate(certificate)
-        names = alternative_names(read)
+        alternative_names(read)
     except BadInputError:
         raise NotAuthorizedException("the client certificate cannot be read") from None
+    return read
+
+
+def _identity(read: Certificate) -> Identity:
+    names = alternative_names(read)
     claims: dict[str, tuple[str, ...]] = {FINGERPRINT: (read.sha256.hex(),)}
     if read.common_name:
         claims["cn"] = (read.common_name,)

@@ -52,6 +52,9 @@ LEEWAY_SECONDS = 60
 MAX_AGE_SECONDS = 24 * 3600
 """Between a token's ``iat`` and ``exp``: what lives longer is no proof of who calls now."""
 
+_MAX_INSTANT = 1e15
+"""Seconds since 1970: later than any, and an integer that is larger need be no float."""
+
 REFRESH_SECONDS = 600.0
 """After which keys are read anew."""
 
@@ -101,11 +104,11 @@ class Keys:
         return fresh and any(one is key for one in self._keys)
 
     def _look_again(self, now: float, *, needed: bool) -> None:
-        """Read the keys anew, one thread at a time; nobody waits for another who has keys.
+        """Read the keys anew, one thread at a time; nobody waits for another who reads.
 
-        A slow issuer and made-up key identifiers could otherwise hold every thread.
+        A slow issuer and made-up tokens could otherwise hold every thread.
         """
-        if self._lock.acquire(blocking=not self._keys):
+        if self._lock.acquire(blocking=False):
             try:
                 self._refresh(now)
             finally:
@@ -232,7 +235,9 @@ class Issuer:
         given = audience if isinstance(audience, list) else [audience]
         _require(claims.get("iss") == self.settings.issuer, "issuer", self.settings.issuer)
         _require(self.settings.audience in given, "audience", self.settings.audience)
-        _require(isinstance(claims.get("sub"), str) and claims["sub"], "subject", "one")
+        subject = claims.get("sub")
+        named = isinstance(subject, str) and subject and subject.isprintable()
+        _require(named, "subject", "one that can be printed")
         expires, issued = _instant(claims, "exp"), _instant(claims, "iat")
         begins = _instant(claims, "nbf") if "nbf" in claims else issued
         _require(now < expires + LEEWAY_SECONDS, "expiry", "a token that has not expired")
@@ -250,7 +255,7 @@ def _instant(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DeniedError("the token", f"no {name}", "a number of seconds since 1970")
-    return float(value)
+    return float(max(-_MAX_INSTANT, min(value, _MAX_INSTANT)))
 
 
 class Tokens:

@@ -23,7 +23,7 @@ RETRY_SECONDS = 5
 """After which a client may try again what failed for want of a database, a key or room."""
 
 _TYPE = "urn:signward:problem:"
-_RETRY = {"Retry-After": str(RETRY_SECONDS)}
+RETRY = {"Retry-After": str(RETRY_SECONDS)}
 
 STATUSES: Mapping[type[Exception], tuple[str, int]] = {
     errors.DeniedError: ("denied", 403),
@@ -83,7 +83,7 @@ def _of_http(error: HTTPException) -> Problem:
 
 
 def _of_package(name: str, status: int, error: Exception) -> Problem:
-    headers = _RETRY if status == HTTPStatus.SERVICE_UNAVAILABLE.value else {}
+    headers = RETRY if status == HTTPStatus.SERVICE_UNAVAILABLE.value else {}
     if isinstance(error, errors.LimitedError):
         headers = {"Retry-After": str(error.retry_seconds)}
     if name in _OURS:

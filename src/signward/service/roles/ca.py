@@ -38,6 +38,11 @@ MAX_BODY = 2 * MAX_REQUEST_OCTETS
 MAX_PAGE = 1000
 """Certificates in one answer."""
 
+NAME, MAX_NAME = r"^[a-z0-9-]*$(?!\n)", 60
+"""Names of profiles."""
+SERIAL = r"^[0-9a-f]{0,40}$(?!\n)"
+"""Serial numbers as they are stored, and none."""
+
 ENDS_SECONDS = 3600.0
 """How often the journal and a metric tell of our own certificates that end soon."""
 
@@ -150,9 +155,11 @@ def _list(realm: Realm) -> HTTPRouteHandler:
     )
     async def certificates(
         name: FromPath[str],
-        profile: FromQuery[str] = "",
+        profile: Annotated[str, QueryParameter(max_length=MAX_NAME, pattern=NAME)] = "",
         revoked: FromQuery[bool] = False,  # noqa: FBT002 - a parameter of the query
-        after: Annotated[str, QueryParameter(description="only greater serial numbers")] = "",
+        after: Annotated[
+            str, QueryParameter(description="only greater serial numbers", pattern=SERIAL)
+        ] = "",
         most: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = MAX_PAGE,
     ) -> list[CertificateLine]:
         """Tell what an authority issued, by serial number; ``after`` asks for the next page."""

@@ -12,11 +12,11 @@ import asyncio
 import contextlib
 import hashlib
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from litestar import Request, Response, get
-from litestar.exceptions import NotFoundException
+from litestar.exceptions import ClientException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 
@@ -25,7 +25,11 @@ from signward.store.published import Document
 from signward.verbs.authority import feed
 
 if TYPE_CHECKING:
+    from litestar.types import Receive
+
     from signward.verbs.authority.realm import Realm
+
+T = TypeVar("T")
 
 MEDIA_TYPE = "application/vnd.dsse+json"
 
@@ -75,7 +79,8 @@ def _handler(watch: Watch) -> HTTPRouteHandler:
     async def newest(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Give the newest version of the revocation feed, a DSSE envelope."""
         known = request.headers.get("if-none-match", "")
-        document = await watch.newest(known, _seconds(request.headers.get("prefer", "")))
+        seconds = _seconds(request.headers.get("prefer", ""))
+        document = await _unless_gone(request.receive, watch.newest(known, seconds))
         if document is None:
             raise NotFoundException("no version was published yet")
         headers = {"ETag": etag(document), "Cache-Control": _CACHE, "Vary": "Prefer"}
@@ -84,6 +89,29 @@ def _handler(watch: Watch) -> HTTPRouteHandler:
         return Response(document.body, headers=headers, media_type=MEDIA_TYPE)
 
     return newest
+
+
+async def _unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Return what ``work`` comes to, which ends when the client has left.
+
+    Else whoever asks and leaves, again and again, takes every place among those that wait.
+    Raises ``ClientException``.
+    """
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_gone(receive))
+    try:
+        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            leaving.result()
+            raise ClientException("the client left")
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass  # the body of a GET, which says nothing
 
 
 def _seconds(prefer: str) -> float:

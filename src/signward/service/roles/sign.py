@@ -15,6 +15,7 @@ from signward.frozen import Frozen
 from signward.keys._served import (
     IDEMPOTENCY,
     IDEMPOTENCY_HEADER,
+    WHOLE_TEXT,
     Answer,
     KeyPage,
     Order,
@@ -34,7 +35,7 @@ SWEEP_SECONDS = 60.0
 _SIGNED, _NOT_YET = 200, 202
 
 Caller = Request[Any, Any, Any]
-Name = Annotated[str, PathParameter(max_length=100)]
+Name = Annotated[str, PathParameter(max_length=100, pattern=WHOLE_TEXT)]
 
 
 class Said(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -37,7 +37,8 @@ class OwnDesk:
     def __init__(self, folder: Path, database: str) -> None:
         """Raise ``RealmError`` or ``StoreError``."""
         self._realm = Realm.open(folder, database=database)
-        self._caller = Identity(kind="local", subject=pwd.getpwuid(os.getuid()).pw_name)
+        user = Identity(kind="local", subject=pwd.getpwuid(os.getuid()).pw_name)
+        self._caller = self._realm.settings.access.known(user)
 
     def waiting(self) -> Sequence[Waiting]:
         """Return the requests (see ``Desk``)."""
