@@ -108,7 +108,9 @@ FILE, TOKEN, DIGEST = (
     [
         damaged_set(TOKEN, FILE, DIGEST),
         damaged_set(FILE, TOKEN, DIGEST),
-        damaged_set(*sorted((FILE, DIGEST)), attribute(MESSAGE_DIGEST, der.octet_string(b"2" * 32))),
+        damaged_set(
+            *sorted((FILE, DIGEST)), attribute(MESSAGE_DIGEST, der.octet_string(b"2" * 32))
+        ),
         damaged_set(*sorted((FILE, DIGEST), reverse=True)),
         damaged_set(*sorted((FILE, DIGEST))).replace(bytes([der.SET]), b"\x31\x81", 1),
         der.set_of(attribute(CONTENT_TYPE, der.oid(INDIRECT), der.oid(TST_INFO)), DIGEST),

@@ -141,9 +141,12 @@ def test_many_answers_wake_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> Non
     async def main() -> list[int]:
         loop = asyncio.get_running_loop()
         wake = loop.call_soon_threadsafe
-        monkeypatch.setattr(
-            loop, "call_soon_threadsafe", lambda *call: (wakes.append(call), wake(*call))
-        )
+
+        def counted(*call: Any) -> object:
+            wakes.append(call)
+            return wake(*call)
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
         handback: Handback[int] = Handback()
         tellers: list[Callable[[int], None]] = []
         tasks = [asyncio.create_task(handback.made(tellers.append)) for _ in range(5)]

@@ -172,7 +172,9 @@ def test_text_that_no_database_takes_is_the_senders_fault(
         assert post(served, order(file="a\0b")).status == 400
         for path in ("/keys/release/signatures/a%00b", "/keys/a%00b"):
             assert served.ask("GET", path, roles="ci-token").status == 400
-        said = served.ask("POST", "/requests/a%00b/approvals", b'{"decision": "approve"}',
-                          roles="alice-token", headers={"Content-Type": "application/json"})  # fmt: skip
+        said = served.ask(
+            "POST", "/requests/a%00b/approvals", b'{"decision": "approve"}',
+            roles="alice-token", headers={"Content-Type": "application/json"},
+        )  # fmt: skip
         assert said.status == 400
         assert not [line for line in served.log if line["event"] == "failed"]

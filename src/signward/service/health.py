@@ -81,7 +81,6 @@ def handlers(
     checks: Mapping[str, Check], journal: Journal, metrics: Metrics
 ) -> list[HTTPRouteHandler]:
     """Return the handlers of ``/healthz``, ``/readyz`` and ``/metrics``."""
-
     checked = {name: _Checked(name, check, journal) for name, check in checks.items()}
 
     @get("/healthz", opt={"access": Access.PUBLIC}, media_type="text/plain")
