@@ -340,6 +340,16 @@ def test_an_answer_is_kept_and_given_again(responder: Responder, clock: Clock) -
     assert responder.kept(asked) is first
 
 
+def test_an_answer_of_the_future_is_not_given_again(responder: Responder, clock: Clock) -> None:
+    """It was signed while the clock was wrong; clients refuse it."""
+    asked = about(LEAF)
+    responder.answer(asked)
+    clock.wall -= timedelta(days=2)
+    assert responder.kept(asked) is None
+    again = single(responder.answer(asked))
+    assert again.this_update == clock.wall.replace(microsecond=0)
+
+
 def test_each_form_of_a_question_is_kept_for_itself(responder: Responder) -> None:
     forms = [about(LEAF, digest=d, null=n) for d in ("sha1", "sha256") for n in (True, False)]
     bodies = {responder.answer(form).body for form in forms}
