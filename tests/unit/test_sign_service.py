@@ -519,7 +519,7 @@ def test_nobody_hides_the_requests_of_others_behind_many_of_their_own(
 ) -> None:
     """Neither rate nor retention bounds what only waits."""
     monkeypatch.setattr(deciding, "MAX_PENDING", 3)
-    rules = {"approvals": 1, "approvers": [ALICE], "signers": [CI, BOB]}
+    rules: dict[str, Any] = {"approvals": 1, "approvers": [ALICE], "signers": [CI, BOB]}
     with plain(tmp_path, database_url, **rules) as realm:
         for number in range(3):
             assert ask(realm, f"{number}" * 16).state == "pending"

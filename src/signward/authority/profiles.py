@@ -10,7 +10,7 @@ from importlib import resources
 import msgspec
 
 from signward.errors import AuthorityError
-from signward.frozen import Frozen
+from signward.frozen import Frozen, decoder
 
 ROOT = "root"
 """The profile of what signs itself; only ``ca init`` makes one."""
@@ -72,6 +72,7 @@ class Profile(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def profiles() -> dict[str, Profile]:
     """Return every profile by name."""
     data = resources.files("signward.authority").joinpath("profiles.toml").read_bytes()
+    decoder(Profile)  # before threads meet it
     read = msgspec.toml.decode(data, type=dict[str, Profile])
     return {name: msgspec.structs.replace(one, name=name) for name, one in read.items()}
 

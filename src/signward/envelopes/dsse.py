@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import msgspec
 
 from signward.errors import LimitError, MalformedError
-from signward.frozen import Frozen
+from signward.frozen import Frozen, decoder
 from signward.state import Algorithm
 
 MAX_OCTETS = 64 * 1024 * 1024
@@ -113,7 +113,7 @@ def open_envelope(data: bytes) -> DsseEnvelope:
     if len(data) > MAX_OCTETS:
         raise LimitError(_WHAT, f"{len(data)} octets", f"at most {MAX_OCTETS}")
     try:
-        read = msgspec.json.decode(data, type=_Envelope)
+        read = decoder(_Envelope).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(_WHAT, str(error)[:200], "a DSSE envelope", "DSSE 1.0") from None
     if not 1 <= len(read.signatures) <= MAX_SIGNATURES:

@@ -18,6 +18,8 @@ from typing import Annotated
 
 import msgspec
 
+from signward.frozen import decoder
+
 MAX_ENTRIES = 2000
 """Entries kept; the oldest go first."""
 
@@ -62,7 +64,7 @@ class Cache:
             if path.stat().st_size > max_octets + MAX_HEADER_OCTETS:
                 raise ValueError("too large")
             first, _, body = path.read_bytes().partition(b"\n")
-            header = msgspec.json.decode(first, type=Header)
+            header = decoder(Header).decode(first)
         except OSError:
             return None
         except (ValueError, msgspec.DecodeError):

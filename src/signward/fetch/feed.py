@@ -23,6 +23,7 @@ from signward.envelopes.dsse import MAX_OCTETS
 from signward.errors import EvidenceError, FetchError
 from signward.fetch.cache import write_whole
 from signward.fetch.http import MAX_SECONDS, Answer, Bounds, exchange
+from signward.frozen import decoder
 from signward.trust.feed import Feed, open_feed
 
 MAX_FEED_SECONDS = 60.0
@@ -151,7 +152,7 @@ class _Place:
     def tag(self) -> str:
         """Return the server's name for the kept document; empty where it gave none."""
         try:
-            known = msgspec.json.decode(self._tag.read_bytes(), type=_Tag)
+            known = decoder(_Tag).decode(self._tag.read_bytes())
             digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return ""

@@ -18,7 +18,7 @@ import msgspec
 
 from signward import __version__
 from signward.errors import KeyProviderError
-from signward.frozen import Frozen
+from signward.frozen import Frozen, decoder
 from signward.keys._address import Endpoint
 from signward.wire.deadline import Connection
 
@@ -132,7 +132,7 @@ class Rest:
     def read(self, kind: type[Answer], reply: Reply) -> Answer:
         """Decode a JSON body.  Raises ``KeyProviderError`` where it is not as documented."""
         try:
-            return msgspec.json.decode(reply.body, type=kind)
+            return decoder(kind).decode(reply.body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             found = f"an answer that is not as documented ({str(error)[:MAX_QUOTED]})"
             raise KeyProviderError(self._name, found, "the service's documented JSON") from None
@@ -191,7 +191,7 @@ def _problem(reply: Reply) -> tuple[bytes, bytes]:
     """Return a service's words about an error, and its hint, if it gives one."""
     if reply.headers.get("content-type", "").partition(";")[0] == "application/problem+json":
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-            said = msgspec.json.decode(reply.body, type=_Problem)
+            said = decoder(_Problem).decode(reply.body)
             return said.detail.encode(), said.hint.encode()
     return reply.body, b""
 

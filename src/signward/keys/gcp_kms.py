@@ -12,7 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from signward.errors import KeyProviderError
-from signward.frozen import Frozen
+from signward.frozen import Frozen, decoder
 from signward.keys import Secrets, SigningKey
 from signward.keys._address import endpoint, parse
 from signward.keys._bearer import Bearer, Token
@@ -100,7 +100,7 @@ class GoogleCredentials(Bearer):
         if not path:
             raise KeyProviderError(self._name, "no credentials", "an access token", _HINT)
         try:
-            account = msgspec.json.decode(read_key_file(path), type=_Account)
+            account = decoder(_Account).decode(read_key_file(path))
             private = serialization.load_pem_private_key(account.private_key.encode(), None)
         except (msgspec.DecodeError, ValueError, TypeError, UnsupportedAlgorithm):
             raise KeyProviderError(path, "no key file of a service account", _HINT) from None

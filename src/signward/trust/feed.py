@@ -22,7 +22,7 @@ import msgspec
 from signward import integrity
 from signward.envelopes import dsse
 from signward.errors import BadInputError, EvidenceError
-from signward.frozen import Frozen
+from signward.frozen import Frozen, decoder
 from signward.trust import pem
 from signward.trust.names import normalized_name
 from signward.trust.x509 import Certificate, load_certificate
@@ -274,7 +274,7 @@ def _fits(spki: bytes, data: bytes, value: bytes) -> bool:
 
 def _document(name: str, payload: bytes) -> Document:
     try:
-        read = msgspec.json.decode(payload, type=Document)
+        read = decoder(Document).decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EvidenceError(f"{name}: {str(error)[:200]}") from None
     for kind in (read.certificates, read.publishers, read.digests):

@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from signward.errors import EvidenceError
+from signward.frozen import decoder
 from signward.policy.record import FindingRecord
 from signward.policy.settings import Policy
 from signward.trust.profiles import PROFILES
@@ -271,13 +272,13 @@ def read_manifest(folder: Path) -> Manifest:
     if len(data) > MAX_MANIFEST_OCTETS:
         raise EvidenceError(f"{path}: {len(data)} bytes, at most {MAX_MANIFEST_OCTETS}")
     try:
-        head = msgspec.json.decode(data, type=_Head)
+        head = decoder(_Head).decode(data)
         if head.format != FORMAT:
             raise EvidenceError(f"{path}: no manifest of an evidence bundle")
         if head.version != VERSION:
             found = f"bundle version {head.version} (Signward {head.signward})"
             raise EvidenceError(f"{path}: found {found}, required version {VERSION}")
-        manifest = msgspec.json.decode(data, type=Manifest)
+        manifest = decoder(Manifest).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EvidenceError(f"{path}: {error}") from None
     if manifest.profile not in ("", *PROFILES) or manifest.policy.trust.sha1_cutoff.tzinfo is None:

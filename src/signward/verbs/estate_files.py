@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from signward.errors import BadInputError, EvidenceError
+from signward.frozen import decoder
 from signward.inventory.cache import remembered
 from signward.keys import Secrets, open_key
 from signward.policy.record import Record, from_json
@@ -114,7 +115,7 @@ class _Document(msgspec.Struct):
 def _lines(data: bytes) -> Sequence[bytes]:
     """Return the records of a report in JSON, else what stands on each line."""
     try:
-        return [bytes(one) for one in msgspec.json.decode(data, type=_Document).records]
+        return [bytes(one) for one in decoder(_Document).decode(data).records]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return [line for line in data.splitlines() if line.strip()]
 

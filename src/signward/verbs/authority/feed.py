@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from signward.authority import feed as writing
 from signward.authority.log.entry import Kind, Value, encode
 from signward.errors import AuthorityError, RealmError, SignwardError
+from signward.frozen import decoder
 from signward.integrity import UnsupportedKeyError, ValueMismatchError, check_value
 from signward.store import counters, published
 from signward.store import feed as stored
@@ -279,7 +280,7 @@ def _told_by(made: Document) -> tuple[Entry, ...]:
     from signward.trust.feed import Document as Payload
 
     payload = open_envelope(made.body).claimed_payload  # our own, from our own database
-    read = msgspec.json.decode(payload, type=Payload)
+    read = decoder(Payload).decode(payload)
     return (*read.certificates, *read.publishers, *read.digests)
 
 
@@ -307,7 +308,7 @@ def _kind(entry: Entry) -> str:
 
 
 def _entry(row: stored.Added) -> Entry:
-    return msgspec.json.decode(row.body, type=KINDS[row.kind])
+    return decoder(KINDS[row.kind]).decode(row.body)
 
 
 def _identifier(kind: str, entry: Entry) -> str:

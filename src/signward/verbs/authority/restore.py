@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from signward.authority.log.entry import Kind, Value, encode
 from signward.errors import BadInputError, MalformedError, RealmError, StoreError
-from signward.frozen import Frozen
+from signward.frozen import Frozen, decoder
 from signward.store import audit, copying, counters
 from signward.store.engine import Outcome, Store
 from signward.verbs.authority.backup import (
@@ -146,7 +146,7 @@ def _read_manifest(member: TarMember | None) -> Manifest:
     if member is None or member.name != MANIFEST or member.size > MAX_SMALL_OCTETS:
         raise MalformedError("archive", "another first member", MANIFEST)
     try:
-        manifest = msgspec.json.decode(b"".join(member.pieces), type=Manifest)
+        manifest = decoder(Manifest).decode(b"".join(member.pieces))
     except msgspec.DecodeError as error:
         raise MalformedError(MANIFEST, str(error), "a manifest") from None
     if manifest.format != FORMAT:

@@ -14,7 +14,7 @@ import msgspec
 from signward.authority.access import AccessRules, KeyRules
 from signward.authority.feed import MAX_HOURS
 from signward.errors import RealmError
-from signward.frozen import Frozen
+from signward.frozen import Frozen, decoder
 
 FILE_NAME = "signward.toml"
 MAX_OCTETS = 1024 * 1024
@@ -173,6 +173,7 @@ def load(path: Path) -> Settings:
     try:
         if path.stat().st_size > MAX_OCTETS:
             raise RealmError(str(path), "a larger file", f"at most {MAX_OCTETS} octets")
+        decoder(Settings)  # before threads meet it
         return msgspec.toml.decode(path.read_bytes(), type=Settings)
     except OSError as error:
         raise RealmError(

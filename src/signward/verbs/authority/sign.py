@@ -19,12 +19,10 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-import msgspec
-
 from signward.authority.access import Decision, Identity
 from signward.authority.octets import check_octets
 from signward.errors import AuthorityError, DeniedError, LimitedError, SignwardError
-from signward.frozen import replace
+from signward.frozen import decoder, replace
 from signward.keys._served import Answer, KeyPage, Order
 from signward.store import requests
 from signward.store.requests import State, StoredRequest
@@ -247,7 +245,7 @@ def _refusal(name: str, decision: Decision | None) -> DeniedError:
 def answer_of(realm: Realm, request: StoredRequest, approvals: int, rules: SignSettings) -> Answer:
     """Return a stored request as its maker is told of it."""
     if request.answer is not None:
-        answer = msgspec.json.decode(request.answer, type=Answer)
+        answer = decoder(Answer).decode(request.answer)
         with realm.store.read() as connection:
             logged = requests.logged(connection, request)
         return answer if logged is None else _with_receipt(realm, answer, *logged)
