@@ -342,14 +342,19 @@ def test_a_signal_that_python_drops_ends_the_run_all_the_same(
             yield FileResult(path=name, outcome="signed")
 
     monkeypatch.setattr(Signatory, "run", results)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # As in a process of its own: coverage handles SIGTERM, and who runs tests may ignore SIGINT.
+    usual: dict[int, Any] = {
+        signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL,
+    }  # fmt: skip
+    before = {one: signal.signal(one, handler) for one, handler in usual.items()}
     try:
         if number == signal.SIGINT:
             assert desk.sign(*paths) == 130
         else:
             with pytest.raises(SystemExit, match=str(128 + number)):
                 desk.sign(*paths)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
-        signal.signal(signal.SIGINT, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
     assert len(signed) == 1
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
