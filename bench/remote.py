@@ -52,7 +52,13 @@ def remote(rounds: int) -> list[Row]:
         token = _prepared(folder / "realm")
         cases = ((1, False), (WORKERS, False), (WORKERS, True))
         return [
-            _row(rounds, folder, _script(folder, token, timestamp=timestamp), workers, timestamp)
+            _row(
+                rounds,
+                folder,
+                _script(folder, token, timestamp=timestamp),
+                workers,
+                timestamp=timestamp,
+            )
             for workers, timestamp in cases
         ]
 
@@ -62,7 +68,8 @@ def _row(
     folder: Path,
     script: Path,
     workers: int,
-    timestamp: bool,  # noqa: FBT001 - see remote
+    *,
+    timestamp: bool,
 ) -> Row:
     ours: list[float] = []
     raw: list[float] = []

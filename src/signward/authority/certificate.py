@@ -14,6 +14,7 @@ from functools import cached_property
 
 from signward.authority.algorithm import identifier
 from signward.authority.profiles import Profile
+from signward.authority.signed import SignedDraft, signed
 from signward.errors import AuthorityError
 from signward.frozen import Frozen
 from signward.state import Algorithm
@@ -86,20 +87,7 @@ class Prepared:
     @cached_property
     def certificate(self) -> Certificate:
         """What a verifier will read, with a signature value of one zero octet."""
-        return load_certificate(_sealed(self.tbs, self.algorithm, b"\0"))
-
-
-class CertificateDraft(Frozen, frozen=True, kw_only=True):
-    """A certificate that lacks its signature value (an ``envelopes.Draft``)."""
-
-    to_be_signed: bytes
-    algorithm: Algorithm
-
-    def seal(self, value: bytes, tokens: Sequence[bytes] = ()) -> bytes:
-        """Return the certificate, DER; there is no place for ``tokens``."""
-        if tokens:
-            raise AuthorityError("certificate", "timestamp tokens", "none: it has no place for any")
-        return _sealed(self.to_be_signed, self.algorithm, value)
+        return load_certificate(signed(self.tbs, self.algorithm, b"\0"))
 
 
 class Permit:
@@ -112,13 +100,16 @@ class Permit:
         self.prepared, self.warnings = prepared, warnings
         self._lock, self._spent = threading.Lock(), False
 
-    def spend(self) -> CertificateDraft:
+    def spend(self) -> SignedDraft:
         """Return the draft.  Raises ``AuthorityError`` the second time."""
         with self._lock:
             if self._spent:
                 raise AuthorityError("permit", "one that was spent", "one for each signature")
             self._spent = True
-        return CertificateDraft(to_be_signed=self.prepared.tbs, algorithm=self.prepared.algorithm)
+        prepared = self.prepared
+        return SignedDraft(
+            what="certificate", to_be_signed=prepared.tbs, algorithm=prepared.algorithm
+        )
 
 
 def key_identifier(spki: bytes) -> bytes:
@@ -191,10 +182,6 @@ def _prepared(
         der.context(3, der.sequence(*extensions)),
     )
     return Prepared(tbs, algorithm, application, profile, issuer)
-
-
-def _sealed(tbs: bytes, algorithm: Algorithm, value: bytes) -> bytes:
-    return der.sequence(tbs, identifier(algorithm), der.bit_string(value))
 
 
 # --- extensions ---------------------------------------------------------------------------------

@@ -7,15 +7,15 @@ removed: revocation is final.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 
 from signward.authority.algorithm import identifier
 from signward.authority.certificate import Issuer, authority_key
+from signward.authority.signed import SignedDraft
 from signward.errors import AuthorityError
 from signward.frozen import Frozen
-from signward.state import Algorithm
 from signward.trust.crl import (
     AUTHORITY_KEY,
     CRL_NUMBER,
@@ -51,27 +51,13 @@ class Revoked(Frozen, frozen=True, kw_only=True):
     invalid_from: datetime | None = None
 
 
-class CrlDraft(Frozen, frozen=True, kw_only=True):
-    """A CRL that lacks its signature value (an ``envelopes.Draft``)."""
-
-    to_be_signed: bytes
-    algorithm: Algorithm
-
-    def seal(self, value: bytes, tokens: Sequence[bytes] = ()) -> bytes:
-        """Return the CRL, DER; there is no place for ``tokens``."""
-        if tokens:
-            raise AuthorityError("CRL", "timestamp tokens", "none: it has no place for any")
-        algorithm = identifier(self.algorithm)
-        return der.sequence(self.to_be_signed, algorithm, der.bit_string(value))
-
-
 def draft(
     issuer: Issuer,
     revoked: Iterable[Revoked],
     number: int,
     this_update: datetime,
     next_update: datetime,
-) -> CrlDraft:
+) -> SignedDraft:
     """Return the draft of a CRL; numbers must rise, and never repeat.
 
     Raises ``AuthorityError`` where dates or number are out of bounds or entries too many.
@@ -93,7 +79,7 @@ def draft(
         der.sequence(*entries) if entries else b"",
         der.context(0, der.sequence(*_extensions(issuer, number))),
     )
-    return CrlDraft(to_be_signed=tbs, algorithm=issuer.algorithm)
+    return SignedDraft(what="CRL", to_be_signed=tbs, algorithm=issuer.algorithm)
 
 
 def _extensions(issuer: Issuer, number: int) -> tuple[bytes, ...]:

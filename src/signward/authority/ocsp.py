@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import IntEnum
 from functools import lru_cache
 
-from signward.authority.algorithm import identifier
+from signward.authority.signed import signed
 from signward.envelopes import Signer
 from signward.errors import AuthorityError, LimitError, MalformedError
 from signward.frozen import Frozen
@@ -112,12 +112,8 @@ class OcspDraft(Frozen, frozen=True, kw_only=True):
     def seal(self, value: bytes, tokens: Sequence[bytes] = ()) -> bytes:  # noqa: ARG002 - the protocol's
         """Return the whole OCSPResponse; it has no place for timestamps."""
         carried = b"".join(self.certificates)
-        basic = der.sequence(
-            self.to_be_signed,
-            identifier(self.algorithm),
-            der.bit_string(value),
-            der.context(0, der.sequence(carried)) if carried else b"",
-        )
+        behind = der.context(0, der.sequence(carried)) if carried else b""
+        basic = signed(self.to_be_signed, self.algorithm, value, behind)
         octets = der.sequence(der.oid(BASIC_RESPONSE), der.octet_string(basic))
         return der.sequence(der.encode(der.ENUMERATED, b"\0"), der.context(0, octets))
 

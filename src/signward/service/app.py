@@ -50,7 +50,7 @@ def build(
     for role in roles:
         if isinstance(role, Checking):
             checks |= role.checks(realm)
-    routes = [route for role in roles for route in _routes(role, realm, role.name in wanted)]
+    routes = [route for role in roles for route in _routes(role, realm, wanted=role.name in wanted)]
     routes += health.handlers(checks, journal, metrics)
     check_access(routes)
     routes.append(openapi.handler(routes))
@@ -69,7 +69,7 @@ def build(
     return Service(gate, litestar, tuple(tasks.values()), metrics)
 
 
-def _routes(role: Role, realm: Realm, wanted: bool) -> Sequence[HTTPRouteHandler]:  # noqa: FBT001
+def _routes(role: Role, realm: Realm, *, wanted: bool) -> Sequence[HTTPRouteHandler]:
     routes = role.routes(realm)
     if wanted and not routes:
         raise RealmError(

@@ -17,7 +17,15 @@ import msgspec
 from signward import __version__
 from signward.errors import UnreadableError
 from signward.findings import Finding
-from signward.policy.record import FindingRecord, claimed_of, record, safe_text, to_json
+from signward.frozen import replace
+from signward.policy.record import (
+    FindingRecord,
+    claimed_of,
+    finding_record,
+    record,
+    safe_text,
+    to_json,
+)
 from signward.state import ClaimedSignature, Verdict
 from signward.trust.anchors import TrustAnchor, TrustStore
 from signward.trust.profiles import Profile
@@ -267,15 +275,7 @@ def _failures(context: RecordingContext) -> Iterator[FailureEntry]:
 
 
 def _said(finding: Finding) -> FindingRecord:
-    return FindingRecord(
-        code=finding.code.value,
-        effect=finding.effect,
-        subject=safe_text(finding.subject),
-        found=safe_text(finding.found),
-        required=safe_text(finding.required),
-        clause=finding.clause,
-        hint=safe_text(finding.hint),
-    )
+    return replace(finding_record(finding), offset=None)
 
 
 def _feeds(context: RecordingContext, recorder: _Recorder) -> FeedEntry:

@@ -42,8 +42,11 @@ class Answering(StrEnum):
 
 
 class Waiting(Frozen, frozen=True, kw_only=True):
-    """A request as approvers see it; ``content`` and ``digest`` (of the octets to be signed) are
-    ``sha256:`` and hexadecimal, ``approvals`` the names of those who gave theirs."""  # noqa: D205, D209
+    """A request as approvers see it.
+
+    ``content`` and ``digest`` (of the octets to be signed) are ``sha256:`` and hexadecimal,
+    ``approvals`` the names of those who gave theirs.
+    """
 
     id: str
     key: str

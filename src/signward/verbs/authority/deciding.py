@@ -70,7 +70,7 @@ def begin(realm: Realm, cases: Sequence[Case], *, announce: bool) -> list[Begun 
     What is wrong with one case stands in its place.  Raises ``StoreError``.
     """
     instance = realm.instance
-    written = realm.store.write(partial(_begin_new, cases, instance, announce)).result()
+    written = realm.store.write(partial(_begin_new, cases, instance, announce=announce)).result()
     size = written.size
     return [
         _begun_again(realm, case) if one is None else _with_floor(one, size)
@@ -96,8 +96,9 @@ def _begun_again(realm: Realm, case: Case) -> Begun | SignwardError:
 def _begin_new(
     cases: Sequence[Case],
     instance: str,
-    announce: bool,  # noqa: FBT001 - see begin
     connection: Connection,
+    *,
+    announce: bool,
 ) -> Outcome[list[Begun | SignwardError | None]]:
     """Decide about each case whose idempotency key is new; None stands for the others."""
     name = cases[0].name

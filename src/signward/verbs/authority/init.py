@@ -17,11 +17,12 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, select
 
 from signward.authority import names
-from signward.authority.certificate import Application, CertificateDraft, prepare_root, validity
+from signward.authority.certificate import Application, prepare_root, validity
 from signward.authority.faults import refuse_grave
 from signward.authority.lint import approve
 from signward.authority.log.entry import Kind, encode
 from signward.authority.profiles import ROOT, profile
+from signward.authority.signed import SignedDraft
 from signward.authority.subject_keys import check_key, kind_of
 from signward.errors import ConflictError, RealmError, SigningError
 from signward.frozen import Frozen
@@ -337,7 +338,7 @@ def _root(realm: Realm, wanted: Founding) -> tuple[Certificate, tuple[str, ...]]
     )
     permit = approve(prepare_root(application, chosen, algorithm, new_serial()))
 
-    def signer(draft: CertificateDraft) -> bytes:
+    def signer(draft: SignedDraft) -> bytes:
         value = key.sign(draft.to_be_signed, draft.algorithm)
         _check_value(key.public_key, draft.algorithm, draft.to_be_signed, value)
         return value

@@ -14,7 +14,6 @@ from signward.authority import names
 from signward.authority.certificate import (
     SERIAL_OCTETS,
     Application,
-    CertificateDraft,
     Permit,
     Prepared,
     prepare,
@@ -26,6 +25,7 @@ from signward.authority.lint import approve
 from signward.authority.log.entry import Kind, Value, encode
 from signward.authority.profiles import ROOT, Profile, profile, profiles
 from signward.authority.request import Request
+from signward.authority.signed import SignedDraft
 from signward.errors import AuthorityError, ConflictError, SignwardError
 from signward.frozen import Frozen
 from signward.store import certificates, intents
@@ -45,7 +45,7 @@ from signward.verbs.authority.realm import Realm
 
 _COUNTRY = "2.5.4.6"
 
-Signer = Callable[[CertificateDraft], bytes]
+Signer = Callable[[SignedDraft], bytes]
 """Returns the signature value of a draft."""
 
 
