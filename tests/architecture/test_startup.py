@@ -59,5 +59,13 @@ def test_reading_loads_nothing_that_only_signing_needs() -> None:
     assert WRITING.fullmatch("signward.envelopes.cms_draft")
 
 
+def test_reading_loads_what_reads_feeds_only_where_there_is_one() -> None:
+    held = loaded("import signward.verbs.verify")
+    assert "signward.verbs.feeds" in held
+    assert (
+        held & {"signward.trust.feed", "signward.policy.feed", "signward.envelopes.dsse"} == set()
+    )
+
+
 def test_a_heavy_import_is_seen() -> None:
     assert "sqlite3" in loaded("import sqlite3") & HEAVY

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +18,7 @@ from typing import Annotated
 import msgspec
 
 from signward.frozen import decoder
+from signward.wire.whole import write_whole
 
 MAX_ENTRIES = 2000
 """Entries kept; the oldest go first."""
@@ -105,20 +105,6 @@ class Cache:
             oldest = sorted(entries, key=lambda entry: entry.stat().st_mtime)
             for entry in oldest[: len(entries) - MAX_ENTRIES // 2]:
                 entry.unlink()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write ``data`` beside ``path``, to the disk, and rename it there."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def default_folder() -> Path | None:

@@ -21,10 +21,10 @@ import msgspec
 
 from signward.envelopes.dsse import MAX_OCTETS
 from signward.errors import EvidenceError, FetchError
-from signward.fetch.cache import write_whole
 from signward.fetch.http import MAX_SECONDS, Answer, Bounds, exchange
 from signward.frozen import decoder
 from signward.trust.feed import Feed, open_feed
+from signward.wire.whole import write_whole
 
 MAX_FEED_SECONDS = 60.0
 """For one document; forty megabytes on a slow line."""

@@ -3,6 +3,8 @@
 A feed named by URL is asked for when a run begins; what counts afterwards is the file that
 holds the last good document, so that every worker, the scan's cache and an evidence bundle
 see the same one.  What was wrong with a feed becomes a note on each judged signature.
+
+Every run loads this module and few have a feed: what reads feeds is imported where there is one.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from typing import TYPE_CHECKING
 from signward.errors import EvidenceError
 from signward.findings import Code, Effect, Finding
 from signward.frozen import replace
-from signward.policy.feed import ContentDigest, digest_findings, publisher_findings
 from signward.policy.publisher import publisher_of
 from signward.state import (
     JudgedSignature,
@@ -25,7 +26,6 @@ from signward.state import (
     TrustedSignature,
     Wanted,
 )
-from signward.trust.feed import Feed, open_feed, read_keys
 from signward.trust.settings import RevocationMode
 from signward.verbs.options import Options, read_option
 from signward.verbs.stages import PARTS, judged_all
@@ -33,6 +33,8 @@ from signward.wire.source import whole_digest
 
 if TYPE_CHECKING:
     from signward.fetch.feed import Pulled
+    from signward.policy.feed import ContentDigest
+    from signward.trust.feed import Feed
     from signward.verbs.context import Context
 
 _CONTENT_SLOTS = ("image", "text")
@@ -57,6 +59,8 @@ def followed(options: Options) -> Options:
     """
     if not options.feeds or options.feed_notes is not None:
         return options
+    from signward.trust.feed import open_feed
+
     now = datetime.now(UTC)
     keys = feed_keys(options)
     mode = options.policy.trust.revocation
@@ -85,6 +89,8 @@ def feed_keys(options: Options) -> tuple[bytes, ...]:
 
 
 def _read_keys(paths: Sequence[str]) -> tuple[bytes, ...]:
+    from signward.trust.feed import read_keys
+
     keys = [key for path in paths for key in read_keys(path, read_option(path))]
     if not keys:
         raise EvidenceError("--feed: found no key, required the one that signs it: --feed-key PEM")
@@ -105,6 +111,8 @@ def load_feeds(options: Options) -> tuple[Feed, ...]:
     """Return the feeds of followed options.  Raises ``EvidenceError``."""
     if not options.feeds:
         return ()
+    from signward.trust.feed import open_feed
+
     keys = feed_keys(options)
     return tuple(open_feed(path, read_option(path), keys) for path in options.feeds)
 
@@ -154,6 +162,10 @@ def listed_content(context: Context) -> Wanted:
 
 def file_revoked(source: Source, context: Context) -> tuple[Finding, ...]:
     """Return findings of feeds that have revoked a file by the digest of all its octets."""
+    if not context.feeds:
+        return ()
+    from signward.policy.feed import digest_findings
+
     algorithms = frozenset[str]().union(*(feed.file_algorithms for feed in context.feeds))
     digests = [("file", name, whole_digest(source, name)) for name in sorted(algorithms)]
     return _effective(digest_findings(context.feeds, digests, context.at), context)
@@ -171,6 +183,8 @@ def revoked_by_feed(
     """
     if not context.feeds:
         return ()
+    from signward.policy.feed import digest_findings, publisher_findings
+
     found = list(digest_findings(context.feeds, _content(computed), context.at))
     for signature in _makers(artifact, judged, context):
         publisher = publisher_of(signature)

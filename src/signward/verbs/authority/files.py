@@ -1,14 +1,13 @@
-"""Small files that are replaced whole: after a power cut the old one is there, or the new one."""
+"""Small files of an authority, each replaced whole (``wire/whole.py``) or told of."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 from signward.errors import RealmError
 from signward.verbs.release import PREFIX, settle
+from signward.wire.whole import write_whole
 
 
 def check_place(path: Path) -> None:
@@ -29,18 +28,7 @@ def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     Raises ``RealmError``; what stood there is untouched then.
     """
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=PREFIX, dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(file.fileno(), mode)
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-            raise
+        write_whole(path, data, prefix=PREFIX, mode=mode)
         settle(str(path.parent))
     except OSError as error:
         why = error.strerror or str(error)
