@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signward.authority.log.entry import Kind, encode
 from signward.authority.log.tiles import read_path
+from signward.authority.log.tree import node_hash
 from signward.errors import BadInputError
 from signward.store.engine import Store
 from signward.verbs.authority.realm import Realm
@@ -68,6 +70,16 @@ def entries(first: int, count: int) -> list[bytes]:
         encode(Kind.REVOKED, {"serial": f"{0xA000 + i:x}", "ca": "issuing", "number": i}, AT)
         for i in range(first, first + count)
     ]
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """Return MTH as RFC 6962 2.1 defines it."""
+    if not leaves:
+        return hashlib.sha256().digest()
+    if len(leaves) == 1:
+        return leaves[0]
+    split = 1 << (len(leaves) - 1).bit_length() - 1
+    return node_hash(root(leaves[:split]), root(leaves[split:]))
 
 
 class HasStore(Protocol):

@@ -12,6 +12,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import uvloop
@@ -55,6 +56,17 @@ class Answer(NamedTuple):
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+@contextmanager
+def bare_realm(folder: Path) -> Iterator[Realm]:
+    """Give the realm of an authority that has neither keys nor roles."""
+    (folder / "signward.toml").write_text('name = "Test"\nurl = "http://127.0.0.1"\n')
+    opened = Realm.open(folder)
+    try:
+        yield opened
+    finally:
+        opened.close()
 
 
 class Planted:

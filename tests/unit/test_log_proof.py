@@ -36,6 +36,7 @@ from signward.authority.log.tiles import (
 )
 from signward.authority.log.tree import leaf_hash, node_hash
 from signward.errors import BadInputError, LimitError, MalformedError
+from tests.builders.logs import root
 
 ORIGIN = "example.test/log"
 BIG = 200_000
@@ -84,16 +85,6 @@ def big() -> Memory:
 @lru_cache(maxsize=1)
 def small() -> Memory:
     return Memory([entry(i) for i in range(700)])
-
-
-def root(leaves: Sequence[bytes]) -> bytes:
-    """Return MTH as RFC 6962 2.1 defines it."""
-    if not leaves:
-        return hashlib.sha256().digest()
-    if len(leaves) == 1:
-        return leaves[0]
-    split = 1 << (len(leaves) - 1).bit_length() - 1
-    return node_hash(root(leaves[:split]), root(leaves[split:]))
 
 
 def path(index: int, leaves: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -1,22 +1,11 @@
 """RFC 6962 hashes: against the recursive definition and the RFC's own root of nothing."""
 
-import hashlib
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signward.authority.log.tree import EMPTY_ROOT, Frontier, leaf_hash, node_hash
-
-
-def root(leaves: list[bytes]) -> bytes:
-    """Return MTH as RFC 6962 2.1 defines it, by recursion."""
-    if not leaves:
-        return hashlib.sha256().digest()
-    if len(leaves) == 1:
-        return leaves[0]
-    split = 1 << (len(leaves) - 1).bit_length() - 1
-    return node_hash(root(leaves[:split]), root(leaves[split:]))
+from signward.authority.log.tree import EMPTY_ROOT, Frontier, leaf_hash
+from tests.builders.logs import root
 
 
 def test_the_empty_tree() -> None:

@@ -22,7 +22,7 @@ from signward.service.problems import problem_of
 from signward.service.roles import Access, Task, load_role
 from signward.verbs.authority.realm import Realm
 from tests.builders.served_authority import founded
-from tests.builders.service import PUBLIC, Planted, Running, serving
+from tests.builders.service import PUBLIC, Planted, Running, bare_realm, serving
 
 SAID = ("the thing", "one", "another")
 
@@ -60,10 +60,8 @@ async def typed(data: JSONBody[dict[str, int]]) -> dict[str, int]:
 
 @pytest.fixture
 def realm(tmp_path: Path) -> Iterator[Realm]:
-    (tmp_path / "signward.toml").write_text('name = "Test"\nurl = "http://127.0.0.1"\n')
-    opened = Realm.open(tmp_path)
-    yield opened
-    opened.close()
+    with bare_realm(tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from signward.frozen import Frozen
 from signward.service import health
 from signward.service.roles import Access, Task
 from signward.verbs.authority.realm import Realm
-from tests.builders.service import PUBLIC, Answer, Planted, Running, serving
+from tests.builders.service import PUBLIC, Answer, Planted, Running, bare_realm, serving
 
 
 class Wanted(Frozen, frozen=True, kw_only=True):
@@ -41,10 +41,8 @@ async def plain() -> str:
 
 @pytest.fixture
 def realm(tmp_path: Path) -> Iterator[Realm]:
-    (tmp_path / "signward.toml").write_text('name = "Test"\nurl = "http://127.0.0.1"\n')
-    opened = Realm.open(tmp_path)
-    yield opened
-    opened.close()
+    with bare_realm(tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture

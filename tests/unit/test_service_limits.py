@@ -16,7 +16,7 @@ from litestar import Request, get, post
 from signward.service import gate, limits
 from signward.service.roles import Access
 from signward.verbs.authority.realm import Realm
-from tests.builders.service import PUBLIC, Planted, Running, serving
+from tests.builders.service import PUBLIC, Planted, Running, bare_realm, serving
 
 TIMEOUT = 20.0
 
@@ -55,10 +55,8 @@ async def wait() -> str:
 
 @pytest.fixture
 def realm(tmp_path: Path) -> Iterator[Realm]:
-    (tmp_path / "signward.toml").write_text('name = "Test"\nurl = "http://127.0.0.1"\n')
-    opened = Realm.open(tmp_path)
-    yield opened
-    opened.close()
+    with bare_realm(tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture

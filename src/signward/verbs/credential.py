@@ -11,7 +11,14 @@ from functools import lru_cache
 
 from signward.envelopes import Signer
 from signward.errors import BadInputError, KeyProviderError, SigningError
-from signward.integrity import UnsupportedKeyError, ValueMismatchError, check_value, key_size
+from signward.frozen import replace
+from signward.integrity import (
+    UnsupportedKeyError,
+    ValueMismatchError,
+    check_value,
+    key_size,
+    usual_algorithm,
+)
 from signward.keys import Purpose, RotatedError, Signed, SigningKey, sign_for
 from signward.state import Algorithm
 from signward.trust.profiles import Profile
@@ -200,27 +207,26 @@ def algorithm_for(
 
     Raises ``SigningError``.
     """
-    family, bits = key_size(public_key)
-    own = {"mldsa44": "ml-dsa-44", "mldsa65": "ml-dsa-65", "mldsa87": "ml-dsa-87"}
-    scheme = own.get(family, family)
-    if scheme in _OWN_DIGEST:
-        least = _OWN_DIGEST[scheme]
+    family, _ = key_size(public_key)
+    try:
+        usual = usual_algorithm(public_key)
+    except UnsupportedKeyError:
+        usual = Algorithm(scheme=family)
+    if usual.scheme in _OWN_DIGEST:
+        least = _OWN_DIGEST[usual.scheme]
         if digest and DIGESTS.index(digest) < DIGESTS.index(least):
-            raise SigningError("--digest", digest, f"{least} or longer with a {scheme} key")
-        return Algorithm(scheme=scheme), digest or least
-    if family.startswith("ec:"):
-        chosen = digest or {384: "sha384", 521: "sha512"}.get(bits, "sha256")
-        return Algorithm(scheme="ecdsa", digest=chosen), chosen
-    if family != "rsa":
+            raise SigningError("--digest", digest, f"{least} or longer with a {usual.scheme} key")
+        return usual, digest or least
+    if not usual.digest:
         raise SigningError("--key", f"a {family} key", "an RSA, EC, Ed25519 or ML-DSA key")
-    chosen = digest or "sha256"
-    if pss:
+    chosen = digest or usual.digest
+    if pss and usual.scheme == "rsa-pkcs1v15":
         size = {"sha256": 32, "sha384": 48, "sha512": 64}[chosen]
         pss_algorithm = Algorithm(
             scheme="rsa-pss", digest=chosen, mgf_digest=chosen, salt_length=size
         )
         return pss_algorithm, chosen
-    return Algorithm(scheme="rsa-pkcs1v15", digest=chosen), chosen
+    return replace(usual, digest=chosen), chosen
 
 
 @lru_cache(maxsize=64)
