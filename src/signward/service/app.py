@@ -17,7 +17,7 @@ from signward.service.logs import Journal
 from signward.service.metrics import Metrics
 from signward.service.problems import answer, is_fault, problem_of
 from signward.service.reading import JsonRequest
-from signward.service.roles import Checking, Role, Task
+from signward.service.roles import Checking, Role, Task, Working
 
 if TYPE_CHECKING:
     from signward.verbs.authority.realm import Realm
@@ -64,7 +64,8 @@ def build(
         logging_config=None,
         debug=False,
     )
-    tasks = {task.name: task for role in roles for task in role.tasks(realm)}
+    working = [role for role in roles if isinstance(role, Working)]
+    tasks = {task.name: task for role in working for task in role.tasks(realm)}
     gate = Gate(Express(litestar, routes), journal, metrics, log_all=log_all)
     return Service(gate, litestar, tuple(tasks.values()), metrics)
 

@@ -1,8 +1,8 @@
 """Opening the database, reading it, and writing it by group commit.
 
-A commit that survives a power cut costs an fsync, a few hundred a second; many writers
-therefore share one.  They hand jobs to one thread, which runs all that have gathered in one
-transaction, appends the log entries they return, commits, and only then answers each.
+A commit that survives a power cut costs an fsync; many writers therefore share one.  They hand
+jobs to one thread, which runs all that have gathered in one transaction, appends the log entries
+they return, commits, and only then answers each.
 """
 
 from __future__ import annotations

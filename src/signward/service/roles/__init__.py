@@ -72,8 +72,13 @@ class Role(Protocol):
         ``"access"`` may also be a tuple: any one of those roles will do.  Further options:
         ``"max_body"``, the most octets of a request (default ``limits.MAX_BODY``), and
         ``"waits": True`` for a handler that holds a request until something happens,
-        ``"express"`` on a public GET route (``service/express.py``).
+        ``"express"`` on a public route (``service/express.py``).
         """
+
+
+@runtime_checkable
+class Working(Protocol):
+    """A role that has something to do though nobody asks."""
 
     def tasks(self, realm: Realm) -> Sequence[Task]:
         """Return the work that comes round; of those with one name the service does one."""

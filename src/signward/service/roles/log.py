@@ -12,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from signward.authority.log.tiles import read_path
-from signward.service.roles import Access, Task
+from signward.service.roles import Access
 from signward.verbs.authority.transparency import Transparency, transparency_of
 
 if TYPE_CHECKING:
@@ -40,10 +40,6 @@ class LogRole:
         log = transparency_of(realm)
         log.check()
         return _handlers(log)
-
-    def tasks(self, realm: Realm) -> Sequence[Task]:  # noqa: ARG002 - the protocol's
-        """Nothing comes round: checkpoints are signed when somebody asks."""
-        return ()
 
     def checks(self, realm: Realm) -> Mapping[str, Callable[[], object]]:
         """Say whether the database still continues what was published."""

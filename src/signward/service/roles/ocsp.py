@@ -19,7 +19,7 @@ from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 
 from signward.authority.ocsp import MAX_REQUEST_OCTETS
-from signward.service.roles import Access, Task
+from signward.service.roles import Access
 from signward.verbs.authority.ending import check_in_force
 from signward.verbs.authority.respond import MAX_KEPT, Answer, Responder
 
@@ -53,10 +53,6 @@ class OcspRole:
             if settings.ocsp_key or not settings.offline
         }
         return _handlers(responders) if responders else ()
-
-    def tasks(self, realm: Realm) -> Sequence[Task]:  # noqa: ARG002 - the protocol's
-        """Nothing comes round: answers are signed when they are asked for."""
-        return ()
 
     def checks(self, realm: Realm) -> Mapping[str, Callable[[], object]]:
         """Return what must hold: that the certificates which answer have not ended."""

@@ -12,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from signward.authority.tsa import MAX_QUERY_OCTETS
 from signward.service.express import Head
 from signward.service.handback import Handback
-from signward.service.roles import Access, Task
+from signward.service.roles import Access
 from signward.verbs.authority.ending import check_in_force
 from signward.verbs.authority.stamp import Stamper
 
@@ -34,10 +34,6 @@ class TsaRole:
     def routes(self, realm: Realm) -> Sequence[HTTPRouteHandler]:
         """Return the handler (see ``Role``)."""
         return () if realm.settings.tsa is None else (_handler(Stamper(realm)),)
-
-    def tasks(self, realm: Realm) -> Sequence[Task]:  # noqa: ARG002 - the protocol's
-        """Nothing comes round."""
-        return ()
 
     def checks(self, realm: Realm) -> Mapping[str, Callable[[], object]]:
         """Return what must hold: that the certificate has not ended."""
