@@ -14,13 +14,16 @@
     ├── SigningError             something cannot be signed; found, required, hint
     │   ├── NotSignableError     the file: its kind, what it holds, where it lies
     │   └── KeyProviderError     the key: not found, locked, refused, wrong certificate
-    ├── AuthorityError           an authority cannot do as asked; found, required, clause, hint
-    │   ├── RealmError           its folder or settings are at fault
-    │   ├── LintError            what was to be issued breaks a rule
-    │   ├── DeniedError          whoever asks may not
-    │   │   └── LimitedError     not now: too often, or out of hours
-    │   ├── ConflictError        it was done already, or otherwise
-    │   └── StoreError           the database is gone, full or locked; nothing was written
+    ├── StatedError              says what was found, what was required, the clause, a hint
+    │   ├── AuthorityError       an authority cannot do as asked
+    │   │   ├── RealmError       its folder or settings are at fault
+    │   │   ├── LintError        what was to be issued breaks a rule
+    │   │   ├── DeniedError      whoever asks may not
+    │   │   │   └── LimitedError not now: too often, or out of hours
+    │   │   ├── ConflictError    it was done already, or otherwise
+    │   │   └── StoreError       the database is gone, full or locked; nothing was written
+    │   └── PolicyError          a policy cannot be read, compiled or used
+    │       └── LossError        a target cannot express all of it, which was not allowed
     ├── FetchError               what a URL names could not be had
     │   └── ReplayedError        what came answers another question, or is older than what was known
     └── NotAcceptedError         raised by `verify`; carries the verdict
@@ -133,8 +136,8 @@ class KeyProviderError(SigningError):
     """A key could not be opened or used; never holds a secret."""
 
 
-class AuthorityError(SignwardError):
-    """An authority cannot do as asked; the message says what was found and what was required."""
+class StatedError(SignwardError):
+    """Base of errors that say what was found and what was required, and by which clause."""
 
     def __init__(
         self, subject: str, found: str, required: str, clause: str = "", hint: str = ""
@@ -143,6 +146,10 @@ class AuthorityError(SignwardError):
         self.clause, self.hint = clause, hint
         text = f"{subject}: found {found}, required {required}" + (f" ({clause})" if clause else "")
         super().__init__(f"{text}\nhint: {hint}" if hint else text)
+
+
+class AuthorityError(StatedError):
+    """An authority cannot do as asked."""
 
 
 class RealmError(AuthorityError):
@@ -169,6 +176,14 @@ class ConflictError(AuthorityError):
 
 class StoreError(AuthorityError):
     """The database is gone, full or locked; nothing of what was asked is written."""
+
+
+class PolicyError(StatedError):
+    """A policy is at fault, or what was to be made of it; nothing was written."""
+
+
+class LossError(PolicyError):
+    """A target cannot express a rule, and that loss was not allowed by name."""
 
 
 class FetchError(SignwardError):

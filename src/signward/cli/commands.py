@@ -28,6 +28,7 @@ COMMANDS = {
     "certs": "keep the signing certificates one has: holders, ends, releases",
     "log": "read, prove, check and follow a transparency log",
     "feed": "what is revoked, as one signed document: add, publish, follow",
+    "policy": "one policy: check, explain, simulate, compile for every enforcer",
     "requests": "approve or deny what waits to be signed",
     "serve": "serve an authority over HTTP",
     "backup": "write an authority's database, settings and certificates to one file",
@@ -88,11 +89,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _done(command: Command, parsed: argparse.Namespace) -> int:
     # Not for --version and --help.
-    from signward.errors import AuthorityError, BadInputError, EvidenceError, SigningError
+    from signward.errors import (
+        AuthorityError,
+        BadInputError,
+        EvidenceError,
+        PolicyError,
+        SigningError,
+    )
 
     try:
         return command.run(parsed)
-    except (AuthorityError, BadInputError, EvidenceError, SigningError) as error:
+    except (AuthorityError, BadInputError, EvidenceError, PolicyError, SigningError) as error:
         print(f"signward: {error}", file=sys.stderr)
         return EXIT_USAGE
 

@@ -1,0 +1,1 @@
+"""The actions of ``signward policy``: one file each, offering ``ACTION``."""

@@ -1,0 +1,1 @@
+"""Importers: a target's own policy read back into rules, one file a target."""

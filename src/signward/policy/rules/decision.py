@@ -1,0 +1,24 @@
+"""Decisions: what a policy says of one subject."""
+
+from __future__ import annotations
+
+from signward.frozen import Frozen
+from signward.policy.rules.model import Action
+from signward.state import Outcome
+
+
+class Decision(Frozen, frozen=True, kw_only=True):
+    """What a policy says.  Producer: ``policy.rules.decide``.
+
+    ``rule`` decided (empty: none matched, and what no rule allows is rejected); ``stopped`` is
+    what an enforcer does about it in the policy's mode; ``missing`` names the fields, unknown of
+    the subject, that the answer hangs on: then the outcome is INDETERMINATE; ``unmet`` the
+    requirements for want of which a rule that matched did not let in.
+    """
+
+    outcome: Outcome
+    stopped: bool
+    rule: str = ""
+    action: Action | None = None
+    missing: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()

@@ -1,0 +1,154 @@
+"""Reading policies: TOML files and the keys they name, merged into one rule set.
+
+A base comes first; each supplement names it, adds rules, exceptions and keys, and changes nothing
+that is there.  Read strictly: a word that is not known is refused.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+
+import msgspec
+
+from signward.errors import PolicyError
+from signward.policy.rules.material import material
+from signward.policy.rules.model import (
+    Conditions,
+    Document,
+    Layer,
+    Material,
+    Mode,
+    Requirements,
+    RuleSet,
+)
+
+MAX_OCTETS = 64 * 1024 * 1024
+"""Largest policy file: 100,000 rules of some hundred octets, several times over."""
+
+NAMESPACE = uuid.UUID("6f2f1c52-6e0b-5a3e-9d6a-5347574e0005")
+"""Version 5 GUIDs of policies without an ``id`` are made in this namespace, of their names."""
+
+ReadKey = Callable[[str, str], bytes]
+"""Returns the bytes of a key's file, given the policy's name and ``file``."""
+
+
+def read_document(name: str, data: bytes) -> Document:
+    """Return the document in TOML (UTF-8).  ``name`` is told in messages.
+
+    Raises ``PolicyError``.
+    """
+    if len(data) > MAX_OCTETS:
+        raise PolicyError(name, f"{len(data)} octets", f"at most {MAX_OCTETS} in a policy")
+    try:
+        return msgspec.convert(tomllib.loads(data.decode()), Document)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PolicyError(name, str(error), "TOML in UTF-8") from None
+    except RecursionError:
+        raise PolicyError(name, "tables nested too deeply", "a policy") from None
+    except msgspec.ValidationError as error:
+        raise PolicyError(
+            name, str(error), "a policy of schema 1",
+            hint="docs/policy.schema.json and docs/policy.md say what may stand there",
+        ) from None  # fmt: skip
+
+
+def merge(documents: Sequence[Document], read_key: ReadKey) -> RuleSet:
+    """Return the base, ``documents[0]``, with its supplements.  Raises ``PolicyError``."""
+    if not documents:
+        raise PolicyError("policy", "no document", "a base")
+    base = documents[0]
+    if base.supplements:
+        raise PolicyError(f"policy {base.name}", f"a supplement of {base.supplements}",
+                          "its base first")  # fmt: skip
+    for document in documents[1:]:
+        _check_supplement(document, base)
+    _check_unique(documents)
+    _check_spares(documents)
+    keys = {
+        name: material(name, read_key(document.name, source.file))
+        for document in documents
+        for name, source in document.keys.items()
+    }
+    _check_keys(documents, keys)
+    return RuleSet(
+        name=base.name,
+        version=base.version,
+        id=base.id or guid(base.name),
+        mode=base.mode or Mode.ENFORCE,
+        requirements=base.requirements or Requirements(),
+        rules=tuple(chain.from_iterable(d.rule for d in documents)),
+        waivers=tuple(chain.from_iterable(d.exception for d in documents)),
+        keys=keys,
+        targets=base.targets,
+        layers=tuple(_layer(document) for document in documents),
+        note=base.note,
+    )
+
+
+def guid(name: str) -> str:
+    """Return the lasting GUID of a policy of that name, lower case without braces."""
+    return str(uuid.uuid5(NAMESPACE, name))
+
+
+def _layer(document: Document) -> Layer:
+    brought = frozenset(item.id for item in (*document.rule, *document.exception))
+    return Layer(name=document.name, version=document.version,
+                 id=document.id or guid(document.name), rules=brought)  # fmt: skip
+
+
+def _check_supplement(document: Document, base: Document) -> None:
+    if document.supplements != base.name:
+        found = f"supplements = {document.supplements!r}"
+        raise PolicyError(f"policy {document.name}", found, f"{base.name!r}, the base given first")
+    for field in ("mode", "requirements"):
+        if getattr(document, field) is not None:
+            raise PolicyError(f"policy {document.name}", field, "none in a supplement: only the "
+                              "base says it")  # fmt: skip
+    if document.targets:
+        raise PolicyError(f"policy {document.name}", "targets", "none in a supplement")
+
+
+def _check_unique(documents: Iterable[Document]) -> None:
+    documents = tuple(documents)
+    ids = (item.id for d in documents for item in (*d.rule, *d.exception))
+    for what, names in (
+        ("rule or exception", ids),
+        ("key", (name for d in documents for name in d.keys)),
+        ("policy", (d.name for d in documents)),
+    ):
+        for name in _repeated(names):
+            raise PolicyError(f"{what} {name}", "it twice", "every name once")
+
+
+def _repeated(names: Iterable[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            yield name
+        seen.add(name)
+
+
+def _check_spares(documents: Sequence[Document]) -> None:
+    denying = {r.id for d in documents for r in d.rule if r.action == "deny"}
+    for waiver in chain.from_iterable(d.exception for d in documents):
+        if waiver.expires.tzinfo is None:
+            raise PolicyError(f"exception {waiver.id}", "a time without its zone", "expires in UTC")
+        for name in waiver.spares:
+            if name not in denying:
+                raise PolicyError(f"exception {waiver.id}", f"spares {name}", "a deny rule's id")
+
+
+def _check_keys(documents: Sequence[Document], keys: dict[str, Material]) -> None:
+    for item in chain.from_iterable((*d.rule, *d.exception) for d in documents):
+        for name in key_names(item):
+            if name not in keys:
+                raise PolicyError(f"rule {item.id}", f"key {name!r}", "a name of [keys]")
+
+
+def key_names(rule: Conditions) -> tuple[str, ...]:
+    """Return the names of ``[keys]`` that a rule or an exception refers to."""
+    several = rule.signers.of if rule.signers else ()
+    return tuple(p.key for p in (rule.publisher, *several) if p is not None and p.key)

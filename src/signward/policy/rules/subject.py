@@ -1,0 +1,86 @@
+"""Subjects: what is known of one file when rules are held against it.
+
+A subject is plain data, so that a verdict just reached, a record of a scan and a line of an
+enforcer's own log can be judged alike.  What its source does not tell stands in ``unknown``, by
+the names of `UNKNOWABLE`: a condition on such a field is neither met nor unmet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from signward.frozen import Frozen
+from signward.state import Outcome, Status
+
+Version = tuple[int, int, int, int]
+
+UNKNOWABLE = frozenset({
+    "path", "kind", "digest:file", "digest:authenticode", "digest:cdhash", "digest:oci",
+    "signers", "signers.certificate", "signers.tbs", "signers.ekus", "signers.key",
+    "signers.subject", "proven-time", "revocation", "product", "original-name", "internal-name",
+    "bundle-id", "version", "origin", "catalog", "host",
+})  # fmt: skip
+"""What a source may not know; ``signers.X``: there are signers, but not this of them."""
+
+
+class Signer(Frozen, frozen=True, kw_only=True):
+    """A trusted signer.  Digests are lower-case hex; sequences run leaf first.
+
+    ``subject`` maps `PublisherMatch`'s names (``common_name`` ...) to the leaf's values, ``tbs``
+    are ``ALGORITHM:HEX``, ``key_kind`` is like ``rsa-3072`` or ``ec-256``, ``digest`` the
+    content digest's algorithm, ``begins`` the leaf's notBefore.
+    """
+
+    identity: str = ""
+    subject: Mapping[str, str] = msgspec.field(default_factory=dict)
+    certificates: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    tbs: tuple[str, ...] = ()
+    ekus: tuple[str, ...] = ()
+    key: str = ""
+    key_kind: str = ""
+    digest: str = ""
+    team_id: str = ""
+    keyless_identity: str = ""
+    keyless_issuer: str = ""
+    begins: datetime | None = None
+    proven: datetime | None = None
+    revocation: Status = Status.UNKNOWN
+    logged: bool = False
+
+
+class Origin(Frozen, frozen=True, kw_only=True):
+    """The package or image a file is of; see `model.OriginMatch`."""
+
+    kind: str
+    name: str
+    repository: str = ""
+
+
+class Subject(Frozen, frozen=True, kw_only=True):
+    """One file on one host.  ``digests`` are written as in rules, ``OF:ALGORITHM:HEX``.
+
+    ``file_class`` is that of ``policy.rules.kinds``; ``outcome`` and ``cause`` are what the
+    signature alone is worth (a file in no trusted hands is REJECTED, with ``unsigned`` say).
+    """
+
+    path: str
+    host: str = ""
+    tags: frozenset[str] = frozenset()
+    kind: str = ""
+    file_class: str = ""
+    digests: frozenset[str] = frozenset()
+    signers: tuple[Signer, ...] = ()
+    product: str = ""
+    original_name: str = ""
+    internal_name: str = ""
+    bundle_id: str = ""
+    version: Version | None = None
+    origins: tuple[Origin, ...] = ()
+    catalogs: tuple[str, ...] = ()
+    outcome: Outcome = Outcome.INDETERMINATE
+    cause: str = ""
+    unknown: frozenset[str] = frozenset()

@@ -1,0 +1,1 @@
+"""Deeds on policies: loading, trying, compiling, intake; one module each."""
