@@ -15,12 +15,12 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from enum import StrEnum
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, Protocol
 
 from signward.errors import PolicyError
 from signward.frozen import Frozen
-from signward.policy.rules.model import Action, Rule, RuleSet, Strict
+from signward.policy.rules.model import Rule, RuleSet, Strict
 from signward.policy.rules.subject import Subject
 
 
@@ -133,8 +133,3 @@ def in_scope(rule: Rule, governs: frozenset[str], kinds: frozenset[str] = frozen
     ``kinds`` are single kinds of files it governs without governing their whole class.
     """
     return not rule.kind or any(kind in governs or kind in kinds for kind in rule.kind)
-
-
-def denies(rule: Rule) -> bool:
-    """Say whether losing the rule lets more run."""
-    return rule.action is Action.DENY

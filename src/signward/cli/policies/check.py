@@ -1,4 +1,4 @@
-"""``signward policy check``: is the policy sound?"""
+"""``signward policy check``: says what is wrong with a policy before it bites."""
 
 from __future__ import annotations
 
