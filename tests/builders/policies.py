@@ -91,7 +91,8 @@ def tbs_of(certificate: x509.Certificate) -> str:
     """Return the certificate's TBS digest as rules write it."""
     algorithm = certificate.signature_hash_algorithm
     assert algorithm is not None
-    return f"{algorithm.name}:{hashlib.new(algorithm.name, certificate.tbs_certificate_bytes).hexdigest()}"
+    value = hashlib.new(algorithm.name, certificate.tbs_certificate_bytes)
+    return f"{algorithm.name}:{value.hexdigest()}"
 
 
 @cache

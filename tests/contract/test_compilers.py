@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
-from tests.builders.policies import AT, rule_set, rule_sets, subjects
+from signward.policy.rules.decide import decide
+from signward.policy.rules.index import Index
 
 from signward import compilers
 from signward.compilers import (
@@ -26,11 +27,10 @@ from signward.compilers import (
     importers,
     in_scope,
 )
-from signward.policy.rules.decide import decide
-from signward.policy.rules.index import Index
 from signward.policy.rules.model import RuleSet
 from signward.policy.rules.subject import Subject
 from signward.state import Outcome
+from tests.builders.policies import AT, rule_set, rule_sets, subjects
 
 TARGETS = compilers.names()
 OFTEN = settings(
