@@ -1,0 +1,40 @@
+"""``signward policy import``: a policy that somebody already has, as ours."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from signward.cli.actions import Action
+
+
+def _add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="TARGET", help="whose it is, such as app-control")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="the enforcer's own files")
+    parser.add_argument("--output", "-o", metavar="FILE",
+                        help="write the TOML there instead of to the terminal")  # fmt: skip
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from signward.errors import PolicyError
+    from signward.policy.rules.writing import document_of, to_toml
+    from signward.verbs.options import read_option
+    from signward.verbs.policies.compiling import import_from
+    from signward.wire.whole import write_whole
+
+    files = {Path(name).name: read_option(name) for name in arguments.files}
+    if len(files) != len(arguments.files):
+        raise PolicyError("FILE", "two files of one name", "names that differ")
+    text = to_toml(document_of(import_from(arguments.target, files)))
+    if not arguments.output:
+        print(text, end="")
+        return 0
+    try:
+        write_whole(Path(arguments.output), text.encode(), mode=0o644)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise PolicyError(arguments.output, why, "a place that can be written") from None
+    return 0
+
+
+ACTION = Action("turn an enforcer's policy into ours", _add, _run)
