@@ -182,9 +182,10 @@ def event(
     user_data: str = "",
 ) -> Node:
     """Return an event with ``EventData``, or the named element below ``UserData``."""
+    provider_id = str(uuid.uuid5(uuid.NAMESPACE_DNS, provider))
     correlation = {"ActivityID": guid(activity)} if activity else {}
     system = Node("System", {}, (
-        Node("Provider", {"Name": provider, "Guid": guid(str(uuid.uuid5(uuid.NAMESPACE_DNS, provider)))}),
+        Node("Provider", {"Name": provider, "Guid": guid(provider_id)}),
         Node("EventID", {}, (u16(identifier),)),
         Node("Correlation", correlation),
         Node("Channel", {}, (f"{provider}/Operational",)),

@@ -2,8 +2,8 @@
 
 Sources: "Query App Control events with advanced hunting", "DeviceEvents" (Microsoft Learn).  What
 the columns do not have stands in ``AdditionalFields`` (JSON), unless the query made columns of it;
-both are read.  ``SHA256`` of an image is what Code Integrity computed, an Authenticode digest, and of
-a script nobody says what; ``FolderPath`` is the folder, in some versions with the file.
+both are read.  ``SHA256`` of an image is what Code Integrity computed, an Authenticode digest, and
+of a script nobody says what; ``FolderPath`` is the folder, in some versions with the file.
 """
 
 from __future__ import annotations

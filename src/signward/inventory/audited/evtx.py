@@ -33,6 +33,8 @@ MAGIC = b"ElfFile\0"
 MAX_FILE = 4 * 1024**3
 """Largest log read, in octets; Windows keeps at most 4 GiB in one."""
 
+_HEADER, _CHUNK = 4096, 65_536
+
 _CODE_INTEGRITY = "Microsoft-Windows-CodeIntegrity"
 _APPLOCKER = "Microsoft-Windows-AppLocker"
 
@@ -65,12 +67,23 @@ def read(path: Path) -> Iterator[Subject]:
 
     Raises ``ExtraMissingError``, ``LimitError`` and ``MalformedError``.
     """
-    if path.stat().st_size > MAX_FILE:
-        raise LimitError(str(path), f"{path.stat().st_size} octets", f"at most {MAX_FILE}")
+    _check_size(path)
     correlator = Correlator()
     for record in _records(path):
         yield from _told(record, correlator)
     yield from correlator.rest()
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a log that is cut off: its header counts the chunks (u16 at 42), 64 KiB each."""
+    size = path.stat().st_size
+    if size > MAX_FILE:
+        raise LimitError(str(path), f"{size} octets", f"at most {MAX_FILE}")
+    with path.open("rb") as stream:
+        head = stream.read(_HEADER)
+    least = _HEADER + _CHUNK * int.from_bytes(head[42:44], "little")
+    if size < least:
+        raise MalformedError(str(path), f"{size} octets", f"at least {least} in this event log")
 
 
 def _records(path: Path) -> Iterator[Any]:
@@ -81,7 +94,7 @@ def _records(path: Path) -> Iterator[Any]:
         raise ExtraMissingError(str(path), "evtx", "events") from None
     try:
         for record in PyEvtxParser(str(path), number_of_threads=1).records_json():
-            yield json.loads(record["data"] or "{}").get("Event")
+            yield json.loads(record["data"]).get("Event") if record else None
     except GeneratorExit:
         raise
     except BaseException as error:
