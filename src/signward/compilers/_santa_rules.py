@@ -244,8 +244,14 @@ def _lose_exceptions(
 
 
 def _is_free(spare: Conditions, own: set[Key], free: Mapping[Key, frozenset[Key]]) -> bool:
+    """Say whether rules let in all that is spared, and Santa looks them up before ``own``."""
     try:
         keys = keys_of(spare)
     except LostError:
         return False
-    return all(key in free and not free[key] & own for key in keys)
+    return all(
+        key in free
+        and not free[key] & own
+        and not any(_RANK[other[0]] < _RANK[key[0]] and _may_meet(other, key) for other in own)
+        for key in keys
+    )
