@@ -17,6 +17,7 @@ from signward.findings import WINDOWS_NAMES
 from signward.report.causes import SECTIONS
 from tools.formats_page import formats_page
 from tools.keys_page import keys_page
+from tools.policy_page import policy_page
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -105,6 +106,7 @@ PAGES = {
     "docs/causes.md": causes_page,
     "docs/formats.md": formats_page,
     "docs/keys.md": keys_page,
+    "docs/policy.md": policy_page,
 }
 """Each generated page and what writes it."""
 

@@ -36,8 +36,8 @@ from signward.trust.feed import (
     RevokedDigest,
     RevokedPublisher,
     open_feed,
-    read_keys,
 )
+from signward.trust.sealed import read_keys
 from signward.trust.settings import RevocationMode, TrustPolicy
 from signward.trust.x509 import load_certificate
 from signward.verbs.context import Context

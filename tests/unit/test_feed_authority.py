@@ -27,7 +27,8 @@ from signward.errors import AuthorityError, EvidenceError, RealmError, StoreErro
 from signward.store.engine import Outcome
 from signward.store.published import Document as Stored
 from signward.store.tables import certificate, log_entry, revocation
-from signward.trust.feed import Document, RevokedPublisher, open_feed, read_keys
+from signward.trust.feed import Document, RevokedPublisher, open_feed
+from signward.trust.sealed import read_keys
 from signward.trust.x509 import load_certificate
 from signward.verbs import feed_entries
 from signward.verbs.authority import feed

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from signward.cli import main
 from signward.service.roles import feed as role
 from signward.service.roles import load_role
-from signward.trust.feed import RevokedPublisher, open_feed, read_keys
+from signward.trust.feed import RevokedPublisher, open_feed
+from signward.trust.sealed import read_keys
 from signward.verbs.authority import feed
 from signward.verbs.authority.authorities import certificate_of
 from signward.verbs.authority.finding import find

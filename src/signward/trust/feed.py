@@ -19,13 +19,11 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from signward import integrity
-from signward.envelopes import dsse
 from signward.errors import BadInputError, EvidenceError
 from signward.frozen import Frozen, decoder
-from signward.trust import pem
 from signward.trust.names import normalized_name
-from signward.trust.x509 import Certificate, load_certificate
+from signward.trust.sealed import open_sealed
+from signward.trust.x509 import Certificate
 
 PAYLOAD_TYPE = "application/vnd.signward.revocations+json"
 FORMAT: Literal["signward-revocations"] = "signward-revocations"
@@ -36,12 +34,6 @@ MAX_ENTRIES = 100_000
 
 MAX_VERSION = 2**53 - 1
 """Largest version: the largest integer that every JSON reader holds exactly (RFC 8259 6)."""
-
-MAX_KEYS = 16
-"""Keys a feed may be signed with: one, and the next one while it is being changed."""
-
-PUBLIC_KEY = "PUBLIC KEY"
-"""Label of a public key in PEM (RFC 7468 13)."""
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 Hex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]*\Z", max_length=4096)]
@@ -200,76 +192,17 @@ def _earliest(entries: Iterable[RevokedCertificate]) -> RevokedCertificate | Non
     return min(entries, key=lambda entry: entry.since, default=None)
 
 
-def read_keys(name: str, data: bytes) -> tuple[bytes, ...]:
-    """Return the public keys (DER) in a file: PEM public keys or certificates, or DER of one.
-
-    Raises ``EvidenceError``.
-    """
-    if b"-----BEGIN " not in data:
-        return (_checked_key(name, data),)
-    kind = PUBLIC_KEY if b"-----BEGIN PUBLIC KEY-----" in data else pem.CERTIFICATES
-    found = tuple(_checked_key(name, block) for block in pem.blocks(name, data, kind))
-    if len(found) > MAX_KEYS:
-        raise EvidenceError(f"{name}: {len(found)} keys, at most {MAX_KEYS}")
-    return found
-
-
-def _checked_key(name: str, der: bytes) -> bytes:
-    """Return a public key; of a certificate its own.  Raises ``EvidenceError``."""
-    try:
-        return load_certificate(der).spki
-    except BadInputError:
-        pass
-    try:
-        integrity.load_public_key(der)
-    except integrity.UnsupportedKeyError as error:
-        raise EvidenceError(f"{name}: {error}") from None
-    return der
-
-
 def open_feed(name: str, data: bytes, keys: Sequence[bytes]) -> Feed:
     """Return the feed in an envelope that one of ``keys`` (DER) signed.
 
     Whether it has ended, or is older than another, is the caller's question.  Raises
     ``EvidenceError``: no envelope, another payload, no signature by these keys, no document.
     """
-    try:
-        envelope = dsse.open_envelope(data)
-    except BadInputError as error:
-        raise EvidenceError(f"{name}: {error}") from None
-    if envelope.claimed_type != PAYLOAD_TYPE:
-        found = envelope.claimed_type[:80]
-        raise EvidenceError(f"{name}: found payload {found!r}, required {PAYLOAD_TYPE}")
-    _check_signed(name, envelope, keys)
-    payload = envelope.claimed_payload
+    payload = open_sealed(name, data, keys, PAYLOAD_TYPE)
     try:
         return Feed(_document(name, payload), payload)
     except BadInputError as error:
         raise EvidenceError(f"{name}: {error}") from None
-
-
-def _check_signed(name: str, envelope: dsse.DsseEnvelope, keys: Sequence[bytes]) -> None:
-    """Raise ``EvidenceError`` unless a signature fits one of the keys (protocol.md, "Verify")."""
-    data, concerned = envelope.to_be_verified, 0
-    for spki in keys[:MAX_KEYS]:
-        for signature in envelope.signatures:
-            if signature.claimed_key_id in ("", dsse.key_id(spki)):
-                concerned += 1
-                if _fits(spki, data, signature.value):
-                    return
-    if concerned:
-        raise EvidenceError(f"{name}: found a signature that does not fit its key")
-    signers = ", ".join(s.claimed_key_id[:16] or "unnamed" for s in envelope.signatures)
-    wanted = ", ".join(dsse.key_id(spki)[:16] for spki in keys)
-    raise EvidenceError(f"{name}: found a signature by key {signers}, required {wanted}")
-
-
-def _fits(spki: bytes, data: bytes, value: bytes) -> bool:
-    try:
-        integrity.check_value(spki, integrity.usual_algorithm(spki), data, value)
-    except (integrity.ValueMismatchError, integrity.UnsupportedKeyError):
-        return False
-    return True
 
 
 def _document(name: str, payload: bytes) -> Document:

@@ -89,7 +89,7 @@ def feed_keys(options: Options) -> tuple[bytes, ...]:
 
 
 def _read_keys(paths: Sequence[str]) -> tuple[bytes, ...]:
-    from signward.trust.feed import read_keys
+    from signward.trust.sealed import read_keys
 
     keys = [key for path in paths for key in read_keys(path, read_option(path))]
     if not keys:

@@ -7,18 +7,19 @@ own, so that only the file that kills it stays without a verdict.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from multiprocessing import forkserver
 
 from signward.verbs.judging import failed, judge_task, run_tasks, start_worker
 from signward.verbs.tasks import Job, Judge, Result, Task, entry_of, undecided
 
 Results = tuple[Result, ...]
+
+GRACE_SECONDS = 5
+"""What a worker has to end by itself before it is made to."""
 
 
 class Ticket:
@@ -115,8 +116,9 @@ class WorkerPool:
         executor.shutdown(wait=False, cancel_futures=True)
         for child in multiprocessing.active_children():
             if child.pid is not None and child.pid not in self._before:
-                with suppress(ProcessLookupError):
-                    os.kill(child.pid, signal.SIGTERM)
+                child.terminate()
+                child.join(GRACE_SECONDS)
+                child.kill()  # one that catches SIGTERM and waits for another that is gone
                 child.join()
 
 

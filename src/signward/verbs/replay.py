@@ -18,9 +18,10 @@ from signward.policy.blocklist import BlockList
 from signward.policy.record import FindingRecord, record, to_json
 from signward.state import Source, Verdict
 from signward.trust.anchors import TrustAnchor, TrustStore
-from signward.trust.feed import Feed, open_feed, read_keys
+from signward.trust.feed import Feed, open_feed
 from signward.trust.profiles import Profile
 from signward.trust.revocation import Evidence
+from signward.trust.sealed import read_keys
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.bundle import AnchorEntry, Bundle, FileEntry, StoreEntry, read_bundle
 from signward.verbs.catalogs import add_catalog

@@ -22,3 +22,21 @@ class Decision(Frozen, frozen=True, kw_only=True):
     action: Action | None = None
     missing: tuple[str, ...] = ()
     unmet: tuple[str, ...] = ()
+
+
+class RuleWord(Frozen, frozen=True, kw_only=True):
+    """What one rule has to say of one subject.  Producer: ``policy.rules.decide``.
+
+    ``failed`` are the conditions that are not met (by the names of `model.CONDITIONS`),
+    ``missing`` the unknown fields that its match or its requirements hang on, ``unmet`` the
+    requirements not met, ``spared`` the exception for which a deny rule does not count.
+    """
+
+    rule: str
+    action: Action
+    matched: bool
+    decided: bool
+    failed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
+    spared: str = ""

@@ -4,8 +4,9 @@ A **rule** is an action and conditions; it matches where every condition does.  
 asks nothing, and a rule without any condition is refused.  Digests are written
 ``OF:ALGORITHM:HEX``, ``OF`` being ``file`` (the whole file), ``authenticode`` (what an Authenticode
 signature covers), ``cdhash`` (a code directory, 20 octets) or ``oci`` (a manifest).  Names in
-certificates are compared without regard to case, everything else exactly.  In patterns ``*`` stands
-for any characters but the separator, ``**`` for any at all; regular expressions match as a whole.
+certificates and those that files give themselves are compared without regard to case, everything
+else exactly.  In patterns ``*`` stands for any characters but the separator, ``**`` for any at all;
+regular expressions match as a whole.
 """
 
 from __future__ import annotations
@@ -123,7 +124,8 @@ class ProductMatch(Strict, frozen=True, kw_only=True):
     """What a file says of itself; believed only of a file whose signer is matched too.
 
     ``minimum_version`` is the floor, ``maximum_version`` the ceiling, both included: four
-    numbers of 16 bits, missing ones zero.
+    numbers of 16 bits, missing ones zero.  Names but ``bundle_id`` are compared without regard to
+    case, as Windows does.
     """
 
     product: Text = ""
@@ -153,7 +155,9 @@ class OriginMatch(Strict, frozen=True, kw_only=True):
 class Requirements(Strict, frozen=True, kw_only=True):
     """What is asked besides a match before a rule lets in; ``max_age_days`` 0 asks nothing.
 
-    The age is that of the proven time, else of the signer's certificate's beginning.
+    The age is that of the proven time, else of the signer's certificate's beginning.  It is the
+    signers by whom a rule matched that must meet them; a rule that names none (a digest, a path)
+    is asked for them only by its own ``requires``, which some trusted signer must then meet.
     """
 
     timestamp: bool = False

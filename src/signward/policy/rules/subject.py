@@ -20,10 +20,12 @@ Version = tuple[int, int, int, int]
 UNKNOWABLE = frozenset({
     "path", "kind", "digest:file", "digest:authenticode", "digest:cdhash", "digest:oci",
     "signers", "signers.certificate", "signers.tbs", "signers.ekus", "signers.key",
-    "signers.subject", "proven-time", "revocation", "product", "original-name", "internal-name",
-    "bundle-id", "version", "origin", "catalog", "host",
+    "signers.subject", "signers.digest", "proven-time", "revocation", "product", "original-name",
+    "internal-name", "bundle-id", "version", "origin", "catalog", "host",
 })  # fmt: skip
-"""What a source may not know; ``signers.X``: there are signers, but not this of them."""
+"""What a source may not know; ``signers.X``: there are signers, but not this of them.
+
+A name excuses only what is not there: a value that is told counts all the same."""
 
 
 class Signer(Frozen, frozen=True, kw_only=True):
@@ -63,6 +65,7 @@ class Origin(Frozen, frozen=True, kw_only=True):
 class Subject(Frozen, frozen=True, kw_only=True):
     """One file on one host.  ``digests`` are written as in rules, ``OF:ALGORITHM:HEX``.
 
+    ``catalogs`` are the digests, ``sha256:HEX``, of catalog files that list it and are trusted;
     ``file_class`` is that of ``policy.rules.kinds``; ``outcome`` and ``cause`` are what the
     signature alone is worth (a file in no trusted hands is REJECTED, with ``unsigned`` say).
     """
