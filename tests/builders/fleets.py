@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from signward.frozen import replace
 from signward.policy.rules.fleet import Host, Known, Place
 from signward.policy.rules.subject import Signer, Subject
 from signward.state import Outcome, Status
@@ -95,19 +96,13 @@ def software(files: int, seed: int = 1) -> Iterator[Subject]:
 
 
 def sightings(
-    subjects: Iterable[Subject], fleet: Sequence[Host], rows: int, seed: int = 2
+    subjects: Iterable[Subject], fleet: Sequence[Host], rows: int
 ) -> Iterator[Subject]:
-    """Yield ``rows`` subjects where they were seen: a few on most hosts, most on a few."""
-    dice = random.Random(seed)
+    """Yield ``rows`` subjects where they were seen, each file on equally many hosts."""
     distinct = list(subjects)
-    each = max(1, rows // len(distinct))
-    for subject in distinct:
-        for _ in range(each):
-            host = fleet[int(len(fleet) * dice.random() ** 2)]
-            path = f"{dice.choice(FOLDERS)}/{subject.original_name}"
-            yield _placed(subject, host, path)
-
-
-def _placed(subject: Subject, host: Host, path: str) -> Subject:
-    fields = {field: getattr(subject, field) for field in Subject.__struct_fields__}
-    return Subject(**{**fields, "path": path, "host": host.name, "tags": host.tags})
+    for row in range(rows):
+        number = row % len(distinct)
+        subject = distinct[number]
+        host = fleet[(number + row // len(distinct)) % len(fleet)]
+        path = f"{FOLDERS[row % len(FOLDERS)]}/{subject.original_name}"
+        yield replace(subject, path=path, host=host.name, tags=host.tags)
