@@ -70,10 +70,10 @@ def simulating(rounds: int) -> list[Row]:
 
 def make_fleet(path: Path, rows: int = ROWS, files: int = FILES, count: int = HOSTS) -> None:
     """Write an inventory of synthetic software (seed 1)."""
-    with Fleet(path, create=True) as fleet:
-        with fleet.gathering(int(AT.timestamp()), instead=True) as gathering:
-            for subject in sightings(software(files), hosts(count), rows):
-                gathering.add(subject)
+    at = int(AT.timestamp())
+    with Fleet(path, create=True) as fleet, fleet.gathering(at, instead=True) as gathering:
+        for subject in sightings(software(files), hosts(count), rows):
+            gathering.add(subject)
 
 
 def _policy() -> Document:

@@ -95,9 +95,7 @@ def software(files: int, seed: int = 1) -> Iterator[Subject]:
             yield signed(name, by, f"{by} {dice.choice(PRODUCTS)}", version=version, **fields)
 
 
-def sightings(
-    subjects: Iterable[Subject], fleet: Sequence[Host], rows: int
-) -> Iterator[Subject]:
+def sightings(subjects: Iterable[Subject], fleet: Sequence[Host], rows: int) -> Iterator[Subject]:
     """Yield ``rows`` subjects where they were seen, each file on equally many hosts."""
     distinct = list(subjects)
     for row in range(rows):

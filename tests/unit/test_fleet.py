@@ -95,16 +95,17 @@ def test_a_host_without_files_is_known(path: Path) -> None:
         assert list(fleet.known()) == []
 
 
-def test_what_is_interrupted_changes_nothing(path: Path) -> None:
-    gather(path, subject("x"))
-    with (
-        Fleet(path, create=True) as fleet,
-        pytest.raises(KeyboardInterrupt),
-        fleet.gathering(5, instead=True) as gathering,
-    ):
+def _interrupted(path: Path) -> None:
+    with Fleet(path, create=True) as fleet, fleet.gathering(5, instead=True) as gathering:
         for number in range(2 * inventory.BATCH + 1):
             gathering.add(subject(f"{number}"))
         raise KeyboardInterrupt
+
+
+def test_what_is_interrupted_changes_nothing(path: Path) -> None:
+    gather(path, subject("x"))
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(path)
     assert content(path) == {"x": [("a", "/opt/x", 1)]}
 
 

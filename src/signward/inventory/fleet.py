@@ -94,6 +94,7 @@ _HOSTS = "SELECT name, tags FROM host ORDER BY id"
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _decoder = msgspec.msgpack.Decoder(Subject)
+_tags_decoder = msgspec.json.Decoder(list[str])
 
 
 class Size(NamedTuple):
@@ -117,7 +118,7 @@ class Gathering:
         """Name a host that was looked at, though perhaps nothing was found there."""
         if name not in self._hosts:
             self._hosts.add(name)
-            row = (name, " ".join(sorted(tags)))
+            row = (name, msgspec.json.encode(sorted(tags)).decode())
             self._connection.execute("INSERT OR REPLACE INTO gathered_host VALUES (?, ?)", row)
 
     def add(self, subject: Subject, count: int = 1) -> None:
@@ -251,7 +252,7 @@ class Fleet:
         """Return the hosts in the order that `Place.host` counts them in, from 0."""
         with self._told():
             return tuple(
-                Host(name=name, tags=frozenset(tags.split()))
+                Host(name=name, tags=frozenset(_tags_decoder.decode(tags)))
                 for name, tags in self._connection.execute(
                     "SELECT name, tags FROM host ORDER BY id"
                 )

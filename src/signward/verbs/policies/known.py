@@ -18,6 +18,9 @@ from signward.inventory.fleet import Fleet, Gathering, is_fleet
 from signward.policy.record import from_json
 from signward.policy.rules.sighted import subject_of
 
+KEPT = frozenset({"digest:file:sha256", "digest:authenticode:sha256", "several"})
+"""What a scan tells of each file for an inventory, in the words of ``Index.asked``."""
+
 HEAD = 100
 """Octets of a file that say what it is."""
 
