@@ -206,3 +206,11 @@ def test_it_is_told_by_its_head(path: Path) -> None:
 def test_hosts_are_bits(hosts: list[int]) -> None:
     bits = host_bits([Place(host, "/") for host in hosts])
     assert [n for n in range(70) if bits >> n & 1] == sorted(set(hosts))
+
+
+def test_files_without_a_digest_are_told_apart_by_their_paths(path: Path) -> None:
+    blank = {"digests": frozenset(), "cause": "unsigned"}
+    gather(path, subject("x", **blank), subject("y", **blank))
+    gather(path, subject("x", "b", **blank))
+    with Fleet(path) as fleet:
+        assert fleet.size() == Size(2, 2, 3)

@@ -30,6 +30,7 @@ EPILOG = """examples:
   signward scan --format jsonl --output verdicts.jsonl C:/mounted/image
   signward scan --only pe --only powershell --skip-unsigned --format csv .
   signward scan --inventory fleet.db --host desk-17 --tag desk /opt /usr/local
+  signward scan --policy policy.toml --fail-on rejected /opt
   signward scan --crl ca.crl --at 2026-01-01 --fail-on rejected dist/
 
 A scan that is interrupted resumes: run the same command again.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from signward.verbs.policies.simulate import Watch
 
 EXIT_STOPPED = 1
+EXIT_UNSETTLED = 3
 FORMATS = ("table", "json", "html")
 TIERS = ("publisher", "product", "digest")
 
@@ -107,7 +108,9 @@ def _run(arguments: argparse.Namespace) -> int:
     with opened_fleet(paths, at) as fleet, watching(quiet=arguments.quiet) as watch:
         found = simulate(rules, fleet, at, wanted=wanted_from(arguments), watch=watch)
     _report(found, arguments)
-    return EXIT_STOPPED if found.fates[Fate.STOPPED].files else 0
+    if found.fates[Fate.STOPPED].files:
+        return EXIT_STOPPED
+    return EXIT_UNSETTLED if found.fates[Fate.UNSETTLED].files else 0
 
 
 def _report(found: Simulation, arguments: argparse.Namespace) -> None:
