@@ -94,8 +94,10 @@ def keyless(identity: str, issuer: str, name: str = APP) -> Subject:
 
 def spki(name: str) -> str:
     """Return the SHA-256 of the named key's SubjectPublicKeyInfo."""
-    octets = private_key(name).public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    octets = (
+        private_key(name)
+        .public_key()
+        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     return hashlib.sha256(octets).hexdigest()
 
