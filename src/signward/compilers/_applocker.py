@@ -89,19 +89,25 @@ def _rule(rule: LockerRule) -> Tag:
     action = "Allow" if rule.allow else "Deny"
     attributes = (("Id", rule.id), ("Name", rule.name), ("Description", rule.description),
                   ("UserOrGroupSid", rule.user), ("Action", action))  # fmt: skip
-    children = [tag("Conditions", _condition(rule.condition))]
+    children = [tag("Conditions", _condition(rule, rule.condition))]
     if rule.exceptions:
-        children.append(tag("Exceptions", *map(_condition, rule.exceptions)))
+        excepted = (_condition(rule, one) for one in rule.exceptions)
+        children.append(tag("Exceptions", *excepted))
     name = _RULES[type(rule.condition)]
     return Tag(name=name, attributes=attributes, children=tuple(children))
 
 
-def _condition(condition: Condition) -> Tag:
+def _condition(rule: LockerRule, condition: Condition) -> Tag:
+    """Return a condition; beside a hash the rule's name stands for its file's.
+
+    Not every reader bears that neither name nor length is there.
+    """
     if isinstance(condition, Path):
         return tag("FilePathCondition", Path=condition.path)
     if isinstance(condition, Hash):
+        source = {"SourceFileName": rule.name, "SourceFileLength": "0"}
         return tag("FileHashCondition", *(
-            tag("FileHash", Type=kind, Data=f"0x{value.upper()}")
+            tag("FileHash", Type=kind, Data=f"0x{value.upper()}", **source)
             for kind, value in condition.hashes
         ))  # fmt: skip
     return tag(
