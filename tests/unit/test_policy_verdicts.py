@@ -321,6 +321,20 @@ def test_evidence_carries_the_rules_that_decided(files: Files) -> None:
         assert to_json(record(replay(folder, path))) == to_json(record(verdict))
 
 
+def test_a_replay_elsewhere_asks_the_path_of_then(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files.folder)
+    policy = rules(rule("p", "allow", path=f'["{files.folder}/*"]'))
+    verdicts, _ = assess_with_evidence(["unsigned.exe"], files.options(policy), "bundle")
+    assert verdicts[0].outcome is Outcome.ACCEPTED
+    moved = files.folder / "elsewhere"
+    moved.mkdir()
+    Path(files.unsigned).rename(moved / "moved.exe")
+    again = replay("bundle", str(moved / "moved.exe"))
+    assert to_json(record(again)) == to_json(record(verdicts[0]))
+
+
 def test_explaining_tells_why(files: Files) -> None:
     policy = rules(OURS + rule("no", "deny", kind='["driver"]'))
     explained = explain_file(files.signed, Context(files.options(policy)))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from signward.policy.record import record
+from signward.policy.record import record, safe_text
 from signward.policy.rules.decide import decide
 from signward.policy.rules.ruling import ruled, with_digests
 from signward.policy.rules.sighted import CONTENT, WHOLE_FILE, subject_of
@@ -31,9 +29,8 @@ def by_rules(verdict: Verdict, source: Source, kind: str, context: Context) -> V
 
 def subject_for(verdict: Verdict, kind: str, context: Context) -> Subject:
     """Return what rules are held against: the file where it really lies, on the context's host."""
-    name = verdict.subject
-    path = os.path.realpath(name) if os.path.lexists(name) else ""
     options = context.options
+    path = safe_text(context.place(verdict.subject))
     return subject_of(record(verdict, kind=kind), options.host, options.tags, path)
 
 
