@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
+import pkgutil
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,6 +34,7 @@ from signward.verbs.replay import replay
 from signward.verbs.scan import Scan, ScanOptions
 from signward.verbs.verify import assess_path
 from signward.wire import der
+from tests import samples
 from tests.signing import authority, identity, sign_bytes
 
 PUBLISHER = '{ common_name = "signing test PUBLISHER" }'
@@ -230,6 +234,32 @@ def test_the_content_of_an_unsigned_image_is_known_by_its_digest(files: Files) -
     (digest,) = (d for d in files.subject(files.signed).digests if "sha256" in d)
     allowed = rule("d", "allow", digest=f'["{digest}"]')
     assert files.judged(files.unsigned, allowed).outcome is Outcome.ACCEPTED
+
+
+ASKING = ", ".join(
+    f'"{of}:{algorithm}:{"0" * size}"'
+    for of in ("file", "authenticode")
+    for algorithm, size in (("sha1", 40), ("sha256", 64), ("sha512", 128))
+)
+SAMPLES = [
+    (f"{module.name}/{name}", make)
+    for module in pkgutil.iter_modules(samples.__path__)
+    for name, make in importlib.import_module(f"tests.samples.{module.name}").SAMPLES.items()
+]
+
+
+@pytest.mark.parametrize(("name", "make"), SAMPLES, ids=[name for name, _ in SAMPLES])
+def test_every_format_tells_the_digests_that_rules_ask(
+    files: Files, name: str, make: Callable[[], bytes]
+) -> None:
+    path = files.write(name.rpartition("/")[2], make())
+    verdict = files.judged(path, rule("d", "allow", digest=f"[{ASKING}]"))
+    assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.UNSIGNED)
+    assert file_digest(path) in subject_of(record(verdict)).digests
+    told = sum(d.startswith("authenticode:") for d in subject_of(record(verdict)).digests)
+    assert told == (3 if name.partition("/")[0] in {"pe", "script", "msi", "cab"} else 0)
+    by_file = rule("d", "allow", digest=f'["{file_digest(path)}"]')
+    assert files.judged(path, by_file).outcome is Outcome.ACCEPTED
 
 
 def test_content_beside_the_digested_makes_the_digest_unknown(files: Files) -> None:
