@@ -254,7 +254,7 @@ def test_events_waiting_for_records_are_bounded(
 
 PIECES = st.sampled_from([
     "action=EXEC|", "santad: ", "path=/a", "|", "=", "sha256=", FILE, " dec=deny perm=open ", " : ",
-    " ftype=", "trust=1", " ", "fapolicyd[1]: ", 
+    " ftype=", "trust=1", " ", "fapolicyd[1]: ",
     "type=FANOTIFY msg=audit(1.2:3):", "type=PATH msg=audit(1.2:3):", "name=",
     "Nov 23 10:00:00 h ", "\\", "<pipe>", "é",
 ])  # fmt: skip
