@@ -79,7 +79,8 @@ def test_our_ipe_signature_has_the_form_of_openssls(tmp_path: Path) -> None:
     (tmp_path / "policy").write_bytes(policy)
     done = tool("openssl", "smime", "-sign", "-in", tmp_path / "policy", "-signer",
                 tmp_path / "cert.pem", "-inkey", tmp_path / "key.pem", "-noattr", "-nodetach",
-                "-nosmimecap", "-binary", "-outform", "der", "-out", tmp_path / "theirs")  # fmt: skip
+                "-nosmimecap", "-binary", "-outform", "der",
+                "-out", tmp_path / "theirs")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert ours == (tmp_path / "theirs").read_bytes()
 
