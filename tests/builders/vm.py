@@ -132,9 +132,8 @@ def _wait(process: subprocess.Popen[bytes], console: Path, ends: Sequence[bytes]
                 return
         else:
             return
-    raise AssertionError(
-        f"no end after {SECONDS} s: {console.read_text('utf-8', 'replace')[-2000:]}"
-    )
+    told = console.read_text("utf-8", "replace")[-2000:]
+    raise AssertionError(f"no end after {SECONDS} s: {told}")
 
 
 def said(console: str) -> list[str]:

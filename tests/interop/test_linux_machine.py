@@ -166,13 +166,13 @@ def test_the_kernel_denies_what_dbx_does(machine: tuple[Path, list[str]], tmp_pa
     init = f"{vm.PROLOGUE}keyctl show %:.blacklist | $B sed 's/^/SW: /'{vm.EPILOGUE}"
     archive = vm.initramfs(init, vm.program("keyctl"))
     console = vm.boot(tmp_path, archive, "", variables=folder / "variables")
-    shown = {
-        line.rpartition("blacklist: ")[2] for line in vm.said(console) if "blacklist: " in line
-    }
+    parts = [line.partition("blacklist: ") for line in vm.said(console)]
+    shown = {entry for _, found, entry in parts if found}
     ours = kernel_blacklist.COMPILER.compile(firmware_rules(), kernel_blacklist.Settings())
-    entries = set(ours.content("blacklist.txt").decode().split())
-    assert len(entries) == 2
-    assert shown == entries
+    image, certificate = ours.content("blacklist.txt").decode().split()
+    # Linux 6.12 takes the time of an EFI_CERT_X509_SHA256 for a part of its digest, so that such
+    # an entry of dbx denies nothing there; the entry of its own list does.
+    assert shown == {image, certificate + 16 * "00"}
 
 
 DENIED, STARTED = "Access Denied", "UEFI Secure Boot is enabled."
@@ -205,7 +205,8 @@ def test_ipe_runs_what_it_is_told(machine: tuple[Path, list[str]], tmp_path: Pat
 ipe=/sys/kernel/security/ipe
 $B cp /bin/busybox /x/busybox
 for one in strangers own; do
-  if $B cat /$one > $ipe/new_policy 2>/dev/null; then echo SW: $one taken; else echo SW: $one refused; fi
+  if $B cat /$one > $ipe/new_policy 2>/dev/null
+  then echo SW: $one taken; else echo SW: $one refused; fi
 done
 /x/busybox true && echo SW: before
 echo 1 > $ipe/policies/generated/active && echo SW: active

@@ -132,7 +132,7 @@ def _order(rule: FileRule) -> tuple[object, ...]:
     names = (rule.file_name, rule.internal_name, rule.description, rule.product_name,
              rule.package_family, rule.path)  # fmt: skip
     return (rule.kind, *(name.upper().encode("utf-16-be", "replace") for name in names),
-            rule.digest, rule.minimum or LOWEST, rule.maximum or LOWEST)  # fmt: skip
+            rule.digest, *(end or LOWEST for end in rule.bounds))  # fmt: skip
 
 
 class _Writer:
@@ -202,7 +202,9 @@ class _Writer:
         return _u32(len(found)) + b"".join(found)
 
     def _signer(self, signer: Signer) -> bytes:
-        root = (_u32(0) + _octets(signer.tbs)) if signer.tbs else (_u32(1) + _u32(signer.well_known))
+        root = (
+            (_u32(0) + _octets(signer.tbs)) if signer.tbs else (_u32(1) + _u32(signer.well_known))
+        )
         texts = _text(signer.issuer) + _text(signer.publisher) + _text(signer.oem)
         return root + self._indices(signer.ekus) + texts + self._indices(signer.files)
 
@@ -441,9 +443,7 @@ class _Reader:
 
     def _refs(self, signers: list[Signer], files: list[FileRule]) -> tuple[SignerRef, ...]:
         return self._several(
-            lambda: SignerRef(
-                signer=self._of(signers, "signer").id, exceptions=self._rules(files)
-            )
+            lambda: SignerRef(signer=self._of(signers, "signer").id, exceptions=self._rules(files))
         )
 
     def _settings(self) -> dict[str, str]:
@@ -503,10 +503,9 @@ def _detailed(
     rule: FileRule, highest: Version, names: tuple[str, str, str], package: str
 ) -> FileRule:
     """Return a file rule with what stands in later blocks."""
+    unsaid = HIGHEST if rule.kind is FileKind.DENY and highest == LOWEST else LOWEST
     lowest = rule.minimum
-    if rule.kind is FileKind.DENY and lowest == HIGHEST and highest == LOWEST:
-        lowest = None
-    elif rule.kind is not FileKind.DENY and lowest == LOWEST:
+    if lowest == unsaid and (rule.kind is not FileKind.DENY or unsaid == HIGHEST):
         lowest = None
     return replace(
         rule,
