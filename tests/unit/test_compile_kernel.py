@@ -41,7 +41,7 @@ def rule(action: Action = Action.ALLOW, **words: Any) -> Rule:
     return Rule(id="r", action=action, **words)
 
 
-# What the kernel's ABI document allows in the lines we write (Documentation/ABI/testing/ima_policy).
+# What the kernel's Documentation/ABI/testing/ima_policy allows in the lines we write.
 IMA_LINE = re.compile(
     r"dont_appraise fsmagic=0x[0-9a-f]{1,8}"
     r"|appraise func=(BPRM_CHECK|MMAP_CHECK mask=MAY_EXEC|MODULE_CHECK|FIRMWARE_CHECK|POLICY_CHECK"
