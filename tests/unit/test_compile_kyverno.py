@@ -10,7 +10,7 @@ import celpy
 import pytest
 
 from signward.compilers import Compiled
-from signward.compilers.importers.kyverno import IMPORTER
+from signward.compilers.importers.kyverno_cluster_policy import IMPORTER
 from signward.compilers.kyverno import COMPILER, Settings, name_expression
 from signward.errors import PolicyError
 from signward.policy.rules.model import (

@@ -30,10 +30,10 @@ from signward.compilers._sipolicy import (
     token,
 )
 from signward.compilers._windows import Unit, only_a_ceiling, units_of, windows_path
-from signward.errors import BadInputError
 from signward.frozen import Frozen, replace
 from signward.policy.rules.matching import version_of
 from signward.policy.rules.model import (
+    CONDITIONS,
     Action,
     Conditions,
     KeyKind,
@@ -203,11 +203,13 @@ class Expression:
 
     def _scenarios(self, rule: Rule) -> tuple[int, ...] | None:
         units = units_of(rule, (DRIVER, *self._user_mode))
-        user = set(units or ()) - {DRIVER}
-        if units is None or (user and user != set(self._user_mode)):
-            self._lose("kind", rule, "user mode tells no programs from libraries, scripts and "
-                                     "installers")  # fmt: skip
+        if units is None:
+            self._lose("kind", rule, "no rule is for one kind of file")
             return None
+        user = set(units) - {DRIVER}
+        if user and user != set(self._user_mode):
+            others = set(self._user_mode) - user
+            self._ledger.widen_kinds(rule, (unit.name for unit in others))
         return tuple(v for v, there in ((DRIVERS, DRIVER in units), (PROGRAMS, user)) if there)
 
     def _digests(
@@ -386,8 +388,7 @@ def _acting(rule: Rule, made: FileRule) -> FileRule:
 
 
 def _bounded(rule: Rule, made: FileRule) -> FileRule:
-    """Return a FileAttrib with both ends for a signer who is denied: a lone one means another
-    thing there."""
+    """Return a FileAttrib, for a denied signer with both ends: a lone one says less there."""
     if rule.action is not Action.DENY:
         return made
     return replace(made, minimum=made.minimum or LOWEST, maximum=made.maximum or HIGHEST)
@@ -407,8 +408,6 @@ def _signer(who: Who, sheet: Sheet, files: tuple[str, ...]) -> Signer:
 
 
 def _asks_only(conditions: Conditions, field: str) -> bool:
-    from signward.policy.rules.model import CONDITIONS
-
     return [name for name in CONDITIONS if getattr(conditions, name)] == [field]
 
 

@@ -74,7 +74,9 @@ class Predicate(Frozen, frozen=True, kw_only=True, omit_defaults=True, rename="c
 class Statement(Frozen, frozen=True, kw_only=True, rename="camel"):
     """An in-toto Statement with a summary."""
 
-    type: Literal["https://in-toto.io/Statement/v1"] = msgspec.field(default=STATEMENT, name="_type")
+    type: Literal["https://in-toto.io/Statement/v1"] = msgspec.field(
+        default=STATEMENT, name="_type"
+    )
     subject: tuple[Resource, ...]
     predicate_type: Literal["https://slsa.dev/verification_summary/v1"] = PREDICATE
     predicate: Predicate

@@ -46,6 +46,7 @@ MAX_IDLE = 100
 """Rules listed that no known file needs."""
 
 OTHERS = "(others)"
+UNNAMED = "(host not known)"
 
 
 class Wanted(Frozen, frozen=True, kw_only=True):
@@ -315,6 +316,7 @@ class Rehearsal:
             kinds=self._kinds.shares(),
             missing=self._missing.shares(),
             hosts=self._worst_hosts(),
+            hosts_touched=len(set().union(*self._on_hosts.values())),
             used=tuple(sorted(used, key=lambda use: (-use.decided.files, use.rule))),
             idle=tuple(idle[:MAX_IDLE]),
             idle_more=max(0, len(idle) - MAX_IDLE),
@@ -332,7 +334,9 @@ class Rehearsal:
             MAX_HOSTS_LISTED, stopped | unsettled, key=lambda h: (-stopped[h], -unsettled[h], h)
         )
         return tuple(
-            HostShare(name=self.hosts[h].name, stopped=stopped[h], unsettled=unsettled[h])
+            HostShare(
+                name=self.hosts[h].name or UNNAMED, stopped=stopped[h], unsettled=unsettled[h]
+            )
             for h in worst
         )
 
@@ -358,7 +362,8 @@ def _listed(subject: Subject, decision: Decision, fate: Fate, path: str, seen: T
     return Listed(
         path=path or subject.original_name or "(path not known)",
         fate=fate,
-        why=f"{sort}: {name}" if name else sort,
+        reason=sort,
+        named=name,
         kind=subject.file_class or subject.kind,
         cause=subject.cause,
         publisher=_signed_by(subject),

@@ -61,7 +61,9 @@ class Kept(NamedTuple):
     problem: str = ""
 
 
-def policy_resources(names: Sequence[tuple[str, int]], files: Sequence[bytes]) -> tuple[Resource, ...]:
+def policy_resources(
+    names: Sequence[tuple[str, int]], files: Sequence[bytes]
+) -> tuple[Resource, ...]:
     """Return how receipts name policies: by name and version, and the digest of their file."""
     return tuple(
         Resource(uri=f"urn:signward:policy:{name}:{version}",

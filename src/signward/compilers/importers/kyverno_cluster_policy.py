@@ -91,7 +91,7 @@ class _Images(_Words, frozen=True, kw_only=True):
 class KyvernoImporter:
     """Reads ClusterPolicy resources."""
 
-    target = "kyverno"
+    target = "kyverno-cluster-policy"
 
     def read(self, files: Mapping[str, bytes]) -> RuleSet:
         """Return the rules of every file.  Raises ``PolicyError``."""
