@@ -72,7 +72,7 @@ class Ratify:
         "mixed": "an image signed in two forms needs a good signature of each"
     }
     settings = Settings
-    checked = ("schema", "Ratify's definitions; scopes by Ratify's own code")
+    checked = ("parsed", "Ratify's definitions, cosign's scopes by Ratify's own code")
 
     def compile(self, rules: RuleSet, settings: Settings) -> Compiled:
         """Return the resources in one file."""

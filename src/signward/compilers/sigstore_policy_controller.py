@@ -61,7 +61,7 @@ class SigstorePolicyController:
     governs = IMAGES
     losses: ClassVar[Mapping[str, str]] = losses("default", "monitor")
     settings = Settings
-    checked = ("executed", "policy-tester of policy-controller with a registry")
+    checked = ("executed", "policy-controller's tester, with a registry of signed images")
 
     def compile(self, rules: RuleSet, settings: Settings) -> Compiled:
         """Return the policies, and the controller's answer where none matches."""
