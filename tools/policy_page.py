@@ -1,6 +1,6 @@
 """``docs/policy.md``: the introduction, one realistic policy, and every native output of it.
 
-The introduction is ``docs/policy/introduction.md``, the policy ``docs/policy/example.toml``.
+The introduction is ``docs/policy/introduction.txt``, the policy ``docs/policy/example.toml``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def policy_page() -> str:
     known = [compilers.load(name) for name in compilers.names()]
     made = {c.target: compile_for(rules, c.target, AT, frozenset(every_loss())) for c in known}
     parts = [
-        (FOLDER / "introduction.md").read_text("utf-8"),
+        (FOLDER / "introduction.txt").read_text("utf-8"),
         _example(),
         *_table(known, made),
         *(line for c in known for line in _section(c, made[c.target], rules)),

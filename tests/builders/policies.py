@@ -253,12 +253,13 @@ def _digest_sets() -> st.SearchStrategy[frozenset[str]]:
     )
 
 
-def subjects() -> st.SearchStrategy[Subject]:
-    """Return subjects of which everything is known."""
+def subjects(classes: frozenset[str] = frozenset()) -> st.SearchStrategy[Subject]:
+    """Return subjects of which everything is known; with ``classes``, of these where we have some."""
+    among = tuple(c for c in _CLASSES if c in classes) or tuple(_CLASSES)
     return st.builds(
         _subject,
         path=st.sampled_from((*PLACES, *WINDOWS_PLACES, "/opt/vendor/deep/er", "/home/me/x")),
-        file_class=st.sampled_from(tuple(_CLASSES)),
+        file_class=st.sampled_from(among),
         digests=_digest_sets(),
         signers=st.sampled_from([(), *((p.signer,) for p in publishers())]),
         name=st.sampled_from(("", *FILE_NAMES)),

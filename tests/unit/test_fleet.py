@@ -34,7 +34,7 @@ def content(path: Path) -> dict[str, list[tuple[str, str, int]]]:
         hosts = fleet.hosts()
         return {
             next(iter(known.subject.digests)).rpartition(":")[2]:
-            [(hosts[place.host].name, place.path, place.count) for place in known.places]
+            [(hosts[place.host].name, place.path, place.times) for place in known.places]
             for known in fleet.known()
         }  # fmt: skip
 

@@ -78,16 +78,19 @@ def test_what_was_written_is_what_is_read() -> None:
     assert [e.text for e in root.below("Option")] == ["Enabled:UMCI", "Enabled:Audit Mode"]
     assert [e.get("Value") for e in root.below("EKU")] == ["010A2B0601040182370A0306"]
     assert [e.get("Value") for e in root.below("CertRoot")] == ["11" * 32, "06"]
-    assert [e.text for e in root.below("String")] == ['Ours & "theirs" <1>', "ours 7"]
+    assert [e.text for e in root.below("String")] == ["ours 7", 'Ours & "theirs" <1>']
     assert next(root.below("PolicyID")).text == "{0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F0}"
+
+
+def _driver(version: str) -> Subject:
+    facts = {"original-name": "A.SYS", "fixed-file-version": version}
+    return Subject(scenarios=(DRIVERS,), digests=frozenset(), facts=facts, paths=())
 
 
 def test_our_own_reader_of_block_lists_understands_the_denials() -> None:
     listed = read_block_list("test", write_policy(_policy()))
-    denied = Subject(scenarios=(DRIVERS,), digests=frozenset(),
-                     facts={"original-name": "A.SYS", "fixed-file-version": "1.2.3.4"}, paths=())  # fmt: skip
-    newer = Subject(scenarios=(DRIVERS,), digests=frozenset(),
-                    facts={"original-name": "a.sys", "fixed-file-version": "1.2.3.5"}, paths=())  # fmt: skip
+    denied = _driver("1.2.3.4")
+    newer = _driver("1.2.3.5")
     by_hash = Subject(scenarios=(DRIVERS,), digests=frozenset({bytes(32)}), facts={}, paths=())
     assert len(list(listed.findings(denied))) == 1
     assert not list(listed.findings(newer))

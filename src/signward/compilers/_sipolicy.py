@@ -29,6 +29,9 @@ Version = tuple[int, int, int, int]
 LOWEST: Version = (0, 0, 0, 0)
 HIGHEST: Version = (0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF)
 
+PROVIDER, KEY = "PolicyInfo", "Information"
+"""Of the settings in which a policy tells its name."""
+
 ANY_NAME = "*"
 """As ``FileName``: every file that has one."""
 
@@ -61,6 +64,13 @@ class FileRule(Frozen, frozen=True, kw_only=True):
     path: str = ""
     minimum: Version | None = None
     maximum: Version | None = None
+
+    @property
+    def bounds(self) -> tuple[Version | None, Version | None]:
+        """The ends as they are written: a Deny by names says both."""
+        if self.kind is FileKind.DENY and not self.digest and not self.path:
+            return self.minimum or LOWEST, self.maximum or HIGHEST
+        return self.minimum, self.maximum
 
 
 class Eku(Frozen, frozen=True, kw_only=True):
@@ -140,6 +150,12 @@ class SiPolicy(Frozen, frozen=True, kw_only=True):
         """Whether it adds to another policy."""
         return self.id != self.base_id
 
+    @property
+    def told(self) -> tuple[tuple[str, str], ...]:
+        """What the policy tells of itself: values of the settings PolicyInfo, Information."""
+        given = (("Id", self.label), ("Name", self.name))
+        return tuple((name, value) for name, value in given if value)
+
 
 def token(name: str) -> str:
     """Return a rule's name as identifiers may hold it, cut to 48 characters; not unique."""
@@ -205,9 +221,7 @@ _FILE_TAGS = {FileKind.DENY: "Deny", FileKind.ALLOW: "Allow", FileKind.ATTRIBUTE
 
 
 def _file_rule(rule: FileRule) -> Tag:
-    lowest, highest = rule.minimum, rule.maximum
-    if rule.kind is FileKind.DENY and not rule.digest and not rule.path:
-        lowest, highest = lowest or LOWEST, highest or HIGHEST
+    lowest, highest = rule.bounds
     return tag(
         _FILE_TAGS[rule.kind],
         ID=rule.id,
@@ -280,15 +294,14 @@ def _file_refs(rules: Iterable[str]) -> Iterator[Tag]:
 
 
 def _settings(policy: SiPolicy) -> Tag | None:
-    told = (("Name", policy.name), ("Id", policy.label))
-    return _group("Settings", (_setting(name, value) for name, value in told if value))
+    return _group("Settings", (_setting(name, value) for name, value in policy.told))
 
 
 def _setting(name: str, value: str) -> Tag:
     return tag(
         "Setting",
         tag("Value", tag("String", text=value)),
-        Provider="PolicyInfo",
-        Key="Information",
+        Provider=PROVIDER,
+        Key=KEY,
         ValueName=name,
     )

@@ -86,6 +86,11 @@ _DROP_UNSEEN = (
 _KNOWN = (
     "SELECT sighting.subject, host, path, count FROM sighting ORDER BY sighting.subject, host, path"
 )
+_SIZE = (
+    "SELECT (SELECT count(*) FROM host), (SELECT count(*) FROM subject),"
+    " (SELECT count(*) FROM sighting)"
+)
+_HOSTS = "SELECT name, tags FROM host ORDER BY id"
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _decoder = msgspec.msgpack.Decoder(Subject)
@@ -240,11 +245,7 @@ class Fleet:
     def size(self) -> Size:
         """Return how many hosts, distinct files and sightings are known."""
         with self._told():
-            counts = (
-                self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-                for table in ("host", "subject", "sighting")
-            )
-            return Size(*counts)
+            return Size(*self._connection.execute(_SIZE).fetchone())
 
     def hosts(self) -> Sequence[Host]:
         """Return the hosts in the order that `Place.host` counts them in, from 0."""

@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
     host: int
     path: str
-    count: int = 1
+    times: int = 1
 
 
 class Known(NamedTuple):
