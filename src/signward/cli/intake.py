@@ -29,13 +29,13 @@ signed by --key, which other gates can check.  Receipts lie in a folder beside,
 NAME.receipts.  'intake audit' notices what was changed afterwards."""
 
 EPILOG = """examples:
-  signward intake inbox --policy vendors.toml --dry-run
-  signward intake inbox --policy vendors.toml --accept /srv/in \\
+  signward intake take inbox --policy vendors.toml --dry-run
+  signward intake take inbox --policy vendors.toml --accept /srv/in \\
       --quarantine /srv/held --key file:gate.pem
   signward intake audit --accept /srv/in --receipt-key gate.pub.pem
   signward intake receipts /srv/in.receipts --receipt-key gate.pub.pem
 
-A PATH that is called 'audit' or 'receipts' is written ./audit.
+take may be left out (signward intake inbox), but where PATH is called so.
 
 exit codes: 0 everything was accepted (audit: is unchanged; receipts: counts),
 1 something was not, 2 command line, policy, key or folder, 3 of some files
