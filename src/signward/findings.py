@@ -97,6 +97,11 @@ class Code(StrEnum):
     BLOCKED = "blocked"
     PUBLISHER_REVOKED = "publisher-revoked"
     DIGEST_REVOKED = "digest-revoked"
+    BY_POLICY = "by-policy"
+    POLICY_DENIED = "policy-denied"
+    NO_RULE = "no-rule"
+    REQUIREMENT_UNMET = "requirement-unmet"
+    POLICY_UNDECIDED = "policy-undecided"
     # The estate's certificates
     EXPIRES_SOON = "expires-soon"
     VALIDITY_PERIOD = "validity-period"

@@ -316,11 +316,19 @@ class Stage(StrEnum):
     ACCEPTED = "accepted"
 
 
+class Unruled(Frozen, frozen=True, kw_only=True):
+    """What a file's signatures alone were worth, before rules decided.  Producer: ``policy``."""
+
+    outcome: Outcome
+    cause: Code | None
+
+
 class Verdict(Frozen, frozen=True, kw_only=True):
     """The whole answer about one artifact.  Producer: ``policy``.
 
     ``cause`` is None exactly when the outcome is ACCEPTED (the asked ``stage``
-    was reached).  ``judged`` indexes the signature that decided, if one did.
+    was reached).  ``judged`` indexes the signature that decided, if one did.  ``unruled``
+    is there where rules decided.
     """
 
     subject: str
@@ -336,6 +344,7 @@ class Verdict(Frozen, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
     digests: Mapping[str, bytes] = msgspec.field(default_factory=dict)
     facts: Mapping[str, str | int] = msgspec.field(default_factory=dict)
+    unruled: Unruled | None = None
 
     def __bool__(self) -> bool:
         raise TypeError("a Verdict has three outcomes: compare verdict.outcome")

@@ -22,6 +22,7 @@ PRODUCERS = {
     "RevocationStatus": "trust",
     "TrustedSignature": "trust",
     "UntrustedSignature": "trust",
+    "Unruled": "policy",
     "Verdict": "policy",
     "Publisher": "policy",
     "Accepted": "verbs",

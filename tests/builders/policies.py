@@ -254,7 +254,7 @@ def _digest_sets() -> st.SearchStrategy[frozenset[str]]:
 
 
 def subjects(classes: frozenset[str] = frozenset()) -> st.SearchStrategy[Subject]:
-    """Return subjects of which everything is known; with ``classes``, of these where we have some."""
+    """Return subjects of which everything is known; of these classes, where we have some."""
     among = tuple(c for c in _CLASSES if c in classes) or tuple(_CLASSES)
     return st.builds(
         _subject,
@@ -284,7 +284,7 @@ def _subject(
         path=path,
         kind=_CLASSES[file_class],
         file_class=file_class,
-        digests=digests,
+        digests=frozenset(d for d in digests if d.startswith("oci:") == is_image),
         signers=signers,
         original_name=name,
         product=product,

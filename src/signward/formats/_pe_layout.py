@@ -30,6 +30,10 @@ MAX_PAGE_SIZE = 4 * 1024 * 1024
 
 NATIVE_SUBSYSTEM = 1
 EFI_SUBSYSTEMS = frozenset({10, 11, 12, 13})
+
+DLL_FLAG = 0x2000
+"""IMAGE_FILE_DLL (Characteristics)."""
+
 DRIVER_FLAG = 0x2000
 """IMAGE_DLLCHARACTERISTICS_WDM_DRIVER."""
 
@@ -105,6 +109,7 @@ class Layout(Frozen, frozen=True, kw_only=True):
             "image": "pe32+" if self.magic == 0x20B else "pe32",
             "subsystem": SUBSYSTEMS.get(self.subsystem, str(self.subsystem)),
             "driver": int(self.is_driver),
+            "dll": int(bool(self.characteristics & DLL_FLAG)),
         }
 
     @property

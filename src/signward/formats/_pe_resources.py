@@ -7,6 +7,7 @@ that give up quietly: these facts decide nothing, and a packed image may hold an
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 
 from signward.errors import BadInputError
 from signward.formats._pe_layout import Layout
@@ -31,6 +32,8 @@ _FACTS = {
     "CompanyName": "company",
     "FileDescription": "description",
 }
+_NAMES = {key: _FACTS[key] for key in ("ProductName", "OriginalFilename", "InternalName")}
+_UTF16 = {key: key.encode("utf-16-le") + b"\0\0" for key in _FACTS}
 
 
 def image_facts(source: Source, layout: Layout) -> dict[str, str | int]:
@@ -43,11 +46,18 @@ def image_facts(source: Source, layout: Layout) -> dict[str, str | int]:
     }
 
 
-def version_facts(source: Source, layout: Layout) -> dict[str, str | int]:
+def naming_facts(source: Source, layout: Layout) -> dict[str, str | int]:
+    """Return the names and the version that rules may ask for: few of `version_facts`."""
+    return version_facts(source, layout, _NAMES)
+
+
+def version_facts(
+    source: Source, layout: Layout, wanted: Mapping[str, str] = _FACTS
+) -> dict[str, str | int]:
     """Return the strings of the first version resource; none where it cannot be read."""
     try:
         data = _version_resource(source, layout)
-        return _strings(data) if data else {}
+        return _strings(data, wanted) if data else {}
     except (BadInputError, struct.error):
         return {}  # claims that decide nothing: an unreadable resource is an absent one
 
@@ -90,15 +100,15 @@ def _find(source: Source, base: int, directory: int, wanted: int | None) -> int 
     return None
 
 
-def _strings(data: bytes) -> dict[str, str | int]:
+def _strings(data: bytes, wanted: Mapping[str, str]) -> dict[str, str | int]:
     """Return the strings we name in VS_VERSIONINFO.
 
     Each is a String structure: length, value length in characters, type 1, then the key
     and the value in UTF-16LE, both ending in a zero and the value aligned to four bytes.
     """
     found: dict[str, str | int] = {}
-    for key, fact in _FACTS.items():
-        pattern = key.encode("utf-16-le") + b"\0\0"
+    for key, fact in wanted.items():
+        pattern = _UTF16[key]
         at = data.find(pattern)
         if at < 6:
             continue

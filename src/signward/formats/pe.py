@@ -36,6 +36,7 @@ from signward.formats import (
 )
 from signward.formats._pe_checksum import checksum
 from signward.formats._pe_layout import Layout, page_name, read_layout
+from signward.formats._pe_resources import naming_facts
 from signward.formats._spc import PE_IMAGE_DATA, open_embedded
 from signward.frozen import Frozen, replace
 from signward.state import (
@@ -128,7 +129,7 @@ class PeFormat:
             signatures=tuple(signatures),
             required={s.label: _required(layout, s) for s in signatures},
             regions=tuple(regions),
-            facts=layout.facts(),
+            facts={**layout.facts(), **naming_facts(source, layout)},
             findings=tuple(findings),
             layout=layout,
         )

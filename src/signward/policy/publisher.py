@@ -7,9 +7,11 @@ publisher although no certificate is the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from signward.state import Publisher, TrustedSignature
 from signward.trust.profiles import SUBSCRIBER_ARC
-from signward.trust.x509 import Certificate, load_certificate
+from signward.trust.x509 import load_certificate
 
 _SUBSCRIBER_ARCS = 4
 """A subscriber's EKU has at least this many arcs below 311.97; shorter ones name services."""
@@ -18,25 +20,33 @@ _SUBSCRIBER_ARCS = 4
 def publisher_of(signature: TrustedSignature) -> Publisher:
     """Return the publisher of a trusted signature."""
     leaf = load_certificate(signature.basis.certificates[0])
-    eku = subscriber_eku(leaf)
-    name = leaf.organization or leaf.common_name or leaf.subject_text
+    eku = subscriber_eku(leaf.ekus or ())
     root = load_certificate(signature.basis.certificates[-1])
-    identity = f"eku:{eku}@{root.sha256.hex()[:16]}" if eku else f"subject:{_lasting(leaf)}"
-    return Publisher(name=name, identity=identity, subject=leaf.subject_text, subscriber_eku=eku)
+    lasting = lasting_name(leaf.organization, leaf.common_name, leaf.subject_text)
+    return Publisher(
+        name=leaf.organization or leaf.common_name or leaf.subject_text,
+        identity=identity_of(eku, root.sha256.hex(), lasting),
+        subject=leaf.subject_text,
+        subscriber_eku=eku,
+    )
 
 
-def subscriber_eku(leaf: Certificate) -> str:
+def identity_of(eku: str, root: str, lasting: str) -> str:
+    """Return the identity of whom a subscriber's EKU names under a root (SHA-256), or his name."""
+    return f"eku:{eku}@{root[:16]}" if eku else f"subject:{lasting}"
+
+
+def subscriber_eku(ekus: Iterable[str]) -> str:
     """Return the EKU that names a subscriber of a signing service, or an empty string."""
     found = [
         eku
-        for eku in sorted(leaf.ekus or ())
+        for eku in sorted(ekus)
         if eku.startswith(SUBSCRIBER_ARC)
         and len(eku.removeprefix(SUBSCRIBER_ARC).split(".")) >= _SUBSCRIBER_ARCS
     ]
     return found[0] if found else ""
 
 
-def _lasting(leaf: Certificate) -> str:
+def lasting_name(organization: str, common_name: str, whole: str) -> str:
     """Return the parts of a subject that survive a renewal: organisation and common name."""
-    parts = [p for p in (leaf.organization, leaf.common_name) if p]
-    return "/".join(parts) or leaf.subject_text
+    return "/".join(filter(None, (organization, common_name))) or whole

@@ -15,12 +15,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from signward.errors import BadInputError, MalformedError
 from signward.findings import GRAVITY, WINDOWS_NAMES, Effect, Finding
+from signward.frozen import Frozen
 from signward.state import (
     BrokenSignature,
     ClaimedSignature,
@@ -34,10 +35,12 @@ from signward.state import (
     Stage,
     Status,
     TrustedSignature,
+    Unruled,
     UntrustedSignature,
     Verdict,
     X509Path,
 )
+from signward.wire.algorithms import COMPUTABLE
 from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -124,7 +127,11 @@ class SignatureRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``digest`` is the content's digest algorithm, ``algorithm`` the signature's.
     ``quantum_safe`` says that neither the value nor a certificate under it could be forged
     with a quantum computer.
-    ``signer`` is a claim unless ``state`` is *trusted*.
+    ``signer`` is a claim unless ``state`` is *trusted*.  Of one that has a path: ``tbs`` are the
+    digests of its certificates' TBSCertificates, leaf first, each by the algorithm that signed
+    the certificate (``ALGORITHM:HEX``); ``ekus`` are the leaf's, ``key`` the SHA-256 of its
+    SubjectPublicKeyInfo, ``key_kind`` like ``rsa-3072`` or ``ec-256``.  ``countersigns`` is the
+    label of the signature that this one is a second party's word about.
     """
 
     label: str
@@ -140,6 +147,18 @@ class SignatureRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     proven_time: ProvenTimeRecord | None = None
     judged_at: datetime | None = None
     timestamps: tuple[TimestampRecord, ...] = ()
+    countersigns: str = ""
+    tbs: tuple[str, ...] = ()
+    ekus: tuple[str, ...] = ()
+    key: str = ""
+    key_kind: str = ""
+
+
+class UnruledRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a file's signatures alone were worth, before a policy decided."""
+
+    outcome: Outcome
+    cause: str | None = None
 
 
 class PublisherRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -157,7 +176,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``kind`` is what the content was classified as, ``format`` the signable format
     that judged it (empty for none), ``container`` the archive the subject is a
     member of (empty for a file of its own), ``size`` in bytes.  ``judged`` indexes
-    ``signatures``.  ``message`` is the finding that decided, in one line.
+    ``signatures``.  ``message`` is the finding that decided, in one line.  ``unruled`` is what
+    the signatures alone were worth where a policy decided, and null where none did.
     """
 
     schema: Literal[1] = SCHEMA_VERSION
@@ -180,6 +200,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     signatures: tuple[SignatureRecord, ...] = ()
     facts: dict[str, str | int] = {}
     findings: tuple[FindingRecord, ...] = ()
+    unruled: UnruledRecord | None = None
 
     @property
     def deciding(self) -> FindingRecord | None:
@@ -256,7 +277,15 @@ def record(
         signatures=tuple(_signature(signature) for signature in verdict.signatures),
         facts={k: safe_text(v) if isinstance(v, str) else v for k, v in verdict.facts.items()},
         findings=tuple(finding_record(finding) for finding in verdict.findings),
+        unruled=_unruled(verdict.unruled),
     )
+
+
+def _unruled(unruled: Unruled | None) -> UnruledRecord | None:
+    if unruled is None:
+        return None
+    cause = None if unruled.cause is None else unruled.cause.value
+    return UnruledRecord(outcome=unruled.outcome, cause=cause)
 
 
 def to_json(record: Record) -> bytes:
@@ -383,7 +412,65 @@ def _signature(judged: JudgedSignature) -> SignatureRecord:
         proven_time=_proven_time(proven) if proven else None,
         judged_at=trust.judged_at if trust else None,
         timestamps=tuple(_timestamps(judged)),
+        countersigns=safe_text(claimed.countersigns),
+        **(_keys(trust.basis) if trust and trust.basis else {}),
     )
+
+
+def _keys(path: X509Path) -> dict[str, Any]:
+    """Return what rules ask of a signer's certificates besides their names."""
+    known = [_key_facts(der) for der in path.certificates]
+    leaf = known[0]
+    return {
+        "tbs": tuple(one.tbs for one in known),
+        "ekus": leaf.ekus,
+        "key": leaf.key,
+        "key_kind": leaf.kind,
+    }
+
+
+class _KeyFacts(Frozen, frozen=True, kw_only=True):
+    """What is read of a certificate once; all empty for one that cannot be read."""
+
+    tbs: str = ""
+    ekus: tuple[str, ...] = ()
+    key: str = ""
+    kind: str = ""
+
+
+@remembering(4096, CERTIFICATE_OCTETS)
+def _key_facts(der: bytes) -> _KeyFacts:
+    import hashlib
+
+    from signward.trust.x509 import load_certificate
+
+    try:
+        certificate = load_certificate(der)
+    except BadInputError:
+        return _KeyFacts()
+    digest = certificate.signature_algorithm.digest or "sha256"
+    tbs = ""
+    if digest in COMPUTABLE:
+        value = hashlib.new(digest, certificate.tbs, usedforsecurity=False).hexdigest()
+        tbs = f"{digest}:{value}"
+    return _KeyFacts(
+        tbs=tbs,
+        ekus=tuple(sorted(certificate.ekus or ())),
+        key=hashlib.sha256(certificate.spki).hexdigest(),
+        kind=_key_kind(certificate.spki),
+    )
+
+
+def _key_kind(spki: bytes) -> str:
+    """Return ``rsa-3072``, ``ec-256``, ``ed25519``; empty for a key of no known kind."""
+    from signward.integrity import UnsupportedKeyError, key_size
+
+    try:
+        family, bits = key_size(spki)
+    except UnsupportedKeyError:
+        return ""
+    family = family.partition(":")[0]
+    return f"{family}-{bits}" if family in ("rsa", "dsa", "ec") else family
 
 
 QUANTUM_SAFE = "ml-dsa-"

@@ -245,6 +245,26 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "A revocation feed given with --feed names this very file.",
             "Remove it; its maker or whoever publishes the feed knows what takes its place.",
         ),
+        Code.BY_POLICY: Cause(
+            "A rule of the policy lets in what its signature alone would not, or audits it.",
+            "Nothing if that is meant; signward policy explain tells which rule it is.",
+        ),
+        Code.POLICY_DENIED: Cause(
+            "A deny rule of the policy given with --policy matches the file.",
+            "signward policy explain tells why; an exception may spare it until a date.",
+        ),
+        Code.NO_RULE: Cause(
+            "No rule of the policy lets the file in, whoever signed it.",
+            "If it is wanted, add a rule for its publisher: signward policy explain tells more.",
+        ),
+        Code.REQUIREMENT_UNMET: Cause(
+            "A rule matches, but the signature lacks what the policy requires, a timestamp say.",
+            _MAKER,
+        ),
+        Code.POLICY_UNDECIDED: Cause(
+            "What the policy asks is not known of the file: it is neither let in nor denied.",
+            "The message names what is missing; signward policy explain tells for which rules.",
+        ),
     },
     "The estate's certificates (signward certs; never a file's cause)": {
         Code.EXPIRES_SOON: Cause(

@@ -13,7 +13,7 @@ from signward.integrity import check_regions, wanted_slots
 from signward.state import JudgedSignature, SignedArtifact, Source, TrustedSignature
 from signward.verbs.context import Context
 from signward.verbs.stages import judge_signatures
-from signward.wire.source import open_source
+from signward.wire.source import open_source, whole_digest
 
 MAX_CATALOGS = 20_000
 """Catalogs read in one run; a Windows machine holds about 5,000."""
@@ -25,18 +25,20 @@ _PREFERENCE = ("sha512", "sha384", "sha256", "sha1")
 
 
 class Catalog(Frozen, frozen=True, kw_only=True):
-    """A judged catalog: its path, its signatures and what spoils it as a whole."""
+    """A judged catalog: its path and digest, its signatures and what spoils it as a whole."""
 
     path: str
+    sha256: bytes
     signatures: tuple[JudgedSignature, ...]
     findings: tuple[Finding, ...]
 
 
 class Vouched(Frozen, frozen=True, kw_only=True):
-    """A catalog's word for one artifact, with the digests it was looked up by."""
+    """A catalog's word for one artifact; ``facts`` name the catalog by its digest."""
 
     signatures: tuple[JudgedSignature, ...]
     findings: tuple[Finding, ...]
+    facts: dict[str, str]
 
 
 CatalogIndex = dict[tuple[str, bytes], list[Catalog]]
@@ -62,6 +64,7 @@ def vouched_by(
     return Vouched(
         signatures=catalog.signatures,
         findings=(*findings, *_weak_member(source, catalog, algorithm, context)),
+        facts={"catalog": f"sha256:{catalog.sha256.hex()}"},
     )
 
 
@@ -103,6 +106,7 @@ def add_catalog(source: Source, index: CatalogIndex, context: Context) -> None:
         return
     catalog = Catalog(
         path=source.name,
+        sha256=whole_digest(source, "sha256"),
         signatures=judge_signatures(artifact, computed, context),
         findings=(*artifact.findings, *check_regions(artifact)),
     )

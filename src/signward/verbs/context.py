@@ -27,6 +27,7 @@ from signward.verbs.stores import load_store
 
 if TYPE_CHECKING:
     from signward.policy.blocklist import BlockList
+    from signward.policy.rules.index import Index
     from signward.trust.feed import Feed
     from signward.verbs.online import Online
 
@@ -112,6 +113,16 @@ class Context:
         return read_block_lists(
             (path.rpartition("/")[2], read_option(path)) for path in self.options.block_lists
         )
+
+    @cached_property
+    def rules(self) -> Index | None:
+        """The caller's rules in force at the context's instant; None where none were given."""
+        if self.options.rules is None:
+            return None
+        from signward.policy.rules.force import in_force  # for few runs only
+        from signward.policy.rules.index import Index
+
+        return Index(in_force(self.options.rules, self.at))
 
     @cached_property
     def online(self) -> Online | None:

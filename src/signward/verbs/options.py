@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,6 +13,9 @@ from signward.frozen import Frozen, replace
 from signward.policy.settings import Policy
 from signward.state import Stage
 from signward.wire.source import open_source
+
+if TYPE_CHECKING:
+    from signward.policy.rules.model import RuleSet
 
 MAX_OPTION_FILE = 256 * 1024 * 1024
 """Largest anchor, CRL, OCSP or certificate file read; a CRL of a million entries has 40 MB."""
@@ -24,6 +28,8 @@ class Options(Frozen, frozen=True, kw_only=True):
     ``online_private`` lets fetching reach private and loopback addresses, ``online_nonce``
     asks OCSP responders under a nonce and past all caches.  ``feeds`` are files and URLs;
     ``verbs.feeds.followed`` makes files of them all, and ``feed_notes`` of what is to be said.
+    ``rules`` decide what the signatures are worth is let in, ``host`` and ``tags`` are the machine
+    they ask for.
     """
 
     stores: tuple[str, ...] = ()
@@ -42,6 +48,9 @@ class Options(Frozen, frozen=True, kw_only=True):
     online_private: bool = False
     online_nonce: bool = False
     policy: Policy = msgspec.field(default_factory=Policy)
+    rules: RuleSet | None = None
+    host: str = ""
+    tags: frozenset[str] = frozenset()
 
 
 def stopping_at(options: Options, stage: Stage) -> Options:

@@ -31,7 +31,7 @@ def judge_signatures(
     """Check every signature's integrity and, where the policy asks for it, its trust.
 
     Under rule ``best`` only the strongest signatures can decide, and no countersignature,
-    so only they are judged; the others stay intact.
+    so only they are judged; the others stay intact, but where rules ask for several signers.
     """
     checked = [
         check_signature(artifact, claimed, computed, context.certificates)
@@ -39,7 +39,8 @@ def judge_signatures(
     ]
     if context.policy.stage is Stage.INTACT:
         return tuple(checked)
-    best = context.policy.signatures is SignatureRule.BEST
+    several = context.rules is not None and "several" in context.rules.asked
+    best = context.policy.signatures is SignatureRule.BEST and not several
     makers = [claimed for claimed in artifact.signatures if not claimed.countersigns]
     floor = max(map(strength, makers), default=0) if best else 0
     return tuple(

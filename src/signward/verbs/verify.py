@@ -27,6 +27,7 @@ from signward.state import (
     SignedArtifact,
     Source,
     Verdict,
+    Wanted,
 )
 from signward.verbs.blocking import LISTED_SLOTS, blocked_by
 from signward.verbs.catalogs import vouched_by
@@ -84,8 +85,14 @@ def assess(source: Source, context: Context, companions: Companions | None = Non
     peek = peek_at(source)
     signable = recognise(peek)
     if signable is None:
-        return _unrecognised(source, peek, context)
-    return assess_as(signable, source, context, _options(peek, companions))
+        verdict = _unrecognised(source, peek, context)
+    else:
+        verdict = assess_as(signable, source, context, _options(peek, companions))
+    if context.rules is None:
+        return verdict
+    from signward.verbs.ruling import by_rules  # for few runs only
+
+    return by_rules(verdict, source, classify(peek), context)
 
 
 def assess_as(
@@ -110,17 +117,21 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
     source = artifact.source
     wanted = wanted_slots(artifact) if artifact.signatures else frozenset()
     listed = (LISTED_SLOTS if context.block_lists else frozenset()) | listed_content(context)
-    computed = signable.digests(artifact, wanted | listed) if wanted or listed else {}
+    ruled = _ruled_content(context)
+    told = wanted | ruled
+    computed = signable.digests(artifact, told | listed) if told or listed else {}
     judged = judge_signatures(artifact, computed, context)
     findings = (
         *artifact.findings,
         *check_regions(artifact),
         *nested_findings(artifact, context),
     )
+    catalogued: dict[str, str] = {}
     if not judged:
         vouched = vouched_by(signable, artifact, source, context)
         if vouched:
             judged, findings = vouched.signatures, (*findings, *vouched.findings)
+            catalogued = vouched.facts
     findings = (
         *revoked_by_feed(artifact, judged, computed, context),
         *blocked_by(signable, artifact, judged, computed, context),
@@ -133,11 +144,20 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
         findings=findings,
         at=context.at,
         vouched=bool(judged) and not artifact.signatures,
-        facts={**artifact.facts, **_generation(artifact, context)},
+        facts={**artifact.facts, **_generation(artifact, context), **catalogued},
         digests={f"{slot}-{name}": value for (slot, name), value in computed.items()
-                 if (slot, name) in wanted and not slot.startswith(PARTS)},
+                 if (slot, name) in told and not slot.startswith(PARTS)},
     )  # fmt: skip
     return evaluate(case, context.policy)
+
+
+def _ruled_content(context: Context) -> Wanted:
+    """Return the content digests that the run's rules ask for."""
+    if context.rules is None:
+        return frozenset()
+    from signward.verbs.ruling import asked_content
+
+    return asked_content(context.rules)
 
 
 def _generation(artifact: SignedArtifact, context: Context) -> dict[str, str]:
@@ -168,6 +188,7 @@ def _unrecognised(source: Source, peek: Peek, context: Context) -> Verdict:
             findings=(*revoked, *vouched.findings),
             at=context.at,
             vouched=True,
+            facts=vouched.facts,
         )
         return evaluate(case, context.policy)
     kind = classify(peek)

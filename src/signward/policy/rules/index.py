@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from operator import attrgetter
 from typing import TypeAlias
 
@@ -95,7 +96,8 @@ class Drawer:
 class Index:
     """The rules in force (see ``force.in_force``), in the order of ``precedence``.
 
-    Raises ``PolicyError`` for a regular expression that is none.
+    ``asked`` is what they ask of a subject.  Raises ``PolicyError`` for a regular expression that
+    is none.
     """
 
     def __init__(self, rules: RuleSet) -> None:
@@ -104,6 +106,7 @@ class Index:
         self.rules = tuple(_ready(rule, rules) for rule in ordered)
         self.drawers: dict[str, Drawer] = {}
         self._file(rules.keys)
+        self.asked = frozenset(asked(rules))
 
     def candidates(self, subject: Subject) -> list[Ready]:
         """Return, in order, the rules that may match a subject: all that do are among them."""
@@ -142,17 +145,29 @@ def _ready(rule: Rule, rules: RuleSet) -> Ready:
     )
 
 
+def asked(rules: RuleSet) -> Iterator[str]:
+    """Yield what conditions ask of a subject, by the names of `_BLANK`; ``several`` signers too."""
+    for conditions in (*rules.rules, *chain.from_iterable(rules.spared.values())):
+        yield from _asks(conditions)
+        if conditions.signers and conditions.signers.least > 1:
+            yield "several"
+
+
 def _shape(ready: Ready) -> Shape:
     rule = ready.rule
-    asks = {"signers"} if rule.publisher or rule.signers or rule.identity else set[str]()
-    asks |= {field for field in ("path", "origin", "catalog") if getattr(rule, field)}
-    asks |= {f"digest:{digest.rpartition(':')[0]}" for digest in rule.digest}
-    if rule.product:
-        asks |= {field for field in NAMES if getattr(rule.product, field)}
-        if rule.product.minimum_version or rule.product.maximum_version:
-            asks.add("version")
-    return Shape(deny=rule.action is Action.DENY, asks=frozenset(asks), kind=rule.kind,
+    return Shape(deny=rule.action is Action.DENY, asks=frozenset(_asks(rule)), kind=rule.kind,
                  hosts=rule.hosts, spared=rule.id if ready.spared else "")  # fmt: skip
+
+
+def _asks(rule: Conditions) -> Iterator[str]:
+    if rule.publisher or rule.signers or rule.identity:
+        yield "signers"
+    yield from (field for field in ("path", "origin", "catalog") if getattr(rule, field))
+    yield from (f"digest:{digest.rpartition(':')[0]}" for digest in rule.digest)
+    if rule.product:
+        yield from (field for field in NAMES if getattr(rule.product, field))
+        if rule.product.minimum_version or rule.product.maximum_version:
+            yield "version"
 
 
 # --- where rules are filed ---------------------------------------------------------------------

@@ -1,0 +1,198 @@
+"""Subjects of records: what a verdict, just reached or kept by a scan, tells the rules.
+
+A record tells all of a file's signatures, but neither on which host it lies nor what brought it,
+and digests only as far as somebody asked; what it does not tell is named in ``unknown``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from signward.findings import Code
+from signward.policy.publisher import identity_of, lasting_name, subscriber_eku
+from signward.policy.record import PathRecord, Record, SignatureRecord
+from signward.policy.rules.kinds import class_of
+from signward.policy.rules.subject import Signer, Subject, Version
+from signward.state import Outcome, Status
+
+WHOLE_FILE = "whole"
+"""How a record's digests of all of a file's octets begin: ``whole-sha256``."""
+
+CATALOG = "catalog"
+"""The fact of a record that names the catalog which lists an unsigned file, ``sha256:HEX``."""
+
+CONTENT = ("image", "text")
+"""Slots that an Authenticode signature covers an image or a script by."""
+
+_SUBJECT_FIELDS = {
+    "CN": "common_name", "O": "organization", "OU": "unit", "L": "locality", "ST": "state",
+    "C": "country", "serialNumber": "serial_number",
+}  # fmt: skip
+"""RFC 4514 names of `model.PublisherMatch`'s fields."""
+
+_AUTHENTICODE = frozenset(
+    {"pe", "msi", "cab", "powershell", "javascript", "vbscript", "wsf", "mof"}
+)
+_MACHO = frozenset({"macho", "macho-fat", "dmg", "pkg"})
+_NAMES = ("product", "original-name", "internal-name", "version")
+
+_PART = re.compile(r"((?:[^,+\\]|\\.)*)([,+]|\Z)", re.DOTALL)
+_ESCAPED = re.compile(r"\\([0-9A-F]{2}|.)", re.DOTALL)
+_VERSION = re.compile(r"(\d{1,5})\.(\d{1,5})\.(\d{1,5})\.(\d{1,5})")
+
+
+def subject_of(
+    record: Record, host: str = "", tags: frozenset[str] = frozenset(), path: str = ""
+) -> Subject:
+    """Return what rules are held against.
+
+    ``path`` is where the file really lies, if the record's own name of it does not say so.
+    """
+    facts = record.facts
+    outcome, cause = _unruled(record)
+    kind = record.kind or record.format
+    uncovered = any(f.code == Code.UNCOVERED_CONTENT for f in record.findings)
+    digests = frozenset(_digests(record, covered=not uncovered))
+    catalog = str(facts.get(CATALOG, ""))
+    return Subject(
+        path=path or record.subject,
+        host=host,
+        tags=tags,
+        kind=kind,
+        file_class=class_of(kind, facts),
+        digests=digests,
+        signers=_signers(record) if outcome is Outcome.ACCEPTED else (),
+        product=_text(facts, "product"),
+        original_name=_text(facts, "original-name"),
+        internal_name=_text(facts, "internal-name"),
+        bundle_id=_text(facts, "bundle-id"),
+        version=_version(facts),
+        catalogs=(catalog,) if catalog else (),
+        outcome=outcome,
+        cause=cause,
+        unknown=frozenset(_unknown(record, kind, outcome, digests, host)),
+    )
+
+
+def _unruled(record: Record) -> tuple[Outcome, str]:
+    """Return what the signatures alone are worth."""
+    worth = record.unruled or record
+    return worth.outcome, worth.cause or ""
+
+
+def _text(facts: Mapping[str, str | int], name: str) -> str:
+    return str(facts.get(name, ""))
+
+
+def _version(facts: Mapping[str, str | int]) -> Version | None:
+    found = _VERSION.fullmatch(_text(facts, "fixed-file-version"))
+    return (int(found[1]), int(found[2]), int(found[3]), int(found[4])) if found else None
+
+
+def _digests(record: Record, *, covered: bool) -> Iterator[str]:
+    for name, value in record.digests.items():
+        slot, _, algorithm = name.rpartition("-")
+        if slot == WHOLE_FILE:
+            yield f"file:{algorithm}:{value}"
+        elif slot in CONTENT and covered:
+            yield f"authenticode:{algorithm}:{value}"
+
+
+def _unknown(
+    record: Record, kind: str, outcome: Outcome, digests: Iterable[str], host: str
+) -> Iterator[str]:
+    yield "origin"
+    if not host:
+        yield "host"
+    if outcome is Outcome.INDETERMINATE:
+        yield "signers"
+    if CATALOG not in record.facts:
+        yield "catalog"
+    told = {digest.partition(":")[0] for digest in digests}
+    if "file" not in told:
+        yield "digest:file"
+    if "authenticode" not in told and kind in _AUTHENTICODE:
+        yield "digest:authenticode"
+    if kind in _MACHO:
+        yield from ("digest:cdhash", "bundle-id")
+    if kind == "oci-image":
+        yield "digest:oci"
+    if kind == "pe" and "dll" not in record.facts:
+        yield from ("kind", *_NAMES)
+    if any(not s.tbs for s in record.signatures if s.state == "trusted"):
+        yield from ("signers.tbs", "signers.ekus", "signers.key")
+
+
+def _signers(record: Record) -> tuple[Signer, ...]:
+    """Return the trusted signers; who countersigned is no maker of the file."""
+    return tuple(
+        _signer(signature, signature.path)
+        for signature in record.signatures
+        if signature.state == "trusted" and signature.path and not signature.countersigns
+    )
+
+
+def _signer(signature: SignatureRecord, path: PathRecord) -> Signer:
+    leaf, root = path.certificates[0], path.certificates[-1]
+    fields = subject_fields(leaf.subject)
+    named = lasting_name(
+        fields.get("organization", ""), fields.get("common_name", ""), leaf.subject
+    )
+    return Signer(
+        identity=identity_of(subscriber_eku(signature.ekus), root.sha256, named),
+        subject=fields,
+        certificates=tuple(certificate.sha256 for certificate in path.certificates),
+        names=tuple(subject_fields(c.subject).get("common_name", "") for c in path.certificates),
+        tbs=tuple(filter(None, signature.tbs)),
+        ekus=signature.ekus,
+        key=signature.key,
+        key_kind=signature.key_kind,
+        digest=signature.digest,
+        begins=leaf.not_before,
+        proven=signature.proven_time.instant if signature.proven_time else None,
+        revocation=_revocation(path),
+    )
+
+
+def _revocation(path: PathRecord) -> Status:
+    """Return the worst status along a path, the anchor aside."""
+    known = {c.revocation.status if c.revocation else Status.UNKNOWN
+             for c in path.certificates[:-1]}  # fmt: skip
+    if Status.REVOKED in known:
+        return Status.REVOKED
+    return Status.GOOD if known == {Status.GOOD} else Status.UNKNOWN
+
+
+def subject_fields(text: str) -> dict[str, str]:
+    """Return the fields of a name in the form of RFC 4514 that rules may ask for.
+
+    Of several values the most specific counts, the one that stands first.
+    """
+    found: dict[str, str] = {}
+    at = 0
+    while at < len(text):
+        part = _PART.match(text, at)
+        if part is None:
+            return found
+        name, _, value = part[1].partition("=")
+        field = _SUBJECT_FIELDS.get(name)
+        if field and not value.startswith("#"):
+            found.setdefault(field, _unescaped(value))
+        at = part.end()
+    return found
+
+
+def _unescaped(text: str) -> str:
+    """Undo the escapes of RFC 4514 2.4: hexadecimal pairs are octets of UTF-8."""
+    if "\\" not in text:
+        return text
+    out = bytearray()
+    at = 0
+    for escaped in _ESCAPED.finditer(text):
+        out += text[at : escaped.start()].encode("utf-8", "surrogatepass")
+        pair = escaped[1]
+        out += bytes.fromhex(pair) if len(pair) == 2 else pair.encode("utf-8", "surrogatepass")
+        at = escaped.end()
+    out += text[at:].encode("utf-8", "surrogatepass")
+    return out.decode("utf-8", "replace")
