@@ -30,8 +30,7 @@ NAME.receipts.  'intake audit' notices what was changed afterwards."""
 
 EPILOG = """examples:
   signward intake take inbox --policy vendors.toml --dry-run
-  signward intake take inbox --policy vendors.toml --accept /srv/in \\
-      --quarantine /srv/held --key file:gate.pem
+  signward intake take inbox --policy v.toml --key file:gate.pem --accept ok --quarantine held
   signward intake audit --accept /srv/in --receipt-key gate.pub.pem
   signward intake receipts /srv/in.receipts --receipt-key gate.pub.pem
 

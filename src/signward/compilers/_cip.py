@@ -202,7 +202,9 @@ class _Writer:
         return _u32(len(found)) + b"".join(found)
 
     def _signer(self, signer: Signer) -> bytes:
-        root = (_u32(0) + _octets(signer.tbs)) if signer.tbs else (_u32(1) + _u32(signer.well_known))
+        root = (
+            (_u32(0) + _octets(signer.tbs)) if signer.tbs else (_u32(1) + _u32(signer.well_known))
+        )
         texts = _text(signer.issuer) + _text(signer.publisher) + _text(signer.oem)
         return root + self._indices(signer.ekus) + texts + self._indices(signer.files)
 
@@ -441,9 +443,7 @@ class _Reader:
 
     def _refs(self, signers: list[Signer], files: list[FileRule]) -> tuple[SignerRef, ...]:
         return self._several(
-            lambda: SignerRef(
-                signer=self._of(signers, "signer").id, exceptions=self._rules(files)
-            )
+            lambda: SignerRef(signer=self._of(signers, "signer").id, exceptions=self._rules(files))
         )
 
     def _settings(self) -> dict[str, str]:

@@ -123,7 +123,9 @@ def _check(rules: RuleSet, settings: AppControlSettings) -> None:
     for option in settings.options:
         if option not in FREE_OPTIONS:
             found = f"option {option[:80]!r}"
-            raise PolicyError("targets.app-control", found, f"one of {', '.join(sorted(FREE_OPTIONS))}")
+            raise PolicyError(
+                "targets.app-control", found, f"one of {', '.join(sorted(FREE_OPTIONS))}"
+            )
     for name in settings.update_signers:
         key = rules.keys.get(name)
         if key is None or key.kind is not KeyKind.CERTIFICATE or not tbs_of(key.der):
@@ -220,7 +222,7 @@ def _files(
 
 def _deploy(policy: SiPolicy, *, signed: bool) -> str:
     place = r"%windir%\System32\CodeIntegrity\CiPolicies\Active"
-    text = f"to {place}, then `CiTool --update-policy`; try it with mode = \"monitor\" first: "
+    text = f'to {place}, then `CiTool --update-policy`; try it with mode = "monitor" first: '
     text += "a base that lets in too little of Windows leaves a machine that does not start"
     if signed:
         text = f"sign it as PKCS#7 first (an unsigned one is refused); {text}"

@@ -193,7 +193,7 @@ class Radius:
         signers = touched(self._culprit, known.subject)
         if signers is None:
             self._fates[Fate.UNSETTLED].add(known.places, bits)
-        elif signers:
+        elif signers is not False:
             self._take(known, bits, () if signers is True else signers)
 
     def _take(self, known: Known, bits: int, signers: tuple[Signer, ...]) -> None:

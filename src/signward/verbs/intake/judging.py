@@ -18,30 +18,31 @@ from pathlib import Path
 from typing import NamedTuple
 
 from signward.errors import PolicyError, UnreadableError
-from signward.findings import Effect, Finding
+from signward.findings import Code, Effect, Finding
 from signward.formats import peek_at
 from signward.frozen import Frozen, replace
 from signward.inventory.classify import KINDS, classify
 from signward.inventory.containers import SEPARATOR, Member, open_members
 from signward.policy.record import one_line, record, safe_text
-from signward.policy.rules.decide import FINAL, decide
-from signward.policy.rules.decision import Decision
+from signward.policy.rules.decide import FINAL
 from signward.policy.rules.force import in_force
-from signward.policy.rules.index import Index
 from signward.policy.rules.model import Action, Rule, RuleSet
-from signward.policy.rules.sighted import subject_of
-from signward.state import Companions, Outcome, Source, Stage
+from signward.state import Companions, Outcome, Source
 from signward.verbs.context import Context
-from signward.verbs.options import Options, stopping_at
+from signward.verbs.options import Options
 from signward.verbs.verify import assess
 from signward.wire.companions import FolderCompanions
-from signward.wire.source import open_source, whole_digest
+from signward.wire.source import open_source
 
 ARCHIVES = frozenset({"zip", "tar", "gzip", "bzip2", "xz", "zstd"})
 """Kinds that are nothing but what they hold: unpacking them runs nothing."""
 
 PASSABLE = frozenset({"text", "image", "font", "pdf", "empty", "x509", "crl"})
 """Kinds that a caller may let pass unjudged: nothing starts them."""
+
+
+_DENIED = FINAL | {Code.POLICY_DENIED}
+"""Causes that say that somebody refuses the very file."""
 
 
 class Judged(Frozen, frozen=True, kw_only=True):
@@ -80,12 +81,11 @@ class PolicyJudge:
         self, rules: RuleSet, options: Options, at: datetime, passing: frozenset[str] = frozenset()
     ) -> None:
         _check_passing(passing)
-        current = in_force(rules, at)
-        for rule in current.rules:
+        for rule in in_force(rules, at).rules:
             _check_rule(rule)
-        self._index, self._at, self._passing = Index(current), at, passing
-        self._denies = any(rule.action is Action.DENY for rule in current.rules)
-        self._context = Context(replace(stopping_at(options, Stage.TRUSTED), at=at))
+        self._denies = any(rule.action is Action.DENY for rule in rules.rules)
+        self._context = Context(replace(options, rules=rules, at=at))
+        self._passing = passing
 
     def judge(self, path: Path, name: str) -> Judged:
         """Return what becomes of a file of ours; ``name`` is its path below the delivery."""
@@ -134,13 +134,8 @@ class PolicyJudge:
     def _word(self, source: Source, kind: str, container: str, beside: Companions | None) -> _Word:
         verdict = assess(source, self._context, beside)
         made = record(verdict, kind=kind, size=source.length, container=container)
-        subject = subject_of(made)
-        digest = f"file:sha256:{whole_digest(source, 'sha256').hex()}"
-        subject = replace(subject, digests=subject.digests | {digest},
-                          unknown=subject.unknown - {"digest:file"})  # fmt: skip
-        decision = decide(self._index, subject, self._at)
-        denied = decision.action is Action.DENY and decision.outcome is Outcome.REJECTED
-        outcome, rule = decision.outcome, decision.rule
+        denied = verdict.cause in _DENIED
+        outcome, rule = verdict.outcome, verdict.rule
         if outcome is not Outcome.ACCEPTED and kind in self._passing and not denied:
             outcome, rule = Outcome.ACCEPTED, f"pass {kind}"
         return _Word(
@@ -148,24 +143,14 @@ class PolicyJudge:
             kind=kind,
             outcome=outcome,
             rule=rule,
-            denied=denied or made.cause in FINAL,
-            why="" if outcome is Outcome.ACCEPTED else _why(decision, made.message),
+            denied=denied,
+            why="" if outcome is Outcome.ACCEPTED else made.message,
             publisher=made.publisher.name if made.publisher else "",
         )
 
 
 def _is_only_archive(member: Member) -> bool:
     return member.kind in ARCHIVES
-
-
-def _why(decision: Decision, message: str) -> str:
-    if decision.outcome is Outcome.INDETERMINATE:
-        return f"cannot tell without {', '.join(decision.missing) or 'more'}"
-    if decision.unmet:
-        return f"matched, but does not meet: {', '.join(decision.unmet)}"
-    if decision.action is Action.DENY:
-        return "denied"
-    return message or "no rule lets it in"
 
 
 def _result(own: _Word) -> Judged:

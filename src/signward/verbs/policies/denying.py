@@ -112,4 +112,4 @@ def _order(target: str, forms: Sequence[Form], base: RuleSet | None, at: datetim
 def _compiled(target: str, form: Form, base: RuleSet | None, at: datetime) -> Compiled:
     compiler = compilers.load(target)
     rules = denials_only(form) if target in LISTS else denying(form, base)
-    return compiler.compile(in_force(rules, at), settings_for(rules, target))
+    return compiler.compile(in_force(rules, at), settings_for(rules, target, compiler.settings))
