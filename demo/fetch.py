@@ -157,6 +157,15 @@ SAMPLES: tuple[Sample, ...] = (
         sha256="a4c3309f99c77cdcad24532f75340bd8cc8b108aa8992b8102d44f250ebd449c",
     ),
     Sample(
+        name="windows-event-log",
+        group="test",
+        client="sdist",
+        package="dissect.eventlog",
+        version="3.11",
+        archive="dissect_eventlog-3.11.tar.gz",
+        sha256="1a03f05748831e72981c5c456a9e8f6ad1a69544dc0b16359dd1d2a0de994b02",
+    ),
+    Sample(
         name="vigem-x64",
         group="test",
         client="msi",

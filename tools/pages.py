@@ -1,4 +1,4 @@
-"""Write the generated pages: the command line, the causes, the formats.
+"""Write the generated pages: the command line, the causes, the formats, the schemas.
 
 ``python -m tools.pages`` writes them; with ``--check`` it says which are not current.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -101,7 +102,27 @@ def _option(argument: Argument) -> str:
     return " ".join(filter(None, (", ".join(argument.flags), values)))
 
 
+def verdict_schema() -> str:
+    """Return ``docs/verdict.schema.json``."""
+    from signward.policy.record import schema
+
+    return _json(schema())
+
+
+def policy_schema() -> str:
+    """Return ``docs/policy.schema.json``."""
+    from signward.policy.rules.schema import schema
+
+    return _json(schema())
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
 PAGES = {
+    "docs/policy.schema.json": policy_schema,
+    "docs/verdict.schema.json": verdict_schema,
     "docs/cli.md": cli_page,
     "docs/causes.md": causes_page,
     "docs/formats.md": formats_page,

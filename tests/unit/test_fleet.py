@@ -95,16 +95,17 @@ def test_a_host_without_files_is_known(path: Path) -> None:
         assert list(fleet.known()) == []
 
 
-def test_what_is_interrupted_changes_nothing(path: Path) -> None:
-    gather(path, subject("x"))
-    with (
-        Fleet(path, create=True) as fleet,
-        pytest.raises(KeyboardInterrupt),
-        fleet.gathering(5, instead=True) as gathering,
-    ):
+def _interrupted(path: Path) -> None:
+    with Fleet(path, create=True) as fleet, fleet.gathering(5, instead=True) as gathering:
         for number in range(2 * inventory.BATCH + 1):
             gathering.add(subject(f"{number}"))
         raise KeyboardInterrupt
+
+
+def test_what_is_interrupted_changes_nothing(path: Path) -> None:
+    gather(path, subject("x"))
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(path)
     assert content(path) == {"x": [("a", "/opt/x", 1)]}
 
 
@@ -205,3 +206,11 @@ def test_it_is_told_by_its_head(path: Path) -> None:
 def test_hosts_are_bits(hosts: list[int]) -> None:
     bits = host_bits([Place(host, "/") for host in hosts])
     assert [n for n in range(70) if bits >> n & 1] == sorted(set(hosts))
+
+
+def test_files_without_a_digest_are_told_apart_by_their_paths(path: Path) -> None:
+    blank = {"digests": frozenset(), "cause": "unsigned"}
+    gather(path, subject("x", **blank), subject("y", **blank))
+    gather(path, subject("x", "b", **blank))
+    with Fleet(path) as fleet:
+        assert fleet.size() == Size(2, 2, 3)

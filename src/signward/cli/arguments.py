@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from signward.policy.rules.model import RuleSet
     from signward.verbs.options import Options
 
 EXIT_CODES = """\
@@ -75,6 +76,12 @@ def add_policy(group: argparse._ArgumentGroup) -> None:
             "the file is unchanged, trusted also who signed it, accepted also whether it is "
             "wanted")  # fmt: skip
     _many(group, "--publisher", "NAME", "accept only files of this publisher (as verify names it)")
+    _many(group, "--policy", "TOML", "let in what this policy allows, and nothing else: a base, "
+          "then its supplements")  # fmt: skip
+    _many(group, "--policy-key", "PEM", "take signed policies only, signed by this key")
+    group.add_argument("--host", default="", metavar="NAME", help="the machine that rules with "
+                       "hosts ask for")  # fmt: skip
+    _many(group, "--tag", "NAME", "what such rules call this machine besides")
     _many(group, "--block-list", "XML", "reject what this list denies: Microsoft's vulnerable "
           "driver block list, or another SiPolicy XML")  # fmt: skip
     _choice(group, "--signatures", ("best", "all", "any"), "of several signatures, trust the "
@@ -121,10 +128,39 @@ def options_from(arguments: argparse.Namespace) -> Options:
         publishers=tuple(arguments.publisher),
         trust=trust,
     )
-    lists = tuple(arguments.block_list)
     from signward.frozen import replace
 
-    return replace(judging_from(arguments), policy=policy, block_lists=lists)
+    return replace(
+        judging_from(arguments),
+        policy=policy,
+        block_lists=tuple(arguments.block_list),
+        rules=_rules_from(arguments),
+        host=arguments.host,
+        tags=frozenset(arguments.tag),
+    )
+
+
+def _rules_from(arguments: argparse.Namespace) -> RuleSet | None:
+    """Return the policy that decides, if one is given.  Raises ``PolicyError``."""
+    from signward.errors import PolicyError
+
+    if not arguments.policy:
+        if arguments.policy_key:
+            raise PolicyError("--policy-key", "no --policy", "the policy that it signs")
+        return None
+    for flag, given in (("--publisher", arguments.publisher), ("--stage", _short(arguments))):
+        if given:
+            raise PolicyError("--policy", f"{flag} too", "one of them: rules say whom to accept")
+    from pathlib import Path
+
+    from signward.verbs.policies.load import load_rules
+
+    return load_rules([Path(path) for path in arguments.policy], arguments.policy_key)
+
+
+def _short(arguments: argparse.Namespace) -> bool:
+    """Say whether a stage is asked for that comes before whether a file is wanted."""
+    return str(arguments.stage) != "accepted"
 
 
 def judging_from(arguments: argparse.Namespace) -> Options:

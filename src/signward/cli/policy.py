@@ -14,7 +14,8 @@ Write one policy, try it on what is really there, and roll it out to every
 enforcer in its own form.  A policy is a TOML file; supplements add to a base."""
 
 EPILOG = """exit codes: 0 done, 1 what was looked for was found (check: faults, diff:
-differences, simulate: files that would be stopped), 2 command line or policy
+differences, simulate: files that would be stopped), 2 command line or policy,
+3 simulate: none would for certain, but of some files it is not known
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +16,7 @@ from signward.cli.arguments import add_judgement, options_from
 if TYPE_CHECKING:
     from signward.policy.record import Record
     from signward.report.table import Summary
+    from signward.verbs.options import Options
     from signward.verbs.scan import Scan, ScanOptions
 
 DESCRIPTION = """\
@@ -27,6 +29,8 @@ EPILOG = """examples:
   signward scan /srv/share --html report.html
   signward scan --format jsonl --output verdicts.jsonl C:/mounted/image
   signward scan --only pe --only powershell --skip-unsigned --format csv .
+  signward scan --inventory fleet.db --host desk-17 --tag desk /opt /usr/local
+  signward scan --policy policy.toml --fail-on rejected /opt
   signward scan --crl ca.crl --at 2026-01-01 --fail-on rejected dist/
 
 A scan that is interrupted resumes: run the same command again.
@@ -64,6 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--fail-on", choices=tuple(_FAILURES), action="append", default=[],
                         metavar="{" + ",".join(_FAILURES) + "}",
                         help="exit with 1, 3 or 4 when such a file was found")  # fmt: skip
+    output.add_argument("--inventory", metavar="FILE",
+                        help="keep what is found in this inventory of hosts, under --host "
+                        "(default: this machine's name), instead of what was known of it; "
+                        "policies are simulated on it and derived from it")  # fmt: skip
     output.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     add_walk(parser)
     add_judgement(parser)
@@ -124,7 +132,7 @@ def _scan_options(arguments: argparse.Namespace) -> ScanOptions:
     cache = Path(arguments.cache) if arguments.cache else default_path()
     return ScanOptions(
         paths=tuple(arguments.paths),
-        trust=options_from(arguments),
+        trust=_trust(arguments),
         jobs=arguments.jobs,
         cache=None if arguments.no_cache else cache,
         walk=WalkOptions(
@@ -135,18 +143,41 @@ def _scan_options(arguments: argparse.Namespace) -> ScanOptions:
     )
 
 
+def _trust(arguments: argparse.Namespace) -> Options:
+    """Return how to judge; an inventory keeps digests for policies to come."""
+    trust = options_from(arguments)
+    if not arguments.inventory:
+        return trust
+    from signward.frozen import replace
+    from signward.verbs.policies.known import KEPT
+
+    return replace(trust, asked=KEPT, host=trust.host or platform.node())
+
+
+def _kept(scan: Scan, records: Iterator[bytes], arguments: argparse.Namespace) -> Iterator[bytes]:
+    """Pass the records on; with ``--inventory`` they are kept there when all have passed."""
+    if not arguments.inventory:
+        return records
+    from signward.verbs.policies.known import gathered
+
+    trust = scan.options.trust
+    return gathered(records, Path(arguments.inventory), trust.host, trust.tags, scan.at)
+
+
 def _watched(scan: Scan, options: ScanOptions, arguments: argparse.Namespace) -> Iterator[bytes]:
     """Pass the records on; on a terminal, draw how far the scan is."""
-    records = scan.run()
+    found = scan.run()
+    records = _kept(scan, found, arguments)
     try:
         if arguments.quiet or not sys.stderr.isatty():
             yield from records
         else:
             yield from _drawn(scan, options, records)
     finally:
-        close = getattr(records, "close", None)
-        if close:
-            close()
+        for each in (records, found):
+            close = getattr(each, "close", None)
+            if close:
+                close()
 
 
 def _drawn(scan: Scan, options: ScanOptions, records: Iterator[bytes]) -> Iterator[bytes]:

@@ -27,6 +27,7 @@ EPILOG = f"""examples:
   signward verify --publisher "Kitware, Inc." cmake.exe
   signward verify --catalog /mnt/Windows/System32/CatRoot notepad.exe
   signward verify --stage intact selfsigned.exe
+  signward verify --policy policy.toml setup.exe
 a detached signature, in a file of its own:
   signward verify --detached image.bin.p7s image.bin
 with your own anchor and revocation list, as of a date:
@@ -110,7 +111,11 @@ def _detached(arguments: argparse.Namespace) -> Verdict:
     if arguments.replay or arguments.evidence:
         raise EvidenceError("--detached: found --evidence or --replay, required neither: bundles "
                             "hold no detached signatures")  # fmt: skip
-    context = Context(options_from(arguments))
+    options = options_from(arguments)
+    if options.rules is not None:
+        raise EvidenceError("--detached: found --policy, required none: rules speak of files that "
+                            "carry their signatures")  # fmt: skip
+    context = Context(options)
     return assess_detached(arguments.files[0], arguments.detached, context)
 
 

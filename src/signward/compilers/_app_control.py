@@ -30,10 +30,10 @@ from signward.compilers._sipolicy import (
     token,
 )
 from signward.compilers._windows import Unit, only_a_ceiling, units_of, windows_path
-from signward.errors import BadInputError
 from signward.frozen import Frozen, replace
 from signward.policy.rules.matching import version_of
 from signward.policy.rules.model import (
+    CONDITIONS,
     Action,
     Conditions,
     KeyKind,
@@ -386,8 +386,7 @@ def _acting(rule: Rule, made: FileRule) -> FileRule:
 
 
 def _bounded(rule: Rule, made: FileRule) -> FileRule:
-    """Return a FileAttrib with both ends for a signer who is denied: a lone one means another
-    thing there."""
+    """Return a FileAttrib, for a denied signer with both ends: a lone one says less there."""
     if rule.action is not Action.DENY:
         return made
     return replace(made, minimum=made.minimum or LOWEST, maximum=made.maximum or HIGHEST)
@@ -407,8 +406,6 @@ def _signer(who: Who, sheet: Sheet, files: tuple[str, ...]) -> Signer:
 
 
 def _asks_only(conditions: Conditions, field: str) -> bool:
-    from signward.policy.rules.model import CONDITIONS
-
     return [name for name in CONDITIONS if getattr(conditions, name)] == [field]
 
 

@@ -132,7 +132,7 @@ def _order(rule: FileRule) -> tuple[object, ...]:
     names = (rule.file_name, rule.internal_name, rule.description, rule.product_name,
              rule.package_family, rule.path)  # fmt: skip
     return (rule.kind, *(name.upper().encode("utf-16-be", "replace") for name in names),
-            rule.digest, rule.minimum or LOWEST, rule.maximum or LOWEST)  # fmt: skip
+            rule.digest, *(end or LOWEST for end in rule.bounds))  # fmt: skip
 
 
 class _Writer:
@@ -503,10 +503,9 @@ def _detailed(
     rule: FileRule, highest: Version, names: tuple[str, str, str], package: str
 ) -> FileRule:
     """Return a file rule with what stands in later blocks."""
+    unsaid = HIGHEST if rule.kind is FileKind.DENY and highest == LOWEST else LOWEST
     lowest = rule.minimum
-    if rule.kind is FileKind.DENY and lowest == HIGHEST and highest == LOWEST:
-        lowest = None
-    elif rule.kind is not FileKind.DENY and lowest == LOWEST:
+    if lowest == unsaid and (rule.kind is not FileKind.DENY or unsaid == HIGHEST):
         lowest = None
     return replace(
         rule,

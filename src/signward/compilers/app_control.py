@@ -1,4 +1,4 @@
-r"""App Control for Business (WDAC): a base policy, a supplement per further layer, XML and ``.cip``.
+r"""App Control for Business (WDAC): a base, and a supplement per further layer; XML and ``.cip``.
 
 Sources: Microsoft Learn, "App Control rules and file rules", "Use multiple App Control policies",
 "Use signed policies to protect App Control"; the schema ``cipolicy.xsd``; for the binary form see
@@ -10,7 +10,7 @@ user can write, which Windows looks at when it loads a file (unless option 18 is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -74,6 +74,30 @@ class AppControlSettings(Strict, frozen=True, kw_only=True):
     form: Literal[7, 8] = 8
 
 
+LOSSES: Mapping[str, str] = {
+    "publisher": "a publisher by names alone: App Control wants a certificate of its path",
+    "key-renewed": "a leaf's key in its next certificate",
+    "signers": "several signers of one file",
+    "identity": "keyless identities",
+    "product": "bundle identifiers, and a highest version with nothing else",
+    "digest": "digests other than Authenticode's SHA-1 and SHA-256, or with a condition more",
+    "path": "paths of drivers, with a condition more, or with wildcards inside",
+    "path-of-drivers": "a path's drivers: kernel mode knows no paths",
+    "origin": "the package a file came from",
+    "catalog": "the catalog that vouches",
+    "kind": "kinds within user mode, and rules by kind alone",
+    "hosts": "hosts: deploy to groups instead",
+    "audit": "that a rule that lets in also tells",
+    "exception": "exceptions by more than a hash or a product, or from other denials",
+    "expiry": "the end of exceptions: compile again before it",
+    "requirement-timestamp": "a trusted timestamp",
+    "requirement-revocation": "revocation status",
+    "requirement-algorithm": "algorithms and key sizes",
+    "requirement-log": "inclusion in a log",
+    "requirement-age": "a signature's age",
+}
+
+
 class AppControl:
     """The compiler."""
 
@@ -84,28 +108,7 @@ class AppControl:
     settings = AppControlSettings
     schema = "windows/SiPolicy.xsd"
     checked = ("schema", "cipolicy.xsd; the binary form by two published readers' layout only")
-    losses = {
-        "publisher": "a publisher by names alone: App Control wants a certificate of its path",
-        "key-renewed": "a leaf's key in its next certificate",
-        "signers": "several signers of one file",
-        "identity": "keyless identities",
-        "product": "bundle identifiers, and a highest version with nothing else",
-        "digest": "digests other than Authenticode's SHA-1 and SHA-256, or with a condition more",
-        "path": "paths of drivers, with a condition more, or with wildcards inside",
-        "path-of-drivers": "a path's drivers: kernel mode knows no paths",
-        "origin": "the package a file came from",
-        "catalog": "the catalog that vouches",
-        "kind": "kinds within user mode, and rules by kind alone",
-        "hosts": "hosts: deploy to groups instead",
-        "audit": "that a rule that lets in also tells",
-        "exception": "exceptions by more than a hash or a product, or from other denials",
-        "expiry": "the end of exceptions: compile again before it",
-        "requirement-timestamp": "a trusted timestamp",
-        "requirement-revocation": "revocation status",
-        "requirement-algorithm": "algorithms and key sizes",
-        "requirement-log": "inclusion in a log",
-        "requirement-age": "a signature's age",
-    }
+    losses = LOSSES
 
     def compile(self, rules: RuleSet, settings: AppControlSettings) -> Compiled:
         """Return XML and ``.cip`` of the base and of every supplement."""
@@ -182,8 +185,7 @@ def _policy(rules: RuleSet, layer: Layer, settings: AppControlSettings, sheet: S
 
 
 def _options(rules: RuleSet, settings: AppControlSettings, *, base: bool) -> Iterator[str]:
-    """Yield the options; a supplement has those its base lets it have (Microsoft Learn,
-    "Policy rule options": 6 and 18 may stand in a supplement)."""
+    """Yield the options; most are the base's alone (Microsoft Learn, "Policy rule options")."""
     if not settings.update_signers:
         yield UNSIGNED
     if not base:

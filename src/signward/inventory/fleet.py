@@ -1,10 +1,11 @@
 """The fleet inventory: which files which hosts have, each distinct file stored once.
 
 One SQLite file.  A file's subject (``policy.rules.subject``) is stored without path and host,
-under a digest of itself; a sighting says on which host and where it was seen.  What a scan or a
-log tells is gathered in a temporary table on disk and enters in one transaction: a host is there
-as it was or as it is now, never half, and a scan that is interrupted changes nothing.  Several
-processes may gather at once; they take turns for the moment of entering.
+under a digest of itself, and of its path too where no digest of the file is known: two such files
+are one only if they lie in the same place.  A sighting says on which host and where it was seen.
+What a scan or a log tells is gathered in a temporary table on disk and enters in one transaction:
+a host is there as it was or as it is now, never half, and a scan that is interrupted changes
+nothing.  Several processes may gather at once; they take turns for the moment of entering.
 
 The journal is a rollback journal and not a write-ahead log: an inventory often lies on a network
 share, where a log's shared memory does not work (sqlite.org/wal.html).
@@ -94,6 +95,7 @@ _HOSTS = "SELECT name, tags FROM host ORDER BY id"
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _decoder = msgspec.msgpack.Decoder(Subject)
+_tags_decoder = msgspec.json.Decoder(list[str])
 
 
 class Size(NamedTuple):
@@ -117,14 +119,15 @@ class Gathering:
         """Name a host that was looked at, though perhaps nothing was found there."""
         if name not in self._hosts:
             self._hosts.add(name)
-            row = (name, " ".join(sorted(tags)))
+            row = (name, msgspec.json.encode(sorted(tags)).decode())
             self._connection.execute("INSERT OR REPLACE INTO gathered_host VALUES (?, ?)", row)
 
     def add(self, subject: Subject, count: int = 1) -> None:
         """Take a file in where it was seen: its own ``host``, ``tags`` and ``path``."""
         self.host(subject.host, subject.tags)
         body = _encoder.encode(replace(subject, path="", host="", tags=frozenset()))
-        digest = hashlib.sha256(body).digest()[:16]
+        told_apart = body if subject.digests else body + subject.path.encode("utf-8", "replace")
+        digest = hashlib.sha256(told_apart).digest()[:16]
         self._subjects[digest] = body
         self._rows.append((subject.host, digest, subject.path, count))
         if len(self._rows) >= BATCH:
@@ -251,7 +254,7 @@ class Fleet:
         """Return the hosts in the order that `Place.host` counts them in, from 0."""
         with self._told():
             return tuple(
-                Host(name=name, tags=frozenset(tags.split()))
+                Host(name=name, tags=frozenset(_tags_decoder.decode(tags)))
                 for name, tags in self._connection.execute(
                     "SELECT name, tags FROM host ORDER BY id"
                 )

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from signward.frozen import Frozen
 from signward.report.display import MARKS, visible
 from signward.state import Outcome
 
@@ -18,6 +19,9 @@ BAR_HEIGHT = 14
 
 COLUMN_HEIGHT = 150
 """Height of the timeline's tallest column in CSS pixels."""
+
+COLUMNS = 40
+"""Columns of a cumulative picture; further steps share the last."""
 
 MAX_LABELS = 9
 """Labels under the timeline, so that they do not touch at phone width."""
@@ -108,6 +112,88 @@ def bars(
     if more[0]:
         items.append(f'<li class="more">{more[0]:,} more, {more[1]:,} files</li>')
     return f'<ul class="bars">{"".join(items)}</ul>'
+
+
+class Line(Frozen, frozen=True, kw_only=True):
+    """A bar with its name, what is told beside it, and its parts as ``(pattern, count)``."""
+
+    label: str
+    told: str
+    parts: tuple[tuple[str, int], ...]
+
+    @property
+    def whole(self) -> int:
+        """Return the sum of its parts."""
+        return sum(count for _, count in self.parts)
+
+
+def lines(rows: Sequence[Line], most: int) -> str:
+    """Return a list of bars that filter nothing, longest first as given; the rest is counted."""
+    if not rows:
+        return '<p class="none">none</p>'
+    longest = max(1, *(row.whole for row in rows))
+    items = [
+        f'<li class="line"><span class="label"><bdi>{text(row.label)}</bdi></span>'
+        f'<span class="count">{text(row.told)}</span>'
+        f"{stack(((name, 100 * n / longest) for name, n in row.parts), row.told)}</li>"
+        for row in rows[:most]
+    ]
+    if len(rows) > most:
+        rest = sum(row.whole for row in rows[most:])
+        items.append(f'<li class="more">{len(rows) - most:,} more, {rest:,} files</li>')
+    return f'<ul class="bars">{"".join(items)}</ul>'
+
+
+def lines_of_text(value: str) -> str:
+    """Return text of several lines, each visible and escaped, for a ``pre`` element."""
+    return "\n".join(map(text, value.split("\n")))
+
+
+def swatch(pattern: str) -> str:
+    """Return a small square of a pattern, for a legend."""
+    return (f'<svg width="14" height="12" aria-hidden="true"><rect width="14" height="12" '
+            f'fill="url(#p-{pattern})"/></svg>')  # fmt: skip
+
+
+def cumulative(steps: Sequence[tuple[str, int]], whole: int) -> str:
+    """Return columns that grow to the right: what ``(pattern, gain)`` steps sum up to of ``whole``.
+
+    What a step adds is drawn in its pattern, what stood before it in paler paper.
+    """
+    groups = [steps[at : at + 1] for at in range(min(len(steps), COLUMNS))]
+    groups[-1] = steps[len(groups) - 1 :]
+    width, done, drawn = 100 / len(groups), 0, []
+    for index, group in enumerate(groups):
+        drawn.append(_riser(index, width, done, group, whole))
+        done += sum(gain for _, gain in group)
+    base = COLUMN_HEIGHT + 18
+    shared = len(steps) - len(groups) + 1
+    last = f"the last column: {shared:,} rules" if shared > 1 else "last rule"
+    label = f"{len(steps):,} rules let in {done:,} of {whole:,} files"
+    return (
+        f'<svg class="curve" width="100%" height="{base + 24}" role="img" '
+        f'aria-label="{text(label)}">{"".join(drawn)}'
+        f'<line x1="0" x2="100%" y1="{base}" y2="{base}"/><line x1="0" x2="100%" y1="18" y2="18"/>'
+        f'<text x="0" y="12">{whole:,} files</text><text x="0" y="{base + 18}">first rule</text>'
+        f'<text x="100%" y="{base + 18}" text-anchor="end">{last}</text></svg>'
+    )
+
+
+def _riser(
+    index: int, width: float, before: int, group: Sequence[tuple[str, int]], whole: int
+) -> str:
+    """Return one column: what stood before, and on it what its steps add."""
+    scale = COLUMN_HEIGHT / max(whole, 1)
+    base, at, parts = COLUMN_HEIGHT + 18, before * scale, []
+    place = f'x="{(index + 0.06) * width:.3f}%" width="{0.88 * width:.3f}%"'
+    if before:
+        parts.append(f'<rect {place} y="{base - at:.2f}" height="{at:.2f}" class="f-before"/>')
+    for pattern, gain in group:
+        height = max(1.0, gain * scale)
+        at += gain * scale
+        parts.append(f'<rect {place} y="{base - at:.2f}" height="{height:.2f}" '
+                     f'fill="url(#p-{pattern})"/>')  # fmt: skip
+    return "".join(parts)
 
 
 def timeline(years: Counter[int]) -> str:

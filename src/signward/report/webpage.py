@@ -65,14 +65,14 @@ class Page:
 
     def write(self, out: BinaryIO) -> None:
         """Write the page, UTF-8."""
-        style, script = _asset("page.css"), _asset("page.js")
-        page = Template(_asset("page.html")).substitute(
+        style, script = asset("page.css"), asset("page.js")
+        page = Template(asset("page.html")).substitute(
             title=charts.text(self.title),
             version=charts.text(__version__),
             style=style,
-            style_hash=_csp_hash(style),
+            style_hash=csp_hash(style),
             script=script,
-            script_hash=_csp_hash(script),
+            script_hash=csp_hash(script),
             patterns=charts.PATTERNS,
             lead=self._lead(),
             facts=self._facts(),
@@ -166,11 +166,12 @@ def _bars(what: str, counts: Mapping[str, Counter[Outcome]]) -> str:
     )
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return the text of a file in ``assets/``."""
     return (files("signward.report") / "assets" / name).read_text("utf-8")
 
 
-def _csp_hash(text: str) -> str:
+def csp_hash(text: str) -> str:
     """Return the source expression for an inline element (CSP Level 3, 2.3.1)."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 

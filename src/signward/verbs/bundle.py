@@ -45,6 +45,7 @@ FOLDERS = {
     "feedkey": "keys",
     "signature": "signatures",
     "token": "tokens",
+    "rules": "rules",
     "verdict": "verdicts",
 }
 """Role of a member to the folder it lies in."""
@@ -56,6 +57,7 @@ _EXTENSIONS = {
     "signature": "p7s",
     "feed": "json",
     "verdict": "json",
+    "rules": "json",
 }
 _NAME = re.compile(r"[a-z]+/[0-9a-f]{64}\.[a-z0-9]{2,5}")
 
@@ -133,6 +135,14 @@ class FeedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     notes: tuple[FindingRecord, ...] = ()
 
 
+class RulesEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The rules that decided (a member's SHA-256), and the machine they were asked for."""
+
+    sha256: str
+    host: str = ""
+    tags: tuple[str, ...] = ()
+
+
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A judged file: the name it had, its digest and length, and its verdict."""
 
@@ -161,6 +171,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     catalogs: tuple[CatalogEntry, ...] = ()
     block_lists: tuple[BlockListEntry, ...] = ()
     feeds: FeedEntry = FeedEntry()
+    rules: RulesEntry | None = None
     files: tuple[FileEntry, ...] = ()
     members: tuple[Member, ...] = ()
 

@@ -125,6 +125,11 @@ class Context:
         return Index(in_force(self.options.rules, self.at))
 
     @cached_property
+    def asked(self) -> frozenset[str]:
+        """What rules or the caller ask of a file, in the words of ``Index.asked``."""
+        return self.options.asked | (self.rules.asked if self.rules else frozenset())
+
+    @cached_property
     def online(self) -> Online | None:
         """What fetches missing evidence; None in a run that stays offline."""
         if not self.options.online:

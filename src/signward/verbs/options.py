@@ -29,7 +29,8 @@ class Options(Frozen, frozen=True, kw_only=True):
     asks OCSP responders under a nonce and past all caches.  ``feeds`` are files and URLs;
     ``verbs.feeds.followed`` makes files of them all, and ``feed_notes`` of what is to be said.
     ``rules`` decide what the signatures are worth is let in, ``host`` and ``tags`` are the machine
-    they ask for.
+    they ask for.  ``asked`` are digests wanted of every file besides those that rules ask for, in
+    the words of ``Index.asked``: an inventory keeps them for policies to come.
     """
 
     stores: tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class Options(Frozen, frozen=True, kw_only=True):
     rules: RuleSet | None = None
     host: str = ""
     tags: frozenset[str] = frozenset()
+    asked: frozenset[str] = frozenset()
 
 
 def stopping_at(options: Options, stage: Stage) -> Options:

@@ -10,10 +10,14 @@ import hashlib
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from signward import __version__
 from signward.errors import BadInputError, EvidenceError, UnreadableError
 from signward.findings import GRAVITY, Code, Effect, Finding
+from signward.frozen import decoder
 from signward.policy.blocklist import BlockList
 from signward.policy.record import FindingRecord, record, to_json
 from signward.state import Source, Verdict
@@ -30,6 +34,9 @@ from signward.verbs.online import Online
 from signward.verbs.options import Options
 from signward.verbs.verify import assess
 from signward.wire.source import BytesSource, open_source, whole_digest
+
+if TYPE_CHECKING:
+    from signward.policy.rules.model import RuleSet
 
 
 def replay(folder: str, path: str) -> Verdict:
@@ -88,7 +95,16 @@ class ReplayContext(Context):
 
     def __init__(self, bundle: Bundle) -> None:
         manifest = bundle.manifest
-        super().__init__(Options(profile=manifest.profile, at=manifest.at, policy=manifest.policy))
+        super().__init__(
+            Options(
+                profile=manifest.profile,
+                at=manifest.at,
+                policy=manifest.policy,
+                rules=_rules(bundle),
+                host=manifest.rules.host if manifest.rules else "",
+                tags=frozenset(manifest.rules.tags if manifest.rules else ()),
+            )
+        )
         self._bundle = bundle
         self.catalogs = {}
         for entry in manifest.catalogs:
@@ -165,6 +181,19 @@ class ReplayContext(Context):
             return tuple(load_certificate(self._bundle.blob(digest)) for digest in digests)
         except BadInputError as error:
             raise EvidenceError(f"evidence: {error}") from None
+
+
+def _rules(bundle: Bundle) -> RuleSet | None:
+    """Return the rules that decided, if any did."""
+    entry = bundle.manifest.rules
+    if entry is None:
+        return None
+    from signward.policy.rules.model import RuleSet  # for few runs only
+
+    try:
+        return decoder(RuleSet).decode(bundle.blob(entry.sha256))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise EvidenceError(f"evidence: rules: {error}") from None
 
 
 class _ReplayStore(TrustStore):

@@ -6,7 +6,6 @@ import os
 
 from signward.policy.record import record
 from signward.policy.rules.decide import decide
-from signward.policy.rules.index import Index
 from signward.policy.rules.ruling import ruled, with_digests
 from signward.policy.rules.sighted import CONTENT, WHOLE_FILE, subject_of
 from signward.policy.rules.subject import Subject
@@ -19,10 +18,13 @@ _AUTHENTICODE = "digest:authenticode:"
 
 
 def by_rules(verdict: Verdict, source: Source, kind: str, context: Context) -> Verdict:
-    """Return a verdict as the context's rules decide it; as it is, if there are none."""
+    """Return a verdict as the context's rules decide it; as it is, if there are none.
+
+    Digests that are asked for are told either way.
+    """
+    verdict = with_digests(verdict, _file_digests(source, context.asked))
     if context.rules is None:
         return verdict
-    verdict = with_digests(verdict, _file_digests(source, context.rules))
     subject = subject_for(verdict, kind, context)
     return ruled(verdict, decide(context.rules, subject, context.at), context.rules)
 
@@ -35,13 +37,13 @@ def subject_for(verdict: Verdict, kind: str, context: Context) -> Subject:
     return subject_of(record(verdict, kind=kind), options.host, options.tags, path)
 
 
-def asked_content(rules: Index) -> Wanted:
+def asked_content(asked: frozenset[str]) -> Wanted:
     """Return the slots whose digests rules may name."""
-    algorithms = [a.removeprefix(_AUTHENTICODE) for a in rules.asked if a.startswith(_AUTHENTICODE)]
+    algorithms = [a.removeprefix(_AUTHENTICODE) for a in asked if a.startswith(_AUTHENTICODE)]
     return frozenset((slot, algorithm) for slot in CONTENT for algorithm in algorithms)
 
 
-def _file_digests(source: Source, rules: Index) -> dict[str, bytes]:
+def _file_digests(source: Source, asked: frozenset[str]) -> dict[str, bytes]:
     """Return the digests of all octets that rules name."""
-    algorithms = sorted(a.removeprefix(_FILE) for a in rules.asked if a.startswith(_FILE))
+    algorithms = sorted(a.removeprefix(_FILE) for a in asked if a.startswith(_FILE))
     return {f"{WHOLE_FILE}-{name}": whole_digest(source, name) for name in algorithms}

@@ -26,7 +26,7 @@ from signward.inventory.limits import Limits
 from signward.inventory.walk import Folder, Glance, Trouble, WalkOptions, walk_folders
 from signward.policy.record import Record
 from signward.state import Source
-from signward.verbs.epoch import code_epoch, trust_epoch
+from signward.verbs.epoch import code_epoch, rules_epoch, trust_epoch
 from signward.verbs.sighting import sightings
 from signward.verbs.tasks import Job, Judge, JudgeFactory, Result, Task, entry_of, undecided
 
@@ -146,6 +146,7 @@ class Scan:
             at=self.at,
             limits=options.limits,
             containers=options.containers,
+            further=_further(options),
         )
         self._wanted = frozenset(kind for kind in KINDS if _concerns(options, kind))
         self._cache = self._open_cache(options)
@@ -157,7 +158,10 @@ class Scan:
         if options.cache is None:
             return None
         code = code_epoch()
-        epoch = trust_epoch(options.trust, options.limits, options.containers, code=code)
+        # Rules are told by themselves: what stands in them names no files of this machine.
+        rules = rules_epoch(getattr(options.trust, "rules", None), self.at)
+        trust = replace(options.trust, rules=None) if rules else options.trust
+        epoch = trust_epoch(trust, options.limits, options.containers, rules, code=code)
         return Cache(options.cache, epoch, self._now, classifier=code)
 
     def run(self) -> Iterator[bytes]:
@@ -301,7 +305,18 @@ def _concerns(options: ScanOptions, kind: str) -> bool:
     if options.only and kind not in options.only:
         return False
     known = KINDS[kind]
-    return known.signable or (options.containers and bool(known.container))
+    if known.signable or kind in _further(options):
+        return True
+    return options.containers and bool(known.container)
+
+
+def _further(options: ScanOptions) -> frozenset[str]:
+    """Return the kinds that nothing signs, but that rules speak of: Python scripts, say."""
+    if getattr(options.trust, "rules", None) is None:
+        return frozenset()
+    from signward.policy.rules.kinds import class_of
+
+    return frozenset(kind for kind in KINDS if not KINDS[kind].signable and class_of(kind, {}))
 
 
 def count_files(options: ScanOptions) -> int:

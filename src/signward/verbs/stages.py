@@ -39,7 +39,7 @@ def judge_signatures(
     ]
     if context.policy.stage is Stage.INTACT:
         return tuple(checked)
-    several = context.rules is not None and "several" in context.rules.asked
+    several = "several" in context.asked
     best = context.policy.signatures is SignatureRule.BEST and not several
     makers = [claimed for claimed in artifact.signatures if not claimed.countersigns]
     floor = max(map(strength, makers), default=0) if best else 0

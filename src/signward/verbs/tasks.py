@@ -35,13 +35,17 @@ class Task(msgspec.Struct, frozen=True, gc=False):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What all tasks of a scan share.  Picklable."""
+    """What all tasks of a scan share.  Picklable.
+
+    ``further`` kinds are judged although no signature scheme exists for them.
+    """
 
     factory: JudgeFactory
     options: Any
     at: datetime
     limits: Limits
     containers: bool = True
+    further: frozenset[str] = frozenset()
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):

@@ -88,7 +88,7 @@ def assess(source: Source, context: Context, companions: Companions | None = Non
         verdict = _unrecognised(source, peek, context)
     else:
         verdict = assess_as(signable, source, context, _options(peek, companions))
-    if context.rules is None:
+    if not context.asked and context.rules is None:
         return verdict
     from signward.verbs.ruling import by_rules  # for few runs only
 
@@ -152,12 +152,12 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
 
 
 def _ruled_content(context: Context) -> Wanted:
-    """Return the content digests that the run's rules ask for."""
-    if context.rules is None:
+    """Return the content digests that the run's rules or its caller ask for."""
+    if not context.asked:
         return frozenset()
     from signward.verbs.ruling import asked_content
 
-    return asked_content(context.rules)
+    return asked_content(context.asked)
 
 
 def _generation(artifact: SignedArtifact, context: Context) -> dict[str, str]:

@@ -7,6 +7,7 @@ for ever and is right for what nobody trusted has signed.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple
@@ -187,7 +188,8 @@ class RuleNames:
 
     def name(self, *parts: str) -> str:
         """Return an identifier (``[a-z0-9._-]``) that says as much of ``parts`` as it can."""
-        plain = re.sub(r"[^a-z0-9._]+", "-", "-".join(filter(None, parts)).casefold())
+        text = unicodedata.normalize("NFKD", "-".join(filter(None, parts)).casefold())
+        plain = re.sub(r"[^a-z0-9._]+", "-", re.sub(r"[\u0300-\u036f]", "", text))
         plain = plain.strip("-._")[: self.MAX].rstrip("-._") or "rule"
         for tried in self._variants(plain):
             if tried not in self._taken:

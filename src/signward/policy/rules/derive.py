@@ -51,7 +51,7 @@ def _note(simulation: Simulation) -> str:
     covered = simulation.needed.files - simulation.uncovered
     note = (
         f"Proposed {simulation.at:%Y-%m-%d} from {simulation.seen.files:,} files on "
-        f"{simulation.seen.hosts:,} hosts: lets in {covered:,} of the {simulation.needed.files:,} "
+        f"{simulation.seen.hosts:,} host{'s' if simulation.seen.hosts != 1 else ''}: lets in {covered:,} of the {simulation.needed.files:,} "
         "that need a rule. Read every rule before it is used."
     )
     if simulation.suspect.files:

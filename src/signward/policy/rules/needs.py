@@ -2,8 +2,8 @@
 
 Files that the same rules could let in are one group.  A rule by publisher or product costs one,
 and one more for each known file that it would let in though nobody needs it; a rule by digests
-costs one for each digest, since each new version needs another.  The cover of least cost is
-approached greedily (`cover`).
+costs more for each digest (`DIGEST_COST`).  The cover of least cost is approached greedily
+(`cover`).
 """
 
 from __future__ import annotations
@@ -37,6 +37,12 @@ MAX_CANDIDATES = 200_000
 
 MAX_DIGESTS = 200_000
 """Digests kept for rules, of all groups together: some 30 MB."""
+
+DIGEST_COST = 10
+"""What naming a file by digest costs: as much as ten known files let in though nobody needs them.
+
+Each new version of the file needs another rule, and is stopped until there is one.
+"""
 
 MAX_TRIALS = 2_000
 """Rules kept ready for trying whether a file meets the policy's requirements."""
@@ -158,7 +164,8 @@ class Needs:
                 what.append(candidate)
         for number, group in enumerate(self._members):
             if group.complete and len(group.digests) <= MAX_VALUES and Tier.DIGEST in self._tiers:
-                offers.append(Offer(len(group.digests), Tier.DIGEST, (number,)))
+                cost = DIGEST_COST * len(group.digests)
+                offers.append(Offer(cost, Tier.DIGEST, (number,)))
                 what.append(Candidate(Tier.DIGEST, group.name))
         for index, fresh in cover([group.files for group in self._members], offers):
             yield self._idea(what[index], [self._members[number] for number in fresh], names)
@@ -170,7 +177,7 @@ class Needs:
             rule = _by_digest(names.name("file", candidate.name), groups[0], note)
             return Idea(rule=rule, candidate=candidate, denied=0, known=0)
         floor = _floor(groups) if candidate.tier is Tier.PRODUCT else None
-        name = names.name(candidate.name, candidate.product or candidate.original_name)
+        name = names.name(*_called(candidate))
         matches = self._matches[candidate]
         return Idea(
             rule=as_rule(name, candidate, floor, note),
@@ -178,6 +185,13 @@ class Needs:
             denied=matches.denied,
             known=matches.known,
         )
+
+
+def _called(candidate: Candidate) -> tuple[str, ...]:
+    product = candidate.product or candidate.original_name
+    if product.casefold().startswith(candidate.name.casefold()):
+        return (product,)
+    return (candidate.name, product)
 
 
 def _floor(groups: list[_Group]) -> Version | None:

@@ -93,9 +93,14 @@ class Proposing:
         self._uncovered -= needed and not stopped
 
     def result(self) -> Simulation:
-        """Return the simulation with the proposals that let something in."""
+        """Return the simulation with the proposals that let something in, the widest first."""
         trials = [trial for trial in self._trials.values() if trial.covers.files]
-        proposals = tuple(trial.proposal() for trial in trials)
+        proposals = tuple(
+            sorted(
+                (trial.proposal() for trial in trials),
+                key=lambda p: (-p.covers.files, -p.covers.hosts, p.rule.id),
+            )
+        )
         return replace(
             self._rehearsal.result(),
             proposals=proposals,

@@ -30,7 +30,7 @@ class Tally(Frozen, frozen=True, kw_only=True):
 
 
 class Share(Frozen, frozen=True, kw_only=True):
-    """A named part of a whole; ``kind`` says what sort of thing is named."""
+    """A named part of a whole; ``kind`` says what sort of thing is named (see `Listed.reason`)."""
 
     name: str
     stopped: Tally = Tally()
@@ -55,11 +55,16 @@ class RuleUse(Frozen, frozen=True, kw_only=True):
 
 
 class Listed(Frozen, frozen=True, kw_only=True):
-    """One distinct file that is stopped or unsettled somewhere; ``path`` is one of its paths."""
+    """One distinct file that is stopped or unsettled somewhere; ``path`` is one of its paths.
+
+    ``reason`` is ``no-rule``, ``denied``, ``unmet``, ``withdrawn`` or ``missing``, and
+    ``named`` the rule, requirements, cause or fields that it speaks of.
+    """
 
     path: str
     fate: Fate
-    why: str
+    reason: str
+    named: str
     kind: str
     cause: str
     publisher: str
@@ -92,6 +97,7 @@ class Proposal(Frozen, frozen=True, kw_only=True):
 class Simulation(Frozen, frozen=True, kw_only=True):
     """What a policy would do; ``at`` is when.
 
+    ``hosts`` are those of the ``hosts_touched`` where most is stopped or unsettled.
     ``outside`` counts files that nothing starts: no policy is asked about them.  ``needed`` are
     files stopped for want of a rule, which proposals try to cover; ``suspect`` files stopped
     whose own signature speaks against them, for which none is proposed; ``uncovered`` needed
@@ -112,6 +118,7 @@ class Simulation(Frozen, frozen=True, kw_only=True):
     kinds: tuple[Share, ...]
     missing: tuple[Share, ...]
     hosts: tuple[HostShare, ...]
+    hosts_touched: int
     used: tuple[RuleUse, ...]
     idle: tuple[str, ...]
     idle_more: int

@@ -315,6 +315,7 @@ class Rehearsal:
             kinds=self._kinds.shares(),
             missing=self._missing.shares(),
             hosts=self._worst_hosts(),
+            hosts_touched=len(set().union(*self._on_hosts.values())),
             used=tuple(sorted(used, key=lambda use: (-use.decided.files, use.rule))),
             idle=tuple(idle[:MAX_IDLE]),
             idle_more=max(0, len(idle) - MAX_IDLE),
@@ -358,7 +359,8 @@ def _listed(subject: Subject, decision: Decision, fate: Fate, path: str, seen: T
     return Listed(
         path=path or subject.original_name or "(path not known)",
         fate=fate,
-        why=f"{sort}: {name}" if name else sort,
+        reason=sort,
+        named=name,
         kind=subject.file_class or subject.kind,
         cause=subject.cause,
         publisher=_signed_by(subject),

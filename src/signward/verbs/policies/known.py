@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from signward.errors import BadInputError, EvidenceError
+from signward.errors import BadInputError, EvidenceError, UnreadableError
 from signward.frozen import replace
 from signward.inventory.fleet import Fleet, Gathering, is_fleet
 from signward.policy.record import from_json
 from signward.policy.rules.sighted import subject_of
+
+KEPT = frozenset({"digest:file:sha256", "digest:authenticode:sha256", "several"})
+"""What a scan tells of each file for an inventory, in the words of ``Index.asked``."""
 
 HEAD = 100
 """Octets of a file that say what it is."""
@@ -29,8 +32,7 @@ RECORD = b'{"'
 def opened_fleet(paths: Sequence[Path], at: datetime) -> Iterator[Fleet]:
     """Open what these files hold together, each told by its content.
 
-    ``at`` is when they are read.  Raises ``EvidenceError``, and ``BadInputError`` for a log that
-    cannot be read.
+    ``at`` is when they are read.  Raises ``EvidenceError``.
     """
     if len(paths) == 1 and is_fleet(_head(paths[0])):
         with Fleet(paths[0]) as fleet:
@@ -78,10 +80,17 @@ def _gather(path: Path, gathering: Gathering) -> None:
     elif _is_records(path, head):
         _gather_records(path, gathering)
     else:
-        from signward.inventory.audited import read
+        _gather_log(path, gathering)
 
-        for subject, host, count in read(path):
-            gathering.add(replace(subject, host=host or subject.host), count)
+
+def _gather_log(path: Path, gathering: Gathering) -> None:
+    from signward.inventory.audited import read
+
+    try:
+        for subject, _, times in read(path):
+            gathering.add(subject, times)
+    except (BadInputError, UnreadableError) as error:
+        raise EvidenceError(f"inventory {path}: {error}") from None
 
 
 def _is_records(path: Path, head: bytes) -> bool:
@@ -101,10 +110,14 @@ MAX_LINE = 64 * 1024 * 1024
 
 def _gather_records(path: Path, gathering: Gathering) -> None:
     """Take the records of a scan in; their host is called like the file."""
+    number = 0
     with path.open("rb") as file:
         while line := file.readline(MAX_LINE):
-            if line.strip():
+            number += 1
+            try:
                 gathering.add(subject_of(from_json(line), host=path.stem))
+            except BadInputError as error:
+                raise EvidenceError(f"inventory {path}: line {number}: {error}") from None
 
 
 def _gather_fleet(path: Path, gathering: Gathering) -> None:

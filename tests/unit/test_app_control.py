@@ -1,0 +1,410 @@
+"""App Control: what is compiled is valid, decides as we do, and is read back; losses are named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from signward.compilers import Compiled
+from signward.compilers._cip import read_cip
+from signward.compilers._sipolicy_read import read_xml
+from signward.compilers.app_control import COMPILER, AppControlSettings
+from signward.compilers.arbiters.app_control import ARBITER
+from signward.compilers.importers.app_control import IMPORTER
+from signward.errors import PolicyError
+from signward.policy.rules.force import in_force
+from signward.policy.rules.model import (
+    Action,
+    Mode,
+    ProductMatch,
+    PublisherMatch,
+    Requirements,
+    Rule,
+    RuleSet,
+    SignersMatch,
+    Waiver,
+)
+from signward.policy.rules.subject import Subject
+from tests.builders.policies import AT, digest, rule_set
+from tests.builders.windows import (
+    EKU,
+    PLACES,
+    PROGRAMS,
+    allowed,
+    layered,
+    signer,
+    windows_rules,
+    windows_subjects,
+    without,
+)
+from tests.schemas import check_windows
+
+OFTEN = settings(
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=(HealthCheck.too_slow,)
+)
+IN_PART = {"digest", "path-of-drivers", "key-renewed"}
+"""Losses that leave a part of the rule standing."""
+
+
+def _compile(rules: RuleSet, **changes: Any) -> Compiled:
+    return COMPILER.compile(rules, AppControlSettings(**changes))
+
+
+def _files(compiled: Compiled, suffix: str = "") -> dict[str, bytes]:
+    return {f.name: f.content for f in compiled.files if f.name.endswith(suffix)}
+
+
+def _lost(compiled: Compiled) -> set[tuple[str, str]]:
+    return {(loss.name, loss.rule) for loss in compiled.losses}
+
+
+def _rule(name: str = "one", action: Action = Action.ALLOW, **asked: Any) -> Rule:
+    return Rule(id=name, action=action, **asked)
+
+
+def _subject(**changes: Any) -> Subject:
+    known: dict[str, Any] = {"path": PLACES[0], "file_class": "executable", "kind": "pe"}
+    return Subject(**{**known, **changes})
+
+
+def _judged(compiled: Compiled, subject: Subject) -> set[bool | None]:
+    """Return the arbiter's answers by XML, by .cip and by both."""
+    return {ARBITER.judge(_files(compiled, suffix), subject) for suffix in (".xml", ".cip", "")}
+
+
+@settings(OFTEN, max_examples=60)
+@given(rules=windows_rules())
+def test_the_xml_is_valid_by_the_schema(rules: tuple[Rule, ...]) -> None:
+    for content in _files(_compile(layered(rules)), ".xml").values():
+        check_windows("SiPolicy.xsd", content)
+
+
+@OFTEN
+@given(rules=windows_rules(), subject=windows_subjects())
+def test_what_is_not_lost_is_decided_as_we_do(rules: tuple[Rule, ...], subject: Subject) -> None:
+    merged = layered(rules)
+    compiled = _compile(merged)
+    assume(not {loss.name for loss in compiled.losses} & IN_PART)
+    kept = without(merged, frozenset(loss.rule for loss in compiled.losses))
+    answers = _judged(compiled, subject)
+    assert len(answers) == 1
+    answer = answers.pop()
+    if subject.kind == "batch":
+        assert answer is None
+    else:
+        assert answer is allowed(kept, subject)
+
+
+@OFTEN
+@given(rules=windows_rules(), subject=windows_subjects(), suffix=st.sampled_from((".xml", ".cip")))
+def test_what_is_not_lost_is_read_back(
+    rules: tuple[Rule, ...], subject: Subject, suffix: str
+) -> None:
+    merged = layered(rules)
+    compiled = _compile(merged)
+    assume(not {loss.name for loss in compiled.losses} & IN_PART)
+    assume(subject.kind != "batch")
+    kept = without(merged, frozenset(loss.rule for loss in compiled.losses))
+    again = IMPORTER.read(_files(compiled, suffix))
+    assert allowed(again, subject) is allowed(kept, subject)
+    assert (again.name, again.id, again.version) == (merged.name, merged.id, merged.version)
+    assert [layer.id for layer in again.layers] == [layer.id for layer in merged.layers]
+    if suffix == ".xml":
+        governed = {r.id for r in kept.rules} - set(compiled.skipped)
+        names = {r.id.partition(".")[0] for r in again.rules}
+        assert names == governed
+
+
+def test_identifiers_and_notes_come_back_from_xml() -> None:
+    rules = rule_set(_rule("a.b-c", digest=(digest("authenticode", 1), digest("authenticode", 2)),
+                           note='why: "this" & <that>'))  # fmt: skip
+    (again,) = IMPORTER.read(_files(_compile(rules), ".xml")).rules
+    assert (again.id, again.note) == ("a.b-c", 'why: "this" & <that>')
+    assert set(again.digest) == set(rules.rules[0].digest)
+
+
+@pytest.mark.parametrize(("rule", "loss"), [
+    (_rule(publisher=PublisherMatch(common_name="Example Ltd")), "publisher"),
+    (_rule(publisher=PublisherMatch(organization="Example Ltd")), "publisher"),
+    (_rule(publisher=PublisherMatch(certificate=f"sha256:{'0' * 64}")), "publisher"),
+    (_rule(publisher=PublisherMatch(key="first-leaf")), "key-renewed"),
+    (_rule(signers=SignersMatch(least=2, of=(PublisherMatch(key="first-ca"),) * 2)), "signers"),
+    (_rule(digest=(digest("file", 1),)), "digest"),
+    (_rule(digest=(digest("authenticode", 1),), product=ProductMatch(product="x")), "digest"),
+    (_rule(path=(r"C:\x\*.exe",), kind=PROGRAMS), "path"),
+    (_rule(path=(r"C:\**\x.exe",), kind=PROGRAMS), "path"),
+    (_rule(path=(r"%TEMP%\**",), kind=PROGRAMS), "path"),
+    (_rule(path=("/usr/bin/**",), kind=PROGRAMS), "path"),
+    (_rule(path=(r"C:\x\**",), kind=("driver",)), "path"),
+    (_rule(path=(r"C:\x\**",)), "path-of-drivers"),
+    (_rule(digest=(digest("authenticode", 1),), kind=("executable",)), "kind"),
+    (_rule(kind=("driver",)), "kind"),
+    (_rule(product=ProductMatch(bundle_id="com.example")), "product"),
+    (_rule(product=ProductMatch(maximum_version="3")), "product"),
+    (_rule(catalog=(f"sha256:{'0' * 64}",)), "catalog"),
+    (_rule(digest=(digest("authenticode", 1),), hosts=("a",)), "hosts"),
+    (_rule(action=Action.AUDIT, digest=(digest("authenticode", 1),)), "audit"),
+])  # fmt: skip
+def test_what_cannot_be_said_is_lost_by_name(rule: Rule, loss: str) -> None:
+    assert _lost(_compile(rule_set(rule))) == {(loss, "one")}
+    assert loss in COMPILER.losses
+
+
+def test_requirements_are_lost_for_the_policy_and_for_a_rule() -> None:
+    strict = Requirements(timestamp=True, max_age_days=30)
+    rule = _rule(digest=(digest("authenticode", 1),), requires=Requirements(log=True))
+    other = _rule("two", digest=(digest("authenticode", 2),))
+    assert _lost(_compile(rule_set(rule, other, requirements=strict))) == {
+        ("requirement-log", "one"), ("requirement-timestamp", ""), ("requirement-age", ""),
+    }  # fmt: skip
+
+
+def test_kernel_mode_knows_no_paths_but_user_mode_does() -> None:
+    compiled = _compile(rule_set(_rule(path=(r"%WINDIR%\**",))))
+    assert _judged(compiled, _subject(path=r"c:\windows\x.exe")) == {True}
+    assert _judged(compiled, _subject(path=r"c:\windowsx\x.exe")) == {False}
+    assert _judged(compiled, _subject(path=r"c:\windows\x.sys", file_class="driver")) == {False}
+
+
+def test_a_leaf_in_keys_stands_for_its_digest_and_an_eku_for_itself() -> None:
+    leaf = signer(0).certificates[0]
+    publisher = PublisherMatch(certificate=f"sha256:{leaf}", eku=EKU)
+    compiled = _compile(rule_set(_rule(publisher=publisher)))
+    assert not compiled.losses
+    assert _judged(compiled, _subject(signers=(signer(0, eku=True),))) == {True}
+    assert _judged(compiled, _subject(signers=(signer(0),))) == {False}
+    assert _judged(compiled, _subject(signers=(signer(1, eku=True),))) == {False}
+
+
+def test_microsofts_roots_are_known_by_number() -> None:
+    tbs = "sha256:08fba831c08544208f5208686b991ca1b2cfc510e7301784ddf1eb5bf0393239"
+    compiled = _compile(rule_set(_rule(publisher=PublisherMatch(tbs=tbs))))
+    (xml,) = _files(compiled, ".xml").values()
+    assert b'<CertRoot Type="Wellknown" Value="06" />' in xml
+    theirs = msgspec.structs.replace(signer(0), tbs=("sha256:" + "0" * 64, tbs))
+    assert _judged(compiled, _subject(signers=(theirs,))) == {True}
+    (again,) = IMPORTER.read(_files(compiled)).rules
+    assert again.publisher == PublisherMatch(tbs=tbs)
+
+
+def test_supplements_only_let_in_and_denials_are_the_bases() -> None:
+    rules = layered((
+        _rule("base-allow", digest=(digest("authenticode", 1),)),
+        _rule("their-deny", Action.DENY, digest=(digest("authenticode", 2),)),
+        _rule("base-other", digest=(digest("authenticode", 3),)),
+        _rule("their-allow", digest=(digest("authenticode", 2), digest("authenticode", 4))),
+    ))  # fmt: skip
+    files = _files(_compile(rules), ".xml")
+    base, added = (read_xml(name, files[name]) for name in ("generated.xml", "added.xml"))
+    assert [r.kind for r in added.files] == [1, 1]
+    assert "Enabled:Allow Supplemental Policies" in base.options
+    assert added.is_supplement
+    assert added.base_id == base.id == rules.id
+    assert (base.version, added.version) == ((10, 0, 0, 1), (10, 0, 0, 2))
+
+
+def test_monitor_is_audit_mode() -> None:
+    rules = rule_set(mode=Mode.MONITOR)
+    compiled = _compile(rules)
+    assert _judged(compiled, _subject()) == {True}
+    assert IMPORTER.read(_files(compiled)).mode is Mode.MONITOR
+    assert _judged(_compile(rule_set()), _subject()) == {False}
+
+
+def test_scripts_may_be_left_to_others() -> None:
+    rule = _rule(digest=(digest("authenticode", 1),), kind=("executable", "library"))
+    assert _lost(_compile(rule_set(rule))) == {("kind", "one")}
+    compiled = _compile(rule_set(rule), scripts=False)
+    assert not compiled.losses
+    found = frozenset({digest("authenticode", 1)})
+    assert _judged(compiled, _subject(digests=found)) == {True}
+    script = _subject(digests=found, file_class="script", kind="powershell")
+    assert _judged(compiled, script) == {None}
+
+
+def _waiver(name: str, spares: tuple[str, ...], **asked: Any) -> Waiver:
+    return Waiver(id=name, owner="me", reason="a while", spares=spares,
+                  expires=datetime(2027, 1, 1, tzinfo=UTC), **asked)  # fmt: skip
+
+
+def _with_waivers(rules: RuleSet, *waivers: Waiver) -> RuleSet:
+    return in_force(msgspec.structs.replace(rules, waivers=waivers), AT)
+
+
+@pytest.mark.parametrize("asked", [
+    {"digest": (digest("authenticode", 1),)},
+    {"product": ProductMatch(original_name="agent.exe", minimum_version="2")},
+], ids=["digest", "product"])  # fmt: skip
+def test_a_denied_signer_spares_what_an_exception_names(asked: Mapping[str, Any]) -> None:
+    rules = _with_waivers(
+        rule_set(
+            _rule("in", publisher=PublisherMatch(key="first-ca")),
+            _rule("out", Action.DENY, publisher=PublisherMatch(tbs=signer(0).tbs[1])),
+        ),
+        _waiver("but", ("out",), **asked),
+    )
+    compiled = _compile(rules)
+    assert _lost(compiled) == {("expiry", "but")}
+    spared = _subject(signers=(signer(0),), digests=frozenset({digest("authenticode", 1)}),
+                      original_name="agent.exe", version=(2, 0, 0, 0))  # fmt: skip
+    other = _subject(signers=(signer(0),), digests=frozenset({digest("authenticode", 2)}),
+                     original_name="agent.exe", version=(1, 0, 0, 0))  # fmt: skip
+    for subject in (spared, other):
+        assert _judged(compiled, subject) == {allowed(rules, subject)} == {subject is spared}
+    for content in _files(compiled, ".xml").values():
+        check_windows("SiPolicy.xsd", content)
+
+
+def test_a_hash_is_spared_by_not_being_denied() -> None:
+    both = digest("authenticode", 1), digest("authenticode", 2)
+    rules = _with_waivers(
+        rule_set(_rule("in", digest=both), _rule("out", Action.DENY, digest=both)),
+        _waiver("but", ("out",), digest=both[:1]),
+    )
+    compiled = _compile(rules)
+    for one in both:
+        subject = _subject(digests=frozenset({one}))
+        assert _judged(compiled, subject) == {allowed(rules, subject)} == {one == both[0]}
+
+
+def test_an_exception_that_cannot_be_said_leaves_the_denial() -> None:
+    rules = _with_waivers(
+        rule_set(_rule("out", Action.DENY, publisher=PublisherMatch(key="first-ca"))),
+        _waiver("but", ("out",), path=(r"C:\x\**",)),
+    )
+    compiled = _compile(rules)
+    assert _lost(compiled) == {("exception", "but"), ("expiry", "but")}
+    assert b"DeniedSigner " in b"".join(_files(compiled, ".xml").values())
+
+
+def test_update_signers_make_it_a_policy_that_must_be_signed() -> None:
+    compiled = _compile(layered((_rule(digest=(digest("authenticode", 1),)),)),
+                        update_signers=("first-leaf",))  # fmt: skip
+    files = _files(compiled, ".xml")
+    base = read_xml("base", files["generated.xml"])
+    assert "Enabled:Unsigned System Integrity Policy" not in base.options
+    (guard,) = [s for s in base.signers if s.id in base.update_signers]
+    assert guard.tbs.hex() == signer(0).tbs[0].partition(":")[2]
+    assert base.supplemental_signers == base.update_signers
+    assert all("sign it" in f.deploy for f in compiled.files if f.name.endswith(".cip"))
+    for content in files.values():
+        check_windows("SiPolicy.xsd", content)
+
+
+@pytest.mark.parametrize("changes", [
+    {"update_signers": ("nobody",)},
+    {"options": ("Enabled:Managed Installer",)},
+    {"options": ("Enabled:Audit Mode",)},
+])  # fmt: skip
+def test_settings_that_cannot_be_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(PolicyError):
+        _compile(rule_set(), **changes)
+
+
+FOREIGN = """<SiPolicy xmlns="urn:schemas-microsoft-com:sipolicy" PolicyType="Base Policy">
+<VersionEx>10.0.0.0</VersionEx><PlatformID>{2E07F7E4-194C-4D20-B7C9-6F44A6C5A234}</PlatformID>
+<PolicyID>{A244370E-44C9-4C06-B551-F6016E563076}</PolicyID>
+<BasePolicyID>{A244370E-44C9-4C06-B551-F6016E563076}</BasePolicyID>
+<Rules><Rule><Option>Enabled:UMCI</Option></Rule>%(rules)s</Rules>
+<FileRules>%(files)s</FileRules>
+<Signers><Signer Name="PCA" ID="ID_SIGNER_A"><CertRoot Type="TBS" Value="%(tbs)s"/>%(signer)s
+</Signer></Signers>
+<SigningScenarios><SigningScenario Value="12" ID="ID_SIGNINGSCENARIO_W"><ProductSigners>
+%(scenario)s</ProductSigners></SigningScenario></SigningScenarios>
+</SiPolicy>"""
+
+
+def _foreign(**changes: str) -> dict[str, bytes]:
+    known = {"rules": "", "files": "", "signer": "", "scenario": "", "tbs": "AB" * 32}
+    return {"theirs.xml": (FOREIGN % {**known, **changes}).encode()}
+
+
+def test_a_policy_of_somebody_else_is_read() -> None:
+    files = _foreign(
+        files='<Deny ID="ID_DENY_BG" FriendlyName="Bginfo, old" FileName="BGINFO.Exe" '
+              'MinimumFileVersion="4.21.0.0"/>',
+        signer='<CertPublisher Value="Example"/>',
+        scenario='<AllowedSigners><AllowedSigner SignerId="ID_SIGNER_A"/></AllowedSigners>'
+                 '<FileRulesRef><FileRuleRef RuleID="ID_DENY_BG"/></FileRulesRef>',
+    )  # fmt: skip
+    rules = IMPORTER.read(files)
+    denied, let_in = rules.rules
+    assert denied.product == ProductMatch(original_name="BGINFO.Exe", maximum_version="4.21.0.0")
+    assert (denied.id, denied.note, denied.kind) == ("id_deny_bg", "Bginfo, old", PROGRAMS)
+    assert let_in.publisher == PublisherMatch(tbs=f"sha256:{'ab' * 32}", common_name="Example")
+    tbs = (f"sha256:{'cd' * 32}", f"sha256:{'ab' * 32}")
+    theirs = msgspec.structs.replace(signer(0), tbs=tbs, subject={"common_name": "EXAMPLE"})
+    for version in ((4, 20, 0, 0), (4, 21, 0, 0), (4, 22, 0, 0)):
+        subject = _subject(signers=(theirs,), original_name="bginfo.exe", version=version)
+        assert ARBITER.judge(files, subject) is (version > (4, 21, 0, 0))
+        assert allowed(rules, subject) is (version > (4, 21, 0, 0))
+
+
+def test_an_issuer_and_several_files_of_a_signer_count() -> None:
+    files = _foreign(
+        tbs=signer(0).tbs[1].partition(":")[2],
+        files='<FileAttrib ID="ID_FILEATTRIB_A" FileName="a.exe" MinimumFileVersion="2.0.0.0"/>'
+              '<FileAttrib ID="ID_FILEATTRIB_B" InternalName="b"/>',
+        signer=f'<CertIssuer Value="{signer(0).names[1]}"/>'
+               '<FileAttribRef RuleID="ID_FILEATTRIB_A"/><FileAttribRef RuleID="ID_FILEATTRIB_B"/>',
+        scenario='<AllowedSigners><AllowedSigner SignerId="ID_SIGNER_A"/></AllowedSigners>',
+    )  # fmt: skip
+    ours = _subject(signers=(signer(0),), original_name="A.exe", version=(2, 0, 0, 0))
+    old = msgspec.structs.replace(ours, version=(1, 9, 0, 0))
+    other = msgspec.structs.replace(old, internal_name="B")
+    renamed = msgspec.structs.replace(signer(0), names=("Example Ltd", "Another CA"))
+    elsewhere = msgspec.structs.replace(ours, signers=(renamed,))
+    judged = [ARBITER.judge(files, s) for s in (ours, old, other, elsewhere)]
+    assert judged == [True, False, True, False]
+
+
+@pytest.mark.parametrize("changes", [
+    {"rules": "<Rule><Option>Enabled:Managed Installer</Option></Rule>"},
+    {"files": '<Allow ID="ID_ALLOW_A" FileName="*"/>',
+     "scenario": '<FileRulesRef><FileRuleRef RuleID="ID_ALLOW_A"/></FileRulesRef>'},
+    {"files": '<Allow ID="ID_ALLOW_A" PackageFamilyName="x_y"/>',
+     "scenario": '<FileRulesRef><FileRuleRef RuleID="ID_ALLOW_A"/></FileRulesRef>'},
+    {"files": '<Allow ID="ID_ALLOW_A" FilePath="C:\\a?b"/>',
+     "scenario": '<FileRulesRef><FileRuleRef RuleID="ID_ALLOW_A"/></FileRulesRef>'},
+    {"files": '<Allow ID="ID_ALLOW_A" Hash="00" AppIDs="x"/>'},
+    {"files": '<Allow ID="ID_ALLOW_A" Hash="xy"/>'},
+    {"signer": '<CertIssuer Value="x"/>',
+     "scenario": '<AllowedSigners><AllowedSigner SignerId="ID_SIGNER_A"/></AllowedSigners>'},
+    {"tbs": "00",
+     "scenario": '<AllowedSigners><AllowedSigner SignerId="ID_SIGNER_A"/></AllowedSigners>'},
+    {"scenario": '<AllowedSigners><AllowedSigner SignerId="ID_SIGNER_A"><ExceptDenyRule '
+                 'DenyRuleID="ID_DENY_A"/></AllowedSigner></AllowedSigners>'},
+])  # fmt: skip
+def test_what_has_no_equal_is_refused(changes: dict[str, str]) -> None:
+    with pytest.raises(PolicyError):
+        IMPORTER.read(_foreign(**changes))
+
+
+def test_the_binary_form_says_what_the_xml_says() -> None:
+    rules = layered((
+        _rule("a", digest=(digest("authenticode", 1),)),
+        _rule("b", publisher=PublisherMatch(key="first-ca", eku=EKU)),
+    ))  # fmt: skip
+    compiled = _compile(rules)
+    named = {f"{layer.name}.xml": f"{{{layer.id.upper()}}}.cip" for layer in rules.layers}
+    files = _files(compiled)
+    for xml, cip in named.items():
+        by_xml, by_cip = read_xml(xml, files[xml]), read_cip(cip, files[cip])
+        for field in ("id", "base_id", "version", "name", "label", "platform_id", "hvci"):
+            assert getattr(by_xml, field) == getattr(by_cip, field)
+        assert set(by_xml.options) == set(by_cip.options)
+        assert [e.oid for e in by_xml.ekus] == [e.oid for e in by_cip.ekus]
+
+
+@settings(OFTEN, max_examples=100)
+@given(data=st.binary(max_size=400))
+def test_any_bytes_are_refused_with_a_reason(data: bytes) -> None:
+    for content in (data, b"<" + data):
+        with pytest.raises(PolicyError):
+            IMPORTER.read({"x": content})
