@@ -29,6 +29,7 @@ COMMANDS = {
     "log": "read, prove, check and follow a transparency log",
     "feed": "what is revoked, as one signed document: add, publish, follow",
     "policy": "one policy: check, explain, simulate, compile for every enforcer",
+    "revoke": "revoke once, everywhere: first what would stop, then all enforcers",
     "intake": "take in what others deliver: judge it, move it, write receipts",
     "requests": "approve or deny what waits to be signed",
     "serve": "serve an authority over HTTP",

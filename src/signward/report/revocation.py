@@ -122,7 +122,8 @@ def _dates(blast: Blast) -> Iterator[str]:
     most = max(1, *(max(c.lost, c.surviving) for c in blast.candidates))
     for candidate in blast.candidates:
         mark = "*" if candidate.since == blast.advised else " "
-        yield f"{mark} {_when(candidate)}  {_bar(candidate.lost, most)}  {_bar(candidate.surviving, most, '!')}"
+        lost, surviving = _bar(candidate.lost, most), _bar(candidate.surviving, most, "!")
+        yield f"{mark} {_when(candidate)}  {lost}  {surviving}".rstrip()
     yield f"  {advice(blast)}"
 
 

@@ -200,9 +200,7 @@ def apply(
 
     Raises ``PolicyError``, and what the realm raises; the folder is gone again then.
     """
-    files = {
-        f"{order.target}/{file.name}": file.content for order in made for file in order.files
-    }
+    files = {f"{order.target}/{file.name}": file.content for order in made for file in order.files}
     files["revocation.json"] = msgspec.json.encode(blast)
     files["feed-entries.json"] = msgspec.json.encode(told)
     files["report.html"] = report
@@ -213,7 +211,7 @@ def apply(
         make_whole(folder, files)
     except FileExistsError:
         raise PolicyError(str(folder), "something there already", "a folder that is new or empty",
-                          hint="nothing was written or revoked; name another --out") from None  # fmt: skip
+                          hint="nothing was done; name another --out") from None  # fmt: skip
     except OSError as error:
         why = error.strerror or str(error)
         raise PolicyError(str(folder), why, "a place that can be written") from None
@@ -243,9 +241,7 @@ def read_me(blast: Blast, made: Sequence[Order]) -> str:
 class RealmDeeds:
     """What an authority of ours does about it: its feed, and its own CRL and OCSP answers."""
 
-    def __init__(
-        self, realm: Realm, named: Named, reason: str, since: datetime, by: str
-    ) -> None:
+    def __init__(self, realm: Realm, named: Named, reason: str, since: datetime, by: str) -> None:
         self._realm, self._reason, self._since, self._by = realm, reason or "unspecified", since, by
         self._issued = _issued(realm, named)
 
@@ -263,7 +259,7 @@ class RealmDeeds:
 
         if self._realm.settings.feed is None:
             raise AuthorityError("[feed]", "no such table in the settings", "one",
-                                 hint="leave --data away, and publish the entries otherwise")  # fmt: skip
+                                 hint="leave --data away, and publish it otherwise")  # fmt: skip
         if self._issued is not None and self._issued.revocation is None:
             plan(self._realm, self._issued, self._reason, self._since, self._by)
 
