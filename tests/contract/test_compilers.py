@@ -34,6 +34,9 @@ from signward.state import Outcome
 from tests.builders.policies import AT, rule_set, rule_sets, subjects
 
 TARGETS = compilers.names()
+OTHER_FORM = frozenset({"kyverno"})
+"""Importers of an older form than their compiler writes."""
+
 OFTEN = settings(
     max_examples=60, deadline=None, suppress_health_check=(HealthCheck.too_slow,), derandomize=True
 )

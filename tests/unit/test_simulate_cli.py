@@ -18,6 +18,7 @@ from signward.policy.rules.model import Mode
 from signward.policy.rules.reading import read_document
 from signward.verbs.policies.known import opened_fleet
 from tests.builders.policies import AT
+from tests.unit.test_audited_lines import FAPOLICYD, SANTA
 
 HEAD = b"MZ".ljust(60, b"\0") + struct.pack("<I", 64) + b"PE\0\0"
 SCRIPT = b"WScript.Echo 1\r\n"
@@ -216,6 +217,35 @@ def test_several_sources_are_one_fleet(fleet: Path, tree: Path) -> None:
     assert len(paths) == 8
     with Fleet(fleet) as opened:
         assert opened.size().hosts == 1, "what was read is left alone"
+
+
+def test_the_log_of_an_enforcer_stands_for_an_inventory(
+    policy: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    log, other = tmp_path / "santa.log", tmp_path / "fapolicyd.log"
+    signed = SANTA.replace("agent|args", "signed|args").replace("a" * 64, "d" * 64)
+    log.write_text(f"{SANTA}\n{SANTA}\n{signed}\n", "utf-8")
+    other.write_text(f"{FAPOLICYD}\n", "utf-8")
+    policy.write_text(
+        f'{POLICY}\n[[rule]]\nid = "agent"\naction = "allow"\ndigest = ["file:sha256:{"a" * 64}"]\n'
+    )
+    simulate(policy, log, "--inventory", str(other), "--format", "json")
+    found = json.loads(capfdbinary.readouterr().out)
+    assert found["fates"]["runs"] == {"files": 1, "sightings": 2, "hosts": 1}
+    assert found["fates"]["stopped"] == {"files": 1, "sightings": 1, "hosts": 1}
+    assert found["fates"]["unsettled"] == {"files": 1, "sightings": 1, "hosts": 1}
+    assert [m["name"] for m in found["missing"]] == ["digest:file"], "fapolicyd tells no digest"
+    (proposal,) = found["proposals"]
+    assert proposal["rule"]["publisher"]["team_id"] == "EXAMPLE001"
+    assert proposal["known"] == 1
+
+
+def test_what_is_no_source_is_told(
+    policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x").write_bytes(b"nothing of the sort\n")
+    assert simulate(policy, tmp_path / "x") == 2
+    assert "no log that is known" in capsys.readouterr().err
 
 
 def test_a_broken_record_is_told(tree: Path) -> None:

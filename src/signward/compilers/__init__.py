@@ -69,8 +69,8 @@ class Compiler(Protocol):
 
     ``governs`` are the classes (``policy.rules.kinds``) the target decides about; ``losses`` the
     names of what it can lose, each with a line of help; ``settings`` the type of the policy's
-    ``[targets.NAME]``; ``schema`` what validates its files in the tests; ``checked`` how far
-    the real target confirmed them: ``executed``, ``parsed`` or ``schema``, and by what.
+    ``[targets.NAME]``; ``checked`` how far the real target confirmed its files in the tests:
+    ``executed``, ``parsed`` or ``schema``, and by what.
     """
 
     target: str
@@ -78,8 +78,11 @@ class Compiler(Protocol):
     spec: str
     governs: frozenset[str]
     losses: Mapping[str, str]
-    settings: type[Strict]
     checked: tuple[str, str]
+
+    @property
+    def settings(self) -> type[Strict]:
+        """The type of the policy's ``[targets.NAME]``."""
 
     def compile(self, rules: RuleSet, settings: Any) -> Compiled:
         """Return the target's files for the rules in force, with everything that is lost.

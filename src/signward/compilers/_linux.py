@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from signward.compilers import Towards
 from signward.compilers._lossy import Ledger
@@ -124,15 +124,14 @@ def _signer_of(
 
 
 def _certificate_of(
-    ledger: Ledger, keys: Iterable[str] | dict[str, Material], rule: Rule, wanted: PublisherMatch
+    ledger: Ledger, keys: Mapping[str, Material], rule: Rule, wanted: PublisherMatch
 ) -> Material | None:
-    known: dict[str, Material] = dict(keys)  # type: ignore[arg-type]
     asked = [f for f in wanted.__struct_fields__ if getattr(wanted, f)]
     if asked not in (["key"], ["certificate"]):
         ledger.lose_rule("publisher", rule, f"{LOSSES['publisher']}: {', '.join(asked)}")
         return None
-    material = known.get(wanted.key) if wanted.key else _by_digest(known, wanted.certificate)
-    if material is None or material.kind is not KeyKind.CERTIFICATE:
+    material = certificate_named(keys, wanted)
+    if material is None:
         ledger.lose_rule("key", rule, "a keyring holds certificates: name one in [keys]")
         return None
     if load_certificate(material.der).is_ca:
@@ -141,8 +140,12 @@ def _certificate_of(
     return material
 
 
-def _by_digest(keys: dict[str, Material], text: str) -> Material | None:
+def certificate_named(keys: Mapping[str, Material], wanted: PublisherMatch) -> Material | None:
+    """Return the certificate that ``wanted`` names by its key or digest; None if not at hand."""
+    if wanted.key:
+        found = keys.get(wanted.key)
+        return found if found and found.kind is KeyKind.CERTIFICATE else None
     for material in keys.values():
-        if material.der and f"sha256:{hashlib.sha256(material.der).hexdigest()}" == text:
+        if f"sha256:{hashlib.sha256(material.der).hexdigest()}" == wanted.certificate:
             return material
     return None

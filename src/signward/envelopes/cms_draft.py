@@ -173,7 +173,7 @@ def _pss_parameters(algorithm: Algorithm) -> bytes:
 def signer_info(draft: CmsDraft, value: bytes, unsigned: Sequence[bytes]) -> bytes:
     """Return the SignerInfo (RFC 5652 5.3) of a draft; ``unsigned`` are whole attributes."""
     return der.sequence(
-        _signer_id(draft.signer),
+        signer_id(draft.signer),
         digest_algorithm(draft.signer.digest),
         der.context(0, draft.attributes),
         signature_algorithm(draft.algorithm),
@@ -183,7 +183,7 @@ def signer_info(draft: CmsDraft, value: bytes, unsigned: Sequence[bytes]) -> byt
 
 
 @lru_cache(maxsize=16)
-def _signer_id(signer: Signer) -> bytes:
+def signer_id(signer: Signer) -> bytes:
     """Return a SignerInfo's version, and its IssuerAndSerialNumber."""
     leaf = outline(signer.certificates[0])
     return der.integer(1) + der.sequence(leaf.issuer, der.integer(leaf.serial))

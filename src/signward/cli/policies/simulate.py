@@ -48,7 +48,7 @@ def add_inventory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tag", metavar="TAG", action="append", default=[],
                         help="propose rules for what hosts with this tag need")  # fmt: skip
     parser.add_argument("--least-hosts", type=_positive, default=1, metavar="N",
-                        help="propose rules for what N hosts or more have (default: 1)")  # fmt: skip
+                        help="propose rules for what N hosts have (default: 1)")  # fmt: skip
     parser.add_argument("--by", choices=TIERS, action="append", default=[],
                         metavar="{" + ",".join(TIERS) + "}",
                         help="propose such rules only (default: all three)")  # fmt: skip

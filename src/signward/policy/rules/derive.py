@@ -48,11 +48,12 @@ def supplement(simulation: Simulation, name: str) -> Document:
 
 
 def _note(simulation: Simulation) -> str:
-    covered = simulation.needed.files - simulation.uncovered
+    seen, needed = simulation.seen, simulation.needed
+    hosts = "one host" if seen.hosts == 1 else f"{seen.hosts:,} hosts"
     note = (
-        f"Proposed {simulation.at:%Y-%m-%d} from {simulation.seen.files:,} files on "
-        f"{simulation.seen.hosts:,} host{'s' if simulation.seen.hosts != 1 else ''}: lets in {covered:,} of the {simulation.needed.files:,} "
-        "that need a rule. Read every rule before it is used."
+        f"Proposed {simulation.at:%Y-%m-%d} from {seen.files:,} files on {hosts}: lets in "
+        f"{needed.files - simulation.uncovered:,} of the {needed.files:,} that need a rule. "
+        "Read every rule before it is used."
     )
     if simulation.suspect.files:
         note += f" Left out: {simulation.suspect.files:,} whose own signature speaks against them."

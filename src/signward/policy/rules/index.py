@@ -122,9 +122,9 @@ class Index:
         return [rules[position] for position in sorted(found)]
 
     def _file(self, keys: Mapping[str, Material]) -> None:
-        ways = [_ways(ready.rule, keys) for ready in self.rules]
-        crowd = Counter(slot for way in ways for slots in way for slot in slots)
-        for position, (ready, way) in enumerate(zip(self.rules, ways, strict=True)):
+        filed = [ways(ready.rule, keys) for ready in self.rules]
+        crowd = Counter(slot for way in filed for slots in way for slot in slots)
+        for position, (ready, way) in enumerate(zip(self.rules, filed, strict=True)):
             slots = min(way, key=lambda slots: max(crowd[slot] for slot in slots),
                         default=EVERYWHERE)  # fmt: skip
             shape = _shape(ready)
@@ -173,23 +173,23 @@ def _asks(rule: Conditions) -> Iterator[str]:
 # --- where rules are filed ---------------------------------------------------------------------
 
 
-def _ways(rule: Conditions, keys: Mapping[str, Material]) -> list[tuple[Slot, ...]]:
+def ways(rule: Conditions, keys: Mapping[str, Material]) -> list[tuple[Slot, ...]]:
     """Return the ways to file a rule: a match has one of the values of every way."""
-    ways = [_simple(field, getattr(rule, field)) for field in ("catalog", "kind", "hosts")]
-    ways.append(tuple((f"digest:{d.rpartition(':')[0]}", d) for d in rule.digest))
-    ways.append(_path_slots(rule.path))
+    found = [_simple(field, getattr(rule, field)) for field in ("catalog", "kind", "hosts")]
+    found.append(tuple((f"digest:{d.rpartition(':')[0]}", d) for d in rule.digest))
+    found.append(_path_slots(rule.path))
     if rule.publisher:
-        ways += _publisher_ways(rule.publisher, keys)
+        found += _publisher_ways(rule.publisher, keys)
     if rule.signers:
-        ways.append(tuple(slot for one in rule.signers.of
+        found.append(tuple(slot for one in rule.signers.of
                           for slot in next(_publisher_ways(one, keys))))  # fmt: skip
     if rule.identity:
-        ways.append((("keyless", ""),))
+        found.append((("keyless", ""),))
     if rule.product:
-        ways += [(slot,) for slot in _product_slots(rule.product)]
+        found += [(slot,) for slot in _product_slots(rule.product)]
     if rule.origin:
-        ways.append((_origin_slot(rule.origin),))
-    return [way for way in ways if way]
+        found.append((_origin_slot(rule.origin),))
+    return [way for way in found if way]
 
 
 def _simple(field: str, values: Iterable[str]) -> tuple[Slot, ...]:

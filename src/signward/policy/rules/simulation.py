@@ -46,6 +46,7 @@ MAX_IDLE = 100
 """Rules listed that no known file needs."""
 
 OTHERS = "(others)"
+UNNAMED = "(host not known)"
 
 
 class Wanted(Frozen, frozen=True, kw_only=True):
@@ -333,7 +334,9 @@ class Rehearsal:
             MAX_HOSTS_LISTED, stopped | unsettled, key=lambda h: (-stopped[h], -unsettled[h], h)
         )
         return tuple(
-            HostShare(name=self.hosts[h].name, stopped=stopped[h], unsettled=unsettled[h])
+            HostShare(
+                name=self.hosts[h].name or UNNAMED, stopped=stopped[h], unsettled=unsettled[h]
+            )
             for h in worst
         )
 

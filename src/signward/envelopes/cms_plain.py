@@ -1,0 +1,62 @@
+"""CMS without signed attributes (RFC 5652 5.4): the value is over the content itself.
+
+So sign firmware and the Linux kernel: authenticated variables (UEFI 2.10 8.2.2), IPE policies,
+fs-verity digests, dm-verity root hashes, entries of the ``.blacklist`` keyring.  Nothing claims a
+time, so the same content gives the same octets with an RSA key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from signward.envelopes import Signer
+from signward.envelopes.cms import DATA, SIGNED_DATA
+from signward.envelopes.cms_draft import digest_algorithm, signature_algorithm, signer_id
+from signward.frozen import Frozen
+from signward.state import Algorithm
+from signward.wire import der
+
+
+class PlainDraft(Frozen, frozen=True, kw_only=True):
+    """A SignedData over ``content`` that lacks its value (an ``envelopes.Draft``).
+
+    The content is inside if ``attached``, and the signer's path if ``certificates``.
+    """
+
+    content: bytes
+    signer: Signer
+    attached: bool
+    certificates: bool
+
+    @property
+    def to_be_signed(self) -> bytes:
+        """The content."""
+        return self.content
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The algorithm the SignerInfo names."""
+        return self.signer.algorithm
+
+    def seal(self, value: bytes, _tokens: Sequence[bytes] = ()) -> bytes:
+        """Return the ContentInfo; there is no place for tokens."""
+        return der.sequence(der.oid(SIGNED_DATA), der.context(0, self.signed_data(value)))
+
+    def signed_data(self, value: bytes) -> bytes:
+        """Return the SignedData without the ContentInfo around it, as UEFI wants it."""
+        inside = der.context(0, der.octet_string(self.content)) if self.attached else b""
+        path = b"".join(sorted(set(self.signer.certificates)))
+        digest = digest_algorithm(self.signer.digest)
+        info = der.sequence(
+            signer_id(self.signer),
+            digest,
+            signature_algorithm(self.algorithm),
+            der.octet_string(value),
+        )
+        return der.sequence(
+            der.integer(1),
+            der.set_of(digest),
+            der.sequence(der.oid(DATA), inside),
+            der.context(0, path) if self.certificates else b"",
+            der.set_of(info),
+        )
