@@ -22,11 +22,11 @@ from signward.errors import EvidenceError, LossError, PolicyError
 from signward.inventory.fleet import Fleet
 from signward.policy.rules import revoking
 from signward.policy.rules.decide import decide
-from signward.policy.rules.denials import denying, forms
+from signward.policy.rules.denials import EVERYTHING, denials_alone, denying, forms
 from signward.policy.rules.fleet import Host, Known, Place
 from signward.policy.rules.force import in_force
 from signward.policy.rules.index import Index
-from signward.policy.rules.model import Action, Rule, Strict
+from signward.policy.rules.model import Action, Rule, RuleSet, Strict
 from signward.policy.rules.reading import merge, read_document
 from signward.policy.rules.revoking import Blast, Culprit, Fate, Kind, Radius, weighed
 from signward.policy.rules.subject import Signer, Subject
@@ -36,7 +36,7 @@ from signward.state import Outcome
 from signward.trust.feed import RevokedCertificate, RevokedDigest, RevokedPublisher
 from signward.verbs.policies import denying as compiling
 from signward.verbs.policies import revoke
-from signward.verbs.policies.denying import State, check_whole, orders
+from signward.verbs.policies.denying import Order, State, check_whole, orders
 from tests.builders.policies import Publishing, publishing
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -152,7 +152,7 @@ def test_the_advised_date_is_the_earliest_bad_one() -> None:
     assert {c.lost for c in before} == {2}
 
 
-DATES = st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 31), timezones=st.just(UTC))
+DATES = st.integers(0, 364 * 24).map(lambda hours: NOW - timedelta(hours=hours))
 
 
 @given(st.lists(DATES, max_size=60), st.lists(DATES, max_size=8), st.integers(0, 5), DATES)
@@ -183,8 +183,12 @@ def test_lists_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 # Denials
 
 
+FILES = frozenset({"file", "authenticode"})
+REST = Rule(id=EVERYTHING, action=Action.ALLOW, path=("/**",))
+
+
 def denied(culprit: Culprit, der: bytes = b"", subjects: Sequence[Subject] = FLEET) -> list[Any]:
-    return list(forms(blast(culprit, subjects), der))
+    return list(forms(blast(culprit, subjects), FILES, der))
 
 
 def der_of(by: Publishing) -> bytes:
@@ -196,7 +200,7 @@ def der_of(by: Publishing) -> bytes:
 @pytest.mark.parametrize("culprit", [CERTIFICATE, PUBLISHER])
 def test_every_form_denies_what_is_concerned_and_spares_the_rest(culprit: Culprit) -> None:
     for form in denied(culprit, der_of(OURS) if culprit is CERTIFICATE else b""):
-        index = Index(in_force(denying(form, None), NOW))
+        index = Index(in_force(denials_alone(form, REST), NOW))
         for number in (0, 1, 2):
             decision = decide(index, FLEET[number], NOW)
             assert (decision.outcome, decision.action) == (Outcome.REJECTED, Action.DENY), form.told
@@ -206,12 +210,7 @@ def test_every_form_denies_what_is_concerned_and_spares_the_rest(culprit: Culpri
 
 
 def test_denials_are_added_to_a_policy() -> None:
-    text = (
-        'schema=1\nname="base"\nversion=4\n[[rule]]\nid="revoked-1"\naction="allow"\n'
-        'publisher={common_name="Example Ltd"}\n'
-    )
-    base = merge([read_document("p", text.encode())], lambda *_: b"")
-    rules = denying(denied(CERTIFICATE)[0], base)
+    rules = denying(denied(CERTIFICATE)[0], policy())
     assert [r.id for r in rules.rules] == ["revoked-1", "revoked-1x"]
     assert decide(Index(rules), FLEET[1], NOW).outcome is Outcome.REJECTED
     assert rules.version == 4
@@ -219,10 +218,10 @@ def test_denials_are_added_to_a_policy() -> None:
 
 def test_an_identity_that_is_ambiguous_is_not_taken_apart() -> None:
     culprit = Culprit(kind=Kind.PUBLISHER, label="p", identity="subject:A/B/C")
-    found = list(forms(blast(culprit, FLEET), b""))
+    found = list(forms(blast(culprit, FLEET), FILES))
     assert len(found) == 1
     eku = Culprit(kind=Kind.PUBLISHER, label="p", identity="eku:1.3.6.1.4.1.311.97.1.2.3.4@ab")
-    (_, by_eku) = forms(blast(eku, []), b"")
+    (_, by_eku) = forms(blast(eku, []), FILES)
     (rule,) = by_eku.rules
     assert rule.publisher is not None
     assert rule.publisher.eku == "1.3.6.1.4.1.311.97.1.2.3.4"
@@ -232,22 +231,23 @@ class Knows:
     """A compiler that can say some conditions only, as real ones do."""
 
     settings = Strict
-    losses: dict[str, str] = {}
 
-    def __init__(self, *fields: str) -> None:
-        self.fields = fields
+    def __init__(self, *fields: str, file: str = "f") -> None:
+        self.fields, self.file = fields, file
 
     def compile(self, rules: Any, settings: Any) -> Compiled:
         lost = []
         for rule in rules.rules:
             assert isinstance(rule, Rule)
-            asked = [f for f in ("publisher", "digest", "path") if getattr(rule, f)]
+            asked = [f for f in ("publisher", "digest", "path", "origin") if getattr(rule, f)]
             if rule.publisher:
                 asked = [f for f in rule.publisher.__struct_fields__ if getattr(rule.publisher, f)]
             if not set(asked) <= set(self.fields):
                 lost.append(Loss(name="x", rule=rule.id, text="no", towards=Towards.LOOSER))
         body = msgspec.json.encode([r.id for r in rules.rules])
-        return Compiled(files=(File(name="f", content=body, deploy="copy it"),), losses=tuple(lost))
+        return Compiled(
+            files=(File(name=self.file, content=body, deploy="copy it"),), losses=tuple(lost)
+        )
 
 
 @pytest.fixture
@@ -255,36 +255,71 @@ def targets(monkeypatch: pytest.MonkeyPatch) -> None:
     made = {
         "applocker": Knows("organization", "common_name", "path"),
         "fapolicyd": Knows("digest", "path"),
-        "uefi": Knows("certificate"),
-        "santa": Knows("certificate"),
-        "kyverno": Knows("path"),
+        "uefi": Knows("certificate", file="dbx.esl"),
+        "santa": Knows("nothing"),
+        "containers_policy": Knows("certificate"),
+        "sigstore_policy_controller": Knows("certificate", "origin", file="policies.yaml"),
+        "kyverno": Knows("certificate"),
     }
     monkeypatch.setattr(compilers, "names", lambda: tuple(made))
-    monkeypatch.setattr(compilers, "load", made.__getitem__)
+    monkeypatch.setattr(compilers, "load", lambda name: made[name.replace("-", "_")])
+    monkeypatch.setattr(compiling, "settings_for", lambda *_: None)
+
+
+def told(base: RuleSet | None = None, **given: Any) -> dict[str, Order]:
+    made = orders(blast(PUBLISHER, FLEET), b"", base, NOW, **given)
+    return {one.target: one for one in made}
+
+
+def policy() -> RuleSet:
+    text = """schema = 1
+name = "base"
+version = 4
+[[rule]]
+id = "revoked-1"
+action = "allow"
+publisher = { common_name = "Example Ltd" }
+"""
+    return merge([read_document("p", text.encode())], lambda *_: b"")
 
 
 @pytest.mark.usefixtures("targets")
 def test_each_target_gets_the_widest_form_it_can_say() -> None:
-    made = {one.target: one for one in orders(denied(PUBLISHER), None, NOW)}
+    made = told(policy())
     assert made["applocker"].told == "by its names in certificates"
+    assert made["fapolicyd"].state is State.CANNOT  # the policy's own rule is lost, named alike
+    made = told()
+    assert made["fapolicyd"].told.endswith("of files known today")
     assert made["uefi"].told == "by 1 certificates known today"
     assert made["uefi"].files[0].content == b'["revoked-1"]'
-    assert made["fapolicyd"].told.endswith("of files known today")
-    assert made["santa"].state is State.NEEDS_POLICY
-    assert made["kyverno"].state is State.CANNOT
+    controller = made["sigstore-policy-controller"]
+    assert controller.files[0].content == b'["revoked-1","everything-else"]'
+
+
+@pytest.mark.usefixtures("targets")
+def test_what_would_open_or_close_everything_else_is_not_written() -> None:
+    made = told()
+    assert made["applocker"].state is State.NEEDS_POLICY
+    assert made["containers-policy"].state is State.NEEDS_POLICY
+    assert made["kyverno"].state is State.CANNOT  # it could not say that the rest goes on
+    assert made["santa"].state is State.CANNOT
     assert made["app-control"].state is State.ABSENT
+
+
+GAPS = ("applocker", "santa", "containers-policy", "kyverno")
 
 
 @pytest.mark.usefixtures("targets")
 def test_gaps_are_no_silence() -> None:
-    with pytest.raises(LossError, match="--without santa --without kyverno"):
-        check_whole(orders(denied(PUBLISHER), None, NOW))
-    check_whole(orders(denied(PUBLISHER), None, NOW, without=("santa", "kyverno")))
-    only = orders(denied(PUBLISHER), None, NOW, only=("uefi",))
-    assert [one.target for one in only] == ["uefi"]
-    check_whole(only)
+    named = " ".join(f"--without {name}" for name in GAPS)
+    with pytest.raises(LossError, match=named):
+        check_whole(tuple(told().values()))
+    check_whole(tuple(told(without=GAPS).values()))
+    only = told(only=("uefi",))
+    assert list(only) == ["uefi"]
+    check_whole(tuple(only.values()))
     with pytest.raises(PolicyError, match="target"):
-        orders(denied(PUBLISHER), None, NOW, only=("dbx",))
+        told(only=("dbx",))
 
 
 def test_the_targets_are_compilers_of_ours() -> None:
@@ -293,13 +328,58 @@ def test_the_targets_are_compilers_of_ours() -> None:
     assert landed & set(compiling.TARGETS)
 
 
+def real(culprit: Culprit, der: bytes = b"", base: RuleSet | None = None) -> dict[str, Order]:
+    made = orders(blast(culprit, FLEET), der, base, NOW)
+    return {one.target: one for one in made if one.state is not State.ABSENT}
+
+
 def test_what_real_compilers_say_of_a_digest() -> None:
-    digest = "file:sha256:" + "ab" * 32
-    culprit = Culprit(kind=Kind.DIGEST, label="f", digests=frozenset({digest}))
-    made = {one.target: one for one in orders(denied(culprit), None, NOW)}
-    said = made["fapolicyd"]
-    assert said.state is State.SAID, said
-    assert any(b"ab" * 32 in file.content for file in said.files)
+    digests = frozenset({"file:sha256:" + "ab" * 32, "authenticode:sha256:" + "cd" * 32})
+    made = real(Culprit(kind=Kind.DIGEST, label="f", digests=digests))
+    for target, octets in (
+        ("fapolicyd", b"ab" * 32), ("santa", b"ab" * 32), ("uefi", b"\xcd" * 32),
+        ("app-control", b"CD" * 32),
+    ):  # fmt: skip
+        assert made[target].state is State.SAID, made[target]
+        assert any(octets in file.content for file in made[target].files), target
+    assert made["kyverno"].state is State.OUT_OF_SCOPE
+    image = frozenset({"oci:sha256:" + "ef" * 32})
+    made = real(Culprit(kind=Kind.DIGEST, label="i", digests=image))
+    assert made["fapolicyd"].state is State.OUT_OF_SCOPE
+    assert made["containers-policy"].state is State.NEEDS_POLICY
+
+
+def test_denials_for_fapolicyd_neither_open_nor_close_anything_else() -> None:
+    (file,) = real(CERTIFICATE)["fapolicyd"].files
+    rules = [line for line in file.content.decode().splitlines() if not line.startswith("#")]
+    assert all(line.startswith("deny_audit perm=any all : sha256hash=") for line in rules)
+    assert rules
+    assert not any("all : all" in line for line in rules)
+
+
+def test_denials_for_santa_say_nothing_of_its_mode() -> None:
+    files = real(CERTIFICATE)["santa"].files
+    assert {file.name for file in files} == {"StaticRules.plist", "ruledownload.json"}
+    assert all(b"ClientMode" not in file.content for file in files)
+    assert all(LEAF.encode() in file.content for file in files)
+
+
+def test_denials_for_app_control_let_in_the_rest() -> None:
+    files = {file.name.rpartition(".")[2]: file for file in real(CERTIFICATE)["app-control"].files}
+    text = files["xml"].content.decode()
+    assert text.count('<Allow ID="') == 2
+    assert 'FileName="*"' in text
+    assert "Enabled:UMCI" in text
+    assert OURS.signer.tbs[0].partition(":")[2].upper() in text.upper()
+
+
+@pytest.mark.parametrize("culprit", [CERTIFICATE, PUBLISHER])
+def test_every_target_is_told_something_or_named(culprit: Culprit) -> None:
+    for order in orders(blast(culprit, FLEET), b"", None, NOW):
+        said = order.state is State.SAID
+        assert bool(order.files) is said
+        assert bool(order.told) is said
+        assert said or order.why
 
 
 # What a user names
@@ -359,12 +439,12 @@ HOSTILE = "\x1b[31m</td><script>alert(1)</script>\u202e"
 
 
 def test_the_report_tells_a_newcomer_what_happens() -> None:
-    told = "\n".join(lines(blast(CERTIFICATE, FLEET)))
-    assert "4 files on 3 hosts of 7 files on 3 are concerned." in told
-    assert "2 files on 2 hosts stop" in told
-    assert "proves that they were signed before 2026-06-15" in told
-    assert "all 4 stop. Such lists know no dates." in told
-    assert "Advised: 2026-06-16 10:00 UTC" in told
+    text = "\n".join(lines(blast(CERTIFICATE, FLEET)))
+    assert "4 files on 3 hosts of 7 files on 3 are concerned." in text
+    assert "2 files on 2 hosts stop" in text
+    assert "proves that they were signed before 2026-06-15" in text
+    assert "all 4 stop. Such lists know no dates." in text
+    assert "Advised: 2026-06-16 10:00 UTC" in text
     assert "None of the" in "\n".join(lines(blast(CERTIFICATE, [FLEET[3]])))
     assert "Nothing is known" in "\n".join(lines(blast(CERTIFICATE, [])))
 
@@ -417,10 +497,10 @@ ASK = ("revoke", "--certificate", "leaf.pem", "--since", "2026-06-15T10:00:00Z",
 def test_without_apply_nothing_is_changed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(path.name for path in place.iterdir())
     assert run([*ASK]) == 0
-    told = capsys.readouterr().out
-    assert "4 files on 3 hosts of 7 files on 3 are concerned." in told
-    assert "fapolicyd  by 4 digests (file) of files known today" in told
-    assert told.endswith("Nothing was changed.  --apply --out DIR does it.\n")
+    shown = capsys.readouterr().out
+    assert "4 files on 3 hosts of 7 files on 3 are concerned." in shown
+    assert "fapolicyd  by 4 digests (file) of files known today" in shown
+    assert shown.endswith("Nothing was changed.  --apply --out DIR does it.\n")
     assert sorted(path.name for path in place.iterdir()) == before
 
 

@@ -15,7 +15,6 @@ from signward.cli.arguments import instant
 from signward.cli.feed import REASONS
 
 if TYPE_CHECKING:
-    from signward.policy.rules.denials import Form
     from signward.policy.rules.model import RuleSet
     from signward.policy.rules.revoking import Blast
     from signward.trust.feed import Entry
@@ -107,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     named, since = _named(arguments), arguments.since or now
     told = entries(named, arguments.reason, _dates(arguments, now))
     blast = _measured(arguments, named, since, now)
-    made = denying.orders(_forms(blast, named), _policy(arguments), now,
+    made = denying.orders(blast, named.der, _policy(arguments), now,
                           only=arguments.target, without=arguments.without)  # fmt: skip
     with _deeds(arguments, named, since) as deeds:
         if arguments.apply:
@@ -147,12 +146,6 @@ def _measured(arguments: argparse.Namespace, named: Named, since: datetime, now:
     paths = [Path(path) for path in arguments.inventory]
     with opened_fleet(paths, now) as fleet, watching(quiet=arguments.quiet) as watch:
         return measure(named.culprit, since, fleet, bad, watch)
-
-
-def _forms(blast: Blast, named: Named) -> Iterator[Form]:
-    from signward.policy.rules.denials import forms
-
-    return forms(blast, named.der)
 
 
 def _policy(arguments: argparse.Namespace) -> RuleSet | None:
@@ -240,7 +233,8 @@ def _said(order: Order) -> str:
     if order.state is State.SAID:
         return order.told
     words = {State.CANNOT: "CANNOT be told", State.NEEDS_POLICY: "CANNOT be told",
-             State.ABSENT: "skipped", State.LEFT_OUT: "left out, as asked"}  # fmt: skip
+             State.ABSENT: "skipped", State.OUT_OF_SCOPE: "not concerned",
+             State.LEFT_OUT: "left out, as asked"}  # fmt: skip
     return f"{words[order.state]}{f': {order.why}' if order.why else ''}"
 
 

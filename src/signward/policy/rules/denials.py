@@ -8,7 +8,7 @@ files that are known today, and no others.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from signward.frozen import replace
@@ -45,14 +45,19 @@ class Form:
     keys: tuple[Material, ...] = ()
 
 
-def forms(blast: Blast, der: bytes = b"") -> Iterator[Form]:
-    """Yield the forms for a revocation; ``der`` is the certificate, where it is at hand."""
+def forms(blast: Blast, kinds: Collection[str], der: bytes = b"") -> Iterator[Form]:
+    """Yield the forms for a revocation.
+
+    ``kinds`` are the kinds of digests that the target's files have (``file``, ``oci`` ...), ``der``
+    is the certificate where it is at hand.
+    """
     culprit = blast.culprit
     if culprit.kind is Kind.PUBLISHER:
         yield from _of_publisher(blast)
     elif culprit.kind is Kind.CERTIFICATE:
         yield from _of_certificate(blast, der)
-    digests = sorted(culprit.digests or blast.digests)
+    named = sorted(culprit.digests or blast.digests)
+    digests = [digest for digest in named if digest.partition(":")[0] in kinds]
     if digests:
         yield from _of_digests(digests, alone=culprit.kind is Kind.DIGEST)
 
@@ -76,7 +81,8 @@ def _named(identity: str) -> PublisherMatch | None:
 
     None where they cannot be told apart again.
     """
-    kind, _, rest = identity.partition(":")
+    prefix, _, rest = identity.partition(":")
+    kind = prefix.casefold()
     organization, slash, name = rest.partition("/")
     if kind == "eku":
         return PublisherMatch(eku=rest.partition("@")[0])
@@ -120,26 +126,17 @@ def _rule(number: int, *, publisher: PublisherMatch | None = None,
                 note="revoked")  # fmt: skip
 
 
-def denying(form: Form, base: RuleSet | None) -> RuleSet:
-    """Return the policy with a form's rules in it; without a ``base``, one that lets in the rest.
-
-    The rules' names are made unlike those of the policy.
-    """
-    if base is None:
-        everything = Rule(id=EVERYTHING, action=Action.ALLOW, path=("**",))
-        return _alone((*form.rules, everything), form)
+def denying(form: Form, base: RuleSet) -> RuleSet:
+    """Return the policy with a form's rules in it, whose names are made unlike those there."""
     taken = {item.id for item in (*base.rules, *base.waivers)}
     rules = tuple(replace(r, id=_free(r.id, taken)) for r in form.rules)
     keys = {**base.keys, **{key.name: key for key in form.keys}}
     return replace(base, rules=(*base.rules, *rules), keys=keys)
 
 
-def denials_only(form: Form) -> RuleSet:
-    """Return a policy of nothing but a form's rules: for targets that are lists of denials."""
-    return _alone(form.rules, form)
-
-
-def _alone(rules: tuple[Rule, ...], form: Form) -> RuleSet:
+def denials_alone(form: Form, everything: Rule | None = None) -> RuleSet:
+    """Return a policy of nothing but a form's rules, and of one that lets in ``everything``."""
+    rules = (*form.rules, *((everything,) if everything else ()))
     whole = hashlib.sha256(repr(rules).encode()).hexdigest()[:12]
     name = f"{PREFIX}{whole}"
     return RuleSet(
