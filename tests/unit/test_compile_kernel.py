@@ -165,7 +165,7 @@ def test_ipe_versions_grow(lower: int, higher: int) -> None:
         ("publisher", "stricter", rule(publisher=PublisherMatch(organization="X"))),
         ("publisher", "stricter",
          rule(publisher=PublisherMatch(key="first-leaf", eku="1.2.3"))),
-        ("kind", "stricter",
+        ("wider-kind", "looser",
          rule(publisher=PublisherMatch(key="first-leaf"), kind=("executable",))),
         ("kind", "stricter", rule(kind=("executable", "library", "kernel-module"))),
         ("path", "stricter",

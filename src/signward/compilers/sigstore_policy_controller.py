@@ -140,7 +140,7 @@ def _groups(
         if other:
             text = f"an image of both patterns, {one.pattern} and {other}, would have to meet both"
             ledger.lose_rule("alternative", one.rule, text)
-        elif 1 < one.least and one.pattern in groups:
+        elif one.least > 1 and one.pattern in groups:
             ledger.lose_rule("alternative", one.rule, "several signers, or another rule")
         else:
             groups.setdefault(one.pattern, []).append((one, found))
