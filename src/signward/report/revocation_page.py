@@ -88,7 +88,7 @@ def _date(one: Candidate, most: int, *, advised: bool, asked: bool) -> str:
     note = f"<small>{', '.join(words)}</small>" if words else ""
     marked = ' class="advised"' if advised else ""
     bars = "".join(
-        f'<span class="row">{charts.stack([(pattern, 100 * number / most)], label)}'
+        f'<span class="pair">{charts.stack([(pattern, 100 * number / most)], label)}'
         f"<b>{number:,}</b></span>"
         for pattern, number, label in (
             ("plain", one.lost, f"{one.lost:,} good files stop"),
