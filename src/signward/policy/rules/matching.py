@@ -105,6 +105,10 @@ def _kind(kinds: frozenset[str]) -> Test:
     def test(subject: Subject) -> Held:
         if subject.file_class in kinds or subject.kind in kinds:
             return MET
+        if subject.classes and subject.classes <= kinds:
+            return MET
+        if subject.classes and subject.kind and subject.classes.isdisjoint(kinds):
+            return UNMET
         return _told("kind", subject.unknown)
 
     return test
