@@ -16,19 +16,20 @@ from conformance.authenticode.pki import NOW, pem
 
 from signward.cli import main
 from signward.findings import Code
+from signward.formats import Existing
 from signward.frozen import replace
 from signward.policy.record import Record, from_json, record, to_json
 from signward.policy.rules.model import RuleSet
 from signward.policy.rules.reading import merge, read_document
 from signward.policy.rules.sighted import subject_fields, subject_of
 from signward.policy.rules.subject import Subject
-from signward.state import Outcome, Status, Verdict
+from signward.state import Outcome, Stage, Status, Verdict
 from signward.trust.names import name_text
 from signward.trust.x509 import load_certificate
 from signward.verbs.context import Context
 from signward.verbs.epoch import rules_epoch
 from signward.verbs.evidence import assess_with_evidence
-from signward.verbs.options import Options
+from signward.verbs.options import Options, stopping_at
 from signward.verbs.policies.explaining import explain_file
 from signward.verbs.replay import replay
 from signward.verbs.scan import Scan, ScanOptions
@@ -196,6 +197,25 @@ def test_rules_decide_about_what_is_signed(
     assert (told.outcome.value, told.cause, told.rule) == (outcome, cause, rule_name)
     assert told.unruled is not None
     assert told.unruled.outcome is Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize("first_digest", ["sha256", "sha384"])
+def test_several_signers_are_all_judged_where_rules_ask_for_them(
+    files: Files, first_digest: str
+) -> None:
+    once = sign_bytes("two.exe", pe.image(), digest=first_digest)
+    twice = sign_bytes("two.exe", once, who=identity(name="Second"), existing=Existing.NESTED)
+    path = files.write("two.exe", twice)
+    of = '[{ common_name = "Signing Test Publisher" }, { common_name = "Second" }]'
+    both = rule("both", "allow", signers=f"{{ least = 2, of = {of} }}")
+    assert files.judged(path, both).outcome is Outcome.ACCEPTED
+    assert files.judged(files.signed, both).outcome is Outcome.REJECTED
+
+
+def test_rules_are_asked_at_the_last_stage_alone(files: Files) -> None:
+    options = stopping_at(files.options(rules("")), Stage.TRUSTED)
+    verdict = assess_path(files.signed, Context(options))
+    assert (verdict.outcome, verdict.unruled) == (Outcome.ACCEPTED, None)
 
 
 def test_an_audit_rule_says_so(files: Files) -> None:
