@@ -129,6 +129,15 @@ def test_where_users_may_write(path: str, *, writable: bool) -> None:
     assert is_writable(path) is writable
 
 
+def test_what_a_machine_s_packages_brought_is_advice_only() -> None:
+    own, foreign = (
+        replace(rule_set(GOOD, allow(origin=OriginMatch(kind=kind))), keys={})
+        for kind in ("deb", "npm")
+    )
+    assert [(f.code, f.fault) for f in check(own, AT)] == [("everything", False)]
+    assert [(f.code, f.fault) for f in check(foreign, AT)] == [("everything", True)]
+
+
 def test_a_rule_that_another_makes_useless_is_shadowed() -> None:
     deny = Rule(id="no", action=Action.DENY, kind=("driver", "script"))
     narrow = allow(publisher=PublisherMatch(organization="EXAMPLE ltd"), kind=("driver",))
