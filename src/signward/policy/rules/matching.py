@@ -195,7 +195,8 @@ def _publisher(match: PublisherMatch | None, keys: Mapping[str, Material]) -> Te
     def test(subject: Subject) -> Held:
         if not subject.signers:
             return _NO_SIGNERS if "signers" in subject.unknown else UNMET
-        held = any_of(fits(signer, subject.unknown) for signer in subject.signers)
+        unknown = subject.unknown
+        held = any_of([fits(signer, unknown) for signer in subject.signers])
         return held if held == MET else _or_unknown_signers(held, subject)
 
     return test
@@ -227,7 +228,13 @@ def signer_test(match: PublisherMatch, keys: Mapping[str, Material]) -> SignerTe
         return tests[0]
 
     def test(signer: Signer, unknown: frozenset[str]) -> Held:
-        return all_of(one(signer, unknown) for one in tests)
+        missing = MET
+        for one in tests:
+            held = one(signer, unknown)
+            if held is None:
+                return UNMET
+            missing |= held
+        return missing
 
     return test
 
