@@ -11,6 +11,8 @@ from signward.cli.actions import Action
 from signward.cli.arguments import instant
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from signward.policy.rules.lint import Fault
     from signward.policy.rules.model import RuleSet
 
@@ -30,15 +32,17 @@ def add_policy_files(parser: argparse.ArgumentParser) -> None:
                         help="TOML file: a base, then its supplements")  # fmt: skip
 
 
-def rules_from(paths: list[str]) -> RuleSet:
-    """Return the policy in these files.  Raises ``PolicyError``."""
+def rules_from(paths: list[str], key_files: Sequence[str] = ()) -> RuleSet:
+    """Return the policy in these files, signed by these keys if any.  Raises ``PolicyError``."""
     from signward.verbs.policies.load import load_rules
 
-    return load_rules([Path(path) for path in paths])
+    return load_rules([Path(path) for path in paths], key_files)
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
     add_policy_files(parser)
+    parser.add_argument("--policy-key", metavar="PEM", action="append", default=[],
+                        help="the policy is signed, by this key")  # fmt: skip
     parser.add_argument("--at", type=instant, metavar="TIME",
                         help="check as at this time (default: now)")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="advice counts as a fault")
@@ -50,7 +54,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from signward.verbs.policies.checking import check
 
-    rules = rules_from(arguments.policy)
+    rules = rules_from(arguments.policy, arguments.policy_key)
     found = check(rules, arguments.at)
     if arguments.json:
         _print_json(rules, found)
