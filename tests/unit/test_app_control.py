@@ -60,6 +60,23 @@ def _files(compiled: Compiled, suffix: str = "") -> dict[str, bytes]:
     return {f.name: f.content for f in compiled.files if f.name.endswith(suffix)}
 
 
+def _as_compiled(rules: RuleSet, compiled: Compiled) -> RuleSet:
+    """Return the rules as the target has them: without those lost, others for all of user mode."""
+    losses: dict[str, set[str]] = {}
+    for loss in compiled.losses:
+        losses.setdefault(loss.rule, set()).add(loss.name)
+    widened = {rule for rule, names in losses.items() if names == {"wider-kind"}}
+    kept = without(rules, frozenset(losses) - widened)
+    return msgspec.structs.replace(
+        kept,
+        rules=tuple(
+            msgspec.structs.replace(rule, kind=(*rule.kind, *PROGRAMS))
+            if rule.id in widened else rule
+            for rule in kept.rules
+        ),
+    )  # fmt: skip
+
+
 def _lost(compiled: Compiled) -> set[tuple[str, str]]:
     return {(loss.name, loss.rule) for loss in compiled.losses}
 
@@ -91,7 +108,7 @@ def test_what_is_not_lost_is_decided_as_we_do(rules: tuple[Rule, ...], subject: 
     merged = layered(rules)
     compiled = _compile(merged)
     assume(not {loss.name for loss in compiled.losses} & IN_PART)
-    kept = without(merged, frozenset(loss.rule for loss in compiled.losses))
+    kept = _as_compiled(merged, compiled)
     answers = _judged(compiled, subject)
     assert len(answers) == 1
     answer = answers.pop()
@@ -110,7 +127,7 @@ def test_what_is_not_lost_is_read_back(
     compiled = _compile(merged)
     assume(not {loss.name for loss in compiled.losses} & IN_PART)
     assume(subject.kind != "batch")
-    kept = without(merged, frozenset(loss.rule for loss in compiled.losses))
+    kept = _as_compiled(merged, compiled)
     again = IMPORTER.read(_files(compiled, suffix))
     assert allowed(again, subject) is allowed(kept, subject)
     assert (again.name, again.id, again.version) == (merged.name, merged.id, merged.version)
@@ -207,6 +224,18 @@ def test_supplements_only_let_in_and_denials_are_the_bases() -> None:
     assert added.is_supplement
     assert added.base_id == base.id == rules.id
     assert (base.version, added.version) == ((10, 0, 0, 1), (10, 0, 0, 2))
+
+
+def test_a_rule_of_scripts_is_none_where_scripts_are_not_enforced() -> None:
+    rule = _rule(digest=(digest("authenticode", 1),), kind=("script",))
+    compiled = _compile(rule_set(rule), scripts=False)
+    assert _lost(compiled) == {("kind", "one")}
+    assert all(b"<Allow" not in content for content in _files(compiled, ".xml").values())
+
+
+def test_a_rule_that_is_lost_is_not_widened_too() -> None:
+    rule = _rule(path=(r"C:\*\x.exe",), kind=("executable",))
+    assert _lost(_compile(rule_set(rule))) == {("path", "one")}
 
 
 def test_monitor_is_audit_mode() -> None:
