@@ -324,6 +324,7 @@ def test_update_signers_make_it_a_policy_that_must_be_signed() -> None:
     assert all("sign it" in f.deploy for f in compiled.files if f.name.endswith(".cip"))
     for content in files.values():
         check_windows("SiPolicy.xsd", content)
+    assert guard.tbs.hex() in IMPORTER.read(files).note
 
 
 @pytest.mark.parametrize("changes", [
@@ -405,6 +406,11 @@ def test_an_issuer_and_several_files_of_a_signer_count() -> None:
     {"files": '<Allow ID="ID_ALLOW_A" Hash="xy"/>'},
     {"signer": '<CertIssuer Value="x"/>',
      "scenario": '<AllowedSigners><AllowedSigner SignerId="ID_SIGNER_A"/></AllowedSigners>'},
+    {"signer": '<CertEKU ID="ID_EKU_NONE"/>'},
+    {"signer": '<CertEKU ID="ID_EKU_NONE" Condition="Except"/>'},
+    {"scenario": '<AllowedSigners><AllowedSigner SignerId="ID_SIGNER_B"/></AllowedSigners>'},
+    {"scenario": '<FileRulesRef><FileRuleRef RuleID="ID_ALLOW_A"/></FileRulesRef>'},
+    {"files": '<Allow ID="ID_ALLOW_A" Hash="00"/><Deny ID="ID_ALLOW_A" Hash="01"/>'},
     {"tbs": "00",
      "scenario": '<AllowedSigners><AllowedSigner SignerId="ID_SIGNER_A"/></AllowedSigners>'},
     {"scenario": '<AllowedSigners><AllowedSigner SignerId="ID_SIGNER_A"><ExceptDenyRule '
