@@ -146,6 +146,20 @@ def test_identifiers_and_notes_come_back_from_xml() -> None:
     assert set(again.digest) == set(rules.rules[0].digest)
 
 
+def test_hashes_without_names_are_one_rule_of_what_a_rule_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("signward.compilers.importers.app_control.MAX_VALUES", 2)
+    hashes = tuple(digest("authenticode", n) for n in range(3))
+    rules = rule_set(_rule("a", digest=hashes[:2]), _rule("b", Action.DENY, digest=hashes),
+                     _rule("c", digest=hashes[2:]))  # fmt: skip
+    again = IMPORTER.read(_files(_compile(rules), ".cip")).rules
+    found = [(rule.id, len(rule.digest)) for rule in again]
+    assert found == [("hashes-denied", 2), ("hashes-denied.2", 1),
+                     ("hashes-allowed", 2), ("hashes-allowed.2", 1)]  # fmt: skip
+    assert {d for rule in again for d in rule.digest} == set(hashes)
+
+
 @pytest.mark.parametrize(("rule", "loss"), [
     (_rule(publisher=PublisherMatch(common_name="Example Ltd")), "publisher"),
     (_rule(publisher=PublisherMatch(organization="Example Ltd")), "publisher"),

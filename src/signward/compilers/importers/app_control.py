@@ -37,6 +37,8 @@ from signward.compilers.app_control import (
 from signward.errors import PolicyError
 from signward.frozen import replace
 from signward.policy.rules.model import (
+    MAX_RULES,
+    MAX_VALUES,
     Action,
     Layer,
     Mode,
@@ -52,7 +54,8 @@ _TOLD = re.compile(r"([a-z0-9][a-z0-9._-]{0,63})(?:: (.*))?\Z", re.DOTALL)
 
 _NOT_NAME = re.compile(r"[^a-z0-9._-]+")
 
-MAX_RULES = 100_000
+_HASHES = {FileKind.ALLOW: "hashes-allowed", FileKind.DENY: "hashes-denied"}
+"""Names of rules by hash that have none."""
 
 
 class AppControlImporter:
@@ -188,22 +191,27 @@ class _Reading:
         return ("driver",) if scenarios == {DRIVERS} else tuple(self._user)
 
     def _by_file(self) -> Iterator[Rule]:
+        """Yield the rules by hash, path or product; hashes (or paths) of one name are one rule.
+
+        The binary form has no names: there all hashes of one action are.
+        """
         alike: dict[tuple[str, FileKind, str, frozenset[int]], list[FileRule]] = {}
         for rule in self._policy.files:
             scenarios = self._scenarios(rule.id, "files")
             if scenarios and rule.kind is not FileKind.ATTRIBUTE:
+                name = rule.friendly_name or (_HASHES[rule.kind] if rule.digest else rule.id)
                 place = "digest" if rule.digest else "path" if rule.path else rule.id
-                named = rule.friendly_name or rule.id
-                alike.setdefault((named, rule.kind, place, scenarios), []).append(rule)
-        for (_, _, _, scenarios), group in alike.items():
-            yield self._of_files(group, scenarios)
+                alike.setdefault((name, rule.kind, place, scenarios), []).append(rule)
+        for (name, _, _, scenarios), group in alike.items():
+            for first in range(0, len(group), MAX_VALUES):
+                yield self._of_files(name, group[first : first + MAX_VALUES], scenarios)
 
-    def _of_files(self, group: list[FileRule], scenarios: frozenset[int]) -> Rule:
+    def _of_files(self, told: str, group: list[FileRule], scenarios: frozenset[int]) -> Rule:
         first = group[0]
         kinds = self._kinds(first.id, scenarios)
         if first.path and PROGRAMS not in scenarios:
             raise self._error(first.id, "a path of drivers", "user mode")
-        name, note = _told(first.friendly_name, first.id)
+        name, note = _told(told, first.id) if told != first.id else _told("", first.id)
         return Rule(
             id=name,
             note=note,
