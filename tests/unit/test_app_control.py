@@ -90,6 +90,12 @@ def _subject(**changes: Any) -> Subject:
     return Subject(**{**known, **changes})
 
 
+def _not_widened(rules: RuleSet) -> RuleSet:
+    """Return the rules that are not taken for more kinds than they name."""
+    losses = _compile(rules).losses
+    return without(rules, frozenset(loss.rule for loss in losses if loss.name == "wider-kind"))
+
+
 def _judged(compiled: Compiled, subject: Subject) -> set[bool | None]:
     """Return the arbiter's answers by XML, by .cip and by both."""
     return {ARBITER.judge(_files(compiled, suffix), subject) for suffix in (".xml", ".cip", "")}
@@ -105,7 +111,7 @@ def test_the_xml_is_valid_by_the_schema(rules: tuple[Rule, ...]) -> None:
 @OFTEN
 @given(rules=windows_rules(), subject=windows_subjects())
 def test_what_is_not_lost_is_decided_as_we_do(rules: tuple[Rule, ...], subject: Subject) -> None:
-    merged = layered(rules)
+    merged = _not_widened(layered(rules))
     compiled = _compile(merged)
     assume(not {loss.name for loss in compiled.losses} & IN_PART)
     kept = _as_compiled(merged, compiled)
@@ -123,7 +129,7 @@ def test_what_is_not_lost_is_decided_as_we_do(rules: tuple[Rule, ...], subject: 
 def test_what_is_not_lost_is_read_back(
     rules: tuple[Rule, ...], subject: Subject, suffix: str
 ) -> None:
-    merged = layered(rules)
+    merged = _not_widened(layered(rules))
     compiled = _compile(merged)
     assume(not {loss.name for loss in compiled.losses} & IN_PART)
     assume(subject.kind != "batch")
