@@ -48,7 +48,7 @@ def block_list(made: Compiled) -> BlockList:
 
 
 def driver(scenario: int = 131, **known: object) -> Blocked:
-    plain = {"digests": frozenset(), "facts": {}, "paths": ()}
+    plain: dict[str, object] = {"digests": frozenset(), "facts": {}, "paths": ()}
     return Blocked(scenarios=(scenario,), **plain | known)  # type: ignore[arg-type]
 
 

@@ -119,7 +119,6 @@ def test_what_is_denied_is_not_trusted_too() -> None:
 @pytest.mark.parametrize(
     ("rule", "name"),
     [
-        (replace(ALLOW, publisher=PublisherMatch(key="first-ca")), "key"),
         (replace(ALLOW, publisher=PublisherMatch(key="first-leaf", country="AT")), "publisher"),
         (replace(ALLOW, publisher=PublisherMatch(organization="Example Ltd")), "publisher"),
         (replace(ALLOW, action=Action.AUDIT), "audit"),
@@ -136,6 +135,24 @@ def test_what_the_store_cannot_say_is_lost_whole(rule: Rule, name: str) -> None:
     assert registry(made)[CORE, "EnableScripts"].data == bytes(4)
     denied = rule.action is Action.DENY
     assert made.losses[0].towards is (Towards.LOOSER if denied else Towards.STRICTER)
+
+
+def test_of_a_ca_the_leaves_in_keys_are_trusted() -> None:
+    rule = replace(ALLOW, publisher=PublisherMatch(key="first-ca"))
+    made = compiled("powershell", rule_set(rule))
+    assert [f.name for f in made.files][2:] == ["trusted-publishers/first-leaf.cer"]
+    assert lost(made) == {("key", "scripts")}
+    assert made.losses[0].towards is Towards.STRICTER
+    assert "only of first-leaf" in made.losses[0].text
+
+
+def test_a_ca_without_leaves_in_keys_is_lost() -> None:
+    rules = rule_set(replace(ALLOW, publisher=PublisherMatch(key="first-ca")))
+    keys = {name: key for name, key in rules.keys.items() if name != "first-leaf"}
+    made = compiled("powershell", replace(rules, keys=keys))
+    assert len(made.files) == 2
+    assert lost(made) == {("key", "scripts")}
+    assert registry(made)[CORE, "EnableScripts"].data == bytes(4)
 
 
 def test_a_key_that_is_no_certificate_is_lost() -> None:

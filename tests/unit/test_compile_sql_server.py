@@ -81,7 +81,6 @@ def test_a_certificate_has_a_login_that_may_load() -> None:
         (replace(LISTED, digest=(*LISTED.digest, f"authenticode:sha512:{ONE}")), "digest"),
         (replace(LISTED, publisher=SIGNED.publisher), "publisher"),
         (replace(SIGNED, id="listed", action=Action.DENY), "publisher"),
-        (replace(SIGNED, id="listed", publisher=PublisherMatch(key="first-ca")), "key"),
         (replace(LISTED, action=Action.AUDIT), "audit"),
     ],
 )
@@ -90,6 +89,13 @@ def test_what_the_server_cannot_say_is_lost_whole(rule: Rule, name: str) -> None
     assert lost(made) == {(name, "listed")}
     assert "sp_add_trusted" not in script(made)
     assert "CREATE LOGIN" not in script(made)
+
+
+def test_of_a_ca_the_leaves_in_keys_have_logins() -> None:
+    made = compiled(rule_set(replace(SIGNED, publisher=PublisherMatch(key="first-ca"))))
+    assert script(made).count("CREATE LOGIN") == 1
+    assert "[signward-first-leaf-" in script(made)
+    assert lost(made) == {("key", "signed")}
 
 
 def test_a_denial_by_digest_is_lost_where_certificates_let_in() -> None:

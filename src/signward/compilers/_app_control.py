@@ -203,11 +203,13 @@ class Expression:
 
     def _scenarios(self, rule: Rule) -> tuple[int, ...] | None:
         units = units_of(rule, (DRIVER, *self._user_mode))
-        user = set(units or ()) - {DRIVER}
-        if units is None or (user and user != set(self._user_mode)):
-            self._lose("kind", rule, "user mode tells no programs from libraries, scripts and "
-                                     "installers")  # fmt: skip
+        if units is None:
+            self._lose("kind", rule, "no rule is for one kind of file")
             return None
+        user = set(units) - {DRIVER}
+        if user and user != set(self._user_mode):
+            others = set(self._user_mode) - user
+            self._ledger.widen_kinds(rule, (unit.name for unit in others))
         return tuple(v for v, there in ((DRIVERS, DRIVER in units), (PROGRAMS, user)) if there)
 
     def _digests(

@@ -1,8 +1,8 @@
 """Targets that know signers by whole certificates: which rules such a target can express.
 
 Windows' stores of trusted publishers and SQL Server's logins hold a certificate, not a name and no
-digest of one.  They compare it whole: a rule by a CA's certificate, which every leaf below it
-meets, is not theirs to express when it lets in.
+digest of one.  They compare it whole: a rule that lets in by a CA's certificate, which every leaf
+below it meets, stands there for those leaves only that the policy has in its [keys].
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 
-from signward.compilers import File
+from signward.compilers import File, Towards
 from signward.compilers._lossy import Ledger
 from signward.errors import BadInputError
 from signward.frozen import replace
@@ -22,14 +22,14 @@ from signward.policy.rules.model import (
     Rule,
     RuleSet,
 )
-from signward.trust.x509 import load_certificate
+from signward.trust.x509 import is_signed_by, load_certificate
 
 LOSSES: Mapping[str, str] = {
     "audit": "a rule that only watches: the target would let in and say nothing",
     "exception": "a denial some files are spared by: it knows no such exception",
     "expiry": "the end of an exception: compile again before it ends",
     "publisher": "a signer by name, identity or digest: it wants a whole certificate from [keys]",
-    "key": "a key that is no certificate, or a CA's certificate in a rule that lets in",
+    "key": "a key that is no certificate; of a CA that lets in, leaves that are not in [keys]",
     "kind": "a rule by kind or host alone, or a denial that would reach other kinds too",
     "signers": "several signers",
     "identity": "a keyless identity",
@@ -65,19 +65,36 @@ def is_plain(ledger: Ledger, rules: RuleSet, rule: Rule, fields: Collection[str]
     return True
 
 
-def certificate_of(ledger: Ledger, rules: RuleSet, rule: Rule) -> Material | None:
-    """Return the one certificate that a rule by publisher stands for, or lose the rule."""
+def certificates_of(ledger: Ledger, rules: RuleSet, rule: Rule) -> tuple[Material, ...]:
+    """Return the certificates that a rule by publisher stands for; none where it is lost.
+
+    One that lets in by a CA's certificate stands for those leaves in [keys] which that CA signed:
+    the others are lost.
+    """
     if rule.publisher != PublisherMatch(key=_key(rule)):
         ledger.lose_rule("publisher", rule, "the target needs the signer's certificate, as a key")
-        return None
+        return ()
     material = rules.keys[_key(rule)]
     if material.kind is not KeyKind.CERTIFICATE:
         ledger.lose_rule("key", rule, f"key {material.name} is no certificate")
-        return None
-    if rule.action is Action.ALLOW and is_authority(material):
-        ledger.lose_rule("key", rule, f"key {material.name} is a CA; the target trusts leaves")
-        return None
-    return material
+        return ()
+    if rule.action is Action.DENY or not is_authority(material):
+        return (material,)
+    leaves = tuple(leaf for leaf in rules.keys.values() if _is_leaf_of(leaf, material))
+    told = f"only of {', '.join(leaf.name for leaf in leaves)}" if leaves else "none is in [keys]"
+    text = f"key {material.name} is a CA, the target knows leaves: {told}"
+    ledger.lose("key", rule.id, text, Towards.STRICTER)
+    return leaves
+
+
+def _is_leaf_of(leaf: Material, authority: Material) -> bool:
+    """Say whether a key is a certificate that ``authority`` signed, and no CA's itself."""
+    if leaf.kind is not KeyKind.CERTIFICATE or is_authority(leaf):
+        return False
+    try:
+        return is_signed_by(load_certificate(leaf.der), load_certificate(authority.der))
+    except BadInputError:
+        return False
 
 
 def _key(rule: Rule) -> str:

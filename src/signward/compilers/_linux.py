@@ -34,6 +34,7 @@ LOSSES = {
     "origin": "it does not know where a file came from",
     "catalog": "it knows no catalogs",
     "kind": "it does not tell such kinds of files apart",
+    "wider-kind": "a signer counts for every kind of file it governs",
     "hosts": "it is the same on every host it is put on",
     "key": "it cannot hold such a key, or not for this rule alone",
     "audit": "it lets in without saying so",
@@ -117,9 +118,7 @@ def _signer_of(
         ledger.lose_rule("kind", rule, "a kind alone says nothing of who signed")
         return None
     if rule.kind and not governs <= set(rule.kind):
-        wanted = ", ".join(sorted(governs))
-        ledger.lose_rule("kind", rule, f"its keyring counts for every kind governed: {wanted}")
-        return None
+        ledger.widen_kinds(rule, governs - set(rule.kind))
     return _certificate_of(ledger, rules.keys, rule, rule.publisher)
 
 

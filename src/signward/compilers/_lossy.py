@@ -43,6 +43,12 @@ class Ledger:
         denied = rule.action is Action.DENY
         self.lose(name, rule.id, why, Towards.LOOSER if denied else Towards.STRICTER)
 
+    def widen_kinds(self, rule: Rule, others: Iterable[str]) -> None:
+        """Note that a rule counts for ``others`` than the kinds it names too."""
+        denied = rule.action is Action.DENY
+        text = f"{self._target} takes it for {', '.join(sorted(others))} too"
+        self.lose("wider-kind", rule.id, text, Towards.STRICTER if denied else Towards.LOOSER)
+
     def lose(self, name: str, rule: str, text: str, towards: Towards) -> None:
         """Note a loss once; ``rule`` is empty for the policy as a whole."""
         self._losses.setdefault(

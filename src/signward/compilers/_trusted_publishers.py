@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from signward.compilers import File
 from signward.compilers._by_certificate import (
     certificate_files,
-    certificate_of,
+    certificates_of,
     is_plain,
     thumbprint,
 )
@@ -45,11 +45,11 @@ def publishers_of(
     for rule in ledger.in_turn(rules, governs, kinds):
         if not is_plain(ledger, rules, rule, ("publisher",)):
             continue
-        material = certificate_of(ledger, rules, rule)
-        if material is None or _reaches_further(ledger, rule):
+        if _reaches_further(ledger, rule):
             continue
-        stores[rule.action].append(material)
-        kept.append(rule)
+        materials = certificates_of(ledger, rules, rule)
+        stores[rule.action].extend(materials)
+        kept.extend([rule] if materials else [])
     denied = {thumbprint(material) for material in stores[Action.DENY]}
     trusted = [m for m in stores[Action.ALLOW] if thumbprint(m) not in denied]
     return Publishers(trusted=_unique(trusted), disallowed=_unique(stores[Action.DENY]),

@@ -10,12 +10,9 @@ from __future__ import annotations
 import re
 
 from signward.frozen import Frozen
-from signward.policy.rules.model import ProductMatch, Rule
+from signward.policy.rules.model import Conditions, ProductMatch
 from signward.policy.rules.paths import VARIABLES, is_windows
 from signward.policy.rules.subject import Subject
-
-SAME_PATH = r"%WINDIR%\SYSTEM32"
-"""``%SYSTEM32%`` spelled out: to AppLocker it is SysWOW64 as well."""
 
 _VARIABLE = re.compile(r"%([A-Za-z0-9_()]+)%")
 _UNSAFE = re.compile(r'[?"<>|\x00-\x1f]')
@@ -42,7 +39,7 @@ class Unit(Frozen, frozen=True, kw_only=True):
         return self.covered(kinds) or not self.kinds.isdisjoint(kinds)
 
 
-def units_of(rule: Rule, units: tuple[Unit, ...]) -> tuple[Unit, ...] | None:
+def units_of(rule: Conditions, units: tuple[Unit, ...]) -> tuple[Unit, ...] | None:
     """Return the units that a rule speaks of; None if it speaks of a part of one only."""
     covered = tuple(unit for unit in units if unit.covered(rule.kind))
     touched = tuple(unit for unit in units if unit.touched(rule.kind))

@@ -22,7 +22,7 @@ from signward.policy.rules.model import Material, Mode, Name, RuleSet, Strict
 GOVERNS = frozenset({"executable", "library", "kernel-module"})
 
 _LOST = ("publisher", "identity", "signers", "product", "digest", "path", "origin", "catalog",
-         "kind", "hosts", "key", "audit", "deny", "expiry", "requirement-timestamp",
+         "kind", "wider-kind", "hosts", "key", "audit", "deny", "expiry", "requirement-timestamp",
          "requirement-revocation", "requirement-algorithm", "requirement-log",
          "requirement-age")  # fmt: skip
 _OPERATIONS = ("EXECUTE", "KMODULE")
@@ -65,7 +65,7 @@ class Ipe:
     governs = GOVERNS
     losses: Mapping[str, str] = {name: LOSSES[name] for name in _LOST}
     settings = Settings
-    checked = ("schema", "the grammar of the kernel's guide; the signature by OpenSSL")
+    checked = ("executed", "Linux 6.12 of Debian in a virtual machine, under Secure Boot")
 
     def compile(self, rules: RuleSet, settings: Settings) -> Compiled:
         """Return the policy (ASCII, to be signed) and the keyrings' certificates (DER)."""

@@ -21,7 +21,7 @@ import msgspec
 from signward.compilers import Compiled, File
 from signward.compilers._by_certificate import (
     LOSSES,
-    certificate_of,
+    certificates_of,
     is_plain,
     lose_expiry,
     thumbprint,
@@ -98,8 +98,8 @@ def _sort(ledger: Ledger, rules: RuleSet) -> _Kept:
             continue
         if field == "digest" and _are_listable(ledger, rule):
             by_digest.append(rule)
-        elif field == "publisher" and (material := _login(ledger, rules, rule)):
-            by_key.append((rule, material))
+        elif field == "publisher":
+            by_key.extend((rule, material) for material in _logins_of(ledger, rules, rule))
     if by_key:
         by_digest = [rule for rule in by_digest if not _lost_denial(ledger, rule)]
     denied = {d for rule in by_digest if rule.action is Action.DENY for d in _hex(rule)}
@@ -124,12 +124,12 @@ def _are_listable(ledger: Ledger, rule: Rule) -> bool:
     return False
 
 
-def _login(ledger: Ledger, rules: RuleSet, rule: Rule) -> Material | None:
-    """Return the certificate that is let in; a denial by certificate has no form here."""
+def _logins_of(ledger: Ledger, rules: RuleSet, rule: Rule) -> tuple[Material, ...]:
+    """Return the certificates that are let in; a denial by certificate has no form here."""
     if rule.action is Action.DENY:
         ledger.lose_rule("publisher", rule, "a certificate cannot be denied, only not let in")
-        return None
-    return certificate_of(ledger, rules, rule)
+        return ()
+    return certificates_of(ledger, rules, rule)
 
 
 def _lost_denial(ledger: Ledger, rule: Rule) -> bool:

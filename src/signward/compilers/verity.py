@@ -24,7 +24,7 @@ from signward.policy.rules.model import Material, Name, RuleSet, Strict
 GOVERNS = frozenset({"executable", "library", "kernel-module"})
 
 _LOST = ("publisher", "identity", "signers", "product", "digest", "path", "origin", "catalog",
-         "kind", "hosts", "key", "audit", "deny", "expiry", "requirement-timestamp",
+         "kind", "wider-kind", "hosts", "key", "audit", "deny", "expiry", "requirement-timestamp",
          "requirement-revocation", "requirement-algorithm", "requirement-log",
          "requirement-age")  # fmt: skip
 _PEM_COLUMNS = 64

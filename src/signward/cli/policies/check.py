@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from signward.cli.actions import Action
+from signward.cli.arguments import instant
 
 if TYPE_CHECKING:
+    from signward.policy.rules.lint import Fault
     from signward.policy.rules.model import RuleSet
+
+EXAMPLES = """examples:
+  signward policy check policy.toml
+  signward policy check base.toml team.toml --strict
+  signward policy check --at 2027-06-01 policy.toml
+
+exit codes: 0 nothing wrong (advice may be given), 1 faults, 2 no policy;
+with --strict also 1 for advice
+"""
 
 
 def add_policy_files(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +37,54 @@ def rules_from(paths: list[str]) -> RuleSet:
     return load_rules([Path(path) for path in paths])
 
 
+def _add(parser: argparse.ArgumentParser) -> None:
+    add_policy_files(parser)
+    parser.add_argument("--at", type=instant, metavar="TIME",
+                        help="check as at this time (default: now)")  # fmt: skip
+    parser.add_argument("--strict", action="store_true", help="advice counts as a fault")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+
+
 def _run(arguments: argparse.Namespace) -> int:
+    from signward.verbs.policies.checking import check
+
     rules = rules_from(arguments.policy)
-    print(
-        f"{rules.name} {rules.version}: {len(rules.rules)} rules, {len(rules.waivers)} exceptions"
-    )
-    return 0
+    found = check(rules, arguments.at)
+    if arguments.json:
+        _print_json(rules, found)
+    else:
+        _print(rules, found)
+    return int(any(fault.fault or arguments.strict for fault in found))
 
 
-ACTION = Action("say what is wrong with a policy before it bites", add_policy_files, _run)
+def _print_json(rules: RuleSet, found: tuple[Fault, ...]) -> None:
+    from signward.policy.record import printable_json
+
+    told = {
+        "policy": rules.name,
+        "version": rules.version,
+        "mode": rules.mode,
+        "rules": len(rules.rules),
+        "exceptions": len(rules.waivers),
+        "findings": found,
+    }
+    sys.stdout.write(printable_json(told).decode() + "\n")
+
+
+def _print(rules: RuleSet, found: tuple[Fault, ...]) -> None:
+    from signward.report.display import visible
+
+    for fault in found:
+        grade = "FAULT " if fault.fault else "advice"
+        print(f"{grade} {visible(str(fault))}")
+        if fault.hint:
+            print(f"       hint: {visible(fault.hint)}")
+    wrong = sum(fault.fault for fault in found)
+    counts = f"{len(rules.rules)} rules, {len(rules.waivers)} exceptions"
+    print(f"{rules.name} {rules.version}, {rules.mode}: {counts}; {wrong} faults, "
+          f"{len(found) - wrong} advice")  # fmt: skip
+
+
+ACTION = Action("say what is wrong with a policy before it bites", _add, _run)

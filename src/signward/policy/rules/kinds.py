@@ -41,6 +41,10 @@ _BY_KIND: Mapping[str, str] = {
 }
 
 
+NAMED = frozenset({"pe", *CLASSES, *_BY_KIND})
+"""What rules may name here; scans know further kinds, which are of no class."""
+
+
 def class_of(kind: str, facts: Mapping[str, str | int]) -> str:
     """Return the class of a file of ``kind`` with these facts; empty for what nothing starts."""
     if kind == "pe":

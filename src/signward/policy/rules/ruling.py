@@ -87,5 +87,12 @@ def _said(verdict: Verdict, decision: Decision, index: Index) -> Iterator[Findin
 
 
 def _finding(code: Code, effect: Effect, subject: str, found: str, required: str) -> Finding:
-    return Finding(code=code, effect=effect, subject=subject, found=found, required=required,
-                   clause="policy", hint="signward policy explain POLICY FILE")  # fmt: skip
+    return Finding(
+        code=code,
+        effect=effect,
+        subject=subject,
+        found=found,
+        required=required,
+        clause="policy",
+        hint="signward policy explain --policy POLICY FILE",
+    )

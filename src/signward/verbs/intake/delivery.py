@@ -144,7 +144,10 @@ def _pruned(at: Parts, folders: list[str], descriptor: int) -> Iterator[tuple[Pa
     """Take out of ``folders`` what is not entered, and yield it with the reason."""
     for name in tuple(folders):
         why = _objection((*at, name))
-        if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode & 0o170000 == stat.S_IFLNK:
+        if (
+            os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode & 0o170000
+            == stat.S_IFLNK
+        ):
             why = "a symbolic link"
         elif len(at) + 1 >= MAX_DEPTH:
             why = f"a folder deeper than {MAX_DEPTH}"
