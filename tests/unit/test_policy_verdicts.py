@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
+import pkgutil
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,24 +16,26 @@ from conformance.authenticode.pki import NOW, pem
 
 from signward.cli import main
 from signward.findings import Code
+from signward.formats import Existing
 from signward.frozen import replace
 from signward.policy.record import Record, from_json, record, to_json
 from signward.policy.rules.model import RuleSet
 from signward.policy.rules.reading import merge, read_document
 from signward.policy.rules.sighted import subject_fields, subject_of
 from signward.policy.rules.subject import Subject
-from signward.state import Outcome, Status, Verdict
+from signward.state import Outcome, Stage, Status, Verdict
 from signward.trust.names import name_text
 from signward.trust.x509 import load_certificate
 from signward.verbs.context import Context
 from signward.verbs.epoch import rules_epoch
 from signward.verbs.evidence import assess_with_evidence
-from signward.verbs.options import Options
+from signward.verbs.options import Options, stopping_at
 from signward.verbs.policies.explaining import explain_file
 from signward.verbs.replay import replay
 from signward.verbs.scan import Scan, ScanOptions
 from signward.verbs.verify import assess_path
 from signward.wire import der
+from tests import samples
 from tests.signing import authority, identity, sign_bytes
 
 PUBLISHER = '{ common_name = "signing test PUBLISHER" }'
@@ -194,6 +199,25 @@ def test_rules_decide_about_what_is_signed(
     assert told.unruled.outcome is Outcome.ACCEPTED
 
 
+@pytest.mark.parametrize("first_digest", ["sha256", "sha384"])
+def test_several_signers_are_all_judged_where_rules_ask_for_them(
+    files: Files, first_digest: str
+) -> None:
+    once = sign_bytes("two.exe", pe.image(), digest=first_digest)
+    twice = sign_bytes("two.exe", once, who=identity(name="Second"), existing=Existing.NESTED)
+    path = files.write("two.exe", twice)
+    of = '[{ common_name = "Signing Test Publisher" }, { common_name = "Second" }]'
+    both = rule("both", "allow", signers=f"{{ least = 2, of = {of} }}")
+    assert files.judged(path, both).outcome is Outcome.ACCEPTED
+    assert files.judged(files.signed, both).outcome is Outcome.REJECTED
+
+
+def test_rules_are_asked_at_the_last_stage_alone(files: Files) -> None:
+    options = stopping_at(files.options(rules("")), Stage.TRUSTED)
+    verdict = assess_path(files.signed, Context(options))
+    assert (verdict.outcome, verdict.unruled) == (Outcome.ACCEPTED, None)
+
+
 def test_an_audit_rule_says_so(files: Files) -> None:
     verdict = files.judged(files.signed, rule("a", "audit", publisher=PUBLISHER))
     assert Code.BY_POLICY in {finding.code for finding in verdict.findings}
@@ -230,6 +254,32 @@ def test_the_content_of_an_unsigned_image_is_known_by_its_digest(files: Files) -
     (digest,) = (d for d in files.subject(files.signed).digests if "sha256" in d)
     allowed = rule("d", "allow", digest=f'["{digest}"]')
     assert files.judged(files.unsigned, allowed).outcome is Outcome.ACCEPTED
+
+
+ASKING = ", ".join(
+    f'"{of}:{algorithm}:{"0" * size}"'
+    for of in ("file", "authenticode")
+    for algorithm, size in (("sha1", 40), ("sha256", 64), ("sha512", 128))
+)
+SAMPLES = [
+    (f"{module.name}/{name}", make)
+    for module in pkgutil.iter_modules(samples.__path__)
+    for name, make in importlib.import_module(f"tests.samples.{module.name}").SAMPLES.items()
+]
+
+
+@pytest.mark.parametrize(("name", "make"), SAMPLES, ids=[name for name, _ in SAMPLES])
+def test_every_format_tells_the_digests_that_rules_ask(
+    files: Files, name: str, make: Callable[[], bytes]
+) -> None:
+    path = files.write(name.rpartition("/")[2], make())
+    verdict = files.judged(path, rule("d", "allow", digest=f"[{ASKING}]"))
+    assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.UNSIGNED)
+    assert file_digest(path) in subject_of(record(verdict)).digests
+    told = sum(d.startswith("authenticode:") for d in subject_of(record(verdict)).digests)
+    assert told == (3 if name.partition("/")[0] in {"pe", "script", "msi", "cab"} else 0)
+    by_file = rule("d", "allow", digest=f'["{file_digest(path)}"]')
+    assert files.judged(path, by_file).outcome is Outcome.ACCEPTED
 
 
 def test_content_beside_the_digested_makes_the_digest_unknown(files: Files) -> None:
@@ -319,6 +369,20 @@ def test_evidence_carries_the_rules_that_decided(files: Files) -> None:
     assert [v.outcome.value for v in verdicts] == ["accepted", "rejected"]
     for path, verdict in zip(paths, verdicts, strict=True):
         assert to_json(record(replay(folder, path))) == to_json(record(verdict))
+
+
+def test_a_replay_elsewhere_asks_the_path_of_then(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files.folder)
+    policy = rules(rule("p", "allow", path=f'["{files.folder}/*"]'))
+    verdicts, _ = assess_with_evidence(["unsigned.exe"], files.options(policy), "bundle")
+    assert verdicts[0].outcome is Outcome.ACCEPTED
+    moved = files.folder / "elsewhere"
+    moved.mkdir()
+    Path(files.unsigned).rename(moved / "moved.exe")
+    again = replay("bundle", str(moved / "moved.exe"))
+    assert to_json(record(again)) == to_json(record(verdicts[0]))
 
 
 def test_explaining_tells_why(files: Files) -> None:

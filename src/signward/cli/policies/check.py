@@ -11,6 +11,8 @@ from signward.cli.actions import Action
 from signward.cli.arguments import instant
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from signward.policy.rules.lint import Fault
     from signward.policy.rules.model import RuleSet
 
@@ -37,7 +39,7 @@ def add_policy_key(parser: argparse.ArgumentParser) -> None:
                         help="take signed policies only, signed by this key")  # fmt: skip
 
 
-def rules_from(paths: list[str], keys: list[str], *, remember: bool = True) -> RuleSet:
+def rules_from(paths: Sequence[str], keys: Sequence[str], *, remember: bool = True) -> RuleSet:
     """Return the policy in these files, signed by one of ``keys`` if there are any.
 
     Without ``remember`` older versions are read too, and nothing is remembered: to look at them.
@@ -50,6 +52,8 @@ def rules_from(paths: list[str], keys: list[str], *, remember: bool = True) -> R
 
 def _add(parser: argparse.ArgumentParser) -> None:
     add_policy_files(parser)
+    parser.add_argument("--policy-key", metavar="PEM", action="append", default=[],
+                        help="the policy is signed, by this key")  # fmt: skip
     parser.add_argument("--at", type=instant, metavar="TIME",
                         help="check as at this time (default: now)")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="advice counts as a fault")
