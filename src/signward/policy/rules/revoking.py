@@ -211,8 +211,8 @@ class Radius:
         path = known.places[0].path if known.places else ""
         row = Listed(path=path, fate=fate, bad=bad, digest=_digest_of(subject),
                      publisher=signers[0].identity if signers else "", product=subject.product,
-                     proven=proven, hosts=bits.bit_count())  # fmt: skip
-        entry = (bits.bit_count(), -known.number, row)
+                     proven=proven, hosts=seen.bits.bit_count())  # fmt: skip
+        entry = (seen.bits.bit_count(), -known.number, row)
         push = heapq.heappush if len(self._listed) < MAX_LISTED else heapq.heappushpop
         push(self._listed, entry)
 
