@@ -95,7 +95,8 @@ def test_an_image_and_its_signature_are_joined(tmp_path: Path, identifier: int) 
     subject, host, times = one
     assert (host, times) == ("PC1.example", 1)
     assert subject.path == r"C:\Tools\agent.exe"
-    assert (subject.kind, subject.classes) == ("pe", {"executable", "library"})
+    assert subject.kind == "pe"
+    assert subject.classes == {"executable", "library"}
     assert subject.digests == {f"authenticode:sha256:{CODE.hex()}", f"file:sha256:{FLAT.hex()}"}
     assert subject.signers == (SIGNER,)
     assert (subject.original_name, subject.internal_name, subject.product) == (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ from typing import Any
 import msgspec
 import pytest
 from conformance.authenticode import pe
+from conformance.authenticode.keys import key
+from conformance.authenticode.pki import issue
 from hypothesis import given
 from hypothesis import strategies as st
 
 from signward import compilers
 from signward.cli.commands import run
 from signward.compilers import Compiled, File, Loss, Towards
-from signward.errors import EvidenceError, LossError, PolicyError
+from signward.errors import EvidenceError, LossError, PolicyError, StoreError
 from signward.inventory.fleet import Fleet
 from signward.policy.rules import revoking
 from signward.policy.rules.decide import decide
@@ -33,11 +35,22 @@ from signward.policy.rules.subject import Signer, Subject
 from signward.report.revocation import lines
 from signward.report.revocation_page import page
 from signward.state import Outcome
-from signward.trust.feed import RevokedCertificate, RevokedDigest, RevokedPublisher
+from signward.trust.feed import (
+    Document,
+    RevokedCertificate,
+    RevokedDigest,
+    RevokedPublisher,
+    open_feed,
+)
+from signward.trust.sealed import read_keys
+from signward.trust.x509 import load_certificate
+from signward.verbs.authority import feed
+from signward.verbs.authority.realm import Realm
 from signward.verbs.policies import denying as compiling
 from signward.verbs.policies import revoke
 from signward.verbs.policies.denying import Order, State, check_whole, orders
 from tests.builders.policies import Publishing, publishing
+from tests.builders.realm import issuing, make_realm, open_realm, register
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 STOLEN = datetime(2026, 6, 15, 10, tzinfo=UTC)
@@ -538,7 +551,14 @@ def test_a_target_that_cannot_be_told_stops_all_of_it(
 
 
 @pytest.mark.parametrize(
-    "words", [("--apply",), ("--since", "2999-01-01"), ("--target", "dbx"), ("--bad", "none")]
+    "words",
+    [
+        ("--apply",),
+        ("--since", "2999-01-01"),
+        ("--target", "dbx"),
+        ("--bad", "none"),
+        ("--file", "leaf.pem"),
+    ],
 )
 def test_what_is_refused(place: Path, words: tuple[str, ...]) -> None:
     assert run([*ASK, *words]) == 2
@@ -549,3 +569,83 @@ def test_without_an_inventory_little_is_known(
 ) -> None:
     assert run(["revoke", "--digest", "sha256:" + "0" * 64, "--target", "fapolicyd"]) == 0
     assert "Nothing is known of the fleet" in capsys.readouterr().out
+
+
+# An authority of ours
+
+
+@pytest.fixture
+def realm(place: Path) -> Iterator[Realm]:
+    folder = place / "ca"
+    folder.mkdir()
+    made = make_realm(folder)
+    register(made, [HELD])
+    made.close()
+    with (folder / "signward.toml").open("a") as file:
+        file.write('\n[feed]\nkey = "tsa"\nhours = 24\n')
+    (place / "held.pem").write_bytes(HELD.pem)
+    opened = open_realm(folder)
+    yield opened
+    opened.close()
+
+
+HELD = issue("Held", issuer=issuing(), subject_key=key("p256", "held"))
+APPLY = ("revoke", "--target", "fapolicyd", "--inventory", "scan.db", "--data", "ca", "--reason",
+         "keyCompromise", "--quiet")  # fmt: skip
+
+
+def feed_of(realm: Realm) -> Document:
+    made = feed.current(realm)
+    assert made is not None
+    keys = read_keys("key", feed.public_key(realm))
+    return open_feed("feed", made.body, keys).document
+
+
+def test_the_authority_tells_of_anybodys_certificate(
+    realm: Realm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = (*APPLY, "--certificate", "leaf.pem", "--since", "2026-06-15")
+    assert run([*given]) == 0
+    assert "authority: an entry in its revocation feed" in capsys.readouterr().out
+    assert feed.current(realm) is None
+    assert run([*given, "--apply", "--out", "revoked"]) == 0
+    shown = capsys.readouterr().out
+    assert "feed version 1 published" in shown
+    (entry,) = feed_of(realm).certificates
+    assert entry.sha256 == LEAF
+    assert entry.revoked == datetime(2026, 6, 15, tzinfo=UTC)
+
+
+def test_the_authority_revokes_what_it_issued(
+    realm: Realm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = (*APPLY, "--certificate", "held.pem", "--without", "fapolicyd")
+    assert run([*given]) == 0
+    assert "which it issued: CRL, OCSP answers and feed" in capsys.readouterr().out
+    assert run([*given, "--apply", "--out", "revoked"]) == 0
+    assert "a new CRL tells it" in capsys.readouterr().out
+    (entry,) = feed_of(realm).certificates
+    assert entry.sha256 == load_certificate(HELD.certificate).sha256.hex()
+    assert entry.reason == "keyCompromise"
+    assert run([*given, "--apply", "--out", "again"]) == 2
+    assert "revoked on" in capsys.readouterr().err
+    assert not Path("again").exists()
+
+
+def test_where_the_authority_fails_nothing_is_written(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> str:
+        raise StoreError("database", "no room", "some")
+
+    monkeypatch.setattr(feed, "add", fail)
+    assert run([*APPLY, "--certificate", "leaf.pem", "--apply", "--out", "revoked"]) == 2
+    assert not Path("revoked").exists()
+    assert feed.current(realm) is None
+
+
+def test_an_authority_without_a_feed_is_asked_before(realm: Realm, place: Path) -> None:
+    settings = place / "ca" / "signward.toml"
+    settings.write_text(settings.read_text().partition("\n[feed]")[0] + "\n")
+    assert run([*APPLY, "--certificate", "leaf.pem", "--apply", "--out", "revoked"]) == 2
+    assert not Path("revoked").exists()

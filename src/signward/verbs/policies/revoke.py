@@ -239,52 +239,56 @@ def read_me(blast: Blast, made: Sequence[Order]) -> str:
 
 
 class RealmDeeds:
-    """What an authority of ours does about it: its feed, and its own CRL and OCSP answers."""
+    """What an authority of ours does about it: its feed, and its own CRL and OCSP answers.
+
+    What it issued itself it revokes; its feed tells that without an entry.
+    """
 
     def __init__(self, realm: Realm, named: Named, reason: str, since: datetime, by: str) -> None:
-        self._realm, self._reason, self._since, self._by = realm, reason or "unspecified", since, by
+        self._realm, self._reason = realm, reason or "unspecified"
+        self._since, self._by = since, by
         self._issued = _issued(realm, named)
 
     @property
     def planned(self) -> tuple[str, ...]:
         """What would be done, in words."""
-        told = ["an entry in the authority's revocation feed, and its next version"]
-        if self._issued is not None:
-            told.append("the certificate, which this authority issued, in its CRL and OCSP answers")
-        return tuple(told)
+        if self._issued is None:
+            return ("an entry in its revocation feed, and the next version of that",)
+        serial = self._issued.issued.serial
+        return (f"revokes certificate {serial}, which it issued: CRL, OCSP answers and feed",)
 
     def check(self) -> None:
-        """Raise ``AuthorityError`` for what cannot be done, while nothing is done yet."""
+        """Raise ``AuthorityError`` for what cannot be done, while nothing is done yet.
+
+        ``ConflictError`` where it is revoked already, no later and no less gravely.
+        """
         from signward.verbs.authority.revoke import plan
 
-        if self._realm.settings.feed is None:
+        if self._issued is not None:
+            plan(self._realm, self._issued, self._reason, self._since, self._by)
+        elif self._realm.settings.feed is None:
             raise AuthorityError("[feed]", "no such table in the settings", "one",
                                  hint="leave --data away, and publish it otherwise")  # fmt: skip
-        if self._issued is not None and self._issued.revocation is None:
-            plan(self._realm, self._issued, self._reason, self._since, self._by)
 
     def do(self, told: Sequence[Entry]) -> tuple[str, ...]:
         """Revoke, and publish what tells it.  Raises ``AuthorityError`` and its kin."""
         from signward.verbs.authority import feed
 
-        deeds = []
-        if self._issued is not None and self._issued.revocation is None:
-            deeds.append(self._revoke())
-        for entry in told:
-            identifier = feed.add(self._realm, entry, self._by)
-            deeds.append(f"feed entry {identifier[:16]} added")
+        if self._issued is not None:
+            return self._revoke(self._issued)
+        added = [feed.add(self._realm, entry, self._by) for entry in told]
         made = feed.try_to_publish(self._realm)
-        version = getattr(made, "version", None)
-        deeds.append(f"feed version {version} published" if version else str(made))
-        return tuple(deeds)
+        version = made if isinstance(made, str) else f"feed version {made.version} published"
+        return (*(f"feed entry {identifier[:16]} added" for identifier in added), version)
 
-    def _revoke(self) -> str:
+    def _revoke(self, issued: Listed) -> tuple[str, ...]:
         from signward.verbs.authority.revoke import revoke
 
-        assert self._issued is not None  # noqa: S101 - for the type: `do` asked
-        done = revoke(self._realm, self._issued, self._reason, self._by, invalidity=self._since)
-        told = done.published if isinstance(done.published, str) else "a new CRL tells it"
-        return f"certificate {self._issued.issued.serial} revoked: {told}"
+        done = revoke(self._realm, issued, self._reason, self._by, invalidity=self._since)
+        told = [f"certificate {issued.issued.serial} revoked"]
+        for what, made in (("CRL", done.published), ("feed", done.feed)):
+            told.append(made if isinstance(made, str) else f"a new {what} tells it")
+        return tuple(filter(None, told))
 
 
 def _issued(realm: Realm, named: Named) -> Listed | None:
