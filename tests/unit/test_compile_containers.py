@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
+from signward.cli import main
 from signward.compilers import Compiled
 from signward.compilers.arbiters.containers_policy import ARBITER
 from signward.compilers.containers_policy import COMPILER, Settings
@@ -23,6 +26,7 @@ from signward.policy.rules.model import (
     SignersMatch,
 )
 from signward.policy.rules.subject import Subject
+from signward.verbs.policies.load import load_rules
 from tests.builders.image_policies import APP, DIGEST, allow, deny, image, image_rule_set, keyless
 from tests.builders.image_policies import rule as rule_of
 from tests.builders.policies import publishers
@@ -303,12 +307,26 @@ def test_it_is_read_back_as_it_was() -> None:
     made = compiled(ROUND, FULCIO)
     assert made.losses == ()
     again = IMPORTER.read({f.name: f.content for f in made.files})
-    import msgspec
-
     settings = msgspec.convert(dict(again.targets["containers-policy"]), Settings)
     second = compiled(again, settings)
     assert second.losses == ()
     assert second.content("policy.json") == made.content("policy.json")
+
+
+def test_the_import_command_writes_the_keys_beside_the_policy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = tmp_path / "policy.json"
+    given.write_bytes(compiled(ROUND, FULCIO).content("policy.json"))
+    command = ["policy", "import", "containers-policy", str(given)]
+    assert main(command) == 2
+    assert "--output" in capsys.readouterr().err
+    written = tmp_path / "imported.toml"
+    assert main([*command, "--output", str(written)]) == 0
+    rules = load_rules([written])
+    again = COMPILER.compile(rules, msgspec.convert(rules.targets["containers-policy"], Settings))
+    assert again.losses == ()
+    assert again.content("policy.json") == given.read_bytes()
 
 
 def wrapped(scopes: dict[str, Any], **more: Any) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import celpy
 import pytest
+from celpy.adapter import json_to_cel
 
 from signward.compilers import Compiled
 from signward.compilers.importers.kyverno_cluster_policy import IMPORTER
@@ -77,7 +78,7 @@ def lets_in(rules: RuleSet, image: str, *signed_by: str) -> bool:
     )
     attestors = {a["name"]: a["name"] for a in spec["attestors"]}
     given = {"images": {"containers": [image]}, "attestors": attestors}
-    return bool(program.evaluate({k: celpy.json_to_cel(v) for k, v in given.items()}))
+    return bool(program.evaluate({k: json_to_cel(v) for k, v in given.items()}))
 
 
 def _who(attestor: Any, rules: RuleSet) -> str:
@@ -220,8 +221,8 @@ def read(found: Any) -> RuleSet:
 
 
 def test_the_older_policy_is_read() -> None:
-    made = cluster_policy(verify("registry.example/team/*"),
-                          verify("other.example/app:*", entries=(KEYS, KEYLESS), count=1))  # fmt: skip
+    either = verify("other.example/app:*", entries=(KEYS, KEYLESS), count=1)
+    made = cluster_policy(verify("registry.example/team/*"), either)
     assert definition("kyverno.io_clusterpolicies.yaml", "v1").faults(made) == []
     rules = read(made)
     assert [(r.origin, bool(r.publisher), bool(r.identity)) for r in rules.rules] == [

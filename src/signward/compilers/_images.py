@@ -218,13 +218,14 @@ def _pem(label: str, octets: bytes) -> str:
     return f"-----BEGIN {label}-----\n{lines}-----END {label}-----\n"
 
 
-def public_key(
-    authority: Authority, rules: RuleSet, ledger: Ledger, rule: Rule, *, needed: str = ""
-) -> str:
+def public_key(authority: Authority, rules: RuleSet, ledger: Ledger, rule: Rule) -> str:
     """Return the PEM of a signer's public key, or lose the rule and return an empty string."""
     key = key_of(authority, rules)
+    if isinstance(authority, IdentityMatch):
+        ledger.lose_rule("identity", rule, "only a key says who signed an image")
+        return ""
     if key is None:
-        ledger.lose_rule("publisher", rule, f"only a key{needed} says who signed an image")
+        ledger.lose_rule("publisher", rule, "only a key says who signed an image")
         return ""
     pem = public_key_pem(key)
     if not pem:

@@ -97,7 +97,7 @@ class ContainersPolicy:
     governs = IMAGES
     losses: ClassVar[Mapping[str, str]] = losses("default")
     settings = Settings
-    checked = ("executed", "skopeo and podman with a registry, containers/image")
+    checked = ("executed", "skopeo, podman and their library, with a registry of signed images")
 
     def compile(self, rules: RuleSet, settings: Settings) -> Compiled:
         """Return policy.json and registries.d/signward.yaml."""

@@ -73,10 +73,11 @@ class Kyverno:
         denied = [cel for one, cel in said.values() if one.denies]
         allowed = [cel for one, cel in said.values() if not one.denies]
         policy = _policy(rules, attestors.made, _expression(denied, allowed))
-        file = File(name="image-validating-policy.yaml",
-                    content=documents([policy], f"{rules.name} {rules.version}"),
-                    deploy="kubectl apply -f; Kyverno 1.15 or later, in every namespace")  # fmt: skip
-        return ledger.compiled([file])
+        content = documents([policy], f"{rules.name} {rules.version}")
+        deploy = "kubectl apply -f; Kyverno 1.15 or later, in every namespace"
+        return ledger.compiled(
+            [File(name="image-validating-policy.yaml", content=content, deploy=deploy)]
+        )
 
 
 def _is_said(one: Images, ledger: Ledger) -> bool:

@@ -53,8 +53,8 @@ def _files(made: Document) -> Iterator[File]:
     yield File(name="trustpolicy.oci.json", content=content,
                deploy="notation policy import, or to notation's configuration folder")  # fmt: skip
     for name, pem in made.stores.items():
-        yield File(name=f"truststore/x509/{name}/{name.rpartition('/')[2]}.pem",
-                   content=pem.encode(), deploy="beside trustpolicy.oci.json, by the same path")  # fmt: skip
+        path = f"truststore/x509/{name}/{name.rpartition('/')[2]}.pem"
+        yield File(name=path, content=pem.encode(), deploy="beside the policy, by the same path")
 
 
 COMPILER = Notation()

@@ -72,7 +72,7 @@ class Ratify:
         "mixed": "an image signed in two forms needs a good signature of each"
     }
     settings = Settings
-    checked = ("schema", "Ratify's definitions; scopes by Ratify's own code")
+    checked = ("parsed", "Ratify's definitions, cosign's scopes by Ratify's own code")
 
     def compile(self, rules: RuleSet, settings: Settings) -> Compiled:
         """Return the resources in one file."""
@@ -94,7 +94,7 @@ class Ratify:
         ledger.lose_requirements(
             rules, (o.rule for o in notary.kept), checked=frozenset({"revocation", "timestamp"})
         )
-        resources = [*_keys(notary, cosign), *_verifiers(rules, notary, cosign), _policy()]
+        resources = [*_keys(notary, cosign), *_verifiers(notary, cosign), _policy()]
         content = documents(resources, f"{rules.name} {rules.version}")
         return ledger.compiled([File(
             name="ratify.yaml", content=content,
@@ -155,7 +155,7 @@ class _Cosign:
             text = f"{one.pattern} is no scope: one repository, or /** below a namespace"
             self._ledger.lose_rule("origin", one.rule, text)
             return
-        ways = [self._way(a, n, one) for n, a in enumerate(one.authorities)]
+        ways = [self._way(authority, one) for authority in one.authorities]
         found = tuple(way for way in ways if way)
         if len(found) != len(ways):
             return
@@ -168,7 +168,7 @@ class _Cosign:
         else:
             self._groups.setdefault(scopes, []).append((one, found))
 
-    def _way(self, authority: Authority, number: int, one: Images) -> _Way | None:
+    def _way(self, authority: Authority, one: Images) -> _Way | None:
         if isinstance(authority, IdentityMatch):
             return _Way(identity=authority, logged=True)
         pem = public_key(authority, self._rules, self._ledger, one.rule)
@@ -181,7 +181,7 @@ class _Cosign:
         return scopes != ("*",) and any(_meet(a, b) for a in scopes for b in others)
 
     def _fits(self, scopes: tuple[str, ...], ways: tuple[_Way, ...]) -> bool:
-        """Say whether the rule goes with those of its scope, and of all images, and they with it"""
+        """Say whether the rule goes with those of its scope and of all images."""
         touched = list(self._groups) if scopes == ("*",) else [scopes]
         return all(_alike([*self._ways(other), *ways]) for other in {*touched, scopes})
 
@@ -262,7 +262,7 @@ def _key(name: str, content: str, pem: str) -> Map:
     }
 
 
-def _verifiers(rules: RuleSet, notary: Document, cosign: _Cosign) -> Iterator[Map]:
+def _verifiers(notary: Document, cosign: _Cosign) -> Iterator[Map]:
     if notary.kept:
         stores: Map = {
             store.partition("/")[2]: [_store_name(store)] for store in notary.stores

@@ -61,7 +61,7 @@ class SigstorePolicyController:
     governs = IMAGES
     losses: ClassVar[Mapping[str, str]] = losses("default", "monitor")
     settings = Settings
-    checked = ("executed", "policy-tester of policy-controller with a registry")
+    checked = ("executed", "policy-controller's tester, with a registry of signed images")
 
     def compile(self, rules: RuleSet, settings: Settings) -> Compiled:
         """Return the policies, and the controller's answer where none matches."""
@@ -81,8 +81,8 @@ class SigstorePolicyController:
 def _files(rules: RuleSet, policies: Sequence[Map]) -> Iterator[File]:
     title = f"{rules.name} {rules.version}"
     if policies:
-        yield File(name="policies.yaml", content=documents(policies, title),
-                   deploy="kubectl apply -f; label namespaces policy.sigstore.dev/include=true")  # fmt: skip
+        deploy = "kubectl apply -f; label namespaces policy.sigstore.dev/include=true"
+        yield File(name="policies.yaml", content=documents(policies, title), deploy=deploy)
     answer = "warn" if rules.mode is Mode.MONITOR else "deny"
     config: Map = {
         "apiVersion": "v1",
@@ -90,8 +90,9 @@ def _files(rules: RuleSet, policies: Sequence[Map]) -> Iterator[File]:
         "metadata": {"name": "config-policy-controller", "namespace": "cosign-system"},
         "data": {"no-match-policy": answer},
     }
-    yield File(name="config-policy-controller.yaml", content=documents([config], title),
-               deploy="kubectl apply -f; images that no policy matches are stopped by it")  # fmt: skip
+    deploy = "kubectl apply -f; images that no policy matches are stopped by it"
+    content = documents([config], title)
+    yield File(name="config-policy-controller.yaml", content=content, deploy=deploy)
 
 
 def _is_denied(one: Images, ledger: Ledger) -> bool:

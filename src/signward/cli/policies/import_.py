@@ -17,7 +17,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from signward.errors import PolicyError
-    from signward.policy.rules.writing import document_of, to_toml
+    from signward.policy.rules.writing import document_of, key_file, to_toml
     from signward.verbs.options import read_option
     from signward.verbs.policies.compiling import import_from
     from signward.wire.whole import write_whole
@@ -25,12 +25,20 @@ def _run(arguments: argparse.Namespace) -> int:
     files = {Path(name).name: read_option(name) for name in arguments.files}
     if len(files) != len(arguments.files):
         raise PolicyError("FILE", "two files of one name", "names that differ")
-    text = to_toml(document_of(import_from(arguments.target, files)))
+    rules = import_from(arguments.target, files)
+    text = to_toml(document_of(rules))
     if not arguments.output:
+        if rules.keys:
+            raise PolicyError("--output", "none", "a file: the policy's keys are written beside it")
         print(text, end="")
         return 0
+    output = Path(arguments.output)
     try:
-        write_whole(Path(arguments.output), text.encode(), mode=0o644)
+        for name, key in rules.keys.items():
+            place = output.parent / key_file(name)
+            place.parent.mkdir(exist_ok=True)
+            write_whole(place, key.data, mode=0o644)
+        write_whole(output, text.encode(), mode=0o644)
     except OSError as error:
         why = error.strerror or str(error)
         raise PolicyError(arguments.output, why, "a place that can be written") from None

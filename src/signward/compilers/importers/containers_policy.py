@@ -78,21 +78,22 @@ class _Reading:
 
     def rules(self, docker: Mapping[str, words.Requirements]) -> Iterator[Rule]:
         """Yield the rules of the docker transport's scopes, wider ones first."""
-        taken: dict[str, frozenset[_Way]] = {}
+        taken: dict[str, tuple[_Way, ...]] = {}
         denied: set[str] = set()
         count = 0
         for scope in order(docker):
-            above: frozenset[_Way] = next((taken[w] for w in wider(scope) if w in taken),
-                                          frozenset())  # fmt: skip
+            above = next((taken[w] for w in wider(scope) if w in taken), ())
             ways = taken[scope] = self._ways(docker[scope])
             if ways and any(w in denied for w in wider(scope)):
                 raise _refused(f"scope {scope}", "one let in where a wider one is rejected")
             if not ways and above:
                 denied.add(scope)
-            elif not above <= ways and (None, False) not in ways:
+            elif (None, False) not in ways and any(way not in ways for way in above):
                 raise _refused(f"scope {scope}", "one that takes less than a wider one")
             action = Action.DENY if scope in denied else Action.ALLOW
-            new: list[_Way] = [(None, False)] if scope in denied else sorted(ways - above, key=repr)
+            new = [way for way in ways if way not in above]
+            if scope in denied:
+                new = [(None, False)]
             for way in new:
                 for conditions in _conditions(scope):
                     count += 1
@@ -106,17 +107,17 @@ class _Reading:
         return Rule(id=name, action=action, kind=("image",), requires=requires,
                     **who, **conditions)  # type: ignore[arg-type]  # fmt: skip
 
-    def _ways(self, requirements: words.Requirements) -> frozenset[_Way]:
+    def _ways(self, requirements: words.Requirements) -> tuple[_Way, ...]:
         """Return the ways of being signed that are enough; empty: none is."""
         if any(isinstance(one, words.Reject) for one in requirements):
-            return frozenset()
+            return ()
         asked = [one for one in requirements if not isinstance(one, words.Accept)]
         if not asked:
-            return frozenset({(None, False)})
+            return ((None, False),)
         each = [tuple(self._alternatives(one)) for one in asked]
         if len(each) == 1:
-            return frozenset(each[0])
-        return frozenset({_together(each)})
+            return tuple(dict.fromkeys(each[0]))
+        return (_together(each),)
 
     def _alternatives(self, one: words.Requirement) -> Iterator[_Way]:
         if isinstance(one, words.SignedBy):

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from signward.policy.rules.model import CONDITIONS, Document, RuleSet, Strict
+from signward.policy.rules.model import CONDITIONS, Document, KeySource, RuleSet, Strict
 
 LINE = 80
 """Characters of an array that stays on one line."""
@@ -25,7 +25,7 @@ def to_toml(document: Document) -> str:
 
 
 def document_of(rules: RuleSet, *, note: str = "") -> Document:
-    """Return a rule set as one document without keys and targets: imported ones have neither."""
+    """Return a rule set as one document; its keys are files where `key_file` says."""
     return Document(
         schema=1,
         name=rules.name,
@@ -36,7 +36,14 @@ def document_of(rules: RuleSet, *, note: str = "") -> Document:
         requirements=rules.requirements,
         rule=rules.rules,
         exception=rules.waivers,
+        keys={name: KeySource(file=key_file(name)) for name in rules.keys},
+        targets={name: dict(settings) for name, settings in rules.targets.items()},
     )
+
+
+def key_file(name: str) -> str:
+    """Return where a document of ours has a key: relative to its folder."""
+    return f"keys/{name}.pem"
 
 
 def _lines(document: Document) -> Iterator[str]:
