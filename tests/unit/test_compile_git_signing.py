@@ -267,5 +267,6 @@ def test_identities_are_asked_of_gitsign(bench: _Bench) -> None:
     asked = (bench.folder / "asked").read_text().splitlines()
     assert asked[0] == "verify"
     assert asked[2] == "--certificate-oidc-issuer-regexp=^(?:https://issuer\\.example)$"
-    assert len(asked[3]) == 40
+    assert asked[3] == "--"
+    assert len(asked[4]) == 40
     assert not bench.git_takes("HEAD")

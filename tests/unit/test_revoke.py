@@ -551,7 +551,14 @@ def test_a_target_that_cannot_be_told_stops_all_of_it(
 
 
 @pytest.mark.parametrize(
-    "words", [("--apply",), ("--since", "2999-01-01"), ("--target", "dbx"), ("--bad", "none")]
+    "words",
+    [
+        ("--apply",),
+        ("--since", "2999-01-01"),
+        ("--target", "dbx"),
+        ("--bad", "none"),
+        ("--file", "leaf.pem"),
+    ],
 )
 def test_what_is_refused(place: Path, words: tuple[str, ...]) -> None:
     assert run([*ASK, *words]) == 2

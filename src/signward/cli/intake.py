@@ -30,7 +30,7 @@ NAME.receipts.  'intake audit' notices what was changed afterwards."""
 
 EPILOG = """examples:
   signward intake take inbox --policy vendors.toml --dry-run
-  signward intake take in --policy v.toml --key file:k.pem --accept ok --quarantine no
+  signward intake take in --policy v.toml --key file:k --accept a --quarantine q
   signward intake audit --accept /srv/in --receipt-key gate.pub.pem
   signward intake receipts /srv/in.receipts --receipt-key gate.pub.pem
 

@@ -31,8 +31,7 @@ an authority of yours revoke and publish: all of it happens, or nothing."""
 
 EPILOG = """examples:
   signward revoke --certificate stolen.pem --inventory scan.db
-  signward revoke --certificate stolen.pem --since 2026-03-01 \
---inventory scan.db
+  signward revoke --digest sha256:HEX --since 2026-03-01 --inventory scan.db
   signward revoke --file evil.exe --inventory scan.db --html blast.html
   signward revoke --certificate stolen.pem --apply --out revoked --data ca
 
@@ -46,7 +45,7 @@ be told (leave it out by name: --without)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``revoke``."""
-    what = parser.add_argument_group("what").add_mutually_exclusive_group(required=True)
+    what = parser.add_argument_group("what: one of these")
     what.add_argument("--publisher", metavar="NAME",
                       help="this identity, as verify --json tells it")  # fmt: skip
     what.add_argument("--certificate", metavar="PEM",
@@ -117,15 +116,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _named(arguments: argparse.Namespace) -> Named:
+    from signward.errors import EvidenceError
     from signward.verbs.policies import revoke
 
-    if arguments.publisher is not None:
-        return revoke.of_publisher(arguments.publisher)
-    if arguments.certificate is not None:
-        return revoke.of_certificate(arguments.certificate)
-    if arguments.digest is not None:
-        return revoke.of_digest(arguments.digest)
-    return revoke.of_file(arguments.file)
+    ways = {
+        "publisher": revoke.of_publisher,
+        "certificate": revoke.of_certificate,
+        "digest": revoke.of_digest,
+        "file": revoke.of_file,
+    }
+    given = [name for name in ways if getattr(arguments, name) is not None]
+    if len(given) != 1:
+        told = ", ".join(f"--{name}" for name in given) or "none"
+        listed = ", ".join(f"--{name}" for name in ways)
+        raise EvidenceError(f"what to revoke: found {told}, required one of {listed}")
+    return ways[given[0]](getattr(arguments, given[0]))
 
 
 def _dates(arguments: argparse.Namespace, now: datetime) -> dict[str, str | datetime | None]:

@@ -13,6 +13,7 @@ An exception that spares what the rule allows asks for Santa's own order, and no
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from signward.compilers import Towards
 from signward.compilers._lossy import Ledger, UnsayableError
@@ -166,11 +167,9 @@ class _Order:
         """Return what is left of a rule; None for nothing.  Loses one that cannot yield."""
         standing: dict[Key, frozenset[Key]] = {}
         for key in keys:
-            if key in self._denied:
+            if key in self._denied or self._is_reached(rule, key):
                 continue
-            yields = frozenset(self._met(rule, key))
-            if any(_reaches(other, key) for other in yields):
-                continue
+            yields = frozenset(islice(self._met(rule, key), MAX_GUARDED + 1))
             if not all(map(_can_guard, yields)) or len(yields) > MAX_GUARDED:
                 text = f"Santa takes it before what denies {_named(yields)}"
                 ledger.lose_rule("precedence", rule, text)
@@ -178,11 +177,21 @@ class _Order:
             standing[key] = yields
         return Allowed(rule=rule, keys=standing) if standing else None
 
+    def _is_reached(self, rule: Rule, key: Key) -> bool:
+        """Say whether all that has ``key`` is denied: a program whose team is."""
+        team = "TEAMID", key[1].partition(":")[0]
+        return key[0] == "SIGNINGID" and team in self._denied and not self._is_spared(team, rule)
+
     def _met(self, rule: Rule, key: Key) -> Iterator[Key]:
-        """Yield the denied that Santa would look up after ``key``, and one program could meet."""
+        """Yield the denied that Santa would look up after ``key``, and one program could meet.
+
+        A program has one team, its own: `_is_reached` answers for that.
+        """
         for rank in range(_RANK[key[0]] + 1, len(TYPES)):
+            if (key[0], TYPES[rank]) == ("SIGNINGID", "TEAMID"):
+                continue
             for other in self._by_rank.get(rank, ()):
-                if _may_meet(key, other) and not self._is_spared(other, rule):
+                if not self._is_spared(other, rule):
                     yield other
 
     def _is_spared(self, denied: Key, rule: Rule) -> bool:
@@ -197,17 +206,13 @@ def _may_meet(key: Key, other: Key) -> bool:
     return True
 
 
-def _reaches(other: Key, key: Key) -> bool:
-    return key[0] == "SIGNINGID" and other[0] == "TEAMID"
-
-
 def _can_guard(key: Key) -> bool:
     return key[0] in ("TEAMID", "SIGNINGID") and key[1].isascii()
 
 
 def _named(keys: frozenset[Key]) -> str:
     first = min(key for key in keys if not _can_guard(key) or len(keys) > MAX_GUARDED)
-    return f"{first[0]} {first[1]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
+    return f"{first[0]} {first[1]}" + (" and more" if len(keys) > 1 else "")
 
 
 def implies(rule: Conditions, wider: Conditions) -> bool:

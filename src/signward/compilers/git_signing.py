@@ -273,8 +273,8 @@ by_ssh() {{
 
 keyless() {{
 \tcase $kind in
-\ttag) gitsign verify-tag "$@" "$name" ;;
-\t*) gitsign verify "$@" "$object" ;;
+\ttag) gitsign verify-tag "$@" -- "$name" ;;
+\t*) gitsign verify "$@" -- "$object" ;;
 \tesac
 }} >/dev/null 2>&1
 

@@ -26,7 +26,7 @@ MOST_NAMES = 10_000
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
-class TakenError(Exception):
+class TakenError(EvidenceError):
     """Another file has the place."""
 
 
