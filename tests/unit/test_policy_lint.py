@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from signward.policy.rules.schema import schema
 from signward.policy.rules.subject import Subject
 from signward.state import Outcome
 from signward.verbs.policies.checking import check
+from signward.verbs.policies.load import load_rules
 from tests.builders.policies import (
     AT,
     BEGINS,
@@ -335,9 +337,15 @@ def test_help_has_examples(action: str, capsys: pytest.CaptureFixture[str]) -> N
     assert "exit codes:" in text
 
 
-def test_policies_fit_the_schema() -> None:
-    import tomllib
+def test_the_policy_of_the_documentation_has_no_fault() -> None:
+    example = Path(__file__).parents[2] / "docs" / "policy" / "example.toml"
+    assert [str(f) for f in check(load_rules([example]), AT) if f.fault] == []
+    jsonschema.Draft202012Validator(schema()).validate(
+        json.loads(json.dumps(tomllib.loads(example.read_text("utf-8")), default=str))
+    )
 
+
+def test_policies_fit_the_schema() -> None:
     validator = jsonschema.Draft202012Validator(schema())
     validator.validate(tomllib.loads(POLICY))
     for broken in (POLICY.replace("allow", "alow"), POLICY.replace("publisher", "publsher"),

@@ -52,8 +52,6 @@ def rules_from(paths: Sequence[str], keys: Sequence[str], *, remember: bool = Tr
 
 def _add(parser: argparse.ArgumentParser) -> None:
     add_policy_files(parser)
-    parser.add_argument("--policy-key", metavar="PEM", action="append", default=[],
-                        help="the policy is signed, by this key")  # fmt: skip
     parser.add_argument("--at", type=instant, metavar="TIME",
                         help="check as at this time (default: now)")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="advice counts as a fault")

@@ -17,9 +17,9 @@ from enum import StrEnum
 from typing import Literal
 
 from signward.frozen import Frozen
-from signward.policy.rules.fleet import Host, Known, host_bits
+from signward.policy.rules.fleet import Host, Known
 from signward.policy.rules.simulated import Tally
-from signward.policy.rules.simulation import Count
+from signward.policy.rules.simulation import Count, Seen, seen_at
 from signward.policy.rules.subject import Signer, Subject
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -188,20 +188,20 @@ class Radius:
 
     def add(self, known: Known) -> None:
         """Take one distinct file in, with everywhere it was seen."""
-        bits = host_bits(known.places)
-        self._seen.add(known.places, bits)
+        seen = seen_at(known.places)
+        self._seen.add(seen)
         signers = touched(self._culprit, known.subject)
         if signers is None:
-            self._fates[Fate.UNSETTLED].add(known.places, bits)
+            self._fates[Fate.UNSETTLED].add(seen)
         elif signers is not False:
-            self._take(known, bits, () if signers is True else signers)
+            self._take(known, seen, () if signers is True else signers)
 
-    def _take(self, known: Known, bits: int, signers: tuple[Signer, ...]) -> None:
+    def _take(self, known: Known, seen: Seen, signers: tuple[Signer, ...]) -> None:
         subject = known.subject
         proven = min((s.proven for s in signers if s.proven), default=None)
         fate, bad = self._fate(subject, proven), self._is_bad(subject)
-        self._matched.add(known.places, bits)
-        self._fates[fate].add(known.places, bits)
+        self._matched.add(seen)
+        self._fates[fate].add(seen)
         self._otherwise += bool(signers) and len(signers) < len(subject.signers)
         self._weigh(proven, bad=bad)
         self._keep(subject, signers)
@@ -211,8 +211,8 @@ class Radius:
         path = known.places[0].path if known.places else ""
         row = Listed(path=path, fate=fate, bad=bad, digest=_digest_of(subject),
                      publisher=signers[0].identity if signers else "", product=subject.product,
-                     proven=proven, hosts=bits.bit_count())  # fmt: skip
-        entry = (bits.bit_count(), -known.number, row)
+                     proven=proven, hosts=seen.bits.bit_count())  # fmt: skip
+        entry = (seen.bits.bit_count(), -known.number, row)
         push = heapq.heappush if len(self._listed) < MAX_LISTED else heapq.heappushpop
         push(self._listed, entry)
 

@@ -26,8 +26,8 @@ def load_rules(
 
     With ``key_files`` (public keys or certificates) each document must be signed by one of them,
     and none may be older than the last that was accepted here (unless nothing is to ``remember``:
-    then it is only looked at); the keys it names are those it carries.  Keys of an unsigned policy are looked for beside the file that names them, and never
-    above it.
+    then it is only looked at); the keys it names are those it carries.  Keys of an unsigned policy
+    are looked for beside the file that names them, and never above it.
     """
     if key_files:
         return _load_signed(paths, policy_keys(key_files), remember=remember)
