@@ -25,7 +25,7 @@ from pathlib import Path
 from demo.fetch import CorpusMissingError, require
 from tests.corpus import pe_files
 
-from bench import authority, issue, remote, replicas, signing, simulating, steps, store
+from bench import authority, deciding, issue, remote, replicas, signing, simulating, steps, store
 from bench.measure import (
     REPOSITORY,
     NotMeasuredError,
@@ -313,6 +313,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "second": second_scan,
     "sign": signing.many,
     "sign-memory": signing.memory,
+    "policy": deciding.decisions,
     "simulate": simulating.simulating,
     "steps": single_steps,
     "store": store.appends,

@@ -65,11 +65,11 @@ def test_openssl_verifies_an_ipe_policy(who: Identity, tmp_path: Path) -> None:
     signature = sealed(Form.IPE, policy, tmp_path, who)
     command = ("openssl", "smime", "-verify", "-inform", "DER", "-in", signature, "-noverify",
                "-binary", "-out", tmp_path / "out")  # fmt: skip
-    done = tool(*command)  # type: ignore[arg-type]
+    done = tool(*command)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out").read_bytes() == policy
     signature.write_bytes(signature.read_bytes().replace(b"op=EXECUTE", b"op=executE"))
-    assert tool(*command).returncode != 0  # type: ignore[arg-type]
+    assert tool(*command).returncode != 0
 
 
 def test_our_ipe_signature_has_the_form_of_openssls(tmp_path: Path) -> None:
@@ -79,7 +79,8 @@ def test_our_ipe_signature_has_the_form_of_openssls(tmp_path: Path) -> None:
     (tmp_path / "policy").write_bytes(policy)
     done = tool("openssl", "smime", "-sign", "-in", tmp_path / "policy", "-signer",
                 tmp_path / "cert.pem", "-inkey", tmp_path / "key.pem", "-noattr", "-nodetach",
-                "-nosmimecap", "-binary", "-outform", "der", "-out", tmp_path / "theirs")  # fmt: skip
+                "-nosmimecap", "-binary", "-outform", "der",
+                "-out", tmp_path / "theirs")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert ours == (tmp_path / "theirs").read_bytes()
 

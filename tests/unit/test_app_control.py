@@ -60,6 +60,23 @@ def _files(compiled: Compiled, suffix: str = "") -> dict[str, bytes]:
     return {f.name: f.content for f in compiled.files if f.name.endswith(suffix)}
 
 
+def _as_compiled(rules: RuleSet, compiled: Compiled) -> RuleSet:
+    """Return the rules as the target has them: without those lost, others for all of user mode."""
+    losses: dict[str, set[str]] = {}
+    for loss in compiled.losses:
+        losses.setdefault(loss.rule, set()).add(loss.name)
+    widened = {rule for rule, names in losses.items() if names == {"wider-kind"}}
+    kept = without(rules, frozenset(losses) - widened)
+    return msgspec.structs.replace(
+        kept,
+        rules=tuple(
+            msgspec.structs.replace(rule, kind=(*rule.kind, *PROGRAMS))
+            if rule.id in widened else rule
+            for rule in kept.rules
+        ),
+    )  # fmt: skip
+
+
 def _lost(compiled: Compiled) -> set[tuple[str, str]]:
     return {(loss.name, loss.rule) for loss in compiled.losses}
 
@@ -71,6 +88,12 @@ def _rule(name: str = "one", action: Action = Action.ALLOW, **asked: Any) -> Rul
 def _subject(**changes: Any) -> Subject:
     known: dict[str, Any] = {"path": PLACES[0], "file_class": "executable", "kind": "pe"}
     return Subject(**{**known, **changes})
+
+
+def _not_widened(rules: RuleSet) -> RuleSet:
+    """Return the rules that are not taken for more kinds than they name."""
+    losses = _compile(rules).losses
+    return without(rules, frozenset(loss.rule for loss in losses if loss.name == "wider-kind"))
 
 
 def _judged(compiled: Compiled, subject: Subject) -> set[bool | None]:
@@ -88,10 +111,10 @@ def test_the_xml_is_valid_by_the_schema(rules: tuple[Rule, ...]) -> None:
 @OFTEN
 @given(rules=windows_rules(), subject=windows_subjects())
 def test_what_is_not_lost_is_decided_as_we_do(rules: tuple[Rule, ...], subject: Subject) -> None:
-    merged = layered(rules)
+    merged = _not_widened(layered(rules))
     compiled = _compile(merged)
     assume(not {loss.name for loss in compiled.losses} & IN_PART)
-    kept = without(merged, frozenset(loss.rule for loss in compiled.losses))
+    kept = _as_compiled(merged, compiled)
     answers = _judged(compiled, subject)
     assert len(answers) == 1
     answer = answers.pop()
@@ -106,11 +129,11 @@ def test_what_is_not_lost_is_decided_as_we_do(rules: tuple[Rule, ...], subject: 
 def test_what_is_not_lost_is_read_back(
     rules: tuple[Rule, ...], subject: Subject, suffix: str
 ) -> None:
-    merged = layered(rules)
+    merged = _not_widened(layered(rules))
     compiled = _compile(merged)
     assume(not {loss.name for loss in compiled.losses} & IN_PART)
     assume(subject.kind != "batch")
-    kept = without(merged, frozenset(loss.rule for loss in compiled.losses))
+    kept = _as_compiled(merged, compiled)
     again = IMPORTER.read(_files(compiled, suffix))
     assert allowed(again, subject) is allowed(kept, subject)
     assert (again.name, again.id, again.version) == (merged.name, merged.id, merged.version)
@@ -127,6 +150,20 @@ def test_identifiers_and_notes_come_back_from_xml() -> None:
     (again,) = IMPORTER.read(_files(_compile(rules), ".xml")).rules
     assert (again.id, again.note) == ("a.b-c", 'why: "this" & <that>')
     assert set(again.digest) == set(rules.rules[0].digest)
+
+
+def test_hashes_without_names_are_one_rule_of_what_a_rule_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("signward.compilers.importers.app_control.MAX_VALUES", 2)
+    hashes = tuple(digest("authenticode", n) for n in range(3))
+    rules = rule_set(_rule("a", digest=hashes[:2]), _rule("b", Action.DENY, digest=hashes),
+                     _rule("c", digest=hashes[2:]))  # fmt: skip
+    again = IMPORTER.read(_files(_compile(rules), ".cip")).rules
+    found = [(rule.id, len(rule.digest)) for rule in again]
+    assert found == [("hashes-denied", 2), ("hashes-denied.2", 1),
+                     ("hashes-allowed", 2), ("hashes-allowed.2", 1)]  # fmt: skip
+    assert {d for rule in again for d in rule.digest} == set(hashes)
 
 
 @pytest.mark.parametrize(("rule", "loss"), [
@@ -207,6 +244,18 @@ def test_supplements_only_let_in_and_denials_are_the_bases() -> None:
     assert added.is_supplement
     assert added.base_id == base.id == rules.id
     assert (base.version, added.version) == ((10, 0, 0, 1), (10, 0, 0, 2))
+
+
+def test_a_rule_of_scripts_is_none_where_scripts_are_not_enforced() -> None:
+    rule = _rule(digest=(digest("authenticode", 1),), kind=("script",))
+    compiled = _compile(rule_set(rule), scripts=False)
+    assert _lost(compiled) == {("kind", "one")}
+    assert all(b"<Allow" not in content for content in _files(compiled, ".xml").values())
+
+
+def test_a_rule_that_is_lost_is_not_widened_too() -> None:
+    rule = _rule(path=(r"C:\*\x.exe",), kind=("executable",))
+    assert _lost(_compile(rule_set(rule))) == {("path", "one")}
 
 
 def test_monitor_is_audit_mode() -> None:
@@ -295,6 +344,7 @@ def test_update_signers_make_it_a_policy_that_must_be_signed() -> None:
     assert all("sign it" in f.deploy for f in compiled.files if f.name.endswith(".cip"))
     for content in files.values():
         check_windows("SiPolicy.xsd", content)
+    assert guard.tbs.hex() in IMPORTER.read(files).note
 
 
 @pytest.mark.parametrize("changes", [
@@ -376,6 +426,11 @@ def test_an_issuer_and_several_files_of_a_signer_count() -> None:
     {"files": '<Allow ID="ID_ALLOW_A" Hash="xy"/>'},
     {"signer": '<CertIssuer Value="x"/>',
      "scenario": '<AllowedSigners><AllowedSigner SignerId="ID_SIGNER_A"/></AllowedSigners>'},
+    {"signer": '<CertEKU ID="ID_EKU_NONE"/>'},
+    {"signer": '<CertEKU ID="ID_EKU_NONE" Condition="Except"/>'},
+    {"scenario": '<AllowedSigners><AllowedSigner SignerId="ID_SIGNER_B"/></AllowedSigners>'},
+    {"scenario": '<FileRulesRef><FileRuleRef RuleID="ID_ALLOW_A"/></FileRulesRef>'},
+    {"files": '<Allow ID="ID_ALLOW_A" Hash="00"/><Deny ID="ID_ALLOW_A" Hash="01"/>'},
     {"tbs": "00",
      "scenario": '<AllowedSigners><AllowedSigner SignerId="ID_SIGNER_A"/></AllowedSigners>'},
     {"scenario": '<AllowedSigners><AllowedSigner SignerId="ID_SIGNER_A"><ExceptDenyRule '

@@ -191,6 +191,27 @@ def test_publishers_are_completed_from_certificates_only_where_it_is_asked_for()
     assert _lost(_compile(unknown, complete=True)) == {("publisher", "one")}
 
 
+def test_settings_may_tell_what_a_publisher_is_called() -> None:
+    text = "O=Example Ltd, L=Wien, S=Wien, C=AT"
+    told = {"publishers": {"one": (text, f"CN=Example Ltd, {text}")}}
+    app_locker = msgspec.convert(told, AppLockerSettings)
+    rule = _rule(publisher=PublisherMatch(key="first-ca"))
+    compiled = COMPILER.compile(rule_set(rule), app_locker)
+    assert _lost(compiled) == {("publisher-told", "one")}
+    assert _judged(compiled, _subject(signers=(signer(0),))) is True
+    assert _judged(compiled, _subject(signers=(signer(1),))) is False
+    elsewhere = _compile(rule_set(_rule("two", publisher=rule.publisher)), **told)
+    assert _lost(elsewhere) == {("publisher", "two")}
+    every = msgspec.structs.replace(app_locker, collections=ALL)
+    assert 'PublisherName="CN=EXAMPLE LTD, O=' in _xml(COMPILER.compile(rule_set(rule), every))
+
+
+@pytest.mark.parametrize("text", ["*", "Example Ltd", "O=Example Ltd", "O=E, L=W, S=W, C=Austria"])
+def test_a_publisher_that_could_be_anybody_is_not_told(text: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"publishers": {"one": [text]}}, AppLockerSettings)
+
+
 def test_packages_are_known_by_the_whole_subject() -> None:
     whole = PublisherMatch(common_name="Example Ltd", organization="Example Ltd", **ADDRESS)
     rules = rule_set(_rule(publisher=whole, kind=("app-package",)))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signward.errors import LimitError
-from signward.inventory.audited import Seen, fapolicyd, lines, read, santa
+from signward.inventory.audited import Seen, audit, fapolicyd, lines, read, santa
 from signward.policy.rules.subject import UNKNOWABLE, Signer, Subject
 from signward.state import Outcome
 
@@ -111,23 +111,25 @@ def test_a_decision_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mime", "permission", "kind", "file_class"),
+    ("mime", "permission", "kind", "classes"),
     [
-        ("application/x-sharedlib", "open", "elf", "library"),
-        ("application/x-sharedlib", "execute", "elf", "executable"),
-        ("application/x-pie-executable", "open", "elf", "executable"),
-        ("text/x-shellscript", "execute", "shell", "script"),
-        ("text/x-python", "open", "python", "script"),
-        ("application/x-bad-elf", "open", "", ""),
+        ("application/x-sharedlib", "open", "elf", {"library"}),
+        ("application/x-sharedlib", "execute", "elf", {"executable", "library"}),
+        ("application/x-pie-executable", "open", "elf", {"executable", "library"}),
+        ("application/x-executable", "execute", "elf", {"executable"}),
+        ("text/x-shellscript", "execute", "shell", {"script"}),
+        ("text/x-python", "open", "python", {"script"}),
+        ("application/x-bad-elf", "open", "", set()),
     ],
 )
 def test_types_are_kinds(
-    tmp_path: Path, mime: str, permission: str, kind: str, file_class: str
+    tmp_path: Path, mime: str, permission: str, kind: str, classes: set[str]
 ) -> None:
     line = FAPOLICYD.replace("application/x-executable", mime).replace("=execute", f"={permission}")
     subject = only(tmp_path, line)
-    assert (subject.kind, subject.file_class) == (kind, file_class)
-    assert ("kind" in subject.unknown) is (not kind)
+    assert subject.kind == kind
+    assert (subject.classes or {subject.file_class} - {""}) == classes
+    assert ("kind" in subject.unknown) is (len(classes) != 1)
 
 
 @pytest.mark.parametrize("field", ["sha256hash", "filehash"])
@@ -159,6 +161,12 @@ def test_a_name_that_could_be_fields_is_unknown(tmp_path: Path, name: str) -> No
     assert {"path", "kind", "digest:file"} <= subject.unknown
 
 
+def test_a_name_that_may_go_on_in_the_next_line_is_unknown(tmp_path: Path) -> None:
+    subject = only(tmp_path, FAPOLICYD.replace("/opt/a b/tool", "/opt/a\nb"))
+    assert subject.path == ""
+    assert {"path", "kind"} <= subject.unknown
+
+
 def test_a_program_of_that_name_forges_no_object(tmp_path: Path) -> None:
     line = FAPOLICYD.replace("exe=/usr/bin/bash", "exe=/tmp/a : path=/usr/bin/true trust=1")
     assert "path" in only(tmp_path, line).unknown
@@ -185,9 +193,78 @@ def test_lines_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         seen(tmp_path, SANTA)
 
 
+EVENT = "msg=audit(1600385147.372:590):"
+AUDITED = (
+    f'type=PATH {EVENT} item=0 name="./evil" inode=1 dev=fc:03 mode=0100755 nametype=NORMAL',
+    f'type=CWD {EVENT} cwd="/home/me"',
+    f'type=SYSCALL {EVENT} arch=c000003e syscall=59 success=no exit=-1 a0=32cb3fca90 exe="/bin/sh"',
+    f"type=FANOTIFY {EVENT} resp=2 fan_type=1 fan_info=3137 subj_trust=3 obj_trust=5",
+    f"type=PROCTITLE {EVENT} proctitle=2E2F6576696C",
+)
+
+
+def test_the_audit_log_tells_what_was_decided(tmp_path: Path) -> None:
+    (one,) = seen(tmp_path, *AUDITED)
+    subject = one.subject
+    assert subject.path == "/home/me/evil"
+    assert subject.classes == {"executable", "script"}
+    assert {"kind", "signers", "host", "digest:file"} <= subject.unknown <= UNKNOWABLE
+    assert "path" not in subject.unknown
+
+
+def test_records_of_two_events_and_hosts_may_mix(tmp_path: Path) -> None:
+    first = [f"node=web1 {line}" for line in AUDITED]
+    second = [f"node=web2 {line}".replace("./evil", "/b") for line in AUDITED]
+    mixed = [line for pair in zip(first, second, strict=True) for line in pair]
+    told = {s.host: s.subject.path for s in seen(tmp_path, *mixed)}
+    assert told == {"web1": "/home/me/evil", "web2": "/b"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ('"./evil"', '"/opt/x"', "/opt/x"),
+        ('"./evil"', "2F6F70742F6120622220633D", '/opt/a b" c='),
+        ('"./evil"', "(null)", ""),
+        ('"./evil"', '"../x"', ""),
+        ('cwd="/home/me"', "cwd=(null)", ""),
+        ("syscall=59", "syscall=257", ""),
+        ("syscall=59 success=no exit=-1 a0=32cb3fca90", "syscall=257 a0=ffffff9c", "/home/me/evil"),
+        ("nametype=NORMAL", "nametype=PARENT", ""),
+    ],
+)
+def test_names_are_told_only_where_they_are_sure(
+    tmp_path: Path, old: str, new: str, path: str
+) -> None:
+    subject = only(tmp_path, *(line.replace(old, new) for line in AUDITED))
+    assert subject.path == path
+    assert ("path" in subject.unknown) is (not path)
+
+
+def test_two_files_of_one_event_are_not_told_apart(tmp_path: Path) -> None:
+    subject = only(tmp_path, *AUDITED, AUDITED[0].replace("item=0", "item=1"))
+    assert subject.path == ""
+    assert subject.classes == frozenset()
+
+
+def test_events_without_a_decision_tell_of_nothing(tmp_path: Path) -> None:
+    assert seen(tmp_path, *AUDITED[:3]) == []
+
+
+def test_events_waiting_for_records_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "MAX_PENDING", 1)
+    monkeypatch.setattr(audit, "MAX_RECORDS", 2)
+    many = [line.replace(":590)", f":{n})") for n in range(3) for line in AUDITED[2:4]]
+    assert [(s.subject.path, s.times) for s in seen(tmp_path, *many)] == [("", 3)]
+
+
 PIECES = st.sampled_from([
     "action=EXEC|", "santad: ", "path=/a", "|", "=", "sha256=", FILE, " dec=deny perm=open ", " : ",
-    " ftype=", "trust=1", " ", "fapolicyd[1]: ", "Nov 23 10:00:00 h ", "\\", "<pipe>", "é",
+    " ftype=", "trust=1", " ", "fapolicyd[1]: ",
+    "type=FANOTIFY msg=audit(1.2:3):", "type=PATH msg=audit(1.2:3):", "name=",
+    "Nov 23 10:00:00 h ", "\\", "<pipe>", "é",
 ])  # fmt: skip
 
 
@@ -195,6 +272,6 @@ PIECES = st.sampled_from([
 def test_any_line_is_read(tmp_path_factory: pytest.TempPathFactory, line: str) -> None:
     path = tmp_path_factory.mktemp("lines") / "log"
     path.write_text(line + "\n", "utf-8")
-    for reader in (santa, fapolicyd):
+    for reader in (santa, fapolicyd, audit):
         for subject in reader.read(path):
             assert subject.unknown <= UNKNOWABLE

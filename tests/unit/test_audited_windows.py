@@ -96,6 +96,7 @@ def test_an_image_and_its_signature_are_joined(tmp_path: Path, identifier: int) 
     assert (host, times) == ("PC1.example", 1)
     assert subject.path == r"C:\Tools\agent.exe"
     assert subject.kind == "pe"
+    assert subject.classes == {"executable", "library"}
     assert subject.digests == {f"authenticode:sha256:{CODE.hex()}", f"file:sha256:{FLAT.hex()}"}
     assert subject.signers == (SIGNER,)
     assert (subject.original_name, subject.internal_name, subject.product) == (
@@ -246,6 +247,32 @@ def test_other_events_and_other_providers_tell_of_nothing(tmp_path: Path) -> Non
 
 def test_an_empty_log_tells_of_nothing(tmp_path: Path) -> None:
     assert seen(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("kinds", "outcome"),
+    [
+        (("executable", "library"), Outcome.ACCEPTED),
+        (("pe",), Outcome.ACCEPTED),
+        (("executable",), Outcome.INDETERMINATE),
+        (("driver", "script"), Outcome.REJECTED),
+    ],
+)
+def test_a_class_that_is_one_of_two_decides_where_both_do(
+    tmp_path: Path, kinds: tuple[str, ...], outcome: Outcome
+) -> None:
+    (one,) = seen(tmp_path, image(), signature())
+    allow = Rule(id="ours", action=Action.ALLOW, kind=kinds,
+                 publisher=PublisherMatch(common_name="Example Ltd"))  # fmt: skip
+    assert decide(Index(rule_set(allow)), one.subject, AT).outcome is outcome
+
+
+def test_a_kind_of_script_is_never_ruled_out(tmp_path: Path) -> None:
+    fields = {"FilePath": text(r"C:\s.ps1"), "Sha256Hash": binary(CODE)}
+    (one,) = seen(tmp_path, event(APPLOCKER, 8028, fields))
+    allow = Rule(id="ours", action=Action.ALLOW, kind=("powershell",), path=(r"C:\s.ps1",))
+    decided = decide(Index(rule_set(allow)), one.subject, AT)
+    assert (decided.outcome, decided.missing) == (Outcome.INDETERMINATE, ("kind",))
 
 
 def test_a_rule_by_the_issuers_tbs_decides(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hypothesis import assume, given, settings
-from signward.compilers.arbiters.app_control import ARBITER
 
 from signward import compilers
 from signward.compilers import Compiled, Towards
+from signward.compilers.arbiters.app_control import ARBITER
 from signward.frozen import replace
 from signward.policy.blocklist import BlockList, read_block_list
 from signward.policy.blocklist import Subject as Blocked

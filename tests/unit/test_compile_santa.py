@@ -186,6 +186,32 @@ def test_a_digest_yields_to_a_denied_publisher_by_cel() -> None:
     ]  # fmt: skip
 
 
+ORDER = (
+    ("CDHASH", HASHES[0]), ("BINARY", FILES[0]), ("SIGNINGID", f"{TEAMS[0]}:{PROGRAMS[0]}"),
+    ("CERTIFICATE", LEAVES[0]), ("TEAMID", TEAMS[0]),
+)  # fmt: skip
+"""As santa.dev draws it (Binary Authorization, Rule Types)."""
+
+
+@pytest.mark.parametrize("first", range(len(ORDER)))
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_most_specific_rule_decides(first: int, *, allowed: bool) -> None:
+    """Whichever it is: all that come after it say the contrary."""
+    policies = ("ALLOWLIST", "BLOCKLIST") if allowed else ("BLOCKLIST", "ALLOWLIST")
+    rules = [{"rule_type": t, "identifier": i, "policy": policies[number > first]}
+             for number, (t, i) in enumerate(ORDER) if number >= first]  # fmt: skip
+    files = {"rules.json": json.dumps({"rules": rules, "client_mode": "LOCKDOWN"}).encode()}
+    assert ARBITER.judge(files, _program()) is allowed
+
+
+@pytest.mark.parametrize("mode", [1, 2])
+def test_the_mode_decides_where_no_rule_does(mode: int) -> None:
+    settings_ = {"PayloadType": "com.northpolesec.santa", "ClientMode": mode, "StaticRules": []}
+    files = {"x": plistlib.dumps({"PayloadContent": [settings_]})}
+    assert ARBITER.judge(files, _program()) is (mode == 1)
+    assert ARBITER.judge(files, replace(_program(), file_class="script")) is None
+
+
 @pytest.mark.interop
 @pytest.mark.parametrize(
     ("signing_id", "lets_run"),
@@ -461,6 +487,21 @@ def test_damaged_profiles_raise_nothing_else(position: int, octet: int, cut: boo
     position %= len(data)
     data[position:] = b"" if cut else bytes([octet]) + data[position + 1 :]
     with contextlib.suppress(PolicyError):
+        IMPORTER.read({"x": bytes(data)})
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(position=st.integers(0, 2000), octet=st.integers(0, 255), cut=st.booleans())
+def test_damaged_answers_raise_nothing_else(position: int, octet: int, cut: bool) -> None:
+    rules = rule_set(
+        _rule("a", digest=(f"file:sha256:{FILES[0]}",)),
+        _rule("d", Action.DENY, publisher=PublisherMatch(team_id=TEAMS[0])),
+    )
+    data = bytearray(_compile(rules).content("ruledownload.json"))
+    position %= len(data)
+    data[position:] = b"" if cut else bytes([octet]) + data[position + 1 :]
+    with contextlib.suppress(PolicyError):
+        ARBITER.judge({"x": bytes(data)}, _program())
         IMPORTER.read({"x": bytes(data)})
 
 

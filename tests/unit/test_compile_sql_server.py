@@ -45,15 +45,20 @@ def test_assemblies_are_listed_under_strict_security() -> None:
 
 
 def test_what_is_not_listed_is_dropped() -> None:
-    assert f"WHERE [hash] NOT IN (0x{ONE.upper()})" in script(compiled(rule_set(LISTED)))
-    assert "sys.trusted_assemblies WHERE 1 = 1" in script(compiled(rule_set()))
+    text = script(compiled(rule_set(LISTED)))
+    assert f"INSERT INTO @named VALUES (0x{ONE.upper()});" in text
+    for rules in (rule_set(LISTED), rule_set()):
+        assert "WHERE [hash] NOT IN (SELECT [hash] FROM @named)" in script(compiled(rules))
+    assert "INSERT INTO @named" not in script(compiled(rule_set()))
 
 
 def test_others_stay_where_the_list_is_not_exclusive() -> None:
     denied = Rule(id="bad", action=Action.DENY, digest=(f"file:sha512:{TWO}",))
     assert "sp_drop_trusted" not in script(compiled(rule_set(LISTED), exclusive=False))
     text = script(compiled(rule_set(LISTED, denied), exclusive=False))
-    assert f"WHERE [hash] IN (0x{TWO.upper()})" in text
+    assert f"INSERT INTO @named VALUES (0x{TWO.upper()});" in text
+    assert f"INSERT INTO @named VALUES (0x{ONE.upper()});" not in text
+    assert "WHERE [hash] IN (SELECT [hash] FROM @named)" in text
 
 
 def test_a_denied_assembly_is_not_listed() -> None:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,9 @@ from signward.policy.rules.subject import Signer, Subject
 from signward.state import Outcome
 
 
-def subject(name: str, host: str = "a", **fields: object) -> Subject:
-    plain = {"path": f"/opt/{name}", "host": host, "digests": frozenset({f"file:sha256:{name}"})}
-    return Subject(**{**plain, **fields})  # type: ignore[arg-type]
+def subject(name: str, host: str = "a", **fields: Any) -> Subject:
+    plain: dict[str, Any] = {"path": f"/opt/{name}", "host": host, "digests": frozenset({f"file:sha256:{name}"})}
+    return Subject(**{**plain, **fields})
 
 
 def gather(path: Path, *subjects: Subject, at: int = 1, instead: bool = True) -> None:
@@ -120,6 +121,7 @@ def test_one_fleet_gathers_again_and_again(path: Path) -> None:
 _ENTER = """
 import sys
 from pathlib import Path
+from typing import Any
 from tests.unit.test_fleet import gather, subject
 host = sys.argv[2]
 gather(Path(sys.argv[1]), *(subject(f"{n}", host) for n in range(500)), subject(host, host))
@@ -209,7 +211,7 @@ def test_hosts_are_bits(hosts: list[int]) -> None:
 
 
 def test_files_without_a_digest_are_told_apart_by_their_paths(path: Path) -> None:
-    blank = {"digests": frozenset(), "cause": "unsigned"}
+    blank: dict[str, Any] = {"digests": frozenset(), "cause": "unsigned"}
     gather(path, subject("x", **blank), subject("y", **blank))
     gather(path, subject("x", "b", **blank))
     with Fleet(path) as fleet:

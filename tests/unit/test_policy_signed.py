@@ -310,5 +310,20 @@ def test_two_documents_of_one_call_are_remembered_together(tmp_path: Path) -> No
     assert sorted(p.name for p in (tmp_path / "memory").glob("*.json")) == ["a.json", "b.json"]
 
 
+def test_older_versions_can_be_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = signed(written(tmp_path, 1), output=str(tmp_path / "old"))
+    new = signed(written(tmp_path, 2), output=str(tmp_path / "new"))
+    (trust,) = trusted(tmp_path)
+    assert load_rules([new], [trust]).version == 2
+    key_option = ("--policy-key", trust)
+    assert run(["policy", "diff", str(old), str(new), *key_option]) == 1  # they differ
+    assert run(["policy", "check", str(new), *key_option]) == 0
+    assert run(["policy", "check", str(old), *key_option]) == 2
+    assert "required 2 or later" in capsys.readouterr().err
+    assert run(["policy", "diff", str(old), str(new)]) == 2
+
+
 def test_the_payload_type_is_its_own() -> None:
     assert PAYLOAD_TYPE == "application/vnd.signward.policy+json"

@@ -87,6 +87,25 @@ def test_a_scan_keeps_what_a_host_has(fleet: Path, tree: Path) -> None:
     assert "host" not in echo.unknown
 
 
+def test_verdicts_remembered_without_digests_are_not_used(tree: Path) -> None:
+    assert scan(tree) == 0
+    path = tree.parent / "fleet.db"
+    assert scan(tree, "--inventory", str(path)) == 0
+    with Fleet(path) as opened:
+        assert all(known.subject.digests for known in opened.known())
+
+
+def test_what_a_policy_decided_is_not_what_is_kept(
+    tree: Path, policy: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tree.parent / "fleet.db"
+    assert scan(tree, "--inventory", str(path), "--policy", str(policy), "--format", "jsonl") == 0
+    assert '"no-rule"' in capfd.readouterr().out
+    with Fleet(path) as opened:
+        causes = {known.subject.cause for known in opened.known()}
+    assert causes == {"unsigned", "malformed", "unsupported-kind"}
+
+
 def test_a_second_scan_says_what_is_there_now(fleet: Path, tree: Path) -> None:
     (tree / "other.vbs").unlink()
     assert scan(tree, "--inventory", str(fleet), "--host", "desk-1") == 0

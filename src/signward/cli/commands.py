@@ -29,6 +29,8 @@ COMMANDS = {
     "log": "read, prove, check and follow a transparency log",
     "feed": "what is revoked, as one signed document: add, publish, follow",
     "policy": "one policy: check, explain, simulate, compile for every enforcer",
+    "revoke": "revoke once, everywhere: first what would stop, then all enforcers",
+    "intake": "take in what others deliver: judge it, move it, write receipts",
     "requests": "approve or deny what waits to be signed",
     "serve": "serve an authority over HTTP",
     "backup": "write an authority's database, settings and certificates to one file",
@@ -36,6 +38,9 @@ COMMANDS = {
     "completion": "print a script that completes options in your shell",
 }
 """Subcommand to its line of help; the module of the same name in this folder does it."""
+
+_UNNAMED = {"intake": ("take", "audit", "receipts")}
+"""Commands whose first action need not be named, with their actions."""
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -68,7 +73,7 @@ class Command(Protocol):
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run the subcommand it names."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = _spelled_out(list(sys.argv[1:] if arguments is None else arguments))
     _end_quickly()
     _fill_standard_streams()
     try:
@@ -85,6 +90,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("signward: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _spelled_out(words: list[str]) -> list[str]:
+    """Return the words with the action that a command does where none is named.
+
+    ``intake PATH`` stands for ``intake take PATH``; a PATH of an action's name needs ``./``.
+    """
+    actions = _UNNAMED.get(words[0], ()) if words else ()
+    if not actions or len(words) < 2 or words[1] in (*actions, "-h", "--help"):
+        return words
+    return [words[0], actions[0], *words[1:]]
 
 
 def _done(command: Command, parsed: argparse.Namespace) -> int:

@@ -179,8 +179,26 @@ class Expression:
 
     def express(self, rule: Rule, sheet: Sheet, spared: tuple[Conditions, ...]) -> bool:
         """Put a rule on a sheet, sparing what ``spared`` matches; say whether it is there."""
-        scenarios = self._scenarios(rule)
-        if scenarios is None or self._ledger.lose_fields(rule, _EXPRESSED):
+        units = units_of(rule, (DRIVER, *self._user_mode))
+        if not units:
+            self._lose("kind", rule, "no rule is for one kind of file" if units is None else
+                                     "scripts and installers are not enforced")  # fmt: skip
+            return False
+        user = set(units) - {DRIVER}
+        scenarios = (DRIVERS,) * (DRIVER in units) + (PROGRAMS,) * bool(user)
+        there = self._expressed(rule, sheet, scenarios, spared)
+        if there and user and user != set(self._user_mode):
+            self._ledger.widen_kinds(rule, (unit.name for unit in set(self._user_mode) - user))
+        return there
+
+    def _expressed(
+        self,
+        rule: Rule,
+        sheet: Sheet,
+        scenarios: tuple[int, ...],
+        spared: tuple[Conditions, ...],
+    ) -> bool:
+        if self._ledger.lose_fields(rule, _EXPRESSED):
             return False
         if rule.digest:
             return self._digests(rule, sheet, scenarios, spared)
@@ -200,17 +218,6 @@ class Expression:
 
     def _lose(self, name: str, rule: Rule, why: str) -> None:
         self._ledger.lose_rule(name, rule, f"App Control: {why}")
-
-    def _scenarios(self, rule: Rule) -> tuple[int, ...] | None:
-        units = units_of(rule, (DRIVER, *self._user_mode))
-        if units is None:
-            self._lose("kind", rule, "no rule is for one kind of file")
-            return None
-        user = set(units) - {DRIVER}
-        if user and user != set(self._user_mode):
-            others = set(self._user_mode) - user
-            self._ledger.widen_kinds(rule, (unit.name for unit in others))
-        return tuple(v for v, there in ((DRIVERS, DRIVER in units), (PROGRAMS, user)) if there)
 
     def _digests(
         self,

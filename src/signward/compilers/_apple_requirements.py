@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
+from signward.compilers._lossy import UnsayableError
 from signward.errors import PolicyError
 from signward.policy.rules.model import (
     Conditions,
@@ -30,14 +31,6 @@ _WHY = {
     "catalog": "there are no catalogs on macOS",
     "hosts": "a profile is for every machine it is sent to",
 }
-
-
-class UnsayableError(Exception):
-    """Conditions without a requirement; ``name`` is the loss."""
-
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(why)
-        self.name = name
 
 
 def requirement(asked: Conditions, keys: Mapping[str, Material]) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 
 RULES = "rules.d/05-signward.rules"
+DENIALS = "rules.d/02-signward-denied.rules"
 TRUST = "trust.d/signward"
 CONF = "fapolicyd.conf"
 

@@ -117,9 +117,10 @@ def _signer_of(
     if rule.publisher is None:
         ledger.lose_rule("kind", rule, "a kind alone says nothing of who signed")
         return None
-    if rule.kind and not governs <= set(rule.kind):
+    certificate = _certificate_of(ledger, rules.keys, rule, rule.publisher)
+    if certificate is not None and rule.kind and not governs <= set(rule.kind):
         ledger.widen_kinds(rule, governs - set(rule.kind))
-    return _certificate_of(ledger, rules.keys, rule, rule.publisher)
+    return certificate
 
 
 def _certificate_of(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from signward.compilers import Compiled, File, Loss, Towards, in_scope
+from signward.errors import SignwardError
 from signward.policy.rules.model import (
     CONDITIONS,
     Action,
@@ -18,6 +19,14 @@ from signward.policy.rules.model import (
     Rule,
     RuleSet,
 )
+
+
+class UnsayableError(SignwardError):
+    """Conditions that a target has no words for; ``name`` is the loss.  Never leaves a compiler."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(why)
+        self.name = name
 
 
 class Ledger:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -38,7 +39,7 @@ PAYLOAD = "com.northpolesec.santa"
 OLD_PAYLOAD = "com.google.santa"
 
 MAX_RULES = 200_000
-MAX_GUARDED = 200
+MAX_GUARDED = 64
 """Most publishers and programs in one guard: it stands in every rule it guards."""
 
 TEAM = re.compile(r"[A-Z0-9]{10}\Z")
@@ -93,6 +94,7 @@ def guard(denied: Iterable[Key]) -> str:
     return f"!({' || '.join(parts)})"
 
 
+@lru_cache(maxsize=256)
 def guarded(expression: str) -> frozenset[Key] | None:
     """Return what a guard of ours denies; None for any other expression."""
     found: set[Key] = set()
@@ -200,7 +202,7 @@ def _json(name: str, data: bytes) -> Any:
         raise PolicyError(name, f"{len(data)} octets", f"at most {_plist.MAX_OCTETS}")
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise PolicyError(name, str(error)[:200], "JSON") from None
 
 

@@ -13,9 +13,10 @@ An exception that spares what the rule allows asks for Santa's own order, and no
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from signward.compilers import Towards
-from signward.compilers._lossy import Ledger
+from signward.compilers._lossy import Ledger, UnsayableError
 from signward.compilers._plist import plain
 from signward.compilers._santa import MAX_GUARDED, TYPES, Key
 from signward.errors import PolicyError
@@ -36,14 +37,6 @@ _LENGTHS = {"BINARY": 64, "CDHASH": 40}
 _WHOLE = frozenset({"macho", "macho-fat"})
 
 
-class LostError(Exception):
-    """Conditions that Santa cannot look anything up by; ``name`` is the loss."""
-
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(why)
-        self.name = name
-
-
 class Allowed(Frozen, frozen=True, kw_only=True):
     """A rule that lets in, and which of its keys stand, each with the denied it yields to."""
 
@@ -61,15 +54,15 @@ class Decided(Frozen, frozen=True, kw_only=True):
 def keys_of(asked: Conditions) -> tuple[Key, ...]:
     """Return what Santa looks these conditions up by; any of several will do.
 
-    Raises `LostError` for conditions it cannot express, and ``PolicyError`` for a digest of another
-    length than its algorithm's.
+    Raises `UnsayableError` for conditions it cannot express, and ``PolicyError`` for a digest of
+    another length than its algorithm's.
     """
     _check_fields(asked)
     if asked.digest:
         return tuple(_of_digest(asked.id, text) for text in asked.digest)
     if asked.signers:
         if asked.signers.least != 1:
-            raise LostError("signers", "a program has one signer on macOS")
+            raise UnsayableError("signers", "a program has one signer on macOS")
         return tuple(_of_publisher(one, None) for one in asked.signers.of)
     assert asked.publisher is not None  # noqa: S101 - _check_fields: something must be asked
     return (_of_publisher(asked.publisher, asked.product),)
@@ -78,18 +71,18 @@ def keys_of(asked: Conditions) -> tuple[Key, ...]:
 def _check_fields(asked: Conditions) -> None:
     for field in ("identity", "path", "origin", "catalog", "hosts"):
         if getattr(asked, field):
-            raise LostError(field, _WHY[field])
+            raise UnsayableError(field, _WHY[field])
     if asked.kind and "executable" not in asked.kind and not _WHOLE.issubset(asked.kind):
-        raise LostError("kind", "Santa has no rules for one kind of Mach-O alone")
+        raise UnsayableError("kind", "Santa has no rules for one kind of Mach-O alone")
     named = [field for field in ("digest", "publisher", "signers") if getattr(asked, field)]
     if len(named) > 1:
-        raise LostError(
+        raise UnsayableError(
             named[1], f"a rule of Santa's is by {named[0]} or by {named[1]}, not by both"
         )
     if asked.product and named != ["publisher"]:
-        raise LostError("product", "Santa knows a program's identifier only under its team")
+        raise UnsayableError("product", "Santa knows a program's identifier only under its team")
     if not named:
-        raise LostError("kind", "Santa's rules are by digest, program or publisher")
+        raise UnsayableError("kind", "Santa's rules are by digest, program or publisher")
 
 
 _WHY = {
@@ -104,7 +97,7 @@ _WHY = {
 def _of_digest(rule: str, text: str) -> Key:
     kind, _, value = text.rpartition(":")
     if kind not in _DIGESTS:
-        raise LostError("digest", f"Santa compares file:sha256 and cdhash:sha256, not {kind}")
+        raise UnsayableError("digest", f"Santa compares file:sha256 and cdhash:sha256, not {kind}")
     rule_type = _DIGESTS[kind]
     if len(value) != _LENGTHS[rule_type]:
         found = f"{len(value) // 2} octets in {kind}"
@@ -118,7 +111,7 @@ def _of_publisher(match: PublisherMatch, product: ProductMatch | None) -> Key:
         return "CERTIFICATE", match.certificate.removeprefix("sha256:")
     if asked != {"team_id"}:
         name = next((field for field in ("key", "eku") if field in asked), "publisher")
-        raise LostError(name, "Santa knows a publisher by team or its certificate's SHA-256")
+        raise UnsayableError(name, "Santa knows a publisher by team or its certificate's SHA-256")
     if product is None:
         return "TEAMID", match.team_id
     return "SIGNINGID", f"{match.team_id}:{_program(product)}"
@@ -126,12 +119,12 @@ def _of_publisher(match: PublisherMatch, product: ProductMatch | None) -> Key:
 
 def _program(product: ProductMatch) -> str:
     if product.minimum_version or product.maximum_version:
-        raise LostError("version-floor", "Santa does not read versions")
+        raise UnsayableError("version-floor", "Santa does not read versions")
     asked = {f for f in product.__struct_fields__ if getattr(product, f)}
     if asked != {"bundle_id"}:
-        raise LostError("product", "Santa knows a program by the identifier it is signed with")
+        raise UnsayableError("product", "Santa knows a program by the identifier it is signed with")
     if plain(product.bundle_id) != product.bundle_id:
-        raise LostError("product", "an identifier that no property list can hold")
+        raise UnsayableError("product", "an identifier that no property list can hold")
     return product.bundle_id
 
 
@@ -156,7 +149,7 @@ def _expressed(ledger: Ledger, governed: Iterable[Rule]) -> Iterator[tuple[Rule,
     for rule in governed:
         try:
             yield rule, keys_of(rule)
-        except LostError as lost:
+        except UnsayableError as lost:
             ledger.lose_rule(lost.name, rule, str(lost))
 
 
@@ -174,11 +167,9 @@ class _Order:
         """Return what is left of a rule; None for nothing.  Loses one that cannot yield."""
         standing: dict[Key, frozenset[Key]] = {}
         for key in keys:
-            if key in self._denied:
+            if key in self._denied or self._is_reached(rule, key):
                 continue
-            yields = frozenset(self._met(rule, key))
-            if any(_reaches(other, key) for other in yields):
-                continue
+            yields = frozenset(islice(self._met(rule, key), MAX_GUARDED + 1))
             if not all(map(_can_guard, yields)) or len(yields) > MAX_GUARDED:
                 text = f"Santa takes it before what denies {_named(yields)}"
                 ledger.lose_rule("precedence", rule, text)
@@ -186,11 +177,21 @@ class _Order:
             standing[key] = yields
         return Allowed(rule=rule, keys=standing) if standing else None
 
+    def _is_reached(self, rule: Rule, key: Key) -> bool:
+        """Say whether all that has ``key`` is denied: a program whose team is."""
+        team = "TEAMID", key[1].partition(":")[0]
+        return key[0] == "SIGNINGID" and team in self._denied and not self._is_spared(team, rule)
+
     def _met(self, rule: Rule, key: Key) -> Iterator[Key]:
-        """Yield the denied that Santa would look up after ``key``, and one program could meet."""
+        """Yield the denied that Santa would look up after ``key``, and one program could meet.
+
+        A program has one team, its own: `_is_reached` answers for that.
+        """
         for rank in range(_RANK[key[0]] + 1, len(TYPES)):
+            if (key[0], TYPES[rank]) == ("SIGNINGID", "TEAMID"):
+                continue
             for other in self._by_rank.get(rank, ()):
-                if _may_meet(key, other) and not self._is_spared(other, rule):
+                if not self._is_spared(other, rule):
                     yield other
 
     def _is_spared(self, denied: Key, rule: Rule) -> bool:
@@ -205,17 +206,13 @@ def _may_meet(key: Key, other: Key) -> bool:
     return True
 
 
-def _reaches(other: Key, key: Key) -> bool:
-    return key[0] == "SIGNINGID" and other[0] == "TEAMID"
-
-
 def _can_guard(key: Key) -> bool:
     return key[0] in ("TEAMID", "SIGNINGID") and key[1].isascii()
 
 
 def _named(keys: frozenset[Key]) -> str:
     first = min(key for key in keys if not _can_guard(key) or len(keys) > MAX_GUARDED)
-    return f"{first[0]} {first[1]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
+    return f"{first[0]} {first[1]}" + (" and more" if len(keys) > 1 else "")
 
 
 def implies(rule: Conditions, wider: Conditions) -> bool:
@@ -247,7 +244,7 @@ def _is_free(spare: Conditions, own: set[Key], free: Mapping[Key, frozenset[Key]
     """Say whether rules let in all that is spared, and Santa looks them up before ``own``."""
     try:
         keys = keys_of(spare)
-    except LostError:
+    except UnsayableError:
         return False
     return all(
         key in free

@@ -1,6 +1,6 @@
 """SiPolicy XML into plain values: what ``_sipolicy`` writes, and what Windows' tools do.
 
-References are resolved by nobody here: an identifier that names nothing is the caller's to refuse.
+An identifier stands once, and whatever refers to one finds it: `check_references`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator
+from itertools import chain
 
 from signward.compilers._sipolicy import (
     PLATFORM_ID,
@@ -38,6 +39,11 @@ _UNREAD = ("ArtifactRules", "ArtifactSigners", "Macros", "AppSettings", "AppIDTa
            "TestSigningSigners", "ArtifactRuleRef")  # fmt: skip
 """Elements that change what a policy says and are not read: with content they are refused."""
 
+_UNREAD_ATTRIBUTES = (("SigningScenario", "InheritedScenarios"),
+                      ("SigningScenario", "MinimumHashAlgorithm"),
+                      ("CertEKU", "Condition"), ("Signer", "SignTimeAfter"))  # fmt: skip
+"""Attributes of that sort."""
+
 
 def read_xml(source: str, data: bytes) -> SiPolicy:
     """Return the policy.  ``source`` is told in messages.
@@ -50,8 +56,34 @@ def read_xml(source: str, data: bytes) -> SiPolicy:
         raise PolicyError(source, str(error), "SiPolicy XML") from None
     for name in _UNREAD:
         if any(element.children or element.attributes for element in root.below(name)):
-            raise PolicyError(source, f"{name}", "elements that have an equal in rules")
-    return _Reading(source, root).policy()
+            raise PolicyError(source, name, "elements that have an equal in rules")
+    for name, attribute in _UNREAD_ATTRIBUTES:
+        if any(element.get(attribute) for element in root.below(name)):
+            raise PolicyError(source, f"{attribute} of a {name}", "one that has an equal in rules")
+    policy = _Reading(source, root).policy()
+    check_references(source, policy)
+    return policy
+
+
+def check_references(source: str, policy: SiPolicy) -> None:
+    """Refuse identifiers that stand twice, and references to none.  Raises ``PolicyError``."""
+    files, signers, ekus = ([one.id for one in group]
+                            for group in (policy.files, policy.signers, policy.ekus))  # fmt: skip
+    refs = [ref for s in policy.scenarios for ref in (*s.allowed, *s.denied)]
+    found = (
+        (files, chain(*(s.files for s in policy.signers), *(s.files for s in policy.scenarios),
+                      *(ref.exceptions for ref in refs))),
+        (signers, chain((ref.signer for ref in refs), policy.update_signers, policy.ci_signers,
+                        policy.supplemental_signers)),
+        (ekus, chain(*(s.ekus for s in policy.signers))),
+    )  # fmt: skip
+    for identifiers, references in found:
+        known = set(identifiers)
+        if len(known) != len(identifiers):
+            raise PolicyError(source, "an identifier twice", "each once", "SiPolicy XML")
+        for reference in references:
+            if reference not in known:
+                raise PolicyError(source, f"a reference to {reference[:80]!r}", "to what is there")
 
 
 class _Reading:
@@ -164,9 +196,8 @@ class _Reading:
         root = next(iter(element.all("CertRoot")), Element("", {}))
         value = self._octets(root.get("Value"))
         well_known = root.get("Type").casefold() == "wellknown"
-        if not value or (well_known and len(value) != 1) or element.get("SignTimeAfter"):
-            subject = f"{self._source}: {element.get('ID')}"
-            raise PolicyError(subject, "no root, or a time of signing", "a signer we can read")
+        if not value or (well_known and len(value) != 1):
+            raise PolicyError(f"{self._source}: {element.get('ID')}", "no root", "one of a signer")
         return Signer(
             id=element.get("ID"),
             name=element.get("Name"),

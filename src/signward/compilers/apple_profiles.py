@@ -19,12 +19,8 @@ from typing import Annotated, Any
 import msgspec
 
 from signward.compilers import Compiled, File, Towards, in_scope
-from signward.compilers._apple_requirements import (
-    UnsayableError,
-    excluding,
-    requirement,
-)
-from signward.compilers._lossy import Ledger
+from signward.compilers._apple_requirements import excluding, requirement
+from signward.compilers._lossy import Ledger, UnsayableError
 from signward.compilers._profile import Payload, profile
 from signward.policy.rules.model import MAX_TEXT, Action, Rule, RuleSet, Strict
 

@@ -8,8 +8,9 @@ hash no file has.  Drivers are not AppLocker's.
 
 A publisher is the text ``O=..., L=..., S=..., C=...`` made of its certificate's subject, what is
 not there left out: all four must be said to say it, or ``complete`` finds them in certificates of
-``[keys]``.  Of a package it is the whole subject.  Names and paths are compared without regard to
-case.  What a rule lets in is written to the event log (8002), so audit rules lose nothing.
+``[keys]``, or ``publishers`` tells it.  Of a package it is the whole subject.  Names and paths are
+compared without regard to case.  What a rule lets in is written to the event log (8002), so audit
+rules lose nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Literal
+from typing import Annotated, Literal
+
+import msgspec
 
 from signward.compilers import Compiled, File, Towards
 from signward.compilers._applocker import (
@@ -38,10 +41,12 @@ from signward.frozen import Frozen
 from signward.policy.rules.matching import version_of
 from signward.policy.rules.model import (
     CONDITIONS,
+    MAX_TEXT,
     Action,
     Conditions,
     KeyKind,
     Mode,
+    Name,
     ProductMatch,
     PublisherMatch,
     Rule,
@@ -80,6 +85,9 @@ NO_HASH = "00" * 32
 
 HASHES = {("authenticode", "sha256"): "SHA256", ("file", "sha256"): "SHA256Flat"}
 
+PublisherText = Annotated[
+    str, msgspec.Meta(pattern=r"^(CN=.+, )?O=.+?(, L=.+?)?(, S=.+?)?(, C=[A-Za-z]{2})?\Z", max_length=MAX_TEXT)
+]
 Type = Literal["Exe", "Dll", "Script", "Msi", "Appx"]
 
 
@@ -88,15 +96,19 @@ class AppLockerSettings(Strict, frozen=True, kw_only=True):
 
     Collections that are not written stop nothing.  With ``complete`` a publisher by some of its
     names becomes those of that description whose certificates are in [keys], and no others.
+    ``publishers`` maps a rule to what AppLocker calls its publishers, where that cannot be known:
+    certificates of that name count, whichever authority made them.
     """
 
     collections: tuple[Type, ...] = ("Exe", "Dll", "Script", "Msi")
     complete: bool = False
+    publishers: dict[Name, tuple[PublisherText, ...]] = msgspec.field(default_factory=dict)
 
 
 LOSSES: Mapping[str, str] = {
     "publisher": "publishers by anything but organization, locality, state and country, all four",
     "publisher-names": "publishers of that description who are not in [keys]",
+    "publisher-told": "certificates of a publisher's name from any authority, as settings tell it",
     "signers": "several signers of one file",
     "identity": "keyless identities",
     "product": "products without a publisher, internal names, bundle identifiers",
@@ -321,17 +333,32 @@ class _Expression:
         if match and (match.internal_name or match.bundle_id or only_a_ceiling(match)):
             self._lose("product", rule, "products have a name, a file name and versions")
             return None
-        matches = rule.signers.of if rule.signers else (rule.publisher,)
-        each = [self._names(rule, one) for one in matches if one]
+        matches = [one for one in (rule.signers.of if rule.signers else (rule.publisher,)) if one]
+        each = [self._names(rule, one) for one in matches]
+        whole = [_subject(one) for one in matches]
+        names = tuple(dict.fromkeys(name for found in each for name in found))
+        packages = tuple(whole) if all(whole) else ()
         if not all(each):
+            told = self._told(rule)
+            names = packages = tuple(name for name in told if name.startswith("CN="))
+            names += tuple(name for name in told if name not in packages)
+        if not names:
             self._lose("publisher", rule, "a publisher is O, L, S and C of its subject, all four")
             return None
-        names = dict.fromkeys(name for found in each for name in found)
-        whole = [_subject(one) for one in matches if one]
         return _Said(
             found=tuple(_publisher(name, match) for name in names if not name.startswith("CN=")),
-            packages=() if match or not all(whole) else tuple(_publisher(n, None) for n in whole),
+            packages=() if match else tuple(_publisher(name, None) for name in packages),
         )
+
+    def _told(self, rule: Rule) -> tuple[str, ...]:
+        """Return what settings call a rule's publishers: they may be others, too."""
+        names = tuple(name.upper() for name in self._settings.publishers.get(rule.id, ()))
+        if names:
+            denied = rule.action is Action.DENY
+            text = f"AppLocker takes whoever is called {'; '.join(names)}"
+            self._ledger.lose("publisher-told", rule.id, text,
+                              Towards.STRICTER if denied else Towards.LOOSER)  # fmt: skip
+        return names
 
     def _names(self, rule: Rule, match: PublisherMatch) -> tuple[str, ...]:
         """Return a publisher's texts; none if it has none."""

@@ -25,7 +25,7 @@ from signward.compilers._sipolicy import (
     braced,
     write_policy,
 )
-from signward.compilers.app_control import AUDIT, UNSIGNED, AppControl, version_from
+from signward.compilers.app_control import AUDIT, UMCI, UNSIGNED, AppControl, version_from
 from signward.frozen import replace
 from signward.policy.rules.model import Action, Conditions, Mode, Rule, RuleSet, Strict
 
@@ -35,7 +35,9 @@ _NOT_LOST = ("audit", "path-of-drivers")
 
 
 class BlockListSettings(Strict, frozen=True, kw_only=True):
-    """``[targets.driver-blocklist]``: nothing to set."""
+    """``[targets.driver-blocklist]``: with ``programs`` it denies in user mode too."""
+
+    programs: bool = False
 
 
 class DriverBlockListCompiler:
@@ -53,16 +55,18 @@ class DriverBlockListCompiler:
     schema = "windows/SiPolicy.xsd"
     checked = ("schema", "cipolicy.xsd; read back as a block list")
 
-    def compile(self, rules: RuleSet, settings: BlockListSettings) -> Compiled:  # noqa: ARG002
-        """Return the list of all denials that reach drivers."""
+    def compile(self, rules: RuleSet, settings: BlockListSettings) -> Compiled:
+        """Return the list of all denials that reach drivers, or whatever App Control governs."""
         ledger, sheet = Ledger(self.target), Sheet()
-        expression = Expression(ledger, rules.keys, scripts=False)
-        for rule in ledger.in_turn(rules, self.governs):
+        expression = Expression(ledger, rules.keys, scripts=settings.programs)
+        governs = AppControl.governs if settings.programs else self.governs
+        for rule in ledger.in_turn(rules, governs):
             if rule.action is Action.DENY:
-                expression.express(_of_drivers(rule), sheet, rules.spared.get(rule.id, ()))
+                denied = rule if settings.programs else _of_drivers(rule)
+                expression.express(denied, sheet, rules.spared.get(rule.id, ()))
         ledger.lose("default", "", self.losses["default"], Towards.LOOSER)
         _lose_expiry(ledger, rules)
-        policy = _policy(rules, sheet)
+        policy = _policy(rules, sheet, settings)
         return ledger.compiled([
             File(name=f"{policy.name}.xml", content=write_policy(policy),
                  deploy="for people and for tools that take XML; Windows takes the .cip"),
@@ -84,19 +88,22 @@ def _lose_expiry(ledger: Ledger, rules: RuleSet) -> None:
     ledger.lose_expiry(replace(rules, waivers=ending))
 
 
-def _policy(rules: RuleSet, sheet: Sheet) -> SiPolicy:
+def _policy(rules: RuleSet, sheet: Sheet, settings: BlockListSettings) -> SiPolicy:
     everything = Conditions(id="everything-else", kind=("driver",))
     anything = FileRule(id="", kind=FileKind.ALLOW, file_name=ANY_NAME)
     for scenario in (DRIVERS, PROGRAMS):
         sheet.add_file(everything, anything, (scenario,))
-    identifier = str(uuid.uuid5(uuid.UUID(rules.id), DriverBlockListCompiler.target))
+    what = "denials" if settings.programs else "drivers"
+    target = DriverBlockListCompiler.target
+    identifier = str(uuid.uuid5(uuid.UUID(rules.id), target if what == "drivers" else what))
+    options = {*_OPTIONS, *([UMCI] if settings.programs else [])}
     return SiPolicy(
         id=identifier,
         base_id=identifier,
         version=version_from(rules.version),
-        name=f"{rules.name}-drivers",
+        name=f"{rules.name}-{what}",
         label=f"{rules.name} {rules.version}",
-        options=tuple(sorted((*_OPTIONS, *((AUDIT,) if rules.mode is Mode.MONITOR else ())))),
+        options=tuple(sorted((*options, *((AUDIT,) if rules.mode is Mode.MONITOR else ())))),
         ekus=sheet.ekus,
         files=tuple(sheet.files),
         signers=tuple(sheet.signers),

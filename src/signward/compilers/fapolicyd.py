@@ -21,6 +21,7 @@ import msgspec
 from signward.compilers import Compiled, File
 from signward.compilers._fapolicyd import (
     CONF,
+    DENIALS,
     EXECUTABLE,
     LIBRARY,
     RULES,
@@ -61,11 +62,15 @@ class Settings(Strict, frozen=True, kw_only=True):
     only opens them: ``pattern`` trusts the daemon to notice (1.1.7 does not always: measured);
     ``open`` lets nobody open programs that no rule lets in, not even to copy or scan them;
     ``off`` does nothing.
+
+    With ``denials`` there are denials only, to stand before the rules of others: nothing is let
+    in, nothing ends the rules, and the daemon's settings stay as they are.
     """
 
     version: Literal["1.1.7", "2"] = "1.1.7"
     packages: Literal["", "rpmdb", "debdb"] = ""
     ld_so: Literal["pattern", "open", "off"] = "pattern"
+    denials: bool = False
     watch_fs: tuple[FileSystem, ...] = (
         "ext2", "ext3", "ext4", "tmpfs", "xfs", "vfat", "iso9660", "btrfs",
     )  # fmt: skip
@@ -197,6 +202,10 @@ class _Lines:
 
 
 def _files(rules: RuleSet, settings: Settings, written: list[_Lines]) -> Iterator[File]:
+    if settings.denials:
+        yield File(name=DENIALS, content=_denials(written), deploy="into /etc/fapolicyd/rules.d, "
+                   "before the rules that are there, then fagenrules --load")  # fmt: skip
+        return
     trust = _trust(settings, written)
     yield File(
         name=RULES,
@@ -218,6 +227,16 @@ def _files(rules: RuleSet, settings: Settings, written: list[_Lines]) -> Iterato
         )
 
 
+def _denials(written: Iterable[_Lines]) -> bytes:
+    lines = [_described(one) for one in written if one.rule.action is Action.DENY]
+    return "\n".join(("# signward: denials", *itertools.chain.from_iterable(lines), "")).encode()
+
+
+def _described(one: _Lines) -> tuple[str, ...]:
+    note = f" {comment(one.rule.note)}" if one.rule.note else ""
+    return f"# rule {one.rule.id}{note}", *one.lines
+
+
 def _trust(settings: Settings, written: Iterable[_Lines]) -> bytes:
     """Return the trust file.  In version 2 some characters are escaped: no path of ours has one."""
     entries = sorted({line for one in written for line in one.trust})
@@ -234,8 +253,7 @@ def _rules(rules: RuleSet, settings: Settings, written: Iterable[_Lines]) -> byt
     if settings.ld_so != "off":
         lines.append("deny_audit perm=any pattern=ld_so : all")
     for one in written:
-        note = f" {comment(one.rule.note)}" if one.rule.note else ""
-        lines += [f"# rule {one.rule.id}{note}", *one.lines]
+        lines += _described(one)
     closed = (OPEN_PROGRAMS,) if settings.ld_so == "open" else ()
     lines += ["# what no rule lets in", *closed, *ENDING, ""]
     return "\n".join(lines).encode()

@@ -76,7 +76,7 @@ class Ima:
     governs = GOVERNS
     losses: Mapping[str, str] = {name: LOSSES[name] for name in _LOST}
     settings = Settings
-    checked = ("schema", "the grammar of the kernel's ABI document")
+    checked = ("executed", "Linux 6.12 of Debian in a virtual machine, files signed by evmctl")
 
     def compile(self, rules: RuleSet, settings: Settings) -> Compiled:
         """Return the policy (ASCII), the keyring's certificates (DER) and the command line."""

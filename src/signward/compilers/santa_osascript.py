@@ -71,7 +71,7 @@ class OsascriptCompiler:
         "requirement-age": "the age of a signature",
     }
     settings = OsascriptSettings
-    checked = ("executed", "the expression, by Google's CEL runtime, which Santa contains")
+    checked = ("parsed", "and evaluated, by Google's CEL runtime, which Santa contains")
 
     def compile(self, rules: RuleSet, settings: OsascriptSettings) -> Compiled:
         """Return the rule; see `Compiler.compile`."""

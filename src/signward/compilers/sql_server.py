@@ -180,14 +180,13 @@ def _listed(digest: str, rule: Rule, rules: RuleSet) -> Iterator[str]:
 
 def _unlisted(kept: _Kept, settings: SqlServerSettings) -> Iterator[str]:
     """Drop what is denied, and unless told otherwise whatever is not listed."""
-    if settings.exclusive:
-        listed = ", ".join(octets(d) for d in kept.digests)
-        condition = f"[hash] NOT IN ({listed})" if listed else "1 = 1"
-    elif kept.denied:
-        condition = f"[hash] IN ({', '.join(octets(d) for d in sorted(kept.denied))})"
-    else:
+    if not settings.exclusive and not kept.denied:
         return
-    yield from _dropping(condition)
+    named = kept.digests if settings.exclusive else sorted(kept.denied)
+    yield "DECLARE @named TABLE ([hash] varbinary(64) PRIMARY KEY);"  # a list has its limits
+    yield from (f"INSERT INTO @named VALUES ({octets(d)});" for d in named)  # noqa: S608 - octets
+    which = "NOT IN" if settings.exclusive else "IN"
+    yield from _dropping(f"[hash] {which} (SELECT [hash] FROM @named)")  # noqa: S608 - no text
 
 
 def _dropping(condition: str) -> Iterator[str]:

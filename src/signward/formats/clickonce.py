@@ -93,7 +93,9 @@ class ClickOnceFormat:
 
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
         """Compute digests of canonical forms and of the files, each file in one pass."""
-        layout: _Layout = artifact.layout
+        layout: _Layout | None = artifact.layout
+        if layout is None:
+            return {}  # a manifest without a signature speaks of no slots
         hashers: dict[str, dict[str, Any]] = {}
         for name, algorithm in wanted:
             hasher = hashlib.new(algorithm, usedforsecurity=False)

@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -87,6 +87,7 @@ _DROP_UNSEEN = (
 _KNOWN = (
     "SELECT sighting.subject, host, path, count FROM sighting ORDER BY sighting.subject, host, path"
 )
+_SUBJECTS = "SELECT id, body FROM subject ORDER BY id"
 _SIZE = (
     "SELECT (SELECT count(*) FROM host), (SELECT count(*) FROM subject),"
     " (SELECT count(*) FROM sighting)"
@@ -268,19 +269,19 @@ class Fleet:
         with self._told():
             ids = self._connection.execute("SELECT id FROM host ORDER BY id")
             order = {identifier: place for place, (identifier,) in enumerate(ids)}
-            with closing(self._connection.execute(_KNOWN)) as rows:
+            with (
+                closing(self._connection.execute(_SUBJECTS)) as subjects,
+                closing(self._connection.execute(_KNOWN)) as rows,
+            ):
                 for number, group in groupby(rows, itemgetter(0)):
+                    body = next((row[1] for row in subjects if row[0] == number), None)
                     if only is None or number in only:
-                        places = [Place(order[row[1]], row[2], row[3]) for row in group]
-                        yield Known(number, self._subject(number), places)
+                        places = [Place(order[host], path, times) for _, host, path, times in group]
+                        yield Known(number, self._subject(number, body), places)
 
-    def _subject(self, number: int) -> Subject:
-        query = "SELECT body FROM subject WHERE id = ?"
-        row = self._connection.execute(query, (number,)).fetchone()
-        if row is None:
-            raise EvidenceError(f"inventory {self.path}: file {number} is missing")
+    def _subject(self, number: int, body: Any) -> Subject:
         try:
-            return _decoder.decode(row[0])
+            return _decoder.decode(body)
         except (msgspec.DecodeError, TypeError) as error:
             raise EvidenceError(f"inventory {self.path}: file {number}: {error}") from None
 

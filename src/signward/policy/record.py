@@ -21,7 +21,7 @@ import msgspec
 
 from signward.errors import BadInputError, MalformedError
 from signward.findings import GRAVITY, WINDOWS_NAMES, Effect, Finding
-from signward.frozen import Frozen
+from signward.policy.keyfacts import key_facts
 from signward.state import (
     BrokenSignature,
     ClaimedSignature,
@@ -40,7 +40,6 @@ from signward.state import (
     Verdict,
     X509Path,
 )
-from signward.wire.algorithms import COMPUTABLE
 from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -419,7 +418,7 @@ def _signature(judged: JudgedSignature) -> SignatureRecord:
 
 def _keys(path: X509Path) -> dict[str, Any]:
     """Return what rules ask of a signer's certificates besides their names."""
-    known = [_key_facts(der) for der in path.certificates]
+    known = [key_facts(der) for der in path.certificates]
     leaf = known[0]
     return {
         "tbs": tuple(one.tbs for one in known),
@@ -427,50 +426,6 @@ def _keys(path: X509Path) -> dict[str, Any]:
         "key": leaf.key,
         "key_kind": leaf.kind,
     }
-
-
-class _KeyFacts(Frozen, frozen=True, kw_only=True):
-    """What is read of a certificate once; all empty for one that cannot be read."""
-
-    tbs: str = ""
-    ekus: tuple[str, ...] = ()
-    key: str = ""
-    kind: str = ""
-
-
-@remembering(4096, CERTIFICATE_OCTETS)
-def _key_facts(der: bytes) -> _KeyFacts:
-    import hashlib
-
-    from signward.trust.x509 import load_certificate
-
-    try:
-        certificate = load_certificate(der)
-    except BadInputError:
-        return _KeyFacts()
-    digest = certificate.signature_algorithm.digest or "sha256"
-    tbs = ""
-    if digest in COMPUTABLE:
-        value = hashlib.new(digest, certificate.tbs, usedforsecurity=False).hexdigest()
-        tbs = f"{digest}:{value}"
-    return _KeyFacts(
-        tbs=tbs,
-        ekus=tuple(sorted(certificate.ekus or ())),
-        key=hashlib.sha256(certificate.spki).hexdigest(),
-        kind=_key_kind(certificate.spki),
-    )
-
-
-def _key_kind(spki: bytes) -> str:
-    """Return ``rsa-3072``, ``ec-256``, ``ed25519``; empty for a key of no known kind."""
-    from signward.integrity import UnsupportedKeyError, key_size
-
-    try:
-        family, bits = key_size(spki)
-    except UnsupportedKeyError:
-        return ""
-    family = family.partition(":")[0]
-    return f"{family}-{bits}" if family in ("rsa", "dsa", "ec") else family
 
 
 QUANTUM_SAFE = "ml-dsa-"

@@ -18,8 +18,10 @@ from signward.errors import EvidenceError
 from signward.frozen import Frozen, decoder
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-STATEMENT = "https://in-toto.io/Statement/v1"
-PREDICATE = "https://slsa.dev/verification_summary/v1"
+STATEMENT: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
+PREDICATE: Literal["https://slsa.dev/verification_summary/v1"] = (
+    "https://slsa.dev/verification_summary/v1"
+)
 
 PASSED_LEVEL = "SIGNWARD_POLICY_ACCEPTED"
 """Level of what passed: no SLSA track was looked at, and other names must not begin ``SLSA_``."""

@@ -156,7 +156,7 @@ def _curve(simulation: Simulation) -> str:
     if len(steps) < 2:
         return ""
     legend = "".join(f"<li>{charts.swatch(_TIERS[tier])}{words}</li>"
-                     for tier, words in _BY.items())  # fmt: skip
+                     for tier, words in _BY.items() if _TIERS[tier] in dict(steps))  # fmt: skip
     drawn = charts.cumulative(steps, simulation.needed.files)
     return (
         "<figure><figcaption>Files let in, as rules are added one by one</figcaption>"

@@ -90,6 +90,8 @@ def tree(artifact: SignedArtifact | None, verdict: Record) -> Branch:
         "publisher": msgspec.to_builtins(verdict.publisher),
         "digests": verdict.digests,
     }
+    if verdict.unruled is not None:
+        branch["policy"] = verdict.rule
     if artifact is not None:
         judged = {signature.label: signature for signature in verdict.signatures}
         branch["facts"] = _facts(artifact)

@@ -136,11 +136,15 @@ class FeedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class RulesEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The rules that decided (a member's SHA-256), and the machine they were asked for."""
+    """The rules that decided (a member's SHA-256), and what they asked of the machine.
+
+    ``places`` are the files' real paths by the names they were judged under.
+    """
 
     sha256: str
     host: str = ""
     tags: tuple[str, ...] = ()
+    places: dict[str, str] = {}
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

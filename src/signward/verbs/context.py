@@ -6,6 +6,7 @@ an unsigned file costs no trust list.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from copy import copy
 from datetime import UTC, datetime
@@ -138,6 +139,10 @@ class Context:
 
         options = self.options
         return make_online(private=options.online_private, nonces=options.online_nonce)
+
+    def place(self, name: str) -> str:
+        """Return where a file of this name really lies; empty for what is no file here."""
+        return os.path.realpath(name) if os.path.lexists(name) else ""
 
     def consulted(self, catalogs: tuple[str, ...]) -> None:
         """Take note that these catalogs list the artifact being judged."""

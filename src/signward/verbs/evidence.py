@@ -124,7 +124,7 @@ def assess_with_evidence(
     context, recorder = RecordingContext(options), _Recorder()
     for path in paths:
         _judge_once(path, context)
-    manifest = _manifest(context, recorder)
+    manifest = _manifest(context, recorder, paths)
     replaying = ReplayContext(Bundle(manifest, recorder.blobs))
     verdicts, files = [], []
     for path in paths:
@@ -203,7 +203,7 @@ def _envelope(role: str, claimed: ClaimedSignature, recorder: _Recorder) -> Iter
     yield from recorder.add_all("ocsp", claimed.claimed_ocsp)
 
 
-def _manifest(context: RecordingContext, recorder: _Recorder) -> Manifest:
+def _manifest(context: RecordingContext, recorder: _Recorder, paths: Sequence[str]) -> Manifest:
     """Return what the run rested on, still without its files."""
     options, online = context.options, context.online
     evidence = context.evidence
@@ -232,7 +232,7 @@ def _manifest(context: RecordingContext, recorder: _Recorder) -> Manifest:
         catalogs=tuple(_catalog(path, recorder) for path in sorted(context.listing)),
         block_lists=tuple(_block_list(path, recorder) for path in options.block_lists),
         feeds=_feeds(context, recorder),
-        rules=_rules(options, recorder),
+        rules=_rules(context, recorder, paths),
     )
 
 
@@ -293,13 +293,20 @@ def _feeds(context: RecordingContext, recorder: _Recorder) -> FeedEntry:
     )
 
 
-def _rules(options: Options, recorder: _Recorder) -> RulesEntry | None:
+def _rules(
+    context: RecordingContext, recorder: _Recorder, paths: Sequence[str]
+) -> RulesEntry | None:
     """Keep the rules as they were merged, without what is for compilers alone."""
+    options = context.options
     if options.rules is None:
         return None
     data = msgspec.json.encode(replace(options.rules, targets={}))
-    return RulesEntry(sha256=recorder.add("rules", data), host=options.host,
-                      tags=tuple(sorted(options.tags)))  # fmt: skip
+    return RulesEntry(
+        sha256=recorder.add("rules", data),
+        host=options.host,
+        tags=tuple(sorted(options.tags)),
+        places={safe_text(path): safe_text(context.place(path)) for path in paths},
+    )
 
 
 def _catalog(path: str, recorder: _Recorder) -> CatalogEntry:

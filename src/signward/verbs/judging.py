@@ -17,7 +17,7 @@ from signward.errors import BadInputError, EvidenceError, UnreadableError
 from signward.findings import Code, Effect, Finding
 from signward.inventory.classify import KINDS
 from signward.inventory.containers import Member, open_members
-from signward.policy.record import Record, safe_text
+from signward.policy.record import Record, UnruledRecord, safe_text
 from signward.state import Outcome, Source
 from signward.verbs.epoch import horizon_of
 from signward.verbs.tasks import Job, Judge, Result, Task, entry_of, undecided
@@ -102,7 +102,7 @@ def _with_findings(task: Task, job: Job, findings: list[Finding], records: list[
     own = undecided(task.path, task.kind, tuple(findings), job.at, size=task.identity.size)
     if not records or records[0].subject != own.subject:
         return own
-    judged = records.pop(0)
+    judged = _also_unruled(records.pop(0), own)
     if judged.outcome is not Outcome.ACCEPTED or own.outcome is Outcome.ACCEPTED:
         return msgspec.structs.replace(judged, findings=judged.findings + own.findings)
     return msgspec.structs.replace(
@@ -113,6 +113,14 @@ def _with_findings(task: Task, job: Job, findings: list[Finding], records: list[
         rule=own.rule,
         findings=judged.findings + own.findings,
     )
+
+
+def _also_unruled(judged: Record, own: Record) -> Record:
+    """Return a record rules decided with signatures that are worth no more than the container."""
+    if judged.unruled is None or own.outcome is Outcome.ACCEPTED:
+        return judged
+    worth = UnruledRecord(outcome=own.outcome, cause=own.cause)
+    return msgspec.structs.replace(judged, unruled=worth)
 
 
 def _undecided(task: Task, job: Job, finding: Finding) -> Result:

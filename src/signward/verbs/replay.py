@@ -19,7 +19,7 @@ from signward.errors import BadInputError, EvidenceError, UnreadableError
 from signward.findings import GRAVITY, Code, Effect, Finding
 from signward.frozen import decoder
 from signward.policy.blocklist import BlockList
-from signward.policy.record import FindingRecord, record, to_json
+from signward.policy.record import FindingRecord, record, safe_text, to_json
 from signward.state import Source, Verdict
 from signward.trust.anchors import TrustAnchor, TrustStore
 from signward.trust.feed import Feed, open_feed
@@ -110,6 +110,11 @@ class ReplayContext(Context):
         for entry in manifest.catalogs:
             name = original_name(entry.name, entry.name_hex)
             add_catalog(BytesSource(name, bundle.blob(entry.sha256)), self.catalogs, self)
+
+    def place(self, name: str) -> str:
+        """Return where the file lay when it was judged."""
+        rules = self._bundle.manifest.rules
+        return rules.places.get(safe_text(name), "") if rules else ""
 
     @cached_property
     def _pool(self) -> tuple[Certificate, ...]:

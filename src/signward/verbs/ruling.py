@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
-from signward.policy.record import record
+from signward.policy.record import record, safe_text
 from signward.policy.rules.decide import decide
 from signward.policy.rules.ruling import ruled, with_digests
 from signward.policy.rules.sighted import CONTENT, WHOLE_FILE, subject_of
 from signward.policy.rules.subject import Subject
-from signward.state import Source, Verdict, Wanted
+from signward.state import Source, Stage, Verdict, Wanted
 from signward.verbs.context import Context
 from signward.wire.source import whole_digest
 
@@ -20,10 +18,11 @@ _AUTHENTICODE = "digest:authenticode:"
 def by_rules(verdict: Verdict, source: Source, kind: str, context: Context) -> Verdict:
     """Return a verdict as the context's rules decide it; as it is, if there are none.
 
-    Digests that are asked for are told either way.
+    Rules say what is wanted: the last stage's question.  Digests that are asked for are told
+    either way.
     """
     verdict = with_digests(verdict, _file_digests(source, context.asked))
-    if context.rules is None:
+    if context.rules is None or context.policy.stage is not Stage.ACCEPTED:
         return verdict
     subject = subject_for(verdict, kind, context)
     return ruled(verdict, decide(context.rules, subject, context.at), context.rules)
@@ -31,9 +30,8 @@ def by_rules(verdict: Verdict, source: Source, kind: str, context: Context) -> V
 
 def subject_for(verdict: Verdict, kind: str, context: Context) -> Subject:
     """Return what rules are held against: the file where it really lies, on the context's host."""
-    name = verdict.subject
-    path = os.path.realpath(name) if os.path.lexists(name) else ""
     options = context.options
+    path = safe_text(context.place(verdict.subject))
     return subject_of(record(verdict, kind=kind), options.host, options.tags, path)
 
 

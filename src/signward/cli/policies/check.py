@@ -11,6 +11,8 @@ from signward.cli.actions import Action
 from signward.cli.arguments import instant
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from signward.policy.rules.lint import Fault
     from signward.policy.rules.model import RuleSet
 
@@ -28,13 +30,24 @@ def add_policy_files(parser: argparse.ArgumentParser) -> None:
     """Add the policy: a base, and supplements after it."""
     parser.add_argument("policy", nargs="+", metavar="POLICY",
                         help="TOML file: a base, then its supplements")  # fmt: skip
+    add_policy_key(parser)
 
 
-def rules_from(paths: list[str]) -> RuleSet:
-    """Return the policy in these files.  Raises ``PolicyError``."""
+def add_policy_key(parser: argparse.ArgumentParser) -> None:
+    """Add who must have signed the policy."""
+    parser.add_argument("--policy-key", action="append", default=[], metavar="PEM",
+                        help="take signed policies only, signed by this key")  # fmt: skip
+
+
+def rules_from(paths: Sequence[str], keys: Sequence[str], *, remember: bool = True) -> RuleSet:
+    """Return the policy in these files, signed by one of ``keys`` if there are any.
+
+    Without ``remember`` older versions are read too, and nothing is remembered: to look at them.
+    Raises ``PolicyError``.
+    """
     from signward.verbs.policies.load import load_rules
 
-    return load_rules([Path(path) for path in paths])
+    return load_rules([Path(path) for path in paths], keys, remember=remember)
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +63,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from signward.verbs.policies.checking import check
 
-    rules = rules_from(arguments.policy)
+    rules = rules_from(arguments.policy, arguments.policy_key)
     found = check(rules, arguments.at)
     if arguments.json:
         _print_json(rules, found)

@@ -41,7 +41,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if arguments.targets:
         return _list_targets(arguments)
-    rules = rules_from(arguments.policy)
+    rules = rules_from(arguments.policy, arguments.policy_key)
     at = arguments.at or datetime.now(UTC)
     made = {t: _compiled(rules, t, at, arguments) for t in _targets(arguments)}
     if arguments.output:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from signward.cli.actions import Action
+from signward.cli.policies.check import add_policy_key, rules_from
 
 if TYPE_CHECKING:
     from signward.policy.rules.difference import Change
@@ -24,17 +25,19 @@ def _add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("new", metavar="NEW", help="TOML file")
     parser.add_argument("--with", dest="supplements", action="append", default=[],
                         metavar="POLICY", help="supplement of both")  # fmt: skip
+    add_policy_key(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from signward.cli.policies.check import rules_from
     from signward.policy.rules.difference import differences
 
-    old = rules_from([arguments.old, *arguments.supplements])
-    new = rules_from([arguments.new, *arguments.supplements])
+    keys, both = arguments.policy_key, arguments.supplements
+    old, new = (
+        rules_from([path, *both], keys, remember=False) for path in (arguments.old, arguments.new)
+    )
     found = differences(old, new)
     if arguments.json:
         from signward.policy.record import printable_json

@@ -25,8 +25,8 @@ def _add(parser: argparse.ArgumentParser) -> None:
                         help="the key's certificate, where its holder keeps none")  # fmt: skip
     parser.add_argument("--pass-file", default="", metavar="FILE",
                         help="the key's password or PIN is this file's first line")  # fmt: skip
-    parser.add_argument("--at", type=instant, metavar="TIME",
-                        help="the update's time, later than the last one's (default: now)")  # fmt: skip
+    parser.add_argument("--at", type=instant, metavar="TIME", help="the update's time, later "
+                        "than the last one's (default: now)")  # fmt: skip
     parser.add_argument("-o", "--output", default="", metavar="FILE",
                         help="write there (default: FILE with .auth, .p7b or .p7s)")  # fmt: skip
 

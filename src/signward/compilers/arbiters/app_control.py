@@ -95,20 +95,20 @@ class _Standing:
         return (s for s in self.policy.scenarios if s.value == self._value)
 
     def _by_files(self, scenario: Scenario, kind: int, subject: Subject) -> bool:
-        rules = (self._files[i] for i in scenario.files if i in self._files)
+        rules = (self._files[i] for i in scenario.files)
         return any(self._fits(r, subject, denying=kind == 0) for r in rules if r.kind == kind)
 
     def _by_signers(self, refs: Iterable[SignerRef], subject: Subject, *, denying: bool) -> bool:
         return any(self._by_signer(ref, subject, denying=denying) for ref in refs)
 
     def _by_signer(self, ref: SignerRef, subject: Subject, *, denying: bool) -> bool:
-        wanted = self._signers.get(ref.signer)
-        if wanted is None or not any(self._signed(wanted, one) for one in subject.signers):
+        wanted = self._signers[ref.signer]
+        if not any(self._signed(wanted, one) for one in subject.signers):
             return False
-        attributes = [self._files[i] for i in wanted.files if i in self._files]
-        if wanted.files and not any(self._fits(r, subject, denying=denying) for r in attributes):
+        attributes = [self._files[i] for i in wanted.files]
+        if attributes and not any(self._fits(r, subject, denying=denying) for r in attributes):
             return False
-        excepted = (self._files[i] for i in ref.exceptions if i in self._files)
+        excepted = (self._files[i] for i in ref.exceptions)
         return not any(self._fits(r, subject, denying=not denying) for r in excepted)
 
     def _signed(self, wanted: Signer, signer: ours.Signer) -> bool:
@@ -117,7 +117,7 @@ class _Standing:
             any(_is_root(wanted, tbs) for tbs in signer.tbs)
             and (not wanted.publisher or name.casefold() == wanted.publisher.casefold())
             and (not wanted.issuer or _issuer(signer) == wanted.issuer.casefold())
-            and all(self._ekus.get(eku) in signer.ekus for eku in wanted.ekus)
+            and all(self._ekus[eku] in signer.ekus for eku in wanted.ekus)
             and not wanted.oem
         )
 

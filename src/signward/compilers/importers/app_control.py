@@ -20,9 +20,7 @@ from signward.compilers._sipolicy import (
     PROGRAMS,
     FileKind,
     FileRule,
-    Scenario,
     Signer,
-    SignerRef,
     SiPolicy,
     Version,
     dotted,
@@ -39,6 +37,8 @@ from signward.compilers.app_control import (
 from signward.errors import PolicyError
 from signward.frozen import replace
 from signward.policy.rules.model import (
+    MAX_RULES,
+    MAX_VALUES,
     Action,
     Layer,
     Mode,
@@ -54,7 +54,8 @@ _TOLD = re.compile(r"([a-z0-9][a-z0-9._-]{0,63})(?:: (.*))?\Z", re.DOTALL)
 
 _NOT_NAME = re.compile(r"[^a-z0-9._-]+")
 
-MAX_RULES = 100_000
+_HASHES = {FileKind.ALLOW: "hashes-allowed", FileKind.DENY: "hashes-denied"}
+"""Names of rules by hash that have none."""
 
 
 class AppControlImporter:
@@ -79,6 +80,7 @@ class AppControlImporter:
             keys={},
             targets={"app-control": _settings(base)},
             layers=layers,
+            note=_guards(base),
         )
 
 
@@ -90,9 +92,6 @@ def _only_base(policies: Sequence[SiPolicy]) -> SiPolicy:
         for option in policy.options:
             if option in DECIDING:
                 raise PolicyError(f"policy {policy.id}", f"option {option}", "rules alone decide")
-        if policy.update_signers or policy.supplemental_signers:
-            raise PolicyError(f"policy {policy.id}", "signers of updates, by hash", "none",
-                              hint="name their certificates in update_signers")  # fmt: skip
     if UMCI not in base.options:
         raise PolicyError(f"policy {base.id}", f"no {UMCI}", "a policy of both modes")
     return base
@@ -107,6 +106,13 @@ def _settings(base: SiPolicy) -> dict[str, object]:
         "scripts": NO_SCRIPTS not in base.options,
         "options": sorted(set(base.options) & FREE_OPTIONS),
     }
+
+
+def _guards(base: SiPolicy) -> str:
+    """Return a note on who may change the policy: known by hash, so that no setting names them."""
+    asked = {*base.update_signers, *base.supplemental_signers}
+    found = [s.tbs.hex() or f"root {s.well_known}" for s in base.signers if s.id in asked]
+    return f"signers of updates, for update_signers: {', '.join(found)}"[:1024] if found else ""
 
 
 def _layer(policy: SiPolicy, rules: _Rules) -> Layer:
@@ -156,6 +162,13 @@ class _Reading:
         self._files = {rule.id: rule for rule in policy.files}
         self._ekus = {eku.id: eku.oid for eku in policy.ekus}
         self._user = [u.file_class for u in (*USER_MODE, *SCRIPTED)]
+        self._named = {kind: _named_in(policy, kind) for kind in ("files", "allowed", "denied")}
+        self._excepted = {
+            ref.signer
+            for s in policy.scenarios
+            for ref in (*s.allowed, *s.denied)
+            if ref.exceptions
+        }
 
     def rules(self) -> Iterator[Rule]:
         """Yield the rules that scenarios refer to; hashes of one name are one rule."""
@@ -168,11 +181,7 @@ class _Reading:
 
     def _scenarios(self, identifier: str, kind: str) -> frozenset[int]:
         """Return the scenarios in which an identifier stands among ``kind``."""
-        return frozenset(
-            scenario.value
-            for scenario in self._policy.scenarios
-            if identifier in _named_in(scenario, kind)
-        )
+        return frozenset(self._named[kind].get(identifier, ()))
 
     def _kinds(self, what: str, scenarios: frozenset[int]) -> tuple[str, ...]:
         if not scenarios <= {DRIVERS, PROGRAMS}:
@@ -182,22 +191,27 @@ class _Reading:
         return ("driver",) if scenarios == {DRIVERS} else tuple(self._user)
 
     def _by_file(self) -> Iterator[Rule]:
+        """Yield the rules by hash, path or product; hashes (or paths) of one name are one rule.
+
+        The binary form has no names: there all hashes of one action are.
+        """
         alike: dict[tuple[str, FileKind, str, frozenset[int]], list[FileRule]] = {}
         for rule in self._policy.files:
             scenarios = self._scenarios(rule.id, "files")
             if scenarios and rule.kind is not FileKind.ATTRIBUTE:
+                name = rule.friendly_name or (_HASHES[rule.kind] if rule.digest else rule.id)
                 place = "digest" if rule.digest else "path" if rule.path else rule.id
-                named = rule.friendly_name or rule.id
-                alike.setdefault((named, rule.kind, place, scenarios), []).append(rule)
-        for (_, _, _, scenarios), group in alike.items():
-            yield self._of_files(group, scenarios)
+                alike.setdefault((name, rule.kind, place, scenarios), []).append(rule)
+        for (name, _, _, scenarios), group in alike.items():
+            for first in range(0, len(group), MAX_VALUES):
+                yield self._of_files(name, group[first : first + MAX_VALUES], scenarios)
 
-    def _of_files(self, group: list[FileRule], scenarios: frozenset[int]) -> Rule:
+    def _of_files(self, told: str, group: list[FileRule], scenarios: frozenset[int]) -> Rule:
         first = group[0]
         kinds = self._kinds(first.id, scenarios)
         if first.path and PROGRAMS not in scenarios:
             raise self._error(first.id, "a path of drivers", "user mode")
-        name, note = _told(first.friendly_name, first.id)
+        name, note = _told(told, first.id) if told != first.id else _told("", first.id)
         return Rule(
             id=name,
             note=note,
@@ -243,7 +257,8 @@ class _Reading:
             scenarios = self._scenarios(signer.id, kind)
             if not scenarios:
                 continue
-            self._refuse_exceptions(signer)
+            if signer.id in self._excepted:
+                raise self._error(signer.id, "exceptions", "none: they end, with an owner")
             name, note = _told(signer.name, signer.id)
             for product in self._products(signer, action):
                 yield Rule(
@@ -255,20 +270,12 @@ class _Reading:
                     product=product,
                 )
 
-    def _refuse_exceptions(self, signer: Signer) -> None:
-        for scenario in self._policy.scenarios:
-            for ref in (*scenario.allowed, *scenario.denied):
-                if ref.signer == signer.id and ref.exceptions:
-                    raise self._error(signer.id, "exceptions", "none: they end, with an owner")
-
     def _products(self, signer: Signer, action: Action) -> Iterator[ProductMatch | None]:
         """Yield what the file must be, any one of them; None for any file."""
         kind = FileKind.DENY if action is Action.DENY else FileKind.ALLOW
         if not signer.files:
             yield None
         for identifier in signer.files:
-            if identifier not in self._files:
-                raise self._error(signer.id, f"FileAttribRef {identifier[:80]!r}", "a file rule")
             rule = self._files[identifier]
             if rule.digest or rule.path:
                 raise self._error(identifier, "a hash or a path of a signer", "names, versions")
@@ -289,11 +296,15 @@ class _Reading:
         )
 
 
-def _named_in(scenario: Scenario, kind: str) -> tuple[str, ...]:
-    if kind == "files":
-        return scenario.files
-    refs: tuple[SignerRef, ...] = scenario.allowed if kind == "allowed" else scenario.denied
-    return tuple(ref.signer for ref in refs)
+def _named_in(policy: SiPolicy, kind: str) -> dict[str, set[int]]:
+    """Return the scenarios' values by the identifiers that stand among ``kind`` in them."""
+    found: dict[str, set[int]] = {}
+    for scenario in policy.scenarios:
+        refs = scenario.allowed if kind == "allowed" else scenario.denied
+        names = scenario.files if kind == "files" else [ref.signer for ref in refs]
+        for name in names:
+            found.setdefault(name, set()).add(scenario.value)
+    return found
 
 
 def _told(name: str, identifier: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ says so.  What has no equal is refused by name: CEL other than our guards, compi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from signward.compilers._santa import (
@@ -38,7 +38,6 @@ from signward.policy.rules.model import (
 from signward.policy.rules.reading import guid
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,50}\Z")
-_ORDER = {name: rank for rank, name in enumerate(TYPES)}
 _FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 _MONITORING = (
     "Santa was in monitor mode: it let run what no rule spoke of, and stopped by its rules that "
@@ -76,13 +75,13 @@ def _rules(policy: SantaPolicy) -> tuple[tuple[Rule, ...], dict[Key, str]]:
     grouped: dict[tuple[object, ...], list[SantaRule]] = {}
     for number, rule in enumerate(policy.rules.values()):
         joined = rule.rule_type in ("BINARY", "CDHASH") and rule.comment
-        grouped.setdefault(
-            (rule.comment, _action(policy, rule), rule.cel_expr) if joined else (number,), []
-        ).append(rule)
+        alike = (rule.comment, _action(policy, rule), rule.cel_expr) if joined else (number,)
+        grouped.setdefault(alike, []).append(rule)
     names: dict[Key, str] = {}
     taken: set[str] = set()
     found = []
-    for number, group in enumerate(grouped.values(), 1):
+    batches = (few for group in grouped.values() for few in _batches(group))
+    for number, group in enumerate(batches, 1):
         name = _name(group[0].comment, number, taken)
         names.update((rule.key, name) for rule in group)
         found.append(_rule(policy, name, group))
@@ -103,9 +102,6 @@ def _rule(policy: SantaPolicy, name: str, group: list[SantaRule]) -> Rule:
     action, kind = _action(policy, first), ("executable",)
     note = (first.custom_msg or (first.comment if first.comment != name else ""))[:MAX_TEXT]
     if first.rule_type in ("BINARY", "CDHASH"):
-        if len(group) > MAX_VALUES:
-            raise PolicyError("Santa policy", f"{len(group)} rules with one comment",
-                              f"at most {MAX_VALUES}")  # fmt: skip
         digests = tuple(_digest(rule) for rule in group)
         return Rule(id=name, action=action, note=note, kind=kind, digest=digests)
     publisher, product = _publisher(first)
@@ -153,30 +149,46 @@ def _blocks(policy: SantaPolicy, key: Key) -> bool:
     return key in policy.rules and policy.rules[key].policy in BLOCKING
 
 
-def _waivers(policy: SantaPolicy, names: Mapping[Key, str]) -> Iterable[Waiver]:
-    """Yield an exception for each rule that allows and wins over broader ones that block."""
-    blocked = [rule.key for rule in policy.rules.values() if rule.policy in BLOCKING]
-    for number, rule in enumerate(policy.rules.values(), 1):
+def _waivers(policy: SantaPolicy, names: Mapping[Key, str]) -> Iterator[Waiver]:
+    """Yield exceptions for what allows and wins over less specific rules that block.
+
+    Digests that win over the same rules have one in common.
+    """
+    blocked: dict[str, list[Key]] = {name: [] for name in TYPES}
+    for rule in policy.rules.values():
         if rule.policy in BLOCKING:
-            continue
-        yields = guarded(rule.cel_expr) or frozenset()
-        beaten = dict.fromkeys(
-            names[key] for key in blocked if key not in yields and _wins(rule.key, key)
-        )
-        if beaten:
-            yield _waiver(rule, tuple(beaten), f"santa-order-{number}")
+            blocked[rule.rule_type].append(rule.key)
+    groups: dict[tuple[object, ...], list[SantaRule]] = {}
+    for rule in policy.rules.values():
+        if rule.policy not in BLOCKING:
+            of = rule.rule_type if rule.rule_type in ("BINARY", "CDHASH") else rule.key
+            groups.setdefault((of, rule.cel_expr), []).append(rule)
+    number = 0
+    for group in groups.values():
+        yields = guarded(group[0].cel_expr) or frozenset()
+        won = (key for key in _beaten(policy, blocked, group[0].key) if key not in yields)
+        beaten = tuple(dict.fromkeys(names[key] for key in won))
+        for few in _batches(group) if beaten else ():
+            number += 1
+            yield _waiver(few, beaten, f"santa-order-{number}")
 
 
-def _waiver(rule: SantaRule, beaten: tuple[str, ...], name: str) -> Waiver:
+def _batches(group: list[SantaRule]) -> Iterator[list[SantaRule]]:
+    """Yield the rules in lists that one condition holds."""
+    for start in range(0, len(group), MAX_VALUES):
+        yield group[start : start + MAX_VALUES]
+
+
+def _waiver(group: list[SantaRule], beaten: tuple[str, ...], name: str) -> Waiver:
     if len(beaten) > MAX_VALUES:
         raise PolicyError("Santa policy", f"{len(beaten)} rules that one wins over",
                           f"at most {MAX_VALUES}")  # fmt: skip
     digest: tuple[str, ...] = ()
     publisher = product = None
-    if rule.rule_type in ("BINARY", "CDHASH"):
-        digest = (_digest(rule),)
+    if group[0].rule_type in ("BINARY", "CDHASH"):
+        digest = tuple(map(_digest, group))
     else:
-        publisher, product = _publisher(rule)
+        publisher, product = _publisher(group[0])
     return Waiver(
         id=name, owner="Santa", reason="Santa takes the most specific rule of a program",
         expires=_FOREVER, spares=beaten, kind=("executable",), digest=digest,
@@ -184,12 +196,13 @@ def _waiver(rule: SantaRule, beaten: tuple[str, ...], name: str) -> Waiver:
     )  # fmt: skip
 
 
-def _wins(key: Key, denied: Key) -> bool:
-    if _ORDER[denied[0]] <= _ORDER[key[0]]:
-        return False
-    if key[0] == "SIGNINGID" and denied[0] == "TEAMID":
-        return key[1].startswith(f"{denied[1]}:")
-    return True
+def _beaten(policy: SantaPolicy, blocked: Mapping[str, list[Key]], key: Key) -> Iterator[Key]:
+    """Yield the rules that block and are looked up after ``key``; of teams a program has one."""
+    for rule_type in TYPES[TYPES.index(key[0]) + 1 :]:
+        if (key[0], rule_type) != ("SIGNINGID", "TEAMID"):
+            yield from blocked[rule_type]
+        elif _blocks(policy, team := ("TEAMID", key[1].partition(":")[0])):
+            yield team
 
 
 IMPORTER = SantaImporter()

@@ -15,7 +15,7 @@ import msgspec
 
 from signward.errors import MalformedError, UnreadableError
 from signward.findings import Code, Effect, Finding
-from signward.inventory.audited import defender, evtx, fapolicyd, santa
+from signward.inventory.audited import audit, defender, evtx, fapolicyd, santa
 from signward.policy.rules.subject import Subject
 
 MAX_GATHERED = 65_536
@@ -38,6 +38,7 @@ Reader = Callable[[Path], Iterator[Subject]]
 _READERS: tuple[tuple[Callable[[bytes], bool], Reader], ...] = (
     (evtx.is_mine, evtx.read),
     (defender.is_mine, defender.read),
+    (audit.is_mine, audit.read),
     (santa.is_mine, santa.read),
     (fapolicyd.is_mine, fapolicyd.read),
 )
@@ -71,7 +72,7 @@ def _reader(path: Path, head: bytes) -> Reader:
             return reader
     raise MalformedError(
         str(path), "no log that is known", "a Windows event log (.evtx), a CSV export of "
-        "Defender's DeviceEvents, or a log of Santa or fapolicyd"
+        "Defender's DeviceEvents, a log of Santa or fapolicyd, or the audit log"
     )  # fmt: skip
 
 

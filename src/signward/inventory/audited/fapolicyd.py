@@ -1,9 +1,10 @@
 """fapolicyd (Linux): decisions in the journal, in syslog or on its standard error.
 
 Source: fapolicyd.conf(5), ``syslog_format``.  A line is ``rule=N dec=... perm=... ... exe=PATH :
-path=PATH ftype=MIME trust=N``, in the order the configuration gives, without quotes: a path may
-hold blanks and whole fields of its own making.  Where a line can be read in two ways, path, kind
-and digest are unknown.  Signatures are not fapolicyd's matter.
+path=PATH ftype=MIME trust=N``, in the order the configuration gives, as they are: a path may hold
+blanks, line ends and whole fields of its own making.  Where a line can be read in two ways, or
+nothing stands behind the path, so that it may go on in the next line, path, kind and digest are
+unknown.  Signatures are not fapolicyd's matter.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ _SCRIPTS: Mapping[str, str] = {
     "application/javascript": "javascript",
     "text/javascript": "javascript",
 }
-_ELF = frozenset({"application/x-executable", "application/x-pie-executable",
-                  "application/x-sharedlib"})  # fmt: skip
+_PROGRAMS = frozenset({"application/x-executable", "application/x-pie-executable"})
+_ELF = _PROGRAMS | {"application/x-sharedlib"}
 
 
 def is_mine(head: bytes) -> bool:
@@ -73,8 +74,8 @@ def _subject(line: str, match: re.Match[str]) -> Subject:
     if not path.startswith("/"):
         unknown |= {"path", "kind", "digest:file"}
         path, told = "", {}
-    kind, file_class = _kind(match["subject"], told.get("ftype", ""))
-    if not file_class:
+    kind, classes = _kind(match["subject"], told.get("ftype", ""))
+    if len(classes) != 1:
         unknown.add("kind")
     digest = told.get("sha256hash") or told.get("filehash") or ""
     if not _SHA256.match(digest):
@@ -83,7 +84,8 @@ def _subject(line: str, match: re.Match[str]) -> Subject:
         path=path,
         host=source["host"] if source else "",
         kind=kind,
-        file_class=file_class,
+        file_class=next(iter(classes)) if len(classes) == 1 else "",
+        classes=classes if len(classes) > 1 else frozenset(),
         digests=frozenset({f"file:sha256:{digest}"} if _SHA256.match(digest) else ()),
         unknown=frozenset(unknown),
     )
@@ -97,17 +99,24 @@ def _object(match: re.Match[str]) -> tuple[str, Mapping[str, str]]:
         return "", {}
     pairs = [field.split("=", 1) for field in found["rest"].split()]
     told = dict(pairs)
-    if len(told) < len(pairs) or re.search(r" \w+=", found["path"]):
+    if not told or len(told) < len(pairs) or re.search(r" \w+=", found["path"]):
         return "", {}
     return found["path"], told
 
 
-def _kind(subject: str, mime: str) -> tuple[str, str]:
-    """Return kind and class: a shared object that is executed is a program of its own."""
+def _kind(subject: str, mime: str) -> tuple[str, frozenset[str]]:
+    """Return kind and class, or the classes it is one of.
+
+    libc is of the type of a program and is loaded, the loader of the type of a library and is
+    executed: type and permission have to agree.
+    """
     permission = _PERMISSION.search(subject)
+    executed = permission is not None and permission[1] == "execute"
     if mime in _ELF:
-        executed = permission is not None and permission[1] == "execute"
-        is_library = mime == "application/x-sharedlib" and not executed
-        return "elf", "library" if is_library else "executable"
+        if mime in _PROGRAMS and executed:
+            return "elf", frozenset({"executable"})
+        if mime not in _PROGRAMS and not executed:
+            return "elf", frozenset({"library"})
+        return "elf", frozenset({"executable", "library"})
     script = _SCRIPTS.get(mime, "")
-    return script, "script" if script else ""
+    return script, frozenset({"script"} if script else ())

@@ -119,8 +119,8 @@ def _subject(event: Event, signatures: list[Mapping[str, str]]) -> Subject:
     path = first(fields, "filename", "filepath")
     if not is_drive_path(path):
         unknown.add("path")
-    kind, file_class = _kind(event)
-    if not file_class:
+    kind, classes = _kind(event)
+    if len(classes) > 1:
         unknown.add("kind")
     digests = _digests(fields, unknown)
     signers, unsigned = _signers(signatures, unknown)
@@ -128,7 +128,8 @@ def _subject(event: Event, signatures: list[Mapping[str, str]]) -> Subject:
         path=path,
         host=event.host,
         kind=kind,
-        file_class=file_class,
+        file_class=next(iter(classes)) if len(classes) == 1 else "",
+        classes=classes if len(classes) > 1 else frozenset(),
         digests=digests,
         signers=signers,
         product=named(fields, "productname", "product", unknown),
@@ -157,11 +158,15 @@ def is_drive_path(path: str) -> bool:
     return bool(_DRIVE.match(path))
 
 
-def _kind(event: Event) -> tuple[str, str]:
-    """Return kind and class: Code Integrity says which images are drivers, no more."""
+def _kind(event: Event) -> tuple[str, frozenset[str]]:
+    """Return kind and class, or the classes it is one of: more is not told."""
     if event.sort is Sort.SCRIPT:
-        return "", ""
-    return "pe", "driver" if event.fields.get("sisigningscenario") == "0" else ""
+        return "", frozenset({"script", "installer"})
+    scenario = event.fields.get("sisigningscenario")
+    if scenario == "0":
+        return "pe", frozenset({"driver"})
+    user_mode = frozenset({"executable", "library"})
+    return "pe", user_mode if scenario == "1" else user_mode | {"driver"}
 
 
 def _digests(fields: Mapping[str, str], unknown: set[str]) -> frozenset[str]:

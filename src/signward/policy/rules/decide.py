@@ -90,9 +90,15 @@ def reach(ready: Ready, subject: Subject) -> Held:
 
 
 def _held(tests: Sequence[tuple[str, Test]], subject: Subject) -> Held:
-    if len(tests) == 1:
-        return tests[0][1](subject)
-    return all_of(test(subject) for _, test in tests)
+    """Return `all_of` the tests, without a generator's cost: this runs once a candidate."""
+    missing = MET
+    for _, test in tests:
+        held = test(subject)
+        if held is None:
+            return UNMET
+        if held:
+            missing |= held
+    return missing
 
 
 def _lack(ready: Ready, subject: Subject, at: datetime) -> Lack:

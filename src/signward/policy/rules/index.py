@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from operator import attrgetter
 from typing import TypeAlias
@@ -106,20 +107,23 @@ class Index:
         self.rules = tuple(_ready(rule, rules) for rule in ordered)
         self.drawers: dict[str, Drawer] = {}
         self._file(rules.keys)
+        self._looks = tuple((*_look(name), drawer) for name, drawer in self.drawers.items())
         self.asked = frozenset(asked(rules))
 
     def candidates(self, subject: Subject) -> list[Ready]:
         """Return, in order, the rules that may match a subject: all that do are among them."""
-        found: set[int] = set()
-        for name, drawer in self.drawers.items():
+        found: list[int] = []
+        for values, untold, drawer in self._looks:
             filed = drawer.filed
-            for value in _values(name, subject):
+            for value in values(subject):
                 if value in filed:
-                    found.update(filed[value])
-            if _untold(name, subject):
-                found.update(drawer.possible(subject))
+                    found += filed[value]
+            if untold(subject):
+                found += drawer.possible(subject)
+        if len(found) < 2:
+            return [self.rules[position] for position in found]
         rules = self.rules
-        return [rules[position] for position in sorted(found)]
+        return [rules[position] for position in sorted(set(found))]
 
     def _file(self, keys: Mapping[str, Material]) -> None:
         filed = [ways(ready.rule, keys) for ready in self.rules]
@@ -242,10 +246,11 @@ def _path_slots(texts: Iterable[str]) -> tuple[Slot, ...]:
 # --- what a subject has ------------------------------------------------------------------------
 
 
-def _values(drawer: str, subject: Subject) -> Iterable[str]:
+def _look(drawer: str) -> tuple[Callable[[Subject], Iterable[str]], Callable[[Subject], bool]]:
+    """Return what tells a subject's values in a drawer, and whether it may have untold ones."""
     if drawer.startswith("digest:"):
-        return subject.digests
-    return _VALUES[drawer](subject)
+        return attrgetter("digests"), _untold_digest(drawer)
+    return _VALUES[drawer], partial(_untold, _UNTOLD[drawer])
 
 
 def _of_signers(field: str) -> Callable[[Subject], Iterable[str]]:
@@ -311,26 +316,31 @@ _UNTOLD: Mapping[str, frozenset[str]] = {
 }
 
 
-def _untold(drawer: str, subject: Subject) -> bool:
-    """Say whether a rule may match a subject that has none of its values in this drawer."""
-    if drawer.startswith("digest:"):
-        return _untold_digest(drawer, subject)
-    return bool(subject.unknown) and not subject.unknown.isdisjoint(_UNTOLD[drawer])
+def _untold(names: frozenset[str], subject: Subject) -> bool:
+    """Say whether a rule may match a subject that has none of its values in a drawer."""
+    return not subject.unknown.isdisjoint(names)
 
 
-def _untold_digest(drawer: str, subject: Subject) -> bool:
-    """Say the same of digests: another algorithm's of the same content tells nothing."""
-    of = drawer.rpartition(":")[0]
-    told = [d for d in subject.digests if d.startswith(of[7:] + ":")]
-    if any(d.startswith(drawer[7:] + ":") for d in told):
-        return False
-    return bool(told) or of in subject.unknown
+def _untold_digest(drawer: str) -> Callable[[Subject], bool]:
+    """Return the same of digests: another algorithm's of the same content tells nothing."""
+    name, of, _ = drawer.split(":")
+    same, same_kind, unknown = drawer.removeprefix("digest:") + ":", f"{of}:", f"{name}:{of}"
+
+    def untold(subject: Subject) -> bool:
+        for digest in subject.digests:
+            if digest.startswith(same):
+                return False
+        if unknown in subject.unknown:
+            return True
+        return any(digest.startswith(same_kind) for digest in subject.digests)
+
+    return untold
 
 
 def _is_blank(name: str, subject: Subject) -> bool:
     """Say whether a subject tells nothing at all of what conditions of this name ask."""
     if name.startswith("digest:"):
-        return _untold_digest(name, subject)
+        return _untold_digest(name)(subject)
     unknown, field = _BLANK[name]
     return unknown in subject.unknown and not getattr(subject, field)
 

@@ -67,6 +67,9 @@ _WRITABLE_WINDOWS = (
 )  # fmt: skip
 """The same on a Windows as installed, below its drive: users may write or create files there."""
 
+_OF_THE_MACHINE = frozenset({"deb", "rpm", "vib"})
+"""Origins that a machine's own package manager tells."""
+
 _USER_VARIABLES = re.compile(
     r"%(temp|tmp|userprofile|appdata|localappdata|public|programdata|allusersprofile|removable|hot)%"
 )
@@ -296,11 +299,17 @@ def _everything(rule: Conditions) -> Iterator[Fault]:
     if rule.product:
         yield Fault(code="self-said", rule=rule.id, found="a product without its publisher",
                     required="the publisher too", hint="any file may call itself so")  # fmt: skip
-    elif not rule.origin or not (
-        rule.origin.name.strip("*/") or rule.origin.repository.strip("*/")
-    ):
-        yield Fault(code="everything", rule=rule.id, found="a rule by kind, host or origin alone",
-                    required="a publisher, digest or path")  # fmt: skip
+    elif not rule.origin or not f"{rule.origin.name}{rule.origin.repository}".strip("*/"):
+        # A machine's own packages are those that its administrators installed, from sources they
+        # chose; anybody may put something into a public registry.
+        own = rule.origin is not None and rule.origin.kind in _OF_THE_MACHINE
+        yield Fault(
+            code="everything",
+            rule=rule.id,
+            found="every package of the machine" if own else "a rule by kind, host or origin alone",
+            required="a publisher, digest, path or package's name",
+            fault=not own,
+        )
 
 
 def _exceptions(rules: RuleSet, at: datetime) -> Iterator[Fault]:

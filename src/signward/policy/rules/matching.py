@@ -105,6 +105,10 @@ def _kind(kinds: frozenset[str]) -> Test:
     def test(subject: Subject) -> Held:
         if subject.file_class in kinds or subject.kind in kinds:
             return MET
+        if subject.classes and subject.classes <= kinds:
+            return MET
+        if subject.classes and subject.kind and subject.classes.isdisjoint(kinds):
+            return UNMET
         return _told("kind", subject.unknown)
 
     return test
@@ -191,7 +195,8 @@ def _publisher(match: PublisherMatch | None, keys: Mapping[str, Material]) -> Te
     def test(subject: Subject) -> Held:
         if not subject.signers:
             return _NO_SIGNERS if "signers" in subject.unknown else UNMET
-        held = any_of(fits(signer, subject.unknown) for signer in subject.signers)
+        unknown = subject.unknown
+        held = any_of([fits(signer, unknown) for signer in subject.signers])
         return held if held == MET else _or_unknown_signers(held, subject)
 
     return test
@@ -223,7 +228,13 @@ def signer_test(match: PublisherMatch, keys: Mapping[str, Material]) -> SignerTe
         return tests[0]
 
     def test(signer: Signer, unknown: frozenset[str]) -> Held:
-        return all_of(one(signer, unknown) for one in tests)
+        missing = MET
+        for one in tests:
+            held = one(signer, unknown)
+            if held is None:
+                return UNMET
+            missing |= held
+        return missing
 
     return test
 

@@ -170,7 +170,11 @@ class Requirements(Strict, frozen=True, kw_only=True):
 
 
 class Conditions(Strict, frozen=True, kw_only=True):
-    """What a file must be, under a name.  Of several values in one field any will do."""
+    """What a file must be, under a name.  Of several values in one field any will do.
+
+    ``catalog`` are SHA-256 digests of catalog files that list it and whose signer is trusted,
+    ``kind`` classes (``kinds.CLASSES``) or kinds of files, ``hosts`` names or tags of machines.
+    """
 
     id: Name
     publisher: PublisherMatch | None = None

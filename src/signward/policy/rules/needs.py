@@ -139,7 +139,10 @@ class Needs:
         return decide(trial, subject, self._at).outcome is Outcome.ACCEPTED
 
     def _add_needed(self, known: Known, found: tuple[Candidate, ...]) -> None:
-        found = tuple(c for c in found if self._lets_in(c, known.subject))
+        parties = {_party(c): True for c in found}
+        for party in parties:
+            parties[party] = self._lets_in(party, known.subject)
+        found = tuple(c for c in found if parties[_party(c)])
         name = base_name(known.subject.original_name or known.places[0].path)
         key = found or (Candidate(Tier.DIGEST, name),)
         number = self._groups.get(key)
@@ -185,6 +188,13 @@ class Needs:
             denied=matches.denied,
             known=matches.known,
         )
+
+
+def _party(candidate: Candidate) -> Candidate:
+    """Return whoever signs: whether that meets what is required, no product changes."""
+    if candidate.tier is Tier.PUBLISHER:
+        return candidate
+    return candidate._replace(tier=Tier.PUBLISHER, product="", original_name="")
 
 
 def _called(candidate: Candidate) -> tuple[str, ...]:

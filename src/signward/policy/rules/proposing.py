@@ -11,10 +11,10 @@ from collections.abc import Iterable
 
 from signward.frozen import replace
 from signward.policy.rules.candidates import RuleNames
-from signward.policy.rules.fleet import Known, Place, host_bits
+from signward.policy.rules.fleet import Known, Place
 from signward.policy.rules.needs import Idea
 from signward.policy.rules.simulated import Fate, Proposal, Simulation
-from signward.policy.rules.simulation import Count, Judge, Rehearsal, fate_of, wants_rule
+from signward.policy.rules.simulation import Count, Judge, Rehearsal, fate_of, seen_at, wants_rule
 
 MAX_PROPOSALS = 500
 """Rules proposed, those that cover most for their cost; nobody reads more."""
@@ -35,11 +35,11 @@ class _Trial:
         self.examples: list[str] = []
 
     def add(self, known: Known, places: list[Place], *, needed: bool) -> None:
-        bits = host_bits(places)
+        seen = seen_at(places)
         if needed:
-            self.covers.add(places, bits)
+            self.covers.add(seen)
             return
-        self.also.add(places, bits)
+        self.also.add(seen)
         self.unsigned += not known.subject.signers
         if len(self.examples) < EXAMPLES:
             self.examples.append(places[0].path)

@@ -70,6 +70,8 @@ def reliances(
 def lack_of(reliance: Reliance, wanted: Requirements, subject: Subject, at: datetime) -> Lack:
     """Return what the signers relied on lack of what is wanted; nothing if they meet it."""
     unknown = subject.unknown
+    if len(reliance.tests) == 1:
+        return _lack_of_one(reliance.tests[0], wanted, subject, at)
     several = parties(subject)
     lacks: dict[tuple[int, int], Lack] = {}
     for row, test in enumerate(reliance.tests):
@@ -82,10 +84,22 @@ def lack_of(reliance: Reliance, wanted: Requirements, subject: Subject, at: date
     open_ = {edge: one for edge, one in lacks.items() if not one.unmet}
     if _enough(reliance, several, set(open_)):
         return Lack(missing=frozenset().union(*(one.missing for one in open_.values())))
-    if lacks:
-        return Lack(unmet=frozenset().union(*(one.unmet for one in lacks.values())))
+    return Lack(unmet=frozenset().union(*(one.unmet for one in lacks.values())))
+
+
+def _lack_of_one(test: SignerTest, wanted: Requirements, subject: Subject, at: datetime) -> Lack:
+    """Return what the best of the signers that fit a test lacks."""
+    least: Lack | None = None
+    for signer in subject.signers:
+        if test(signer, subject.unknown) == MET:
+            one = lack(signer, wanted, subject.unknown, at)
+            if one is NOTHING:
+                return NOTHING
+            least = one if least is None else min(least, one, key=_gravity)
+    if least is not None:
+        return least
     nobody = frozenset({"signers"})
-    return Lack(missing=nobody) if "signers" in unknown else Lack(unmet=nobody)
+    return Lack(missing=nobody) if "signers" in subject.unknown else Lack(unmet=nobody)
 
 
 def _gravity(one: Lack) -> tuple[bool, bool]:

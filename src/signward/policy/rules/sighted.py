@@ -22,8 +22,8 @@ WHOLE_FILE = "whole"
 CATALOG = "catalog"
 """The fact of a record that names the catalog which lists an unsigned file, ``sha256:HEX``."""
 
-CONTENT = ("image", "text")
-"""Slots that an Authenticode signature covers an image or a script by."""
+CONTENT = ("image", "text", "content", "cabinet")
+"""Slots by which an Authenticode signature covers an image, a script, an installer, a cabinet."""
 
 _SUBJECT_FIELDS = {
     "CN": "common_name", "O": "organization", "OU": "unit", "L": "locality", "ST": "state",

@@ -12,6 +12,7 @@ import heapq
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from signward.frozen import Frozen, replace
 from signward.policy.rules.candidates import Tier, digest_of, is_suspect, publisher_name
@@ -78,6 +79,19 @@ class Numbers:
         return isinstance(number, int) and number < len(self._flags) and bool(self._flags[number])
 
 
+class Seen(NamedTuple):
+    """Places of one file, summed up: how often it was seen, and its hosts as bits."""
+
+    places: list[Place]
+    times: int
+    bits: int
+
+
+def seen_at(places: list[Place]) -> Seen:
+    """Return places summed up."""
+    return Seen(places, sum([place.times for place in places]), host_bits(places))
+
+
 class Count:
     """Adds up files, sightings and hosts."""
 
@@ -86,11 +100,11 @@ class Count:
     def __init__(self) -> None:
         self.files = self.sightings = self.bits = 0
 
-    def add(self, places: list[Place], bits: int) -> None:
-        """Count one file at these places, whose hosts are ``bits``."""
+    def add(self, seen: Seen) -> None:
+        """Count one file where it was seen."""
         self.files += 1
-        self.sightings += sum([place.times for place in places])
-        self.bits |= bits
+        self.sightings += seen.times
+        self.bits |= seen.bits
 
     def tally(self) -> Tally:
         """Return the sums."""
@@ -103,13 +117,13 @@ class Table:
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str], tuple[Count, Count]] = {}
 
-    def add(self, name: str, fate: Fate, places: list[Place], bits: int, kind: str = "") -> None:
+    def add(self, name: str, fate: Fate, seen: Seen, kind: str = "") -> None:
         """Count one file under a name."""
         key = (kind, name)
         if key not in self._rows and len(self._rows) >= MAX_NAMES:
             key = (kind, OTHERS)
         row = self._rows.setdefault(key, (Count(), Count()))
-        row[fate is Fate.UNSETTLED].add(places, bits)
+        row[fate is Fate.UNSETTLED].add(seen)
 
     def shares(self) -> tuple[Share, ...]:
         """Return the rows, most files first."""
@@ -229,15 +243,16 @@ class Rehearsal:
             self._outside += 1
             return
         judged = self._judge.judged(known)
-        self._seen.add(known.places, host_bits(known.places))
+        whole = seen_at(known.places)
+        self._seen.add(whole)
         for decision, places in judged:
             fate = fate_of(decision)
-            bits = host_bits(places)
-            self._fates[fate].add(places, bits)
+            seen = whole if len(judged) == 1 else seen_at(places)
+            self._fates[fate].add(seen)
             if decision.rule:
-                self._used.setdefault(decision.rule, Count()).add(places, bits)
+                self._used.setdefault(decision.rule, Count()).add(seen)
             if fate in self._on_hosts:
-                self._refused(known, decision, fate, places, bits)
+                self._refused(known, decision, fate, seen)
         self._note(known, judged)
 
     def _note(self, known: Known, judged: list[tuple[Decision, list[Place]]]) -> None:
@@ -247,7 +262,7 @@ class Rehearsal:
                    if wants_rule(decision, subject)]  # fmt: skip
         needed = bool(wanting) and self._is_needed(subject, wanting)
         if needed:
-            self._needed.add(wanting, host_bits(wanting))
+            self._needed.add(seen_at(wanting))
             self.needed.add(known.number)
         denied = any(is_final(decision, subject) for decision, _ in judged)
         self.needs.add(known, needed=needed, denied=denied, wanting=bool(wanting))
@@ -261,33 +276,29 @@ class Rehearsal:
         bits = host_bits(wanting) & self._wanted_bits
         return bits.bit_count() >= self._wanted.hosts
 
-    def _refused(
-        self, known: Known, decision: Decision, fate: Fate, places: list[Place], bits: int
-    ) -> None:
+    def _refused(self, known: Known, decision: Decision, fate: Fate, seen: Seen) -> None:
         subject = known.subject
         sort, name = reason_of(decision, subject)
         if fate is Fate.STOPPED:
-            self._reasons.add(name, fate, places, bits, sort)
+            self._reasons.add(name, fate, seen, sort)
             if is_suspect(subject):
-                self._suspect.add(places, bits)
+                self._suspect.add(seen)
         for field in decision.missing:
-            self._missing.add(field, fate, places, bits)
-        self._causes.add(subject.cause or str(subject.outcome), fate, places, bits)
-        self._publishers.add(_signed_by(subject), fate, places, bits)
-        self._kinds.add(subject.file_class or "not known", fate, places, bits)
-        self._on_hosts[fate].update({place.host for place in places})
-        self._list(known, decision, fate, places, bits)
+            self._missing.add(field, fate, seen)
+        self._causes.add(subject.cause or str(subject.outcome), fate, seen)
+        self._publishers.add(_signed_by(subject), fate, seen)
+        self._kinds.add(subject.file_class or "not known", fate, seen)
+        self._on_hosts[fate].update({place.host for place in seen.places})
+        self._list(known, decision, fate, seen)
 
-    def _list(
-        self, known: Known, decision: Decision, fate: Fate, places: list[Place], bits: int
-    ) -> None:
+    def _list(self, known: Known, decision: Decision, fate: Fate, seen: Seen) -> None:
         """Keep a file if it is among those on most hosts."""
-        seen = Tally(files=1, sightings=sum(p.times for p in places), hosts=bits.bit_count())
         self._refusals += 1
-        rank = (seen.hosts, seen.sightings, -self._refusals)
+        rank = (seen.bits.bit_count(), seen.times, -self._refusals)
         if len(self._listed) >= MAX_LISTED and rank <= self._listed[0][:3]:
             return
-        row = _listed(known.subject, decision, fate, places[0].path, seen)
+        tally = Tally(files=1, sightings=seen.times, hosts=rank[0])
+        row = _listed(known.subject, decision, fate, seen.places[0].path, tally)
         if len(self._listed) < MAX_LISTED:
             heapq.heappush(self._listed, (*rank, row))
         else:

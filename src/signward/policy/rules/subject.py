@@ -66,7 +66,8 @@ class Subject(Frozen, frozen=True, kw_only=True):
     """One file on one host.  ``digests`` are written as in rules, ``OF:ALGORITHM:HEX``.
 
     ``catalogs`` are the digests, ``sha256:HEX``, of catalog files that list it and are trusted;
-    ``file_class`` is that of ``policy.rules.kinds``; ``outcome`` and ``cause`` are what the
+    ``file_class`` is that of ``policy.rules.kinds``, ``classes`` those among which it must be where
+    ``kind`` is unknown and a source tells that much; ``outcome`` and ``cause`` are what the
     signature alone is worth (a file in no trusted hands is REJECTED, with ``unsigned`` say).
     """
 
@@ -75,6 +76,7 @@ class Subject(Frozen, frozen=True, kw_only=True):
     tags: frozenset[str] = frozenset()
     kind: str = ""
     file_class: str = ""
+    classes: frozenset[str] = frozenset()
     digests: frozenset[str] = frozenset()
     signers: tuple[Signer, ...] = ()
     product: str = ""

@@ -2,5 +2,5 @@
 
 ::
 
-    delivery -> copies in a folder of ours -> judged by a policy -> accepted | quarantined -> receipt
+    delivery -> copies of ours -> judged by a policy -> receipt -> accepted or quarantined
 """

@@ -26,7 +26,7 @@ MOST_NAMES = 10_000
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
-class TakenError(Exception):
+class TakenError(EvidenceError):
     """Another file has the place."""
 
 
@@ -40,6 +40,13 @@ def sha256_of(path: Path) -> str:
     return hasher.hexdigest()
 
 
+def check_free(root: Path, parts: Parts, sha256: str) -> None:
+    """Raise ``TakenError`` where another file than one of this digest stands."""
+    target = root.joinpath(*parts)
+    if os.path.lexists(target) and not _is_same(target, sha256):
+        raise TakenError(str(target))
+
+
 def move(copy: Path, root: Path, parts: Parts, sha256: str) -> Path:
     """Move a copy of ours to ``parts`` below ``root``; return where it is.
 
@@ -50,9 +57,8 @@ def move(copy: Path, root: Path, parts: Parts, sha256: str) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _check_inside(target, root)
-        if not _put(copy, target):
-            if not _is_same(target, sha256):
-                raise TakenError(str(target))
+        if not _put(copy, target) and not _is_same(target, sha256):
+            raise TakenError(str(target))
         copy.unlink()
         settle(str(target.parent))
     except NotADirectoryError:

@@ -139,8 +139,28 @@ def open_receipt(path: Path, keys: Sequence[bytes]) -> Statement:
 def kept(folder: Path, keys: Sequence[bytes]) -> Iterator[Kept]:
     """Yield every receipt below a folder, in order of names."""
     for path in sorted(folder.rglob(f"*{SUFFIX}")):
-        name = name_of(path.relative_to(folder).parts).removesuffix(SUFFIX)
-        try:
-            yield Kept(path, name, open_receipt(path, keys))
-        except EvidenceError as error:
-            yield Kept(path, name, None, str(error))
+        yield _one(path, keys, name_of(path.relative_to(folder).parts).removesuffix(SUFFIX))
+
+
+def wanted(path: Path, keys: Sequence[bytes], verifier: str, sha256: str) -> Iterator[Kept]:
+    """Yield the receipt at ``path``, or all below it, that speak of what is asked.
+
+    ``verifier`` and ``sha256`` (hex) narrow it where they are given.  A receipt that does not
+    count is yielded with its problem, unless a file was asked for: anybody may write such ones.
+    """
+    single = [] if path.is_dir() else [_one(path, keys, path.name.removesuffix(SUFFIX))]
+    for one in single or kept(path, keys):
+        if one.statement is None:
+            if not sha256:
+                yield one
+        elif verifier in ("", one.statement.predicate.verifier.id) and (
+            not sha256 or one.statement.speaks_of(sha256)
+        ):
+            yield one
+
+
+def _one(path: Path, keys: Sequence[bytes], name: str) -> Kept:
+    try:
+        return Kept(path, name, open_receipt(path, keys))
+    except EvidenceError as error:
+        return Kept(path, name, None, str(error))

@@ -30,7 +30,7 @@ def compile_for(
     compiler = compilers.load(target)
     for name in sorted(allowed - compiler.losses.keys()):
         _refuse_unknown(name)
-    compiled = compiler.compile(in_force(rules, at), _settings(rules, target, compiler.settings))
+    compiled = compiler.compile(in_force(rules, at), settings_for(rules, target, compiler.settings))
     refused = [loss for loss in compiled.losses if loss.name not in allowed]
     if refused:
         raise _loss_error(target, refused)
@@ -73,7 +73,11 @@ def place(folder: Path, made: Mapping[str, Compiled]) -> None:
         raise PolicyError(str(folder), why, "a place that can be written") from None
 
 
-def _settings(rules: RuleSet, target: str, kind: type[Any]) -> Any:
+def settings_for(rules: RuleSet, target: str, kind: type[Any]) -> Any:
+    """Return the policy's settings of a target, as its compiler wants them.
+
+    Raises ``PolicyError``.
+    """
     try:
         return msgspec.convert(dict(rules.targets.get(target, {})), kind)
     except msgspec.ValidationError as error:

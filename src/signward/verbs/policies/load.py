@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from signward.errors import EvidenceError, PolicyError
@@ -18,16 +19,18 @@ from signward.verbs.policies.signed import (
 )
 
 
-def load_rules(paths: Sequence[Path], key_files: Sequence[str] = ()) -> RuleSet:
+def load_rules(
+    paths: Sequence[Path], key_files: Sequence[str] = (), *, remember: bool = True
+) -> RuleSet:
     """Return the policy in these files, the base first.  Raises ``PolicyError``.
 
     With ``key_files`` (public keys or certificates) each document must be signed by one of them,
-    and none may be older than the last that was accepted here; the keys it names are those it
-    carries.  Keys of an unsigned policy are looked for beside the file that names them, and never
-    above it.
+    and none may be older than the last that was accepted here (unless nothing is to ``remember``:
+    then it is only looked at); the keys it names are those it carries.  Keys of an unsigned policy
+    are looked for beside the file that names them, and never above it.
     """
     if key_files:
-        return _load_signed(paths, policy_keys(key_files))
+        return _load_signed(paths, policy_keys(key_files), remember=remember)
     documents: list[Document] = []
     readers: dict[str, Callable[[str], bytes]] = {}
     for path in paths:
@@ -37,7 +40,7 @@ def load_rules(paths: Sequence[Path], key_files: Sequence[str] = ()) -> RuleSet:
     return merge(documents, lambda policy, file: readers[policy](file))
 
 
-def _load_signed(paths: Sequence[Path], keys: Sequence[bytes]) -> RuleSet:
+def _load_signed(paths: Sequence[Path], keys: Sequence[bytes], *, remember: bool) -> RuleSet:
     opened = [_opened(path, keys) for path in paths]
     carried = {one.document.name: one.keys for one in opened}
 
@@ -46,7 +49,7 @@ def _load_signed(paths: Sequence[Path], keys: Sequence[bytes]) -> RuleSet:
             raise PolicyError(f"policy {policy}", f"no file {file[:80]!r} in it", "its keys")
         return carried[policy][file]
 
-    with default_memory().advancing(opened):
+    with default_memory().advancing(opened) if remember else nullcontext():
         return merge([one.document for one in opened], read_key)
 
 
