@@ -13,10 +13,17 @@ import os
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from tests import corpus as _corpus
 
 pytest_plugins = ["tests.stores"]
+
+hypothesis.settings.register_profile(
+    "shared-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("shared-machine")
+"""How long an example takes says nothing on a machine that others use too."""
 
 INTEROP_FOLDER = "tests/interop"
 

@@ -13,10 +13,15 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from signward.compilers import Compiled
 from signward.compilers.arbiters.containers_policy import ARBITER
@@ -32,8 +37,16 @@ from signward.compilers.ratify import Settings as RatifySettings
 from signward.compilers.sigstore_policy_controller import COMPILER as CONTROLLER
 from signward.compilers.sigstore_policy_controller import Settings as ControllerSettings
 from signward.policy.rules.model import IdentityMatch, PublisherMatch, Rule, RuleSet, SignersMatch
-from tests.builders.image_policies import allow, deny, image, image_rule_set, private_key
+from tests.builders.image_policies import (
+    allow,
+    certificate_pem,
+    deny,
+    image,
+    image_rule_set,
+    private_key,
+)
 from tests.builders.registry import Registry, serving
+from tests.interop.image_peers import NOTATION as NOTATION_PEER
 from tests.interop.image_peers import POLICY_TESTER, READERS, build
 from tests.interop.image_peers import RATIFY as RATIFY_PEER
 
@@ -338,15 +351,126 @@ def test_notation_reads_trust_policies(tmp_path: Path) -> None:
         allow("all", key="second-ca"), deny("bad", "a.example/bad"),
     )  # fmt: skip
     made = NOTATION.compile(rules, NotationSettings(tsa=("first-ca",)))
-    told = reader("trustpolicy.json", tmp_path, made.content("trustpolicy.oci.json"))
+    told = reader("trustpolicy.json", tmp_path, made.content("trustpolicy.json"))
     assert told.returncode == 0, told.stderr
     empty = NOTATION.compile(image_rule_set(), NotationSettings())
-    assert (
-        reader("trustpolicy.json", tmp_path, empty.content("trustpolicy.oci.json")).returncode == 0
-    )
-    broken = json.loads(made.content("trustpolicy.oci.json"))
+    assert reader("trustpolicy.json", tmp_path, empty.content("trustpolicy.json")).returncode == 0
+    broken = json.loads(made.content("trustpolicy.json"))
     broken["trustPolicies"][0]["signatureVerification"]["level"] = "loose"
     assert reader("trustpolicy.json", tmp_path, json.dumps(broken).encode()).returncode == 1
+
+
+@dataclass(frozen=True)
+class Ca:
+    """An authority with one leaf: the CA's certificate, and files for a signer."""
+
+    pem: bytes
+    key: Path
+    chain: Path
+
+
+def authority(folder: Path, name: str) -> Ca:
+    """Return a CA as the Notary Project wants them, and a leaf of ``C=AT, ST=W, O=name``."""
+    folder.mkdir()
+    root_key, leaf_key = private_key(f"{name} root"), private_key(f"{name} leaf")
+    root_name = _x509_name(f"{name} root")
+    root = _certificate(root_name, root_name, root_key, root_key, ca=True)
+    leaf = _certificate(_x509_name(name), root_name, leaf_key, root_key, ca=False)
+    key, chain = folder / "key.pem", folder / "chain.pem"
+    key.write_bytes(leaf_key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption()))  # fmt: skip
+    chain.write_bytes(certificate_pem(leaf) + certificate_pem(root))
+    return Ca(certificate_pem(root), key, chain)
+
+
+def _x509_name(organization: str) -> x509.Name:
+    fields = ((NameOID.COUNTRY_NAME, "AT"), (NameOID.STATE_OR_PROVINCE_NAME, "W"),
+              (NameOID.ORGANIZATION_NAME, organization))  # fmt: skip
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in fields])
+
+
+def _certificate(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    by: ec.EllipticCurvePrivateKey,
+    *,
+    ca: bool,
+) -> x509.Certificate:
+    usage = dict.fromkeys(
+        ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment",
+         "key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+        False,
+    )  # fmt: skip
+    usage["key_cert_sign" if ca else "digital_signature"] = True
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=30))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .add_extension(x509.KeyUsage(**usage), critical=True)
+    )
+    if not ca:
+        code_signing = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING])
+        builder = builder.add_extension(code_signing, critical=False)
+    return builder.sign(by, hashes.SHA256())
+
+
+@pytest.mark.slow
+def test_notation_verifies_what_the_policy_lets_in(world: World, tmp_path: Path) -> None:
+    program = build(NOTATION_PEER)
+    first, second = (authority(tmp_path / n, n) for n in ("first", "second"))
+    for repository, who in (("team/one", first), ("team/two", second), ("other/one", first),
+                            ("bad/one", second)):  # fmt: skip
+        told = subprocess.run(
+            [program, "sign", str(who.key), str(who.chain), world.name(repository),
+             world.digests[repository]],
+            capture_output=True, text=True, timeout=SECONDS,
+        )  # fmt: skip
+        assert told.returncode == 0, told.stderr
+    named = PublisherMatch(key="a", organization="first", country="AT", state="W")
+    wrong = PublisherMatch(key="a", organization="someone", country="AT", state="W")
+    rules = world.rules(
+        allow("named", world.name("team/one"), publisher=named),
+        allow("wrong", world.name("other/one"), publisher=wrong),
+        allow("open", world.name("open/unsigned")),
+        deny("bad", world.name("bad/one")),
+        allow("all", publisher=PublisherMatch(key="b", organization="second", country="AT",
+                                              state="W")),
+        keys={"a": first.pem, "b": second.pem},
+    )  # fmt: skip
+    made = NOTATION.compile(rules, NotationSettings())
+    assert {(loss.name, loss.rule) for loss in made.losses} == {("alternative", "all")}
+    verified = _verified(program, world, place(made, tmp_path / "one"))
+    assert verified == {"team/one", "open/unsigned"}
+    rules = world.rules(
+        allow("team", world.name("team/one"), key="a"), allow("all", key="b"),
+        deny("bad", world.name("bad/one")), keys={"a": first.pem, "b": second.pem},
+    )  # fmt: skip
+    made = NOTATION.compile(rules, NotationSettings())
+    assert made.losses == ()
+    verified = _verified(program, world, place(made, tmp_path / "two"))
+    assert verified == {"team/one", "team/two"}
+    empty = place(NOTATION.compile(world.rules(), NotationSettings()), tmp_path / "none")
+    assert _verified(program, world, empty) == set()
+
+
+def _verified(program: Path, world: World, folder: Path) -> set[str]:
+    """Return the repositories whose image passes; skipped ones do."""
+    return {
+        repository
+        for repository in SIGNED
+        if subprocess.run(
+            [program, "verify", str(folder), world.name(repository), world.digests[repository]],
+            capture_output=True, timeout=SECONDS,
+        ).returncode == 0
+    }  # fmt: skip
 
 
 @pytest.mark.slow

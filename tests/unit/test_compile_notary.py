@@ -42,7 +42,7 @@ def notation(rules: RuleSet, **settings: Any) -> Compiled:
 
 
 def statements(made: Compiled) -> dict[str, Any]:
-    found = json.loads(made.content("trustpolicy.oci.json"))
+    found = json.loads(made.content("trustpolicy.json"))
     assert found["version"] == "1.0"
     return {one["registryScopes"][0]: one for one in found["trustPolicies"]}
 

@@ -340,7 +340,6 @@ def test_pip_wants_the_digest_of_everything(tmp_path: Path) -> None:
         assert (done.returncode == 0) is wanted, done.stderr.decode()
 
 
-@pytest.mark.interop
 def test_npm_reads_its_settings(tmp_path: Path) -> None:
     _need("npm")
     config = tmp_path / "npmrc"

@@ -19,7 +19,11 @@ from signward.state import Outcome
 
 
 def subject(name: str, host: str = "a", **fields: Any) -> Subject:
-    plain: dict[str, Any] = {"path": f"/opt/{name}", "host": host, "digests": frozenset({f"file:sha256:{name}"})}
+    plain: dict[str, Any] = {
+        "path": f"/opt/{name}",
+        "host": host,
+        "digests": frozenset({f"file:sha256:{name}"}),
+    }
     return Subject(**{**plain, **fields})
 
 

@@ -225,7 +225,7 @@ JUDGES = {
     "ratify": by_ratify,
     "openshift": by_openshift,
     "gke-binary-authorization": by_google,
-    "notation": by_statements("trustpolicy.oci.json"),
+    "notation": by_statements("trustpolicy.json"),
     "aws": by_statements("trustpolicy.json"),
 }
 

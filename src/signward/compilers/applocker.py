@@ -94,9 +94,9 @@ NO_HASH = "00" * 32
 
 HASHES = {("authenticode", "sha256"): "SHA256", ("file", "sha256"): "SHA256Flat"}
 
-PublisherText = Annotated[
-    str, msgspec.Meta(pattern=r"^(CN=.+, )?O=.+?(, L=.+?)?(, S=.+?)?(, C=[A-Za-z]{2})?\Z", max_length=MAX_TEXT)
-]
+_PUBLISHER = r"^(CN=.+, )?O=.+?(, L=.+?)?(, S=.+?)?(, C=[A-Za-z]{2})?\Z"
+PublisherText = Annotated[str, msgspec.Meta(pattern=_PUBLISHER, max_length=MAX_TEXT)]
+
 Type = Literal["Exe", "Dll", "Script", "Msi", "Appx"]
 
 

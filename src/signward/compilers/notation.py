@@ -34,10 +34,10 @@ class Notation:
     governs = IMAGES
     losses: ClassVar[Mapping[str, str]] = losses("default", "reach")
     settings = Settings
-    checked = ("parsed", "notation-go")
+    checked = ("executed", "notation's library, with a registry of signed images")
 
     def compile(self, rules: RuleSet, settings: Settings) -> Compiled:
-        """Return trustpolicy.oci.json and the trust stores it names."""
+        """Return trustpolicy.json and the trust stores it names."""
         ledger = Ledger(self.target)
         made = Notary(rules, settings.tsa, ledger).document(image_rules(rules, ledger))
         lose_rest(rules, made.kept, ledger)
@@ -50,7 +50,7 @@ class Notation:
 def _files(made: Document) -> Iterator[File]:
     document = {"version": "1.0", "trustPolicies": list(made.statements)}
     content = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
-    yield File(name="trustpolicy.oci.json", content=content,
+    yield File(name="trustpolicy.json", content=content,
                deploy="notation policy import, or to notation's configuration folder")  # fmt: skip
     for name, pem in made.stores.items():
         path = f"truststore/x509/{name}/{name.rpartition('/')[2]}.pem"

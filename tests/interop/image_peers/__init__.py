@@ -41,6 +41,14 @@ READERS = Peer(
     source="readers.go",
     tags="containers_image_openpgp,exclude_graphdriver_btrfs",
 )
+NOTATION = Peer(
+    "notation-library",
+    (
+        "github.com/notaryproject/notation-go v1.3.2",
+        "github.com/notaryproject/notation-core-go v1.3.0",
+    ),
+    source="notation.go",
+)
 RATIFY = Peer("ratify-scopes", ("github.com/ratify-project/ratify v1.4.6",), source="ratify.go")
 POLICY_TESTER = Peer(
     "policy-tester",

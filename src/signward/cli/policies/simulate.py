@@ -102,7 +102,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from signward.verbs.policies.known import opened_fleet
     from signward.verbs.policies.simulate import simulate
 
-    rules = rules_from(arguments.policy, arguments.policy_key)
+    rules = rules_from(arguments.policy, arguments.policy_key, remember=False)
     at = arguments.at or datetime.now(UTC)
     paths = [Path(path) for path in arguments.inventory]
     with opened_fleet(paths, at) as fleet, watching(quiet=arguments.quiet) as watch:
