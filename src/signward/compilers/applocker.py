@@ -94,7 +94,11 @@ NO_HASH = "00" * 32
 
 HASHES = {("authenticode", "sha256"): "SHA256", ("file", "sha256"): "SHA256Flat"}
 
-_PUBLISHER = r"^(CN=.+, )?O=.+?(, L=.+?)?(, S=.+?)?(, C=[A-Za-z]{2})?\Z"
+_VALUE = "((?!, [A-Z]+=).)+"
+_PUBLISHER = (
+    rf"^(CN=.+, )?O=(?=.+, [LSC]=){_VALUE}(, L={_VALUE})?(, S={_VALUE})?(, C=[A-Za-z]{{2}})?\Z"
+)
+"""O and at least one more of the four, in their order."""
 PublisherText = Annotated[str, msgspec.Meta(pattern=_PUBLISHER, max_length=MAX_TEXT)]
 
 Type = Literal["Exe", "Dll", "Script", "Msi", "Appx"]
@@ -376,7 +380,7 @@ class _Expression:
         asked = {field for field in match.__struct_fields__ if getattr(match, field)}
         fields = {field for field, _, _ in ADDRESS}
         if asked == {*fields, "common_name"}:
-            return (_subject(match),)
+            return tuple(filter(None, (_subject(match),)))
         if not asked <= fields:
             return ()
         given = {field: getattr(match, field) for field in asked}

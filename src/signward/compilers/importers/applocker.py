@@ -23,7 +23,7 @@ from signward.compilers._applocker import (
     places,
     read_locker,
 )
-from signward.compilers._windows import Unit, UniqueNames, has_wildcard, our_path
+from signward.compilers._windows import UniqueNames, Unit, has_wildcard, our_path
 from signward.compilers.applocker import (
     ADDRESS,
     GUARD,
