@@ -157,7 +157,7 @@ def _of_publisher(
 
 
 def _is_ca(material: Material) -> bool:
-    return load_certificate(material.der).is_ca
+    return bool(load_certificate(material.der).is_ca)
 
 
 def _own_keys(rules: RuleSet, settings: Settings, owner: str) -> dict[str, list[Entry]]:
