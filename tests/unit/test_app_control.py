@@ -33,6 +33,7 @@ from signward.policy.rules.model import (
     Waiver,
 )
 from signward.policy.rules.subject import Subject
+from signward.verbs.policies.compiling import import_from
 from tests.builders.policies import AT, digest, rule_set
 from tests.builders.windows import (
     EKU,
@@ -572,3 +573,10 @@ def test_many_rules_of_one_name_are_read_in_time() -> None:
     assert len(set(taken)) == len(taken)
     assert taken[:3] == ["same", "same.2", "same.3"]
     assert names.take("same.2") == "same.2.2"
+
+
+def test_a_name_that_no_policy_can_hold_is_not_imported() -> None:
+    rules = rule_set(_rule(product=ProductMatch(product="Agent")))
+    assert import_from("app-control", _files(_compile(rules), ".xml")).rules
+    with pytest.raises(PolicyError, match="length <= 1024"):
+        import_from("app-control", _edited(rules, '"Agent"', f'"{"x" * 1025}"'))
