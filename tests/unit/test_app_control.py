@@ -529,7 +529,7 @@ def test_a_wildcard_in_a_name_is_not_imported_as_it_is(attribute: str) -> None:
 def test_a_hash_or_path_with_more_is_not_imported_without(kind: str, more: str) -> None:
     asked = (digest("authenticode", 1),) if kind == "digest" else (PLACES[0],)
     attribute = "Hash" if kind == "digest" else "FilePath"
-    rules = rule_set(_rule(**{kind: asked}, kind=PROGRAMS))
+    rules = rule_set(Rule(id="one", action=Action.ALLOW, kind=PROGRAMS, **{kind: asked}))  # type: ignore[arg-type]
     with pytest.raises(PolicyError):
         IMPORTER.read(_edited(rules, f" {attribute}=", f" {more} {attribute}="))
     harmless = f' MinimumFileVersion="0.0.0.0" {attribute}='
@@ -580,3 +580,13 @@ def test_a_name_that_no_policy_can_hold_is_not_imported() -> None:
     assert import_from("app-control", _files(_compile(rules), ".xml")).rules
     with pytest.raises(PolicyError, match="length <= 1024"):
         import_from("app-control", _edited(rules, '"Agent"', f'"{"x" * 1025}"'))
+
+
+def test_a_denial_of_scripts_that_are_not_enforced_is_told() -> None:
+    kinds = ("executable", "library", "script")
+    rules = rule_set(_rule(action=Action.DENY, digest=(digest("authenticode", 1),), kind=kinds))
+    assert _lost(_compile(rules, scripts=False)) == {("kind", "one")}
+    there = _compile(rule_set(msgspec.structs.replace(rules.rules[0], kind=kinds[:2])),
+                     scripts=False)  # fmt: skip
+    (again,) = IMPORTER.read(_files(there, ".xml")).rules
+    assert again.kind == kinds[:2]

@@ -179,6 +179,7 @@ class Expression:
     def __init__(self, ledger: Ledger, keys: Mapping[str, Material], *, scripts: bool) -> None:
         self._ledger, self._keys = ledger, keys
         self._user_mode = USER_MODE + (SCRIPTED if scripts else ())
+        self._aside = () if scripts else SCRIPTED
         self._leaves = {
             hashlib.sha256(key.der).hexdigest(): key
             for key in keys.values()
@@ -192,6 +193,9 @@ class Expression:
             self._lose("kind", rule, "no rule is for one kind of file" if units is None else
                                      "scripts and installers are not enforced")  # fmt: skip
             return False
+        denied = rule.action is Action.DENY and bool(rule.kind)
+        if denied and any(unit.touched(rule.kind) for unit in self._aside):
+            self._lose("kind", rule, "scripts and installers are not enforced")
         user = set(units) - {DRIVER}
         scenarios = (DRIVERS,) * (DRIVER in units) + (PROGRAMS,) * bool(user)
         there = self._expressed(rule, sheet, scenarios, spared)

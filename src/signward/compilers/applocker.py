@@ -235,8 +235,10 @@ class _Expression:
     def _written(self, rule: Rule, units: tuple[Unit, ...], said: _Said) -> list[Unit]:
         """Return the collections a rule goes to; none if it is lost."""
         written = [unit for unit in units if unit.name in self._settings.collections]
+        aside = tuple(unit for unit in units if unit not in written)
+        if not written or (aside and rule.kind and rule.action is Action.DENY):
+            self._lose_collection(rule, aside)
         if not written:
-            self._lose_collection(rule, units)
             return []
         packages = any(unit.name == PACKAGES for unit in written)
         if not said.found and not (packages and len(written) == 1):
