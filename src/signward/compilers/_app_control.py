@@ -34,6 +34,7 @@ from signward.compilers._windows import (
     digests_of,
     is_literal,
     only_a_ceiling,
+    spares_in_part,
     units_of,
     windows_path,
 )
@@ -256,9 +257,10 @@ class Expression:
         """Return the hashes that exceptions take out of a deny rule by hash."""
         found: set[bytes] = set()
         for waiver in spared:
-            if _asks_only(waiver, "digest") and len(_hashes(waiver)) == len(waiver.digest):
+            whole = _asks_only(waiver, "digest") and len(_hashes(waiver)) == len(waiver.digest)
+            if whole:
                 found |= _hashes(waiver)
-            else:
+            if not whole or spares_in_part(rule, waiver):
                 self._lose_exception(rule, waiver)
         return found
 
