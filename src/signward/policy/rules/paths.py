@@ -64,8 +64,8 @@ def folded_path(path: str) -> str:
 def _folded(character: str) -> str:
     """Return a character as NTFS compares it: one for one, and none beyond ASCII with one within.
 
-    Unicode folds more ("\u017f" is "s", "\xdf" is "ss"), and whoever may make a folder called
-    so would have made one that a rule trusts.
+    Unicode folds more (U+017F is ``s``, U+00DF is ``ss``), and whoever may make a folder called so
+    would have made one that a rule trusts.
     """
     upper = character.upper()
     folded = upper.lower() if len(upper) == 1 else character.lower()
