@@ -255,11 +255,17 @@ class Fleet:
         """Return the hosts in the order that `Place.host` counts them in, from 0."""
         with self._told():
             return tuple(
-                Host(name=name, tags=frozenset(_tags_decoder.decode(tags)))
+                Host(name=name, tags=self._tags(name, tags))
                 for name, tags in self._connection.execute(
                     "SELECT name, tags FROM host ORDER BY id"
                 )
             )
+
+    def _tags(self, host: str, tags: Any) -> frozenset[str]:
+        try:
+            return frozenset(_tags_decoder.decode(tags))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
+            raise EvidenceError(f"inventory {self.path}: host {host!r}: {error}") from None
 
     def known(self, only: Container[int] | None = None) -> Iterator[Known]:
         """Yield each distinct file with everywhere it was seen; files by their numbers.
@@ -282,7 +288,7 @@ class Fleet:
     def _subject(self, number: int, body: Any) -> Subject:
         try:
             return _decoder.decode(body)
-        except (msgspec.DecodeError, TypeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
             raise EvidenceError(f"inventory {self.path}: file {number}: {error}") from None
 
 

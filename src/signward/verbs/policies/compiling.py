@@ -18,6 +18,9 @@ from signward.policy.rules.force import in_force
 from signward.policy.rules.model import RuleSet
 from signward.wire.folders import make_whole
 
+MAX_TOLD = 20
+"""Losses told in one message: a policy may have one for each of its rules."""
+
 
 def compile_for(
     rules: RuleSet, target: str, at: datetime, allowed: frozenset[str] = frozenset()
@@ -30,7 +33,8 @@ def compile_for(
     compiler = compilers.load(target)
     for name in sorted(allowed - compiler.losses.keys()):
         _refuse_unknown(name)
-    compiled = compiler.compile(in_force(rules, at), settings_for(rules, target, compiler.settings))
+    settings = settings_for(rules, compiler.target, compiler.settings)
+    compiled = compiler.compile(in_force(rules, at), settings)
     refused = [loss for loss in compiled.losses if loss.name not in allowed]
     if refused:
         raise _loss_error(target, refused)
@@ -90,6 +94,8 @@ def _refuse_unknown(name: str) -> None:
 
 
 def _loss_error(target: str, refused: Sequence[Loss]) -> LossError:
-    told = "; ".join(f"{loss.rule or 'the policy'}: {loss.text}" for loss in refused)
+    told = "; ".join(f"{loss.rule or 'the policy'}: {loss.text}" for loss in refused[:MAX_TOLD])
+    if len(refused) > MAX_TOLD:
+        told += f"; and {len(refused) - MAX_TOLD} more"
     names = " ".join(f"--allow-loss {name}" for name in sorted({loss.name for loss in refused}))
     return LossError(f"target {target}", told, "a policy that it can express", hint=names)
