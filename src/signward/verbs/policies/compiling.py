@@ -31,6 +31,7 @@ def compile_for(
     that is none, or settings or rules it cannot take.
     """
     compiler = compilers.load(target)
+    _check_tables(rules)
     for name in sorted(allowed - compiler.losses.keys()):
         _refuse_unknown(name)
     settings = settings_for(rules, compiler.target, compiler.settings)
@@ -86,6 +87,13 @@ def settings_for(rules: RuleSet, target: str, kind: type[Any]) -> Any:
         return msgspec.convert(dict(rules.targets.get(target, {})), kind)
     except msgspec.ValidationError as error:
         raise PolicyError(f"targets.{target}", str(error), "settings that it knows") from None
+
+
+def _check_tables(rules: RuleSet) -> None:
+    """Refuse settings of a target there is none of: misspelt, they would do nothing in silence."""
+    known = [name.replace("_", "-") for name in compilers.names()]
+    for name in sorted(rules.targets.keys() - set(known)):
+        raise PolicyError(f"targets.{name}", "settings of no target", f"one of {', '.join(known)}")
 
 
 def _refuse_unknown(name: str) -> None:
