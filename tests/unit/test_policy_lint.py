@@ -14,11 +14,13 @@ from hypothesis import given, settings
 
 from signward.cli import main
 from signward.frozen import replace
+from signward.policy.keyfacts import key_facts
 from signward.policy.rules.covering import covers
 from signward.policy.rules.decide import decide
 from signward.policy.rules.difference import differences
 from signward.policy.rules.index import Index
 from signward.policy.rules.lint import CODES, faults, is_writable
+from signward.policy.rules.material import material
 from signward.policy.rules.model import (
     Action,
     IdentityMatch,
@@ -37,6 +39,7 @@ from signward.policy.rules.subject import Subject
 from signward.state import Outcome
 from signward.verbs.policies.checking import check
 from signward.verbs.policies.load import load_rules
+from signward.verbs.stores import load_store
 from tests.builders.policies import (
     AT,
     BEGINS,
@@ -138,6 +141,23 @@ def test_what_a_machine_s_packages_brought_is_advice_only() -> None:
     )
     assert [(f.code, f.fault) for f in check(own, AT)] == [("everything", False)]
     assert [(f.code, f.fault) for f in check(foreign, AT)] == [("everything", True)]
+
+
+def test_a_public_authority_alone_is_everybody() -> None:
+    root = load_store("authenticode").anchors()[0].certificate
+    key = material("root", root.der)
+    tbs = key_facts(root.der).tbs
+    for match in (PublisherMatch(key="root"), PublisherMatch(key="root", organization="Vendor")):
+        whole = replace(rule_set(GOOD, allow(publisher=match)), keys={"root": key})
+        told = {f.code for f in check(whole, AT) if f.rule == "tried"}
+        assert told == (set() if match.organization else {"everybody"})
+    by_tbs = replace(rule_set(GOOD, allow(publisher=PublisherMatch(tbs=tbs))), keys={})
+    assert ("everybody", "tried") in {(f.code, f.rule) for f in check(by_tbs, AT)}
+    deny = Rule(id="tried", action=Action.DENY, publisher=PublisherMatch(key="root"))
+    denied = replace(rule_set(GOOD, deny), keys={"root": key})
+    assert not [f for f in check(denied, AT) if f.code == "everybody"]
+    own = rule_set(allow(publisher=PublisherMatch(key="first-ca")))
+    assert not [f for f in check(own, AT) if f.code == "everybody"]
 
 
 def test_a_rule_that_another_makes_useless_is_shadowed() -> None:

@@ -377,6 +377,23 @@ def test_denials_for_santa_say_nothing_of_its_mode() -> None:
     assert all(LEAF.encode() in file.content for file in files)
 
 
+def test_denials_for_app_control_are_what_windows_reads() -> None:
+    from tests.schemas import check_windows
+
+    for target in ("app-control", "driver-blocklist"):
+        (xml,) = (f for f in real(CERTIFICATE)[target].files if f.name.endswith(".xml"))
+        check_windows("SiPolicy.xsd", xml.content)
+
+
+def test_app_control_would_stop_what_is_revoked_and_nothing_else() -> None:
+    from signward.compilers.arbiters.app_control import ARBITER
+
+    files = {file.name: file.content for file in real(CERTIFICATE)["app-control"].files}
+    for number, runs in ((0, False), (1, False), (3, True)):
+        subject = msgspec.structs.replace(FLEET[number], path="C:\\Tools\\a.exe")
+        assert ARBITER.judge(files, subject) is runs
+
+
 def test_denials_for_app_control_let_in_the_rest() -> None:
     files = {file.name.rpartition(".")[2]: file for file in real(CERTIFICATE)["app-control"].files}
     text = files["xml"].content.decode()

@@ -154,6 +154,9 @@ def _check(requirements: Requirements) -> None:
 
 
 def keyring(data: bytes) -> bytes:
-    """Return an armored OpenPGP keyring in binary; other data as it is."""
+    """Return an armored OpenPGP keyring in binary; other data as it is.  Raises ``PolicyError``."""
     blocks = ARMOR.findall(data)
-    return b"".join(base64.b64decode(block) for block in blocks) if blocks else data
+    try:
+        return b"".join(base64.b64decode(block) for block in blocks) if blocks else data
+    except ValueError as error:
+        raise PolicyError("keyring", f"broken armor: {error}", "Base64", "RFC 9580 6") from None

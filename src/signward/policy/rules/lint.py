@@ -17,7 +17,7 @@ from signward.policy.publisher import subscriber_eku
 from signward.policy.rules.covering import Coverings
 from signward.policy.rules.force import in_force
 from signward.policy.rules.kinds import NAMED
-from signward.policy.rules.matching import whole_regex
+from signward.policy.rules.matching import certificate_digest, whole_regex
 from signward.policy.rules.model import (
     Action,
     Conditions,
@@ -30,6 +30,7 @@ from signward.policy.rules.model import (
     RuleSet,
 )
 from signward.policy.rules.paths import folded_path, path_pattern
+from signward.policy.rules.precedence import specificity
 from signward.policy.rules.reading import key_names
 from signward.trust.x509 import Certificate, load_certificate
 
@@ -120,16 +121,24 @@ CODES = {
 """Codes of faults and what they are about."""
 
 
-def faults(rules: RuleSet, at: datetime, kinds: frozenset[str] = frozenset()) -> tuple[Fault, ...]:
+def faults(
+    rules: RuleSet,
+    at: datetime,
+    kinds: frozenset[str] = frozenset(),
+    roots: frozenset[str] = frozenset(),
+) -> tuple[Fault, ...]:
     """Return everything wrong with a policy at ``at`` (aware UTC), as merged: faults first.
 
-    ``kinds`` are the kinds of files there are besides those of ``policy.rules.kinds``.
+    ``kinds`` are the kinds of files there are besides those of ``policy.rules.kinds``, ``roots``
+    the public authorities that sell certificates to anybody: their certificates' SHA-256 (hex) and
+    TBS digests (``ALGORITHM:HEX``).
     """
     found = chain(
         _whole(rules, at),
         chain.from_iterable(_of_rule(rule, rules) for rule in rules.rules),
         chain.from_iterable(_of_conditions(w, rules, allows=not w.spares) for w in rules.waivers),
         _kinds((*rules.rules, *rules.waivers), kinds | NAMED),
+        _public(rules, roots),
         _exceptions(rules, at),
         _keys(rules, at),
         _shadowed(rules, at),
@@ -214,6 +223,24 @@ def _everybody(rule: Conditions, match: PublisherMatch) -> Iterator[Fault]:
         yield Fault(code="everybody", rule=rule.id,
                     found=f"a publisher by {', '.join(sorted(asked))} alone",
                     required="a name, a certificate or a key of his own")  # fmt: skip
+
+
+def _public(rules: RuleSet, roots: frozenset[str]) -> Iterator[Fault]:
+    for rule in rules.rules:
+        match = rule.publisher
+        if match is None or rule.action is Action.DENY:
+            continue
+        if specificity(rule, rules.keys) != "authority":
+            continue
+        key = rules.keys.get(match.key)
+        if match.tbs in roots or (key is not None and certificate_digest(key) in roots):
+            yield Fault(
+                code="everybody",
+                rule=rule.id,
+                found="a public authority and nothing else of the publisher",
+                required="a name, a certificate or a key of his own",
+                hint="everybody may buy a certificate there",
+            )
 
 
 def _short_lived(rule: Conditions, match: PublisherMatch, rules: RuleSet) -> Iterator[Fault]:
