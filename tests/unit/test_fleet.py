@@ -185,14 +185,27 @@ def test_what_is_no_inventory_is_told(path: Path) -> None:
         Fleet(path)
 
 
-def test_a_damaged_file_is_told(path: Path) -> None:
+@pytest.mark.parametrize("body", ["80", "81a470617468a1ff", "81a178" + "91" * 5000])
+def test_a_damaged_file_is_told(path: Path, body: str) -> None:
+    """No subject; a path that is no UTF-8; arrays within arrays."""
     gather(path, subject("x"))
     database = sqlite3.connect(path)
-    database.execute("UPDATE subject SET body = x'80'")
+    database.execute(f"UPDATE subject SET body = x'{body}'")
     database.commit()
     database.close()
     with Fleet(path) as fleet, pytest.raises(EvidenceError, match="file 1"):
         list(fleet.known())
+
+
+@pytest.mark.parametrize("tags", ["'['", "x'5b22ff225d'", "7"])
+def test_damaged_tags_are_told(path: Path, tags: str) -> None:
+    gather(path, subject("x"))
+    database = sqlite3.connect(path)
+    database.execute(f"UPDATE host SET tags = {tags}")
+    database.commit()
+    database.close()
+    with pytest.raises(EvidenceError, match=r"tags|rows that no inventory has"), Fleet(path) as it:
+        it.hosts()
 
 
 def test_more_hosts_than_the_limit_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
