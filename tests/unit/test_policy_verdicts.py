@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import pkgutil
+import zipfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -384,6 +385,36 @@ def test_a_scan_judges_by_the_policy_and_what_nothing_signs_too(files: Files) ->
     }  # fmt: skip
     assert found["signed.exe"].rule == "tried 7: ours"
     assert "run.py" not in scanned(files, None)
+
+
+def test_rules_speak_of_scripts_within_archives_too(files: Files) -> None:
+    with zipfile.ZipFile(files.folder / "tools.zip", "w") as archive:
+        archive.write(files.script, "run.py")
+    names = {"signed.exe", "unsigned.exe", "broken.exe", "run.py", "tools.zip!/run.py"}
+    path = str(files.folder)
+    options = ScanOptions(paths=(path,), trust=files.options(rules(OURS)), jobs=1)
+    found = {r.subject.removeprefix(f"{path}/") for r in map(from_json, Scan(options).run())}
+    assert found == names
+
+
+def test_a_member_lies_where_its_container_does(files: Files) -> None:
+    real, link = files.folder / "real.zip", files.folder / "link.zip"
+    real.write_bytes(b"PK")
+    link.symlink_to(real)
+    context = Context(files.options())
+    assert context.place(f"{link}!/bin/a.dll") == f"{real}!/bin/a.dll"
+    assert context.place(f"{link}!/inner.zip!/a.dll") == f"{real}!/inner.zip!/a.dll"
+    assert context.place(f"{files.folder}/none.zip!/a.dll") == ""
+    assert context.place("a\0b!/c") == ""
+
+
+def test_a_later_instant_has_rules_of_its_own(files: Files) -> None:
+    ends = NOW + timedelta(hours=1)
+    waiver = '[[exception]]\nid = "w"\nowner = "me"\nreason = "r"\npath = ["/**"]\n'
+    context = Context(files.options(rules(f"{waiver}expires = {ends.isoformat()}\n")))
+    assert assess_path(files.unsigned, context).outcome is Outcome.ACCEPTED
+    later = assess_path(files.unsigned, context.as_of(ends))
+    assert later.outcome is Outcome.REJECTED
 
 
 def test_a_scan_and_verify_agree(files: Files) -> None:
