@@ -76,13 +76,13 @@ class Drawer:
     """Rules by an exact value, and by their shape: positions in `Index.rules`, ascending."""
 
     def __init__(self) -> None:
-        self.filed: dict[str, tuple[int, ...]] = {}
+        self.filed: dict[str, list[int]] = {}
         self.alike: dict[Shape, list[int]] = {}
 
     def put(self, values: Iterable[str], shape: Shape, position: int) -> None:
         """File a rule."""
         for value in values:
-            self.filed[value] = (*self.filed.get(value, ()), position)
+            self.filed.setdefault(value, []).append(position)
         self.alike.setdefault(shape, []).append(position)
 
     def possible(self, subject: Subject) -> Iterator[int]:
