@@ -333,8 +333,10 @@ def test_every_format_tells_the_digests_that_rules_ask(
     verdict = files.judged(path, rule("d", "allow", digest=f"[{ASKING}]"))
     assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.UNSIGNED)
     assert file_digest(path) in subject_of(record(verdict)).digests
-    told = sum(d.startswith("authenticode:") for d in subject_of(record(verdict)).digests)
-    assert told == (3 if name.partition("/")[0] in {"pe", "script", "msi", "cab"} else 0)
+    subject, form = subject_of(record(verdict)), name.partition("/")[0]
+    for digests, forms in ((subject.digests, {"pe", "script"}), (subject.partial, {"msi", "cab"})):
+        told = sum(digest.startswith("authenticode:") for digest in digests)
+        assert told == (3 if form in forms else 0)
     by_file = rule("d", "allow", digest=f'["{file_digest(path)}"]')
     assert files.judged(path, by_file).outcome is Outcome.ACCEPTED
 
@@ -344,6 +346,31 @@ def test_content_beside_the_digested_makes_the_digest_unknown(files: Files) -> N
     longer = files.write("longer.exe", Path(files.signed).read_bytes() + b"more" * 4)
     allowed = files.judged(longer, rule("d", "allow", digest=f'["{digest}"]'))
     assert allowed.outcome is not Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize("name", ["msi/package.msi", "cab/plain.cab"])
+def test_what_lies_behind_an_unsigned_installer_is_not_let_in_by_its_content(
+    files: Files, name: str
+) -> None:
+    data = dict(SAMPLES)[name]()
+    signed = files.write(f"signed.{name[-3:]}", sign_bytes(f"x.{name[-3:]}", data))
+    (digest,) = (d for d in files.subject(signed).digests if "authenticode:sha256" in d)
+    allowed = rule("d", "allow", digest=f'["{digest}"]')
+    assert files.judged(signed, allowed).outcome is Outcome.ACCEPTED
+    told = files.judged(signed, rule("d", "deny", digest=f'["{digest}"]'))
+    assert told.outcome is Outcome.REJECTED
+    # Signing adds to what is digested: the digest of the unsigned one is another.
+    unsigned = files.judged(
+        files.write(f"x.{name[-3:]}", data), rule("d", "deny", digest=f"[{ASKING}]")
+    )
+    (digest,) = (d for d in subject_of(record(unsigned)).partial if "sha256" in d)
+    allowed = rule("d", "allow", digest=f'["{digest}"]')
+    for more in (b"", b"PK\5\6" + bytes(18)):
+        path = files.write(f"longer.{name[-3:]}", data + more)
+        assert files.judged(path, allowed).outcome is Outcome.INDETERMINATE
+        other = rule("o", "deny", digest=f'["authenticode:sha256:{"0" * 64}"]')
+        by_file = rule("f", "allow", digest=f'["{file_digest(path)}"]')
+        assert files.judged(path, other + by_file).outcome is Outcome.ACCEPTED
 
 
 def test_files_that_nothing_signs_are_of_a_kind(files: Files) -> None:
