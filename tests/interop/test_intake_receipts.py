@@ -106,9 +106,7 @@ def test_a_summary_that_the_peers_made_is_one_of_ours(tmp_path: Path) -> None:
     json_format.ParseDict(told, statement.predicate)
     payload = json_format.MessageToJson(statement).encode()
     envelope = peer.Envelope(payload, PAYLOAD_TYPE, {})
-    public = signer.SSlibKey.from_crypto(
-        load_der_public_key(spki(SIGNER)), dsse.key_id(spki(SIGNER))
-    )
+    public = signer.SSlibKey.from_crypto(load_der_public_key(spki(SIGNER)))  # under its own key id
     envelope.sign(signer.CryptoSigner(SIGNER.private, public))
     path = tmp_path / "peer.intoto.jsonl"
     path.write_text(json.dumps(envelope.to_dict()))

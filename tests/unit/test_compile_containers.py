@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from signward.cli import main
 from signward.compilers import Compiled
@@ -16,20 +20,23 @@ from signward.compilers.arbiters.containers_policy import ARBITER
 from signward.compilers.containers_policy import COMPILER, Settings
 from signward.compilers.importers.containers_policy import IMPORTER
 from signward.errors import PolicyError
+from signward.policy.rules.force import in_force
 from signward.policy.rules.model import (
     Action,
     IdentityMatch,
     Mode,
+    OriginMatch,
     PublisherMatch,
     Requirements,
     RuleSet,
     SignersMatch,
+    Waiver,
 )
 from signward.policy.rules.subject import Subject
 from signward.verbs.policies.load import load_rules
 from tests.builders.image_policies import APP, DIGEST, allow, deny, image, image_rule_set, keyless
 from tests.builders.image_policies import rule as rule_of
-from tests.builders.policies import publishers
+from tests.builders.policies import AT, publishers
 
 MAIL = IdentityMatch(identity=r"dev@example\.com", issuer=r"https://id\.example")
 FULCIO = Settings(fulcio_ca="first-ca", rekor=("three",))
@@ -282,10 +289,29 @@ def test_an_audit_rule_lets_in_in_silence() -> None:
 
 def test_settings_name_keys_of_their_kind() -> None:
     rules = image_rule_set()
-    for settings in (Settings(fulcio_ca="one"), Settings(rekor=("first-ca",)),
-                     Settings(rekor=("none",))):  # fmt: skip
+    for wrong in (Settings(fulcio_ca="one"), Settings(rekor=("first-ca",)),
+                  Settings(rekor=("none",))):  # fmt: skip
         with pytest.raises(PolicyError):
-            compiled(rules, settings)
+            compiled(rules, wrong)
+
+
+def test_exceptions_end_and_spare_without_its_saying_so() -> None:
+    ends = AT + timedelta(days=1)
+    open_ = OriginMatch(kind="oci", name="registry.example/**")
+    waiver = Waiver(id="until", owner="o", reason="r", expires=ends, origin=open_, kind=("image",))
+    spare = Waiver(id="spare", owner="o", reason="r", expires=ends, spares=("bad",),
+                   publisher=PublisherMatch(key="one"), kind=("image",))  # fmt: skip
+    elsewhere = Waiver(id="program", owner="o", reason="r", expires=ends, path=("/x",),
+                       kind=("executable",))  # fmt: skip
+    rules = msgspec.structs.replace(
+        image_rule_set(deny("bad", "other.example/**")), waivers=(waiver, spare, elsewhere)
+    )
+    found = in_force(rules, AT)
+    assert lost(found) == {("expiry", "until"), ("expiry", "spare"), ("exception", "bad")}
+    assert judged(found, image(APP)) is True
+    after = in_force(rules, ends)
+    assert lost(after) == set()
+    assert judged(after, image(APP)) is False
 
 
 # Reading back
@@ -369,6 +395,53 @@ KEY = docker(image_rule_set(allow("x", key="one")))[""]
 def test_what_rules_cannot_say_is_refused_by_name(files: dict[str, bytes], word: str) -> None:
     with pytest.raises(PolicyError, match=word):
         IMPORTER.read(files)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_hostile_policies_are_read_or_refused(data: st.DataObject) -> None:
+    """Bytes of a good policy changed, or JSON of any shape where a word is expected."""
+    content = compiled(ROUND, FULCIO).content("policy.json")
+    words = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(KEY),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+        max_leaves=6,
+    )  # fmt: skip
+    if data.draw(st.booleans()):
+        place = data.draw(st.integers(0, len(content) - 1))
+        changed = bytearray(content)
+        changed[place] = data.draw(st.integers(0, 255))
+        given_ = {"policy.json": bytes(changed)}
+    else:
+        scope = data.draw(st.text(max_size=8) | st.just("a.example"))
+        field = data.draw(st.sampled_from((*KEY[0], "keyDatas", "keyPath", "fulcio", "pki")))
+        one = {**KEY[0], field: data.draw(words)}
+        given_ = wrapped({scope: data.draw(st.sampled_from(([one], [one, *KEY])))})
+    with contextlib.suppress(PolicyError):
+        IMPORTER.read(given_)
+    with contextlib.suppress(PolicyError):
+        ARBITER.judge(given_, image(APP, "one"))
+
+
+@pytest.mark.parametrize(
+    "ring",
+    [b"", b"\x00", b"\x99", b"\xc6\xe0" + b"x" * 40, b"\x9b" + b"x" * 9,
+     b"\xc6\xff\xff\xff\xff\xff", b"\xc2\x01x",
+     b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nA\n-----END PGP"],
+)  # fmt: skip
+def test_a_broken_keyring_is_refused(ring: bytes) -> None:
+    import base64
+
+    one = {"type": "signedBy", "keyType": "GPGKeys", "keyData": base64.b64encode(ring).decode()}
+    with pytest.raises(PolicyError):
+        IMPORTER.read(wrapped({"a.example": [one]}))
+
+
+def test_a_fulcio_without_one_authority_is_refused() -> None:
+    fulcio = {"caPath": "/a", "caData": "YQ==", "oidcIssuer": "x", "subjectEmail": "a@b"}
+    one = {"type": "sigstoreSigned", "fulcio": fulcio}
+    with pytest.raises(PolicyError):
+        IMPORTER.read({**wrapped({"": [one]}), "a": b"x"})
 
 
 def test_a_key_by_its_path_is_found_among_the_files() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import celpy
 import pytest
 from celpy.adapter import json_to_cel
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from signward.compilers import Compiled
 from signward.compilers.importers.kyverno_cluster_policy import IMPORTER
@@ -274,6 +277,27 @@ def test_all_entries_must_be_met_unless_it_counts() -> None:
 def test_what_rules_cannot_say_is_refused_by_name(found: Any, word: str) -> None:
     with pytest.raises(PolicyError, match=word):
         read(found)
+
+
+HALF = "-----BEGIN PUBLIC KEY-----\ud800-----END PUBLIC KEY-----"
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_hostile_cluster_policies_are_read_or_refused(data: st.DataObject) -> None:
+    words = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8)
+        | st.sampled_from((KEYS, KEYLESS, HALF)),
+        lambda inner: st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(("keys", "publicKeys", "keyless", "rekor")), inner),
+        max_leaves=6,
+    )  # fmt: skip
+    field = data.draw(st.sampled_from(("imageReferences", "attestors", "type", "required")))
+    made = cluster_policy({**verify("a.example/*"), field: data.draw(words)})
+    key = {"keys": {**KEYS["keys"], "publicKeys": data.draw(words)}}
+    for found in (made, cluster_policy(verify("a.example/*", entries=(key,))), data.draw(words)):
+        with contextlib.suppress(PolicyError):
+            read(found)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"[" * 100_000, b"kind: ClusterPolicy"])

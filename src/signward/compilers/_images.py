@@ -71,6 +71,9 @@ _REPOSITORY = re.compile(rf"{_HOST}(?:/{_PART})+\Z")
 _NAMESPACE = re.compile(rf"{_HOST}(?:/{_PART})*\Z")
 """The grammar of the distribution project's reference package, without tag and digest."""
 
+MAX_NAME = 512
+"""Characters of a name: 255 for a repository, as many for its registry (both specifications)."""
+
 _RESOURCE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
@@ -235,12 +238,16 @@ def public_key(authority: Authority, rules: RuleSet, ledger: Ledger, rule: Rule)
 
 def is_repository(pattern: str) -> bool:
     """Say whether the pattern is one repository's name, in full."""
-    return bool(_REPOSITORY.match(pattern)) and _is_host(pattern.partition("/")[0])
+    return _fits(_REPOSITORY, pattern) and _is_host(pattern.partition("/")[0])
 
 
 def is_namespace(pattern: str) -> bool:
     """Say whether the text is a registry, or a namespace or repository in one."""
-    return bool(_NAMESPACE.match(pattern)) and _is_host(pattern.partition("/")[0])
+    return _fits(_NAMESPACE, pattern) and _is_host(pattern.partition("/")[0])
+
+
+def _fits(grammar: re.Pattern[str], name: str) -> bool:
+    return len(name) <= MAX_NAME and bool(grammar.match(name))
 
 
 def _is_host(name: str) -> bool:

@@ -48,8 +48,13 @@ def _checked_key(name: str, der: bytes) -> bytes:
     return der
 
 
-def open_sealed(name: str, data: bytes, keys: Sequence[bytes], payload_type: str) -> bytes:
+def open_sealed(
+    name: str, data: bytes, keys: Sequence[bytes], payload_type: str, *, any_key_id: bool = False
+) -> bytes:
     """Return the payload of an envelope that one of ``keys`` (DER) signed.
+
+    With ``any_key_id`` a signature may call its key as it likes: others have other names for keys,
+    and a name is a hint only (protocol.md, "keyid").
 
     Raises ``EvidenceError``: no envelope, another payload, no signature by these keys.
     """
@@ -60,16 +65,18 @@ def open_sealed(name: str, data: bytes, keys: Sequence[bytes], payload_type: str
     if envelope.claimed_type != payload_type:
         found = envelope.claimed_type[:80]
         raise EvidenceError(f"{name}: found payload {found!r}, required {payload_type}")
-    _check_signed(name, envelope, keys)
+    _check_signed(name, envelope, keys, any_key_id=any_key_id)
     return envelope.claimed_payload
 
 
-def _check_signed(name: str, envelope: dsse.DsseEnvelope, keys: Sequence[bytes]) -> None:
+def _check_signed(
+    name: str, envelope: dsse.DsseEnvelope, keys: Sequence[bytes], *, any_key_id: bool
+) -> None:
     """Raise ``EvidenceError`` unless a signature fits one of the keys (protocol.md, "Verify")."""
     data, concerned = envelope.to_be_verified, 0
     for spki in keys[:MAX_KEYS]:
         for signature in envelope.signatures:
-            if signature.claimed_key_id in ("", dsse.key_id(spki)):
+            if any_key_id or signature.claimed_key_id in ("", dsse.key_id(spki)):
                 concerned += 1
                 if _fits(spki, data, signature.value):
                     return

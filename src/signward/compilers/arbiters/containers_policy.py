@@ -7,7 +7,6 @@ holds that.  Signatures are taken to claim the image's own name.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Iterator, Mapping
 
@@ -77,7 +76,7 @@ def _spki(data: str) -> str:
     """Return the SHA-256 (hex) of the public key in a ``keyData``."""
     try:
         key = material("policy", base64.b64decode(data, validate=True))
-    except binascii.Error as error:
+    except ValueError as error:
         raise PolicyError("keyData", str(error), "Base64") from None
     return hashlib.sha256(key.der).hexdigest()
 

@@ -8,7 +8,6 @@ takes less than they do is refused: no rule says that, except for a plain ``reje
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -157,8 +156,10 @@ class _Reading:
             raise _refused("rekorPublicKey", "several logs")
 
     def _keyless(self, fulcio: words.Fulcio) -> IdentityMatch:
-        (data,) = self._sources(fulcio.ca_path, (), fulcio.ca_data)
-        name = self._key(data)
+        found = list(self._sources(fulcio.ca_path, (), fulcio.ca_data))
+        if len(found) != 1 or not fulcio.subject_email or not fulcio.oidc_issuer:
+            raise _refused("fulcio", "other than one authority, an address and its issuer")
+        name = self._key(found[0])
         if self._targets.setdefault("fulcio_ca", name) != name:
             raise _refused("fulcio", "several authorities")
         return IdentityMatch(identity=re.escape(fulcio.subject_email),
@@ -208,7 +209,7 @@ def _check_names(identity: words.SignedIdentity | None) -> None:
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise PolicyError(POLICY, f"broken Base64: {error}", "a key", _CLAUSE) from None
 
 

@@ -168,8 +168,9 @@ class _Reading:
             yield "publisher", PublisherMatch(key=self._key(pems[0])), _logged(entry.keys.rekor)
 
     def _key(self, pem: str) -> str:
-        name = f"key-{hashlib.sha256(pem.encode()).hexdigest()[:16]}"
-        self._keys[name] = material(name, pem.encode())
+        data = pem.encode()
+        name = f"key-{hashlib.sha256(data).hexdigest()[:16]}"
+        self._keys[name] = material(name, data)
         return name
 
     def rule_set(self) -> RuleSet:
@@ -217,7 +218,7 @@ def _list(value: object, name: str) -> list[Any]:
 def _converted(name: str, value: object) -> _Images:
     try:
         return msgspec.convert(value, _Images)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeError) as error:  # JSON may hold half a character
         raise PolicyError(f"{name}: verifyImages", str(error), "what rules can say") from None
 
 

@@ -133,7 +133,7 @@ def open_receipt(path: Path, keys: Sequence[bytes]) -> Statement:
     if len(data) > MAX_OCTETS:
         raise EvidenceError(f"{printable(str(path))}: more than {MAX_OCTETS} octets")
     name = printable(str(path))
-    return read(name, open_sealed(name, data, keys, PAYLOAD_TYPE))
+    return read(name, open_sealed(name, data, keys, PAYLOAD_TYPE, any_key_id=True))
 
 
 def kept(folder: Path, keys: Sequence[bytes]) -> Iterator[Kept]:

@@ -20,6 +20,7 @@ import msgspec
 from signward.errors import AuthorityError, BadInputError, EvidenceError, PolicyError
 from signward.frozen import Frozen
 from signward.inventory.fleet import Fleet
+from signward.inventory.walk import printable
 from signward.policy.record import record
 from signward.policy.rules.revoking import Blast, Culprit, Kind, Radius
 from signward.policy.rules.sighted import subject_of
@@ -225,7 +226,11 @@ def apply(
 
 def read_me(blast: Blast, made: Sequence[Order]) -> str:
     """Return what to do with the files, for whoever deploys them."""
-    lines = [f"Revoked: {blast.culprit.label}", f"Since:   {blast.since:%Y-%m-%dT%H:%M:%SZ}", ""]
+    lines = [
+        f"Revoked: {printable(blast.culprit.label)}",
+        f"Since:   {blast.since:%Y-%m-%dT%H:%M:%SZ}",
+        "",
+    ]
     for order in made:
         if order.state is not State.SAID:
             lines += [f"{order.target}: nothing ({order.why or order.state.value})", ""]
