@@ -29,7 +29,7 @@ def compile_for(
     """
     compiler = compilers.load(target)
     for name in sorted(allowed - compiler.losses.keys()):
-        _refuse_unknown(name)
+        check_loss(name)
     compiled = compiler.compile(in_force(rules, at), settings_for(rules, target, compiler.settings))
     refused = [loss for loss in compiled.losses if loss.name not in allowed]
     if refused:
@@ -84,7 +84,8 @@ def settings_for(rules: RuleSet, target: str, kind: type[Any]) -> Any:
         raise PolicyError(f"targets.{target}", str(error), "settings that it knows") from None
 
 
-def _refuse_unknown(name: str) -> None:
+def check_loss(name: str) -> None:
+    """Raise ``PolicyError`` for the name of a loss that no compiler has."""
     if name not in every_loss():
         raise PolicyError("--allow-loss", repr(name[:80]), f"one of {', '.join(every_loss())}")
 
