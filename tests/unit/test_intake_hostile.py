@@ -182,6 +182,31 @@ def test_no_receipt_for_what_cannot_be_placed(inbox: Path, to: Folders, sealer: 
     assert set(files(to.accept_receipts)) == {"good.exe.intoto.jsonl"}
 
 
+def test_a_link_as_a_folder_of_copies_is_refused(
+    inbox: Path, to: Folders, sealer: Sealer, tmp_path: Path
+) -> None:
+    to.accept.mkdir()
+    (tmp_path / "precious").mkdir()
+    (to.accept / ".signward-intake-1").symlink_to(tmp_path / "precious")
+    with pytest.raises(EvidenceError, match="symbolic link"):
+        taken(to, inbox, sealer)
+    assert (tmp_path / "precious").is_dir()
+    assert len(files(inbox)) == 4
+
+
+def test_an_accepted_file_that_cannot_be_read_is_another(
+    inbox: Path, to: Folders, sealer: Sealer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    to.accept.mkdir()
+    (to.accept / "good.exe").write_bytes(b"good")
+    monkeypatch.setattr("signward.verbs.intake.moving.sha256_of", refuse)
+    found = {one.name: one for one in taken(to, inbox, sealer)}
+    assert "another file is there already" in found["good.exe"].left
+
+
 # The audit
 
 

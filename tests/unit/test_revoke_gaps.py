@@ -21,6 +21,7 @@ from signward.policy.rules.reading import merge, read_document
 from signward.policy.rules.revoking import Culprit, Kind
 from signward.policy.rules.subject import Subject
 from signward.report.revocation import lines
+from signward.report.revocation_page import page
 from signward.state import Outcome
 from signward.verbs.policies import revoke
 from signward.verbs.policies.denying import Order, State, orders
@@ -152,14 +153,17 @@ def test_a_date_ahead_is_refused_by_its_name(capsys: pytest.CaptureFixture[str])
 
 
 def test_no_dates_are_weighed_for_a_file() -> None:
-    digest = min(FLEET[1].digests)
-    text = "\n".join(lines(blast(Culprit(kind=Kind.DIGEST, label="f",
-                                         digests=frozenset({digest})), FLEET)))  # fmt: skip
+    digests = frozenset({min(FLEET[1].digests)})
+    found = blast(Culprit(kind=Kind.DIGEST, label="f", digests=digests), FLEET)
+    text = "\n".join(lines(found))
     assert "is refused whatever the date" in text
     assert "another date" not in text
+    made = page(found)
+    assert b"dates make no difference" in made
+    assert b'<ol class="dates">' not in made
 
 
 def test_one_of_a_thing_is_one() -> None:
     subjects: list[Subject] = [*FLEET, signed(6, STOLEN, cause="revoked")]
-    text = "\n".join(lines(blast(CERTIFICATE, subjects[:4] + subjects[6:7])))
+    found = (blast(CERTIFICATE, subjects[:4] + subjects[6:7])))
     assert "1 file of these is stopped already" in text

@@ -45,7 +45,7 @@ def facts(blast: Blast) -> Iterator[str]:
         yield (f"There {quantity(blast.goes_on.files, 'file')} would go on: a trusted timestamp "
                f"proves that they were signed before {day(blast.since)}.")  # fmt: skip
     if blast.culprit.kind is Kind.DIGEST:
-        yield "A file that is revoked is refused whatever the date of its signature."
+        yield advice(blast)
     if blast.culprit.kind is Kind.PUBLISHER:
         yield ("A publisher is refused whatever the date of a signature. To spare what was signed "
                "before a date, revoke its certificates instead (--certificate).")  # fmt: skip
@@ -69,6 +69,8 @@ def _unsettled(blast: Blast) -> str:
 
 def advice(blast: Blast) -> str:
     """Return which date to choose, or what is needed to say so."""
+    if blast.culprit.kind is Kind.DIGEST:
+        return "A file that is revoked is refused whatever the date: there is none to choose."
     if not blast.bad:
         return "Name files that are known to be bad (--bad), and a date will be advised."
     if blast.advised is None:

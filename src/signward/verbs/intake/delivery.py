@@ -251,6 +251,8 @@ def _unlink(parent: int, name: str, known: Identity) -> str:
     aside = f"{RESERVED}taken-{os.urandom(8).hex()}"
     try:
         os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
+    except FileNotFoundError:  # somebody else removed it: nothing stays
+        return ""
     except OSError as error:
         return f"the original cannot be removed: {_said(error)}"
     found = Identity.of(os.stat(aside, dir_fd=parent, follow_symlinks=False))

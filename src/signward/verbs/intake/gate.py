@@ -131,9 +131,12 @@ class Gate:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise EvidenceError(f"{accept}: another intake is at work there") from None
-            for old in accept.glob(f"{STAGING}*/"):  # of one that was stopped
-                shutil.rmtree(old)
-            folder = tempfile.mkdtemp(prefix=STAGING, dir=accept)
+            try:
+                for old in accept.glob(f"{STAGING}*/"):  # of one that was stopped
+                    shutil.rmtree(old)
+                folder = tempfile.mkdtemp(prefix=STAGING, dir=accept)
+            except OSError as error:
+                raise EvidenceError(f"{accept}: {(error.strerror or str(error)).lower()}") from None
             try:
                 yield Path(folder)
             finally:

@@ -95,7 +95,11 @@ def _check_inside(target: Path, root: Path) -> None:
 
 
 def _is_same(target: Path, sha256: str) -> bool:
-    return target.is_file() and not target.is_symlink() and sha256_of(target) == sha256
+    """Say whether that file stands there; one that cannot be read is another."""
+    try:
+        return target.is_file() and not target.is_symlink() and sha256_of(target) == sha256
+    except OSError:
+        return False
 
 
 def _put(copy: Path, target: Path) -> bool:
