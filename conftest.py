@@ -28,7 +28,8 @@ hypothesis.settings.load_profile("shared-machine")
 INTEROP_FOLDER = "tests/interop"
 
 NO_VECTORS = "vectors:"
-"""How a skip for want of the shared vectors begins: they are no tool, and may be absent."""
+NOT_SHARED = (NO_VECTORS, "schemas:")
+"""How a skip for want of something shared begins: it is no tool, and may be absent."""
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +79,7 @@ def pytest_runtest_makereport(
     report = yield
     skipped = report.skipped and not hasattr(report, "wasxfail")
     interop = skipped and item.get_closest_marker("interop") and _interop_required()
-    if interop and not _reason(report).startswith(NO_VECTORS):
+    if interop and not _reason(report).startswith(NOT_SHARED):
         _refuse(report)
     return report
 

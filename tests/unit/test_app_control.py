@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from signward.compilers import Compiled
 from signward.compilers._cip import read_cip
 from signward.compilers._sipolicy_read import read_xml
+from signward.compilers._windows import UniqueNames
 from signward.compilers.app_control import COMPILER, AppControlSettings
 from signward.compilers.arbiters.app_control import ARBITER
 from signward.compilers.importers.app_control import IMPORTER
@@ -31,6 +33,7 @@ from signward.policy.rules.model import (
     Waiver,
 )
 from signward.policy.rules.subject import Subject
+from signward.verbs.policies.compiling import import_from
 from tests.builders.policies import AT, digest, rule_set
 from tests.builders.windows import (
     EKU,
@@ -463,3 +466,117 @@ def test_any_bytes_are_refused_with_a_reason(data: bytes) -> None:
     for content in (data, b"<" + data):
         with pytest.raises(PolicyError):
             IMPORTER.read({"x": content})
+
+
+@pytest.mark.parametrize("field", ["original_name", "internal_name", "product"])
+@pytest.mark.parametrize("name", ["*", "agent*", "agen?.exe"])
+def test_a_wildcard_in_a_name_lets_nothing_in(field: str, name: str) -> None:
+    """A lone ``*`` as FileName stands for every file that has a name."""
+    compiled = _compile(rule_set(_rule(product=ProductMatch(**{field: name}))))
+    assert _lost(compiled) == {("product", "one")}
+    assert _judged(compiled, _subject(**{field: "agent.exe"})) == {False}
+
+
+def test_a_highest_version_of_zero_is_not_the_lack_of_one() -> None:
+    match = ProductMatch(product="Agent", maximum_version="0.0.0.0")
+    compiled = _compile(rule_set(_rule(product=match)))
+    assert _lost(compiled) == {("product", "one")}
+    assert _judged(compiled, _subject(product="Agent", version=(1, 0, 0, 0))) == {False}
+
+
+def test_numbers_above_16_bits_are_no_version() -> None:
+    with pytest.raises(ValueError, match="65535"):
+        ProductMatch(product="Agent", minimum_version="1.65536")
+
+
+def test_a_digest_of_the_wrong_length_is_not_taken_for_another_algorithms() -> None:
+    with pytest.raises(PolicyError, match="64 hexadecimal digits"):
+        _compile(rule_set(_rule(digest=(f"authenticode:sha256:{'ab' * 20}",))))
+
+
+def test_a_denied_name_that_xml_cannot_hold_is_lost() -> None:
+    match = PublisherMatch(tbs=f"sha256:{'ab' * 32}", common_name="Evil\x01")
+    assert _lost(_compile(rule_set(_rule(action=Action.DENY, publisher=match)))) == {
+        ("publisher", "one")
+    }
+
+
+def test_an_option_is_written_once() -> None:
+    twice = ("Enabled:Update Policy No Reboot",) * 2
+    (content,) = _files(_compile(rule_set(), options=twice), ".xml").values()
+    assert content.count(b"No Reboot") == 1
+
+
+def _edited(rules: RuleSet, old: str, new: str) -> dict[str, bytes]:
+    """Return the XML of rules with one text in place of another."""
+    ((name, content),) = _files(_compile(rules), ".xml").items()
+    assert old.encode() in content
+    return {name: content.replace(old.encode(), new.encode())}
+
+
+@pytest.mark.parametrize("attribute", ["FileName", "ProductName", "InternalName"])
+def test_a_wildcard_in_a_name_is_not_imported_as_it_is(attribute: str) -> None:
+    rules = rule_set(_rule(action=Action.DENY, product=ProductMatch(product="Agent")))
+    edited = _edited(rules, 'ProductName="Agent"', f'ProductName="Agent" {attribute}="a*"'
+                     if attribute != "ProductName" else 'ProductName="A*"')  # fmt: skip
+    with pytest.raises(PolicyError, match="as they are"):
+        IMPORTER.read(edited)
+
+
+@pytest.mark.parametrize("more", ['InternalName="x"', 'PackageFamilyName="x"',
+                                  'MinimumFileVersion="5.0.0.0"'])  # fmt: skip
+@pytest.mark.parametrize("kind", ["digest", "path"])
+def test_a_hash_or_path_with_more_is_not_imported_without(kind: str, more: str) -> None:
+    asked = (digest("authenticode", 1),) if kind == "digest" else (PLACES[0],)
+    attribute = "Hash" if kind == "digest" else "FilePath"
+    rules = rule_set(_rule(**{kind: asked}, kind=PROGRAMS))
+    with pytest.raises(PolicyError):
+        IMPORTER.read(_edited(rules, f" {attribute}=", f" {more} {attribute}="))
+    harmless = f' MinimumFileVersion="0.0.0.0" {attribute}='
+    assert getattr(IMPORTER.read(_edited(rules, f" {attribute}=", harmless)).rules[0], kind)
+
+
+def test_an_option_that_is_not_known_is_not_imported_in_silence() -> None:
+    edited = _edited(rule_set(), "Enabled:Update Policy No Reboot", "Disabled:No Such Thing")
+    with pytest.raises(PolicyError, match="No Such Thing"):
+        IMPORTER.read(edited)
+
+
+def test_an_option_without_a_name_is_not_read_in_silence() -> None:
+    ((name, content),) = _files(_compile(rule_set()), ".cip").items()
+    flags = int.from_bytes(content[0x24:0x28], "little") | 1 << 6
+    with pytest.raises(PolicyError, match="0x40"):
+        read_cip(name, content[:0x24] + flags.to_bytes(4, "little") + content[0x28:])
+
+
+def test_a_base_that_audits_does_not_silence_one_that_enforces() -> None:
+    enforced = _files(_compile(rule_set()), ".xml")
+    audited = msgspec.structs.replace(
+        rule_set(), id=str(uuid.uuid4()), name="other", mode=Mode.MONITOR
+    )
+    layer = msgspec.structs.replace(audited.layers[0], id=audited.id, name="other")
+    other = _files(_compile(msgspec.structs.replace(audited, layers=(layer,))), ".xml")
+    assert ARBITER.judge(other, _subject()) is True
+    assert ARBITER.judge(enforced | other, _subject()) is False
+
+
+def test_a_denied_path_that_is_not_understood_is_not_passed_over() -> None:
+    rules = rule_set(_rule(action=Action.DENY, path=(PLACES[0],), kind=PROGRAMS))
+    edited = _edited(rules, PLACES[0], r"%HOT%\x.exe")
+    with pytest.raises(PolicyError, match="HOT"):
+        ARBITER.judge(edited, _subject())
+
+
+def test_many_rules_of_one_name_are_read_in_time() -> None:
+    names = UniqueNames()
+    taken = [names.take("same") for _ in range(50_000)]
+    assert len(set(taken)) == len(taken)
+    assert taken[:3] == ["same", "same.2", "same.3"]
+    assert names.take("same.2") == "same.2.2"
+
+
+def test_a_name_that_no_policy_can_hold_is_not_imported() -> None:
+    rules = rule_set(_rule(product=ProductMatch(product="Agent")))
+    assert import_from("app-control", _files(_compile(rules), ".xml")).rules
+    with pytest.raises(PolicyError, match="length <= 1024"):
+        import_from("app-control", _edited(rules, '"Agent"', f'"{"x" * 1025}"'))

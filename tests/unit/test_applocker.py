@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from signward.compilers.importers.applocker import IMPORTER
 from signward.errors import PolicyError
 from signward.policy.rules.force import in_force
 from signward.policy.rules.model import (
+    MAX_VALUES,
     Action,
     Mode,
     ProductMatch,
@@ -47,6 +49,7 @@ OFTEN = settings(
     max_examples=300, deadline=None, derandomize=True, suppress_health_check=(HealthCheck.too_slow,)
 )
 ALL = ("Exe", "Dll", "Script", "Msi", "Appx")
+KIND = ("executable",)
 EXAMPLE = PublisherMatch(organization="Example Ltd", **ADDRESS)
 
 
@@ -206,7 +209,9 @@ def test_settings_may_tell_what_a_publisher_is_called() -> None:
     assert 'PublisherName="CN=EXAMPLE LTD, O=' in _xml(COMPILER.compile(rule_set(rule), every))
 
 
-@pytest.mark.parametrize("text", ["*", "Example Ltd", "O=Example Ltd", "O=E, L=W, S=W, C=Austria"])
+@pytest.mark.parametrize(
+    "text", ["*", "Example Ltd", "O=Example Ltd", "O=E, L=W, S=W, C=Austria", "O=A, O=B, C=AT"]
+)
 def test_a_publisher_that_could_be_anybody_is_not_told(text: str) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"publishers": {"one": [text]}}, AppLockerSettings)
@@ -412,3 +417,107 @@ def _deeds(content: bytes) -> Iterator[Any]:
     files = {"x.xml": content}
     yield lambda: IMPORTER.read(files)
     yield lambda: ARBITER.judge(files, _subject(signers=(signer(0),), version=(1, 0, 0, 0)))
+
+
+@pytest.mark.parametrize("field", ["original_name", "product"])
+@pytest.mark.parametrize("name", ["*", "agent*", "?"])
+def test_a_wildcard_in_a_name_lets_nothing_in(field: str, name: str) -> None:
+    """AppLocker takes a lone ``*`` for any name, and one in a file's name for any characters."""
+    match = ProductMatch(**{field: name})
+    compiled = _compile(rule_set(_rule(publisher=EXAMPLE, product=match)))
+    assert _lost(compiled) == {("product", "one")}
+    assert _judged(compiled, _subject(signers=(signer(0),), **{field: "agent.exe"})) is False
+
+
+def test_a_denied_publisher_keeps_its_letters() -> None:
+    """Windows has no capital for ``ß``: ``GROSS`` is somebody else."""
+    match = PublisherMatch(organization="Groß Ötzi GmbH", **ADDRESS)
+    assert 'PublisherName="O=GROß ÖTZI GMBH, ' in _xml(
+        _compile(rule_set(_rule(action=Action.DENY, publisher=match)))
+    )
+
+
+def test_a_name_that_xml_cannot_hold_is_lost() -> None:
+    match = PublisherMatch(organization="Evil\x01", **ADDRESS)
+    lost = _lost(_compile(rule_set(_rule(action=Action.DENY, publisher=match))))
+    assert lost == {("publisher", "one")}
+
+
+def test_a_digest_of_the_wrong_length_is_refused() -> None:
+    with pytest.raises(PolicyError, match="64 hexadecimal digits"):
+        _compile(rule_set(_rule(digest=(f"file:sha256:{'ab' * 20}",))))
+
+
+def test_a_common_name_with_an_organization_inside_is_nobodys() -> None:
+    whole = PublisherMatch(common_name="A, O=Example Ltd", organization="Evil", **ADDRESS)
+    rules = rule_set(_rule(publisher=whole, kind=("app-package",)))
+    assert _lost(_compile(rules, collections=ALL)) == {("publisher", "one")}
+    everywhere = _compile(rule_set(_rule(publisher=whole)), collections=ALL)
+    assert 'PublisherName=""' not in _xml(everywhere)
+
+
+def _edited(compiled: Compiled, old: str, new: str) -> dict[str, bytes]:
+    """Return the XML with one text in place of another."""
+    text = _xml(compiled)
+    assert old in text
+    return {"edited.xml": text.replace(old, new).encode()}
+
+
+def test_a_hash_condition_without_hashes_does_not_let_everything_in() -> None:
+    compiled = _compile(rule_set(_rule(digest=(digest("file", 1),))), collections=("Exe",))
+    empty = re.sub(r"<FileHash [^>]*/>", "", _xml(compiled)).encode()
+    with pytest.raises(PolicyError, match="FileHash"):
+        IMPORTER.read({"x.xml": empty})
+
+
+def test_rules_of_one_name_by_hash_and_by_path_stay_two() -> None:
+    asked: tuple[dict[str, Any], ...] = ({"digest": (digest("file", 1),)}, {"path": (PLACES[0],)})
+    rules = rule_set(*(_rule(f"r{n}", Action.DENY, **one) for n, one in enumerate(asked)))
+    text = _xml(_compile(rules)).replace('Name="r0"', 'Name="r"').replace('Name="r1"', 'Name="r"')
+    read = IMPORTER.read({"x.xml": text.encode()})
+    assert not [rule for rule in read.rules if rule.digest and rule.path]
+    letting_in = msgspec.structs.replace(read, rules=(*read.rules, _rule("all", kind=KIND)))
+    assert not allowed(letting_in, _subject())
+    hashed = _subject(path=PLACES[1], digests=frozenset({digest("file", 1)}))
+    assert not allowed(letting_in, hashed)
+    assert allowed(letting_in, _subject(path=PLACES[1]))
+
+
+@pytest.mark.parametrize("attribute", ["ProductName", "BinaryName"])
+@pytest.mark.parametrize("value", ["", "a*", "?"])
+def test_a_name_that_is_empty_or_a_wildcard_is_not_imported_as_any(
+    attribute: str, value: str
+) -> None:
+    match = ProductMatch(product="AGENT", original_name="AGENT.EXE")
+    compiled = _compile(rule_set(_rule(publisher=EXAMPLE, product=match)))
+    old = "AGENT" if attribute == "ProductName" else "AGENT.EXE"
+    with pytest.raises(PolicyError, match="as it is"):
+        IMPORTER.read(_edited(compiled, f'{attribute}="{old}"', f'{attribute}="{value}"'))
+
+
+@pytest.mark.parametrize("version", ["", "70000.0.0.0"])
+def test_a_version_that_is_none_is_not_imported(version: str) -> None:
+    match = ProductMatch(product="AGENT", minimum_version="2.0.0.0")
+    compiled = _compile(rule_set(_rule(publisher=EXAMPLE, product=match)))
+    with pytest.raises(PolicyError):
+        IMPORTER.read(_edited(compiled, 'LowSection="2.0.0.0"', f'LowSection="{version}"'))
+
+
+def test_a_publisher_that_reads_in_two_ways_is_not_imported() -> None:
+    compiled = _compile(rule_set(_rule(action=Action.DENY, publisher=EXAMPLE)))
+    with pytest.raises(PolicyError, match="one way"):
+        IMPORTER.read(_edited(compiled, "L=WIEN", "L=GRAZ, L=WIEN"))
+
+
+def test_a_denied_path_that_is_not_understood_is_not_passed_over() -> None:
+    compiled = _compile(rule_set(_rule(action=Action.DENY, path=(PLACES[0],))))
+    with pytest.raises(PolicyError, match="HOT"):
+        ARBITER.judge(_edited(compiled, PLACES[0], r"%HOT%\x.exe"), _subject())
+
+
+def test_as_many_hashes_of_one_name_as_there_may_be_are_several_rules() -> None:
+    hashes = tuple(digest("file", number) for number in range(MAX_VALUES))
+    rules = rule_set(*(_rule(f"r{n}", digest=d) for n, d in enumerate((hashes, hashes[:2]))))
+    text = _xml(_compile(rules, collections=("Exe",))).replace('Name="r1"', 'Name="r0"')
+    read = [rule for rule in IMPORTER.read({"x.xml": text.encode()}).rules if rule.digest]
+    assert [len(rule.digest) for rule in read] == [MAX_VALUES, 2]

@@ -147,3 +147,17 @@ def test_windows_would_stop_what_a_rule_denies(rules: RuleSet, subject: Subject)
         assert denied
     assume(not [loss for loss in made.losses if loss.rule])
     assert stopped is denied
+
+
+def test_a_denial_of_all_images_reaches_drivers() -> None:
+    made = compiled(rule_set(replace(HASHED, kind=("pe",))))
+    assert not made.skipped
+    subject = Subject(path="x", kind="pe", file_class="driver", digests=frozenset({CODE}))
+    assert ARBITER.judge({"x.xml": xml(made)}, subject) is False
+
+
+def test_a_denial_of_one_kind_of_script_is_lost_and_not_left_aside() -> None:
+    compiler = compilers.load("driver-blocklist")
+    rules = rule_set(replace(HASHED, kind=("powershell",)))
+    made = compiler.compile(rules, compiler.settings(programs=True))
+    assert ("kind", "hashed", Towards.LOOSER) in {(x.name, x.rule, x.towards) for x in made.losses}

@@ -76,7 +76,7 @@ def test_scripts_of_a_publisher_run_and_no_others() -> None:
             "ScriptExecution": {"EnableScripts": True, "ExecutionPolicy": "AllSigned"}
         },
     }
-    assert made.losses == ()
+    assert [(x.name, x.rule, x.towards) for x in made.losses] == [("prompt", "", Towards.LOOSER)]
 
 
 def test_without_a_rule_no_script_runs() -> None:
@@ -88,6 +88,7 @@ def test_without_a_rule_no_script_runs() -> None:
     }
     config = json.loads(made.content("powershell.config.json"))
     assert config["Microsoft.PowerShell:ExecutionPolicy"] == "Restricted"
+    assert made.losses == ()
 
 
 @pytest.mark.parametrize("target", ["powershell", "clickonce"])
@@ -141,7 +142,7 @@ def test_of_a_ca_the_leaves_in_keys_are_trusted() -> None:
     rule = replace(ALLOW, publisher=PublisherMatch(key="first-ca"))
     made = compiled("powershell", rule_set(rule))
     assert [f.name for f in made.files][2:] == ["trusted-publishers/first-leaf.cer"]
-    assert lost(made) == {("key", "scripts")}
+    assert lost(made) == {("key", "scripts"), ("prompt", "")}
     assert made.losses[0].towards is Towards.STRICTER
     assert "only of first-leaf" in made.losses[0].text
 
@@ -175,6 +176,7 @@ def test_ends_modes_and_requirements_are_lost() -> None:
         ("requirement-timestamp", ""),
         ("requirement-log", ""),
         ("monitor", ""),
+        ("prompt", ""),
         ("expiry", "scripts"),
     }
     other = replace(waiver, id="elsewhere")
@@ -198,7 +200,8 @@ def test_ends_modes_and_requirements_are_lost() -> None:
 def test_rules_of_other_kinds_are_no_loss(target: str, kind: str, *, skipped: bool) -> None:
     made = compiled(target, rule_set(replace(ALLOW, kind=(kind,))))
     assert made.skipped == (("scripts",) if skipped else ())
-    assert not [loss for loss in made.losses if loss.rule]
+    widened = {(loss.name, loss.towards) for loss in made.losses if loss.rule}
+    assert widened == (set() if skipped else {("wider-kind", Towards.LOOSER)})
 
 
 def test_script_blocks_are_logged_when_asked_for() -> None:

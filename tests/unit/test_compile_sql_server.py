@@ -33,7 +33,13 @@ def script(made: Compiled, name: str = "apply.sql") -> str:
 
 
 def lost(made: Compiled) -> set[tuple[str, str]]:
-    return {(loss.name, loss.rule) for loss in made.losses}
+    """Return what is lost, but for what always is."""
+    return {(loss.name, loss.rule) for loss in made.losses} - {("others", "")}
+
+
+def test_what_others_let_in_is_a_loss() -> None:
+    told = [(loss.name, loss.rule, loss.towards) for loss in compiled(rule_set()).losses]
+    assert told == [("others", "", Towards.LOOSER)]
 
 
 def test_assemblies_are_listed_under_strict_security() -> None:
@@ -65,7 +71,7 @@ def test_a_denied_assembly_is_not_listed() -> None:
     denied = Rule(id="bad", action=Action.DENY, digest=LISTED.digest)
     made = compiled(rule_set(LISTED, denied))
     assert "sp_add_trusted_assembly" not in script(made)
-    assert made.losses == ()
+    assert lost(made) == set()
 
 
 def test_a_certificate_has_a_login_that_may_load() -> None:
@@ -107,7 +113,9 @@ def test_a_denial_by_digest_is_lost_where_certificates_let_in() -> None:
     denied = Rule(id="bad", action=Action.DENY, digest=LISTED.digest)
     made = compiled(rule_set(SIGNED, denied))
     assert lost(made) == {("digest", "bad")}
-    assert made.losses[0].towards is Towards.LOOSER
+    assert {loss.towards for loss in made.losses} == {Towards.LOOSER}
+    listed_too = compiled(rule_set(SIGNED, LISTED, denied))
+    assert "sp_add_trusted_assembly" not in script(listed_too)
 
 
 def test_watching_is_lost_and_other_kinds_are_skipped() -> None:

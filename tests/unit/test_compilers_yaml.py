@@ -13,7 +13,8 @@ from signward.compilers._yaml import documents, text
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
     ("", "yes", "No", "null", "~", "1", "1.5", "0x1", "2026-01-01", "a: b", "- x", "#x", "{a}",
-     "*x", "&x", "!x", "a\nb\n", "a\n", "\n\n", " a\nb\n", "a\n b\nc\n", "x\u2028y", "x\x85y", "\ufeff",
+     "*x", "&x", "!x", "a\nb\n", "a\n", "\n\n", " a\nb\n", "a\n b\nc\n", "x\u2028y", "x\x85y",
+     "\ufeff",
      "---", "...", "a #b", "\U0001f600", "on", "y", "=", "<<", "1:30", "a.b.c", "a..b")
 )  # fmt: skip
 VALUES = st.recursive(

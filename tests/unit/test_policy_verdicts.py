@@ -140,6 +140,51 @@ def test_a_record_of_an_older_version_leaves_open_what_it_never_told(files: File
     assert subject.signers[0].subject["common_name"] == "Signing Test Publisher"
 
 
+def test_an_image_that_cannot_be_read_is_of_no_class_yet(files: Files) -> None:
+    head = b"MZ".ljust(60, b"\0") + (64).to_bytes(4, "little") + b"PE\0\0"
+    path = files.write("broken-driver.sys", head + bytes(300))
+    assert files.judged(path, rule("k", "allow", kind='["executable"]')).outcome is (
+        Outcome.INDETERMINATE
+    )
+    assert files.judged(path, rule("s", "allow", kind='["script"]')).outcome is Outcome.REJECTED
+    assert files.judged(path, rule("p", "allow", kind='["pe"]')).outcome is Outcome.ACCEPTED
+
+
+def test_a_publisher_nobody_asked_for_is_trusted_all_the_same(files: Files) -> None:
+    options = files.options()
+    other = replace(options, policy=replace(options.policy, publishers=("Somebody Else",)))
+    verdict = assess_path(files.signed, Context(other))
+    assert verdict.cause is Code.PUBLISHER_MISMATCH
+    assert subject_of(record(verdict)) == files.subject(files.signed)
+
+
+def test_signers_whose_trust_nobody_asked_about_are_unknown(files: Files) -> None:
+    options = stopping_at(files.options(), Stage.INTACT)
+    subject = subject_of(record(assess_path(files.signed, Context(options))))
+    assert "signers" in subject.unknown
+    assert (subject.signers, subject.outcome) == ((), Outcome.INDETERMINATE)
+    unsigned = subject_of(record(assess_path(files.unsigned, Context(options))))
+    assert "signers" not in unsigned.unknown
+
+
+@pytest.mark.parametrize(
+    ("outcome", "catalogs", "unknown"),
+    [
+        (Outcome.ACCEPTED, ("sha256:00",), False),
+        (Outcome.REJECTED, (), False),
+        (Outcome.INDETERMINATE, (), True),
+    ],
+)
+def test_a_catalog_counts_only_where_its_signer_is_trusted(
+    files: Files, outcome: Outcome, catalogs: tuple[str, ...], unknown: bool
+) -> None:
+    told = record(assess_path(files.unsigned, Context(files.options())))
+    vouched = replace(told, outcome=outcome, facts={**told.facts, "catalog": "sha256:00"})
+    subject = subject_of(vouched)
+    assert subject.catalogs == catalogs
+    assert ("catalog" in subject.unknown) is unknown
+
+
 def test_a_verdict_of_rules_does_not_change_what_the_signatures_were_worth(files: Files) -> None:
     let_in = files.judged(
         files.broken, rule("d", "allow", digest=f'["{file_digest(files.broken)}"]')
@@ -210,6 +255,17 @@ def test_several_signers_are_all_judged_where_rules_ask_for_them(
     both = rule("both", "allow", signers=f"{{ least = 2, of = {of} }}")
     assert files.judged(path, both).outcome is Outcome.ACCEPTED
     assert files.judged(files.signed, both).outcome is Outcome.REJECTED
+
+
+def test_who_is_denied_is_denied_beside_a_stronger_signature(files: Files) -> None:
+    once = sign_bytes("two.exe", pe.image(), digest="sha256")
+    twice = sign_bytes("two.exe", once, who=identity(name="Second"), digest="sha384",
+                       existing=Existing.NESTED)  # fmt: skip
+    path = files.write("two.exe", twice)
+    second = rule("second", "allow", publisher='{ common_name = "Second" }')
+    assert files.judged(path, second).outcome is Outcome.ACCEPTED
+    denied = files.judged(path, second + rule("no", "deny", publisher=PUBLISHER))
+    assert (denied.outcome, denied.cause) == (Outcome.REJECTED, Code.POLICY_DENIED)
 
 
 def test_rules_are_asked_at_the_last_stage_alone(files: Files) -> None:

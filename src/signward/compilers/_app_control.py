@@ -29,7 +29,15 @@ from signward.compilers._sipolicy import (
     Version,
     token,
 )
-from signward.compilers._windows import Unit, only_a_ceiling, units_of, windows_path
+from signward.compilers._windows import (
+    Unit,
+    digests_of,
+    is_literal,
+    only_a_ceiling,
+    units_of,
+    windows_path,
+)
+from signward.compilers._xml import holds
 from signward.frozen import Frozen, replace
 from signward.policy.rules.matching import version_of
 from signward.policy.rules.model import (
@@ -229,7 +237,7 @@ class Expression:
         if any((rule.publisher, rule.signers, rule.product, rule.path)):
             self._lose("digest", rule, "a hash has no further condition")
             return False
-        digests = _hashes(rule.digest)
+        digests = _hashes(rule)
         if len(digests) < len(rule.digest):
             number = len(rule.digest) - len(digests)
             self._lose("digest", rule, f"{number} of {len(rule.digest)} digests are not "
@@ -244,8 +252,8 @@ class Expression:
         """Return the hashes that exceptions take out of a deny rule by hash."""
         found: set[bytes] = set()
         for waiver in spared:
-            if _asks_only(waiver, "digest") and len(_hashes(waiver.digest)) == len(waiver.digest):
-                found |= _hashes(waiver.digest)
+            if _asks_only(waiver, "digest") and len(_hashes(waiver)) == len(waiver.digest):
+                found |= _hashes(waiver)
             else:
                 self._lose_exception(rule, waiver)
         return found
@@ -285,8 +293,9 @@ class Expression:
         """Return the attributes of a file rule; None for what they cannot say."""
         match = rule.product
         assert match is not None  # noqa: S101 - for the type
-        if match.bundle_id or only_a_ceiling(match):
-            self._lose("product", rule, "no bundle identifier, no highest version alone")
+        if not _is_sayable(match):
+            self._lose("product", rule, "no bundle identifier, no * or ? in a name, no highest "
+                                        "version alone or of zero")  # fmt: skip
             return None
         return attributes(match)
 
@@ -323,6 +332,9 @@ class Expression:
         asked = {f for f in match.__struct_fields__ if getattr(match, f)}
         beyond = asked - {"common_name", "tbs", "key", "certificate", "eku"}
         roots = set(self._roots(rule, match))
+        if not holds(match.common_name):
+            self._lose("publisher", rule, "a name that XML cannot hold")
+            return None
         if beyond or len(roots) != 1 or "" in roots:
             why = f"{', '.join(sorted(beyond))} of a signer" if beyond else (
                 "a signer has one certificate, by tbs or key, for which its file must be in [keys]"
@@ -351,17 +363,12 @@ class Expression:
     ) -> Iterator[str]:
         """Yield the identifiers of file rules that a denied signer does not reach."""
         for waiver in spared:
-            hashes = _hashes(waiver.digest)
+            hashes = _hashes(waiver)
             if _asks_only(waiver, "digest") and len(hashes) == len(waiver.digest):
                 for digest in sorted(hashes):
                     made = FileRule(id="", kind=FileKind.ALLOW, digest=digest)
                     yield sheet.add_file(waiver, made)
-            elif (
-                _asks_only(waiver, "product")
-                and waiver.product
-                and not waiver.product.bundle_id
-                and not only_a_ceiling(waiver.product)
-            ):
+            elif waiver.product and _asks_only(waiver, "product") and _is_sayable(waiver.product):
                 made = replace(attributes(waiver.product), kind=FileKind.ALLOW)
                 yield sheet.add_file(waiver, made)
             else:
@@ -418,12 +425,25 @@ def _asks_only(conditions: Conditions, field: str) -> bool:
     return [name for name in CONDITIONS if getattr(conditions, name)] == [field]
 
 
-def _hashes(digests: Iterable[str]) -> set[bytes]:
-    """Return those that App Control computes: Authenticode's, SHA-1 and SHA-256."""
-    parts = (digest.split(":") for digest in digests)
+def _is_sayable(match: ProductMatch) -> bool:
+    """Say whether attributes of a file rule can say all of it, and no more.
+
+    A highest version of zero is, in the binary form, none at all.
+    """
+    highest = _end(match.maximum_version)
+    return not match.bundle_id and not only_a_ceiling(match) and is_literal(match) and (
+        highest != LOWEST
+    )  # fmt: skip
+
+
+def _hashes(rule: Conditions) -> set[bytes]:
+    """Return those that App Control computes: Authenticode's, SHA-1 and SHA-256.
+
+    Raises ``PolicyError`` for a digest of the wrong length.
+    """
     return {
         bytes.fromhex(value)
-        for of, algorithm, value in parts
+        for of, algorithm, value in digests_of(rule)
         if of == "authenticode" and algorithm in ("sha1", "sha256")
     }
 

@@ -240,6 +240,8 @@ class _Reading:
         if element.name == "FilePathCondition":
             return Path(path=self._attribute(element, "Path"))
         if element.name == "FileHashCondition":
+            if not element.children:
+                raise self._error("FileHashCondition", "no FileHash", "at least one")
             return Hash(hashes=tuple(self._hash(child) for child in element.children))
         if element.name != "FilePublisherCondition":
             raise self._error("condition", element.name[:80], "a publisher, a path or a hash")

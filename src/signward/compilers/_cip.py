@@ -95,6 +95,8 @@ OPTIONS: Mapping[str, int] = {
     "Enabled:Conditional Windows Lockdown Policy": 1 << 29,
 }
 
+_KNOWN_FLAGS = ALWAYS | SUPPLEMENT | sum(OPTIONS.values())
+
 T = TypeVar("T")
 
 
@@ -300,6 +302,8 @@ class _Reader:
         version = self._version()
         if self._u32() != HEADER or not flags & ALWAYS:
             raise self._error("a header of another kind", "a binary App Control policy")
+        if flags & ~_KNOWN_FLAGS:
+            raise self._error(f"options {flags & ~_KNOWN_FLAGS:#x}", "options that have a name")
         ekus = [self._eku(number) for number in range(counts[0])]
         files = [self._file(number) for number in range(counts[1])]
         signers = [self._signer(n, ekus, files) for n in range(counts[2])]

@@ -7,10 +7,10 @@ rules of wider scopes let in is said again in narrower ones.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 
 from signward.compilers import Towards
-from signward.compilers._images import ANY, Images, covers, is_namespace, is_repository
+from signward.compilers._images import ANY, Images, is_namespace, is_repository
 from signward.compilers._lossy import Ledger
 
 
@@ -44,9 +44,9 @@ def order(scopes: Iterable[str]) -> list[str]:
 
 def lose_reach(kept: Sequence[Images], ledger: Ledger) -> None:
     """Note where a scope holds more than its rule's pattern and no like rule says so as well."""
-    like: dict[Hashable, list[str]] = {}
+    like: dict[Hashable, set[str]] = {}
     for one in kept:
-        like.setdefault(_kind(one), []).append(one.pattern)
+        like.setdefault(_kind(one), set()).add(one.pattern)
     for one in kept:
         scope = scope_of(one.pattern)
         if one.digests or not scope or _whole(scope, like[_kind(one)]):
@@ -60,7 +60,10 @@ def _kind(one: Images) -> Hashable:
     return (one.denies, one.least, one.authorities, one.rule.requires, one.digests)
 
 
-def _whole(scope: str, patterns: Sequence[str]) -> bool:
+def _whole(scope: str, patterns: Collection[str]) -> bool:
     """Say whether the patterns together are all that the scope holds; a registry is no image."""
-    below = any(covers(p, f"{scope}/**") for p in patterns)
-    return below and ("/" not in scope or any(covers(p, scope) for p in patterns))
+    around = [w for w in wider(scope) if w]
+    if ANY in patterns or any(f"{w}/**" in patterns for w in around):
+        return True
+    itself = "/" not in scope or scope in patterns or f"{scope.rpartition('/')[0]}/*" in patterns
+    return itself and f"{scope}/**" in patterns

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from signward.compilers import File
+from signward.compilers import File, Towards, _by_certificate
 from signward.compilers._by_certificate import (
     certificate_files,
     certificates_of,
@@ -26,6 +26,12 @@ from signward.wire.registry_pol import Setting, binary
 
 _STORES = r"Software\Policies\Microsoft\SystemCertificates"
 _SHA1_PROPERTY, _CERTIFICATE_PROPERTY = 3, 32
+
+LOSSES: Mapping[str, str] = {
+    **_by_certificate.LOSSES,
+    "wider-kind": "that a publisher is trusted with some kinds only: the machine has one store",
+}
+"""What a target by these stores loses."""
 
 
 class Publishers(Frozen, frozen=True, kw_only=True):
@@ -48,6 +54,9 @@ def publishers_of(
         if _reaches_further(ledger, rule):
             continue
         materials = certificates_of(ledger, rules, rule)
+        if materials and rule.kind:
+            text = "whatever asks the machine's store of trusted publishers trusts it too"
+            ledger.lose("wider-kind", rule.id, text, Towards.LOOSER)
         stores[rule.action].extend(materials)
         kept.extend([rule] if materials else [])
     denied = {thumbprint(material) for material in stores[Action.DENY]}

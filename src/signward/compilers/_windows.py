@@ -9,14 +9,34 @@ from __future__ import annotations
 
 import re
 
+from signward.compilers._xml import holds
+from signward.errors import PolicyError
 from signward.frozen import Frozen
 from signward.policy.rules.model import Conditions, ProductMatch
 from signward.policy.rules.paths import VARIABLES, is_windows
 from signward.policy.rules.subject import Subject
 
 _VARIABLE = re.compile(r"%([A-Za-z0-9_()]+)%")
+_HEX_DIGITS = {"sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128}
 _UNSAFE = re.compile(r'[?"<>|\x00-\x1f]')
 """A ``?`` stands for one character there; the others are in no path."""
+
+
+class UniqueNames:
+    """Hands out names of rules, each once: those of a target's own rules may be all alike."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._last: dict[str, int] = {}
+
+    def take(self, name: str) -> str:
+        """Return the name, with a number behind it where it is taken."""
+        found, stem = name, name[:56]
+        while found in self._taken:
+            self._last[stem] = number = self._last.get(stem, 1) + 1
+            found = f"{stem}.{number}"
+        self._taken.add(found)
+        return found
 
 
 class Unit(Frozen, frozen=True, kw_only=True):
@@ -51,7 +71,7 @@ def windows_path(pattern: str, variables: frozenset[str]) -> str | None:
 
     ``variables`` are those, in lower case, that may stand at the beginning.
     """
-    if not is_windows(pattern) or _UNSAFE.search(pattern):
+    if not is_windows(pattern) or _UNSAFE.search(pattern) or not holds(pattern):
         return None
     text = pattern.replace("/", "\\")
     if _VARIABLE.search(text, 1) or "*" in text.replace("**", ""):
@@ -69,6 +89,39 @@ def our_path(path: str) -> str | None:
         return None
     pattern = re.sub(r"\*+", "**", path)
     return pattern if is_windows(pattern) else None
+
+
+def upper(text: str) -> str:
+    """Return text in capitals as Windows has them: character by character, ``ß`` stays.
+
+    So does whatever lower case does not bring back: what Windows makes of it is not written.
+    """
+    return "".join(c.upper() if c.upper().lower() == c else c for c in text)
+
+
+def digests_of(rule: Conditions) -> list[tuple[str, str, str]]:
+    """Return a rule's digests: of what, algorithm, hexadecimal digits.
+
+    Raises ``PolicyError`` for one of the wrong length: it would stand for another algorithm's.
+    """
+    found = [(of, algorithm, value) for of, algorithm, value in
+             (digest.split(":") for digest in rule.digest)]  # fmt: skip
+    for of, algorithm, value in found:
+        if of != "cdhash" and len(value) != _HEX_DIGITS[algorithm]:
+            required = f"{_HEX_DIGITS[algorithm]} hexadecimal digits"
+            raise PolicyError(f"rule {rule.id}", f"{of}:{algorithm}:{value}", required)
+    return found
+
+
+def is_literal(product: ProductMatch) -> bool:
+    """Say whether Windows takes a product's names as they are: ``*`` and ``?`` stand for more."""
+    names = product.product + product.original_name + product.internal_name
+    return holds(names) and not has_wildcard(names)
+
+
+def has_wildcard(name: str) -> bool:
+    """Say whether a name has a character that stands for others."""
+    return "*" in name or "?" in name
 
 
 def only_a_ceiling(product: ProductMatch) -> bool:

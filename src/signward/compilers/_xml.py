@@ -41,6 +41,11 @@ def document(root: Tag) -> bytes:
     return "\n".join(('<?xml version="1.0" encoding="utf-8"?>', *_lines(root, ""), "")).encode()
 
 
+def holds(text: str) -> bool:
+    """Say whether XML can hold the text as it is: a condition with less is another condition."""
+    return not _NOT_XML.search(text)
+
+
 def escaped(text: str) -> str:
     """Return text as it may stand in an element or between double quotes."""
     return _SPECIAL.sub(lambda match: _ESCAPES[match[0]], _NOT_XML.sub("\ufffd", text))

@@ -36,7 +36,16 @@ from signward.compilers._applocker import (
 )
 from signward.compilers._lossy import Ledger
 from signward.compilers._sipolicy import dotted
-from signward.compilers._windows import Unit, only_a_ceiling, units_of, windows_path
+from signward.compilers._windows import (
+    Unit,
+    digests_of,
+    is_literal,
+    only_a_ceiling,
+    units_of,
+    upper,
+    windows_path,
+)
+from signward.compilers._xml import holds
 from signward.frozen import Frozen
 from signward.policy.rules.matching import version_of
 from signward.policy.rules.model import (
@@ -85,9 +94,13 @@ NO_HASH = "00" * 32
 
 HASHES = {("authenticode", "sha256"): "SHA256", ("file", "sha256"): "SHA256Flat"}
 
-PublisherText = Annotated[
-    str, msgspec.Meta(pattern=r"^(CN=.+, )?O=.+?(, L=.+?)?(, S=.+?)?(, C=[A-Za-z]{2})?\Z", max_length=MAX_TEXT)
-]
+_VALUE = "((?!, [A-Z]+=).)+"
+_PUBLISHER = (
+    rf"^(CN=.+, )?O=(?=.+, [LSC]=){_VALUE}(, L={_VALUE})?(, S={_VALUE})?(, C=[A-Za-z]{{2}})?\Z"
+)
+"""O and at least one more of the four, in their order."""
+PublisherText = Annotated[str, msgspec.Meta(pattern=_PUBLISHER, max_length=MAX_TEXT)]
+
 Type = Literal["Exe", "Dll", "Script", "Msi", "Appx"]
 
 
@@ -111,7 +124,7 @@ LOSSES: Mapping[str, str] = {
     "publisher-told": "certificates of a publisher's name from any authority, as settings tell it",
     "signers": "several signers of one file",
     "identity": "keyless identities",
-    "product": "products without a publisher, internal names, bundle identifiers",
+    "product": "products without a publisher, internal names, bundle identifiers, * or ? in names",
     "digest": "digests other than SHA-256 of the file or of Authenticode, or with a condition more",
     "path": "paths with a condition more, of another system, or with wildcards inside a name",
     "app-packages": "packages, in a rule that speaks of them among others",
@@ -306,8 +319,9 @@ class _Expression:
         return self._publishers(rule)
 
     def _digests(self, rule: Rule) -> _Said | None:
-        parts = [digest.split(":") for digest in rule.digest]
-        hashes = [(HASHES[p[0], p[1]], p[2]) for p in parts if (p[0], p[1]) in HASHES]
+        parts = digests_of(rule)
+        hashes = [(HASHES[of, algorithm], value)
+                  for of, algorithm, value in parts if (of, algorithm) in HASHES]  # fmt: skip
         if len(hashes) < len(parts):
             number = len(parts) - len(hashes)
             self._lose("digest", rule, f"{number} of {len(parts)} digests are not SHA-256 of a "
@@ -330,8 +344,9 @@ class _Expression:
             self._lose("signers", rule, f"no {rule.signers.least} signers of one file")
             return None
         match = rule.product
-        if match and (match.internal_name or match.bundle_id or only_a_ceiling(match)):
-            self._lose("product", rule, "products have a name, a file name and versions")
+        if match and not _is_sayable(match):
+            self._lose("product", rule, "products have a name, a file name and versions, and no "
+                                        "* or ? in a name")  # fmt: skip
             return None
         matches = [one for one in (rule.signers.of if rule.signers else (rule.publisher,)) if one]
         each = [self._names(rule, one) for one in matches]
@@ -352,7 +367,7 @@ class _Expression:
 
     def _told(self, rule: Rule) -> tuple[str, ...]:
         """Return what settings call a rule's publishers: they may be others, too."""
-        names = tuple(name.upper() for name in self._settings.publishers.get(rule.id, ()))
+        names = tuple(upper(name) for name in self._settings.publishers.get(rule.id, ()))
         if names:
             denied = rule.action is Action.DENY
             text = f"AppLocker takes whoever is called {'; '.join(names)}"
@@ -365,7 +380,7 @@ class _Expression:
         asked = {field for field in match.__struct_fields__ if getattr(match, field)}
         fields = {field for field, _, _ in ADDRESS}
         if asked == {*fields, "common_name"}:
-            return (_subject(match),)
+            return tuple(filter(None, (_subject(match),)))
         if not asked <= fields:
             return ()
         given = {field: getattr(match, field) for field in asked}
@@ -409,11 +424,17 @@ def _publisher(name: str, match: ProductMatch | None) -> Publisher:
         return Publisher(publisher=name)
     return Publisher(
         publisher=name,
-        product=match.product.upper() or ANY,
-        binary=match.original_name.upper() or ANY,
+        product=upper(match.product) or ANY,
+        binary=upper(match.original_name) or ANY,
         low=_section(match.minimum_version),
         high=_section(match.maximum_version),
     )
+
+
+def _is_sayable(match: ProductMatch) -> bool:
+    """Say whether a publisher condition can say all of a product, and no more."""
+    beyond = match.internal_name or match.bundle_id or only_a_ceiling(match)
+    return not beyond and is_literal(match)
 
 
 def _section(text: str) -> str:
@@ -423,18 +444,24 @@ def _section(text: str) -> str:
 def text_of(subject: Mapping[str, str]) -> str:
     """Return a publisher's text of its subject's values; empty for one that can be misread."""
     values = [(letter, subject.get(field, "")) for field, letter, _ in ADDRESS]
-    if any(f", {letter}=" in value.upper() for letter, _ in values for _, value in values):
+    if any(is_misread(value) for _, value in values):
         return ""
-    return ", ".join(f"{letter}={value.upper()}" for letter, value in values if value)
+    return ", ".join(f"{letter}={upper(value)}" for letter, value in values if value)
+
+
+def is_misread(value: str) -> bool:
+    """Say whether another attribute could be seen in a value, or XML cannot hold it."""
+    return any(f", {letter}=" in upper(value) for _, letter, _ in ADDRESS) or not holds(value)
 
 
 def _subject(match: PublisherMatch) -> str:
     """Return the whole subject of a package's publisher; empty if not all of it is said."""
     given = {field: getattr(match, field) for field, _, _ in ADDRESS}
     rest = text_of(given)
-    if not match.common_name or not all(given.values()) or not rest:
+    name = match.common_name
+    if not name or is_misread(name) or not all(given.values()) or not rest:
         return ""
-    return f"CN={match.common_name.upper()}, {rest}"
+    return f"CN={upper(name)}, {rest}"
 
 
 def _describes(given: Mapping[str, str], subject: Mapping[str, str]) -> bool:

@@ -13,9 +13,14 @@ from collections.abc import Mapping
 from typing import Literal
 
 from signward.compilers import Compiled, File, Towards
-from signward.compilers._by_certificate import LOSSES, lose_expiry
+from signward.compilers._by_certificate import lose_expiry
 from signward.compilers._lossy import Ledger
-from signward.compilers._trusted_publishers import publishers_of, store_files, store_settings
+from signward.compilers._trusted_publishers import (
+    LOSSES,
+    publishers_of,
+    store_files,
+    store_settings,
+)
 from signward.policy.rules.model import RuleSet, Strict
 from signward.wire.registry_pol import text, write
 

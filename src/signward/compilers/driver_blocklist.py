@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping
 
 from signward.compilers import Compiled, File, Towards
-from signward.compilers._app_control import Expression, Sheet
+from signward.compilers._app_control import DRIVER, GOVERNED_KINDS, Expression, Sheet
 from signward.compilers._cip import write_cip
 from signward.compilers._lossy import Ledger
 from signward.compilers._sipolicy import (
@@ -60,7 +60,8 @@ class DriverBlockListCompiler:
         ledger, sheet = Ledger(self.target), Sheet()
         expression = Expression(ledger, rules.keys, scripts=settings.programs)
         governs = AppControl.governs if settings.programs else self.governs
-        for rule in ledger.in_turn(rules, governs):
+        kinds = GOVERNED_KINDS if settings.programs else DRIVER.kinds
+        for rule in ledger.in_turn(rules, governs, kinds):
             if rule.action is Action.DENY:
                 denied = rule if settings.programs else _of_drivers(rule)
                 expression.express(denied, sheet, rules.spared.get(rule.id, ()))

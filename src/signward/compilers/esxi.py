@@ -58,6 +58,7 @@ class EsxiCompiler:
         "publisher": "one signer alone: a level lets in whoever may sign for it",
         "level": "a rule whose acceptance level `levels` does not say",
         "deny": "a denial: a level has no exceptions",
+        "default": "that nothing is let in: the strictest level still lets in what VMware certified",
     }
     settings = EsxiSettings
     checked = ("schema", "the options of esxcli by name; no ESXi runs here")
@@ -71,6 +72,8 @@ class EsxiCompiler:
         level = next(
             (name for name in reversed(tuple(_LEVELS)) if name in asked), "vmware-certified"
         )
+        if not kept:
+            ledger.lose("default", "", self.losses["default"], Towards.LOOSER)
         ledger.lose_requirements(rules, kept)
         ledger.lose_mode(rules)
         lose_expiry(ledger, rules, kept)

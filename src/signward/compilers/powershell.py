@@ -7,7 +7,8 @@ lets one in.  Windows PowerShell 5.1 reads ``Software\Policies\Microsoft\Windows
 PowerShell 7 ``...\PowerShellCore``; ``powershell.config.json`` is for where no group policy is.
 
 A publisher is its certificate: when it is renewed, the policy gets the new one.  The store is the
-machine's: ClickOnce and Office look there too.
+machine's: ClickOnce and Office look there too.  Of a signed script whose publisher stands in no
+store *AllSigned* asks the person who runs it, which no policy can forbid.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from signward.compilers import Compiled, File
-from signward.compilers._by_certificate import LOSSES, lose_expiry
+from signward.compilers import Compiled, File, Towards
+from signward.compilers._by_certificate import lose_expiry
 from signward.compilers._lossy import Ledger
 from signward.compilers._trusted_publishers import (
+    LOSSES,
     Publishers,
     publishers_of,
     store_files,
@@ -47,7 +49,10 @@ class PowerShellCompiler:
     spec = "about_Execution_Policies, about_PowerShell_Config, [MS-GPREG] 2.2.1"
     governs = frozenset({"script"})
     kinds = frozenset({"powershell"})
-    losses: Mapping[str, str] = LOSSES
+    losses: Mapping[str, str] = {
+        **LOSSES,
+        "prompt": "people may run what a publisher signed whom no rule names: they are asked",
+    }
     settings = PowerShellSettings
     checked = ("parsed", "Registry.pol by Samba's reader of group policies; the JSON by key names")
 
@@ -55,6 +60,8 @@ class PowerShellCompiler:
         """Return the files.  Rules by anything but a certificate are lost."""
         ledger = Ledger(self.target)
         publishers = publishers_of(ledger, rules, self.governs, self.kinds)
+        if publishers.trusted:
+            ledger.lose("prompt", "", self.losses["prompt"], Towards.LOOSER)
         ledger.lose_requirements(rules, publishers.kept)
         ledger.lose_mode(rules)
         lose_expiry(ledger, rules, publishers.kept)

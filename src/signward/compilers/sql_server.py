@@ -4,7 +4,8 @@ Sources: "Server configuration: clr strict security", "sys.sp_add_trusted_assemb
 "sys.trusted_assemblies", "CREATE CERTIFICATE", "ADD SIGNATURE" (Transact-SQL; SQL Server 2017 and
 later).  Under ``clr strict security`` an assembly is loaded if its SHA2_512 is in the list of
 trusted assemblies (a rule by ``file:sha512``), or if a certificate signed it whose login has
-UNSAFE ASSEMBLY (a rule by ``key``); everything else is refused.
+UNSAFE ASSEMBLY (a rule by ``key``); else only if a login that is not the policy's has that, or
+its database is TRUSTWORTHY and its owner's login has: a loss, always.
 
 ``apply.sql`` is run in master by a sysadmin, and again after each change: by default it also drops
 what the policy does not list.  ``sign.sql`` is run in the database that holds the modules and the
@@ -18,7 +19,7 @@ from typing import Annotated
 
 import msgspec
 
-from signward.compilers import Compiled, File
+from signward.compilers import Compiled, File, Towards
 from signward.compilers._by_certificate import (
     LOSSES,
     certificates_of,
@@ -72,6 +73,7 @@ class SqlServerCompiler:
     losses: Mapping[str, str] = {
         **LOSSES,
         "digest": "a digest other than file:sha512, or a denial of one that a certificate lets in",
+        "others": "other logins with UNSAFE ASSEMBLY and TRUSTWORTHY databases let in as before",
     }
     settings = SqlServerSettings
     checked = ("parsed", "sqlfluff, but for CREATE CERTIFICATE and ADD SIGNATURE, unknown to it")
@@ -80,6 +82,7 @@ class SqlServerCompiler:
         """Return the scripts.  Raises ``PolicyError`` for names no database has."""
         ledger = Ledger(self.target)
         kept = _sort(ledger, rules)
+        ledger.lose("others", "", self.losses["others"], Towards.LOOSER)
         ledger.lose_requirements(rules, kept.rules)
         ledger.lose_mode(rules)
         lose_expiry(ledger, rules, kept.rules)
@@ -101,7 +104,7 @@ def _sort(ledger: Ledger, rules: RuleSet) -> _Kept:
         elif field == "publisher":
             by_key.extend((rule, material) for material in _logins_of(ledger, rules, rule))
     if by_key:
-        by_digest = [rule for rule in by_digest if not _lost_denial(ledger, rule)]
+        _lose_denials(ledger, by_digest)
     denied = {d for rule in by_digest if rule.action is Action.DENY for d in _hex(rule)}
     allowed = {d: rule for rule in by_digest if rule.action is Action.ALLOW for d in _hex(rule)}
     return _Kept(
@@ -132,12 +135,15 @@ def _logins_of(ledger: Ledger, rules: RuleSet, rule: Rule) -> tuple[Material, ..
     return certificates_of(ledger, rules, rule)
 
 
-def _lost_denial(ledger: Ledger, rule: Rule) -> bool:
-    """Lose a denial by digest where certificates let in: a login asks for no digest."""
-    if rule.action is not Action.DENY:
-        return False
-    ledger.lose_rule("digest", rule, "an assembly that a trusted certificate signed loads anyway")
-    return True
+def _lose_denials(ledger: Ledger, by_digest: Sequence[Rule]) -> None:
+    """Lose denials by digest where certificates let in, for a login asks for no digest.
+
+    They still keep what they deny off the list.
+    """
+    for rule in by_digest:
+        if rule.action is Action.DENY:
+            text = "an assembly that a trusted certificate signed loads anyway"
+            ledger.lose_rule("digest", rule, text)
 
 
 def _hex(rule: Rule) -> Iterator[str]:

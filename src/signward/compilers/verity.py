@@ -65,7 +65,7 @@ class Verity:
         "reject": "it stops nothing that is not listed: see the targets ipe and ima",
     }
     settings = Settings
-    checked = ("executed", "fsverity-utils 1.5, veritysetup 2.6 and OpenSSL; the shell's own check")
+    checked = ("parsed", "fsverity-utils 1.5, veritysetup 2.6 and OpenSSL, not by a kernel")
 
     def compile(self, rules: RuleSet, settings: Settings) -> Compiled:
         """Return the plan, as JSON and as a script, and the certificates (PEM and DER)."""

@@ -26,6 +26,7 @@ from signward.compilers._sipolicy import (
 )
 from signward.compilers._windows import our_path
 from signward.compilers.app_control import AUDIT, NO_SCRIPTS, UMCI
+from signward.errors import PolicyError
 from signward.frozen import replace
 from signward.policy.rules import subject as ours
 from signward.policy.rules.paths import path_pattern
@@ -43,9 +44,8 @@ class AppControlArbiter:
         value = _scenario(subject, policies)
         if value is None:
             return None
-        stands = [_Standing(policy, value) for policy in policies]
-        if any(AUDIT in s.policy.options for s in stands if not s.policy.is_supplement):
-            return True
+        audited = {p.id for p in policies if not p.is_supplement and AUDIT in p.options}
+        stands = [_Standing(p, value) for p in policies if p.base_id not in audited]
         if any(standing.denies(subject) for standing in stands):
             return False
         bases = {s.policy.id for s in stands if not s.policy.is_supplement}
@@ -148,7 +148,9 @@ def _hashes(subject: Subject) -> frozenset[bytes]:
 
 def _at(path: str, where: str) -> bool:
     pattern = our_path(path)
-    return pattern is not None and path_pattern(pattern).fits(where)
+    if pattern is None:
+        raise PolicyError("App Control", f"path {path[:80]!r}", "one whose places are known")
+    return path_pattern(pattern).fits(where)
 
 
 def _named(rule: FileRule, subject: Subject) -> bool:

@@ -20,7 +20,7 @@ from signward.compilers._applocker import (
     places,
     read_locker,
 )
-from signward.compilers._windows import our_path
+from signward.compilers._windows import our_path, upper
 from signward.compilers.applocker import HASHES, PACKAGES, UNITS, text_of
 from signward.errors import PolicyError
 from signward.policy.rules.paths import path_pattern
@@ -85,7 +85,7 @@ def _signed(condition: Publisher, signer: Signer, collection: str) -> bool:
 
 
 def _same(wanted: str, found: str) -> bool:
-    return wanted == ANY or wanted.upper().casefold() == found.upper().casefold()
+    return wanted == ANY or upper(wanted) == upper(found)
 
 
 def _between(condition: Publisher, subject: Subject) -> bool:
@@ -106,7 +106,11 @@ def _version(text: str) -> tuple[int, ...]:
 
 def _at(path: str, where: str) -> bool:
     pattern = our_path(path)
-    return path == ANY or (pattern is not None and path_pattern(pattern).fits(where))
+    if path == ANY:
+        return True
+    if pattern is None:
+        raise PolicyError("AppLocker", f"path {path[:80]!r}", "one whose places are known")
+    return path_pattern(pattern).fits(where)
 
 
 ARBITER = AppLockerArbiter()

@@ -25,13 +25,14 @@ from signward.compilers._sipolicy import (
     Version,
     dotted,
 )
-from signward.compilers._windows import our_path
+from signward.compilers._windows import UniqueNames, has_wildcard, our_path
 from signward.compilers.app_control import (
     AUDIT,
     DECIDING,
     FREE_OPTIONS,
     HVCI,
     NO_SCRIPTS,
+    OWN_OPTIONS,
     UMCI,
 )
 from signward.errors import PolicyError
@@ -92,6 +93,9 @@ def _only_base(policies: Sequence[SiPolicy]) -> SiPolicy:
         for option in policy.options:
             if option in DECIDING:
                 raise PolicyError(f"policy {policy.id}", f"option {option}", "rules alone decide")
+            if option not in FREE_OPTIONS | OWN_OPTIONS:
+                found = f"option {option[:80]!r}"
+                raise PolicyError(f"policy {policy.id}", found, "options that we know")
     if UMCI not in base.options:
         raise PolicyError(f"policy {base.id}", f"no {UMCI}", "a policy of both modes")
     return base
@@ -134,24 +138,15 @@ class _Rules:
 
     def __init__(self) -> None:
         self.made: list[Rule] = []
-        self._names: set[str] = set()
+        self._names = UniqueNames()
 
     def add(self, policy: SiPolicy) -> None:
         """Add a policy's rules: by file in the file rules' order, then by signer."""
         reading = _Reading(policy)
         for rule in reading.rules():
-            name = self._unique(rule.id)
-            self.made.append(replace(rule, id=name))
-        if len(self.made) > MAX_RULES:
-            raise PolicyError(f"policy {policy.id}", "more rules", f"at most {MAX_RULES}")
-
-    def _unique(self, name: str) -> str:
-        found, number = name, 1
-        while found in self._names:
-            number += 1
-            found = f"{name[:56]}.{number}"
-        self._names.add(found)
-        return found
+            self.made.append(replace(rule, id=self._names.take(rule.id)))
+            if len(self.made) > MAX_RULES:
+                raise PolicyError(f"policy {policy.id}", "more rules", f"at most {MAX_RULES}")
 
 
 class _Reading:
@@ -223,13 +218,13 @@ class _Reading:
         )
 
     def _digest(self, rule: FileRule) -> str:
-        if len(rule.digest) not in (20, 32) or rule.file_name or rule.product_name or rule.path:
+        if len(rule.digest) not in (20, 32) or rule.path or _asks_more(rule):
             raise self._error(rule.id, "a hash of another length, or with more", "SHA-1, SHA-256")
         return f"authenticode:{LENGTHS[len(rule.digest)]}:{rule.digest.hex()}"
 
     def _path(self, rule: FileRule) -> str:
         path = our_path(rule.path)
-        if path is None or rule.file_name or rule.product_name:
+        if path is None or _asks_more(rule):
             raise self._error(rule.id, f"path {rule.path[:80]!r}", "one that rules can say")
         return path
 
@@ -241,6 +236,10 @@ class _Reading:
         if kind is FileKind.DENY and highest is None:
             lowest, highest = None, lowest
         names = (rule.file_name, rule.internal_name, rule.product_name)
+        if any(has_wildcard(name) for name in names if name != ANY_NAME) or (
+            ANY_NAME in names[1:]
+        ):  # fmt: skip
+            raise self._error(rule.id, "a name with * or ?", "names as they are")
         bounds = (None if lowest == LOWEST else lowest, None if highest == HIGHEST else highest)
         if set(names) <= {"", ANY_NAME} and bounds == (None, None):
             raise self._error(rule.id, "every file", "a rule with a condition")
@@ -294,6 +293,13 @@ class _Reading:
             common_name=signer.publisher,
             eku=self._ekus[signer.ekus[0]] if signer.ekus else "",
         )
+
+
+def _asks_more(rule: FileRule) -> bool:
+    """Say whether a rule by hash or path has names or versions besides."""
+    names = (rule.file_name, rule.internal_name, rule.description, rule.product_name,
+             rule.package_family)  # fmt: skip
+    return any(names) or (rule.minimum or LOWEST, rule.maximum or HIGHEST) != (LOWEST, HIGHEST)
 
 
 def _named_in(policy: SiPolicy, kind: str) -> dict[str, set[int]]:

@@ -23,11 +23,22 @@ from signward.compilers._applocker import (
     places,
     read_locker,
 )
-from signward.compilers._windows import Unit, our_path
-from signward.compilers.applocker import ADDRESS, GUARD, HASHES, NO_HASH, PACKAGES, UNITS
+from signward.compilers._windows import UniqueNames, Unit, has_wildcard, our_path
+from signward.compilers.applocker import (
+    ADDRESS,
+    GUARD,
+    HASHES,
+    NO_HASH,
+    PACKAGES,
+    UNITS,
+    is_misread,
+)
 from signward.errors import PolicyError
 from signward.frozen import replace
 from signward.policy.rules.model import (
+    MAX_NUMBER,
+    MAX_RULES,
+    MAX_VALUES,
     Action,
     Layer,
     Mode,
@@ -63,6 +74,8 @@ class AppLockerImporter:
             raise PolicyError("AppLocker", f"{len(files)} files", "one")
         ((file, data),) = files.items()
         collections = read_locker(file, data)
+        if sum(len(c.rules) for c in collections) > MAX_RULES:
+            raise PolicyError(file, "more rules", f"at most {MAX_RULES}")
         rules = tuple(_Reading(file).rules(collections))
         name = _NOT_NAME.sub("-", PurePath(file).stem.casefold()).strip("-._")[:64] or "applocker"
         layer = Layer(name=name, version=1, id=guid(name), rules=frozenset(r.id for r in rules))
@@ -92,7 +105,7 @@ class _Reading:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._names: set[str] = set()
+        self._names = UniqueNames()
 
     def rules(self, collections: Sequence[Collection]) -> Iterator[Rule]:
         """Yield the rules; those alike in several collections are one."""
@@ -108,26 +121,23 @@ class _Reading:
         for rule, classes in alike.items():
             kinds = tuple(dict.fromkeys(classes))
             every = len(kinds) == len(UNITS) and (rule.publisher or rule.digest or rule.path)
-            yield replace(rule, id=self._unique(rule.id), kind=() if every else kinds)
+            yield replace(rule, id=self._names.take(rule.id), kind=() if every else kinds)
         for unit in UNITS:
             if unit.name not in there:
-                name = self._unique(f"{unit.name.casefold()}-not-governed")
+                name = self._names.take(f"{unit.name.casefold()}-not-governed")
                 yield Rule(id=name, action=Action.ALLOW, kind=(unit.file_class,))
 
     def _of_collection(self, unit: Unit, rules: Sequence[LockerRule]) -> list[Rule]:
         """Return the rules of a collection; those alike but for path or hash are one."""
-        made: dict[object, Rule] = {}
+        alike: dict[object, list[Rule]] = {}
         for number, rule in enumerate(rules):
             if (rule.name, rule.allow, rule.condition) == (GUARD, False, GUARDED):
                 continue
             one = self._rule(rule, unit)
-            several = one.digest or one.path
-            key = replace(one, digest=(), path=()) if several else number
-            if key in made:
-                before = made[key]
-                one = replace(one, digest=before.digest + one.digest, path=before.path + one.path)
-            made[key] = one
-        return list(made.values())
+            field = next((f for f in ("digest", "path") if getattr(one, f)), "")
+            key = (field, replace(one, digest=(), path=())) if field else number
+            alike.setdefault(key, []).append(one)
+        return [rule for group in alike.values() for rule in _joined(group)]
 
     def _rule(self, rule: LockerRule, unit: Unit) -> Rule:
         if rule.user != EVERYONE:
@@ -174,12 +184,17 @@ class _Reading:
         if found is None:
             raise self._error(rule.name, f"publisher {condition.publisher[:80]!r}",
                               "O=, L=, S= and C= (of packages CN= before them)")  # fmt: skip
+        if any(is_misread(value) for value in found.groups()):
+            raise self._error(rule.name, f"publisher {condition.publisher[:80]!r}",
+                              "one that is read in one way only")  # fmt: skip
         fields = ["common_name"] * (form is _WHOLE) + [field for field, _, _ in ADDRESS]
         match = PublisherMatch(**dict(zip(fields, found.groups(), strict=True)))
         names = (condition.product, condition.binary, condition.low, condition.high)
+        if not all(names) or any(has_wildcard(name) for name in names[:2] if name != ANY):
+            raise self._error(rule.name, "a name that is empty or has * or ?", "one as it is, or *")
         given = ["" if value == ANY else value for value in names]
         for version in filter(None, given[2:]):
-            if not _VERSION.match(version):
+            if not _VERSION.match(version) or max(map(int, version.split("."))) > MAX_NUMBER:
                 raise self._error(rule.name, f"version {version[:80]!r}", "four numbers")
         if given[2] == "0.0.0.0":  # noqa: S104 - a version
             given[2] = ""
@@ -190,16 +205,21 @@ class _Reading:
             product=product, original_name=binary, minimum_version=low, maximum_version=high
         )
 
-    def _unique(self, name: str) -> str:
-        found, number = name, 1
-        while found in self._names:
-            number += 1
-            found = f"{name[:56]}.{number}"
-        self._names.add(found)
-        return found
-
     def _error(self, what: str, found: str, required: str) -> PolicyError:
         return PolicyError(f"{self._source}: {what[:80]}", found, required)
+
+
+def _joined(group: Sequence[Rule]) -> Iterator[Rule]:
+    """Yield rules alike but for digests or paths as few that have them all."""
+    digests = [digest for rule in group for digest in rule.digest]
+    paths = [path for rule in group for path in rule.path]
+    if not digests and not paths:
+        yield from group
+    for first in range(0, max(len(digests), len(paths)), MAX_VALUES):
+        last = first + MAX_VALUES
+        yield replace(
+            group[0], digest=tuple(digests[first:last]), path=tuple(paths[first:last])
+        )  # fmt: skip
 
 
 def _identifier(name: str) -> str:

@@ -150,10 +150,17 @@ def _ready(rule: Rule, rules: RuleSet) -> Ready:
 
 
 def asked(rules: RuleSet) -> Iterator[str]:
-    """Yield what conditions ask of a subject, by the names of `_BLANK`; ``several`` signers too."""
+    """Yield what conditions ask of a subject, by the names of `_BLANK`.
+
+    ``several`` asks for all signers and not for the strongest alone: whoever is denied is denied
+    beside a stronger signature of somebody else's as well.
+    """
     for conditions in (*rules.rules, *chain.from_iterable(rules.spared.values())):
         yield from _asks(conditions)
         if conditions.signers and conditions.signers.least > 1:
+            yield "several"
+    for rule in rules.rules:
+        if rule.action is Action.DENY and "signers" in _asks(rule):
             yield "several"
 
 
@@ -291,7 +298,7 @@ _VALUES: Mapping[str, Callable[[Subject], Iterable[str]]] = {
     "origin": _origins,
     "path": lambda subject: prefixes_of(subject.path, "/"),
     "windows": lambda subject: prefixes_of(folded_path(subject.path), "\\"),
-    "kind": lambda subject: (subject.kind, subject.file_class),
+    "kind": lambda subject: (subject.kind, subject.file_class, *subject.classes),
     "hosts": lambda subject: (subject.host.casefold(), *subject.tags),
 }
 

@@ -14,19 +14,25 @@ from signward.wire import der
 
 MAX_OCTETS = 1024 * 1024
 
+_BEGIN = b"-----BEGIN "
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,64})-----\s(.*?)-----END \1-----", re.DOTALL)
+"""Searched only where there is one beginning: each would be followed to the end of the file."""
 _SSH = re.compile(rb"(ssh-(?:rsa|ed25519|ed448)|ecdsa-sha2-[a-z0-9-]{1,32}|sk-[a-z0-9@.-]{1,64}) "
-                  rb"([A-Za-z0-9+/=]{1,65536})(?:[ \t][^\r\n]*)?\s*\Z")  # fmt: skip
+                  rb"([A-Za-z0-9+/=]{1,65536})(?:[ \t][^\r\n]*+)?\s*+\Z")  # fmt: skip
 _MINISIGN = re.compile(rb"untrusted comment:[^\n]*\n([A-Za-z0-9+/=]{56})\s*\Z")
 
 
 def material(name: str, data: bytes) -> Material:
-    """Return what the file of ``[keys.NAME]`` holds.  Raises ``PolicyError``."""
+    """Return what the file of ``[keys.NAME]`` holds: one thing.  Raises ``PolicyError``."""
     if len(data) > MAX_OCTETS:
         raise PolicyError(f"key {name}", f"{len(data)} octets", f"at most {MAX_OCTETS}")
-    blocks = _PEM.findall(data)
-    if blocks:
-        return _pem(name, data, blocks)
+    begun = data.count(_BEGIN)
+    if begun > 1:
+        raise PolicyError(f"key {name}", f"{begun} PEM blocks", "one",
+                          hint="give each certificate or key a file and a name of its own")  # fmt: skip
+    block = _PEM.search(data) if begun else None
+    if block:
+        return _pem(name, data, block[1], block[2])
     ssh = _SSH.match(data)
     if ssh:
         octets = _decoded(name, ssh[2])
@@ -43,12 +49,9 @@ def material(name: str, data: bytes) -> Material:
                       "DER, SSH, OpenPGP in armor, minisign")  # fmt: skip
 
 
-def _pem(name: str, data: bytes, blocks: list[tuple[bytes, bytes]]) -> Material:
-    label, text = blocks[0]
+def _pem(name: str, data: bytes, label: bytes, text: bytes) -> Material:
     if label == b"PGP PUBLIC KEY BLOCK":
         return Material(name=name, kind=KeyKind.OPENPGP, data=data)
-    if len(blocks) != 1:
-        raise PolicyError(f"key {name}", f"{len(blocks)} PEM blocks", "one")
     if b"PRIVATE" in label:
         raise PolicyError(f"key {name}", "a private key", "a certificate or public key",
                           hint="a policy is read by everybody")  # fmt: skip

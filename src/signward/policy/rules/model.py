@@ -26,6 +26,8 @@ SCHEMA_VERSION: Literal[1] = 1
 MAX_RULES = 100_000
 MAX_VALUES = 10_000
 """Most digests, paths or names in one condition."""
+MAX_NUMBER = 0xFFFF
+"""Largest of a version's four numbers: Windows' version resource has 16 bits for each."""
 MAX_TEXT = 1024
 """Characters of one value."""
 
@@ -139,6 +141,9 @@ class ProductMatch(Strict, frozen=True, kw_only=True):
         """Refuse one that every file matches."""
         if not any(getattr(self, field) for field in self.__struct_fields__):
             raise ValueError("a product without a field matches everything")
+        for version in (self.minimum_version, self.maximum_version):
+            if any(int(number) > MAX_NUMBER for number in version.split(".") if number):
+                raise ValueError(f"version {version}: a number above {MAX_NUMBER}")
 
 
 class OriginMatch(Strict, frozen=True, kw_only=True):

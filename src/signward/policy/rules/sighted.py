@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from signward.findings import Code
+from signward.findings import Code, Effect
 from signward.policy.publisher import identity_of, lasting_name, subscriber_eku
 from signward.policy.record import PathRecord, Record, SignatureRecord
 from signward.policy.rules.kinds import class_of
 from signward.policy.rules.subject import Signer, Subject, Version
-from signward.state import Outcome, Status
+from signward.state import Outcome, Stage, Status
 
 WHOLE_FILE = "whole"
 """How a record's digests of all of a file's octets begin: ``whole-sha256``."""
@@ -36,6 +36,8 @@ _AUTHENTICODE = frozenset(
 )
 _MACHO = frozenset({"macho", "macho-fat", "dmg", "pkg"})
 _NAMES = ("product", "original-name", "internal-name", "version")
+_PE_CLASSES = frozenset({"executable", "library", "driver", "firmware"})
+"""What a PE may be of which nothing else could be read."""
 
 _PART = re.compile(r"((?:[^,+\\]|\\.)*)([,+]|\Z)", re.DOTALL)
 _ESCAPED = re.compile(r"\\([0-9A-F]{2}|.)", re.DOTALL)
@@ -54,13 +56,15 @@ def subject_of(
     kind = record.kind or record.format
     uncovered = any(f.code == Code.UNCOVERED_CONTENT for f in record.findings)
     digests = frozenset(_digests(record, covered=not uncovered))
-    catalog = str(facts.get(CATALOG, ""))
+    catalog = str(facts.get(CATALOG, "")) if outcome is Outcome.ACCEPTED else ""
+    unread = kind == "pe" and "dll" not in facts
     return Subject(
         path=path or record.subject,
         host=host,
         tags=tags,
         kind=kind,
-        file_class=class_of(kind, facts),
+        file_class="" if unread else class_of(kind, facts),
+        classes=_PE_CLASSES if unread else frozenset(),
         digests=digests,
         signers=_signers(record) if outcome is Outcome.ACCEPTED else (),
         product=_text(facts, "product"),
@@ -76,8 +80,17 @@ def subject_of(
 
 
 def _unruled(record: Record) -> tuple[Outcome, str]:
-    """Return what the signatures alone are worth."""
+    """Return what the signatures alone are worth.
+
+    A trusted one that is not of a publisher asked for then is worth no less, and one whose trust
+    nobody asked about may be worth anything.
+    """
     worth = record.unruled or record
+    if worth.outcome is Outcome.ACCEPTED and record.stage is Stage.INTACT:
+        return Outcome.INDETERMINATE, ""
+    if worth.cause == Code.PUBLISHER_MISMATCH:
+        open_ = any(finding.effect is Effect.UNKNOWN for finding in record.findings)
+        return (Outcome.INDETERMINATE if open_ else Outcome.ACCEPTED), ""
     return worth.outcome, worth.cause or ""
 
 
@@ -107,7 +120,7 @@ def _unknown(
         yield "host"
     if outcome is Outcome.INDETERMINATE:
         yield "signers"
-    if CATALOG not in record.facts:
+    if CATALOG not in record.facts or outcome is Outcome.INDETERMINATE:
         yield "catalog"
     told = {digest.partition(":")[0] for digest in digests}
     if "file" not in told:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
@@ -16,6 +17,9 @@ from signward.frozen import Frozen
 from signward.state import Outcome, Status
 
 Version = tuple[int, int, int, int]
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""An instant with its zone: another would compare with no other."""
 
 UNKNOWABLE = frozenset({
     "path", "kind", "digest:file", "digest:authenticode", "digest:cdhash", "digest:oci",
@@ -48,8 +52,8 @@ class Signer(Frozen, frozen=True, kw_only=True):
     team_id: str = ""
     keyless_identity: str = ""
     keyless_issuer: str = ""
-    begins: datetime | None = None
-    proven: datetime | None = None
+    begins: Instant | None = None
+    proven: Instant | None = None
     revocation: Status = Status.UNKNOWN
     logged: bool = False
 

@@ -59,6 +59,6 @@ def _check_policy(policy: SiPolicy, standing: Standing) -> None:
         return
     known = {s.tbs.hex() for s in policy.signers if s.id in policy.update_signers}
     path = {tbs_of(one).partition(":")[2] for one in standing.signer.certificates}
-    if known.isdisjoint(path):
+    if known.isdisjoint(path - {""}):
         required = f"{standing.leaf.label}, or its issuer, among them"
         raise PolicyError(f"policy {policy.id}", "other update signers", required, hint=_HINT)

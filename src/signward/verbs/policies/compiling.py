@@ -15,7 +15,7 @@ from signward import compilers
 from signward.compilers import Compiled, Importer, Loss, importers
 from signward.errors import LossError, PolicyError
 from signward.policy.rules.force import in_force
-from signward.policy.rules.model import RuleSet
+from signward.policy.rules.model import Rule, RuleSet
 from signward.wire.folders import make_whole
 
 
@@ -46,14 +46,22 @@ def every_loss() -> Mapping[str, str]:
 
 
 def import_from(target: str, files: Mapping[str, bytes]) -> RuleSet:
-    """Return a target's own policy as rules.  Raises ``PolicyError``."""
+    """Return a target's own policy as rules, which can be written as a policy.
+
+    Raises ``PolicyError``.
+    """
     known = sorted(m.name for m in pkgutil.iter_modules(importers.__path__))
     module = target.replace("-", "_")
     if module not in known:
         names = ", ".join(name.replace("_", "-") for name in known)
         raise PolicyError("target", repr(target[:80]), f"one that can be read: {names}")
     importer: Importer = importlib.import_module(f"{importers.__name__}.{module}").IMPORTER
-    return importer.read(files)
+    rules = importer.read(files)
+    try:
+        msgspec.convert(msgspec.to_builtins(rules.rules), tuple[Rule, ...])
+    except msgspec.ValidationError as error:
+        raise PolicyError(target, str(error), "values within the bounds of a policy's") from None
+    return rules
 
 
 def place(folder: Path, made: Mapping[str, Compiled]) -> None:
