@@ -165,5 +165,5 @@ def test_no_dates_are_weighed_for_a_file() -> None:
 
 def test_one_of_a_thing_is_one() -> None:
     subjects: list[Subject] = [*FLEET, signed(6, STOLEN, cause="revoked")]
-    found = (blast(CERTIFICATE, subjects[:4] + subjects[6:7])))
+    text = "\n".join(lines(blast(CERTIFICATE, subjects[:4] + subjects[6:7])))
     assert "1 file of these is stopped already" in text
