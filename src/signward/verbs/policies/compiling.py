@@ -33,14 +33,9 @@ def compile_for(
     compiler = compilers.load(target)
     _check_tables(rules)
     for name in sorted(allowed - compiler.losses.keys()):
-<<<<<<< HEAD
-        _refuse_unknown(name)
+        check_loss(name)
     settings = settings_for(rules, compiler.target, compiler.settings)
     compiled = compiler.compile(in_force(rules, at), settings)
-=======
-        check_loss(name)
-    compiled = compiler.compile(in_force(rules, at), settings_for(rules, target, compiler.settings))
->>>>>>> rint
     refused = [loss for loss in compiled.losses if loss.name not in allowed]
     if refused:
         raise _loss_error(target, refused)
@@ -102,7 +97,6 @@ def settings_for(rules: RuleSet, target: str, kind: type[Any]) -> Any:
         raise PolicyError(f"targets.{target}", str(error), "settings that it knows") from None
 
 
-<<<<<<< HEAD
 def _check_tables(rules: RuleSet) -> None:
     """Refuse settings of a target there is none of: misspelt, they would do nothing in silence."""
     known = [name.replace("_", "-") for name in compilers.names()]
@@ -110,11 +104,8 @@ def _check_tables(rules: RuleSet) -> None:
         raise PolicyError(f"targets.{name}", "settings of no target", f"one of {', '.join(known)}")
 
 
-def _refuse_unknown(name: str) -> None:
-=======
 def check_loss(name: str) -> None:
     """Raise ``PolicyError`` for the name of a loss that no compiler has."""
->>>>>>> rint
     if name not in every_loss():
         raise PolicyError("--allow-loss", repr(name[:80]), f"one of {', '.join(every_loss())}")
 
