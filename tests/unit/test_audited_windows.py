@@ -121,6 +121,27 @@ def test_several_policies_tell_of_one_file(tmp_path: Path) -> None:
     assert [s.times for s in seen(tmp_path, image(), again, signature())] == [1]
 
 
+def test_signatures_of_several_files_are_nobodys(tmp_path: Path) -> None:
+    """One identifier for two files: nothing tells whose the signature is."""
+    evil = image(fields={"File Name": text(r"C:\evil.exe"), "SHA256 Hash": binary(b"\1" * 32)})
+    for told in seen(tmp_path, image(), evil, signature()):
+        assert told.subject.signers == ()
+        assert "signers" in told.subject.unknown
+        assert told.subject.outcome is Outcome.INDETERMINATE
+
+
+def test_who_issued_itself_is_not_trusted(tmp_path: Path) -> None:
+    """Anybody makes a certificate in Microsoft's name, and App Control knows of no roots."""
+    own = event(CI, 3089, {
+        "TotalSignatureCount": u32(1), "Signature": u32(0), "VerificationError": u8(0),
+        "PublisherName": text("Microsoft Corporation"), "PublisherTBSHash": binary(LEAF),
+        "IssuerName": text("Microsoft Corporation"), "IssuerTBSHash": binary(LEAF),
+    }, activity=ONE)  # fmt: skip
+    (one,) = seen(tmp_path, image(), own)
+    assert one.subject.signers == ()
+    assert "signers" in one.subject.unknown
+
+
 def test_the_same_file_again_counts(tmp_path: Path) -> None:
     events = [image(), signature(), image(activity=TWO), signature(activity=TWO)]
     assert [s.times for s in seen(tmp_path, *events)] == [2]
@@ -219,6 +240,7 @@ def test_applocker_tells_publisher_product_and_class(tmp_path: Path, identifier:
         ("O=ZOOM, INC., C=US\\A\\B\\1.0.0.0", None, True),
         ("O=A, O=B\\A\\B\\1.0.0.0", None, True),
         ("X=A\\A\\B\\1.0.0.0", None, True),
+        ("O=ACME\\SONS, C=AT\\A\\B\\1.0.0.0", None, True),
         ("-", None, False),
         ("", None, True),
     ],

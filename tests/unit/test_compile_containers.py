@@ -367,6 +367,22 @@ def test_the_import_command_writes_the_keys_beside_the_policy(
     assert again.content("policy.json") == given.read_bytes()
 
 
+def test_the_import_command_replaces_no_key_of_another_policy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, written = tmp_path / "policy.json", tmp_path / "imported.toml"
+    given.write_bytes(compiled(ROUND, FULCIO).content("policy.json"))
+    command = ["policy", "import", "containers-policy", str(given), "--output", str(written)]
+    assert main(command) == main(command) == 0
+    key = min((tmp_path / "keys").iterdir())
+    key.write_bytes(b"the key of another policy")
+    written.unlink()
+    assert main(command) == 2
+    assert "another key" in capsys.readouterr().err
+    assert key.read_bytes() == b"the key of another policy"
+    assert not written.exists()
+
+
 def wrapped(scopes: dict[str, Any], **more: Any) -> dict[str, bytes]:
     whole = {"default": [{"type": "reject"}], "transports": {"docker": scopes}, **more}
     return {"policy.json": json.dumps(whole).encode()}

@@ -6,6 +6,7 @@ import contextlib
 import json
 import plistlib
 import re
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -180,7 +181,7 @@ def test_a_digest_yields_to_a_denied_publisher_by_cel() -> None:
     assert compiled.losses == ()
     assert _static(compiled) == [
         {"rule_type": "TEAMID", "identifier": TEAMS[1], "policy": "BLOCKLIST",
-         "custom_msg": "a\ufffd <note>", "comment": "bad"},
+         "custom_msg": "a\ufffd &lt;note&gt;", "comment": "bad"},
         {"rule_type": "BINARY", "identifier": FILES[0], "policy": "CEL",
          "cel_expr": f'!(target.signing_id.startsWith("{TEAMS[1]}:"))', "comment": "one"},
     ]  # fmt: skip
@@ -233,7 +234,8 @@ def test_a_guard_is_what_it_says_in_googles_cel(signing_id: str, lets_run: bool)
 @pytest.mark.parametrize(
     "expression",
     ["true", "!()", '!(target.signing_id == "a") ', "!(euid == 0)",
-     '!(target.signing_id.startsWith("A:") || true)'],
+     '!(target.signing_id.startsWith("A:") || true)', '!(target.signing_id == "\\q")',
+     '!(target.signing_id == "\n")', '!(target.signing_id == "ü")'],
 )  # fmt: skip
 def test_other_expressions_are_no_guards(expression: str) -> None:
     assert guarded(expression) is None
@@ -272,6 +274,68 @@ def test_an_exception_is_santas_own_order() -> None:
     assert [(loss.name, loss.rule) for loss in compiled.losses] == [("expiry", "spare")]
     policies = {rule["comment"]: rule["policy"] for rule in _static(compiled)}
     assert policies == {"team": "BLOCKLIST", "program": "ALLOWLIST"}
+
+
+def test_an_exception_from_one_of_two_rules_that_deny_lets_nothing_in() -> None:
+    """Both deny the team, in a base and a supplement say: the other one is not spared."""
+    team, digest = PublisherMatch(team_id=TEAMS[0]), (f"file:sha256:{FILES[0]}",)
+    denying = (_rule(name, Action.DENY, publisher=team) for name in ("one", "two"))
+    rules = rule_set(*denying, _rule("file", digest=digest))
+    waiver = Waiver(id="spare", owner="o", reason="r", expires=AT + timedelta(days=1),
+                    spares=("one",), digest=digest)  # fmt: skip
+    for spares in (("one",), ("two",), ("one", "two")):
+        spared = in_force(replace(rules, waivers=(replace(waiver, spares=spares),)), AT)
+        wanted = len(spares) == 2
+        assert _allowed(spared, _program()) is wanted
+        assert ARBITER.judge(_files(_compile(spared)), _program()) is wanted
+
+
+def test_a_note_is_text_where_santa_shows_html() -> None:
+    note = "a < b & <img src='https://evil.example/'>"
+    rules = rule_set(
+        _rule("bad", Action.DENY, publisher=PublisherMatch(team_id=TEAMS[1]), note=note)
+    )
+    compiled = _compile(rules)
+    (told,) = _static(compiled)
+    assert told["custom_msg"] == "a &lt; b &amp; &lt;img src='https://evil.example/'&gt;"
+    (synced,) = json.loads(compiled.content("ruledownload.json"))["rules"]
+    assert synced["custom_msg"] == told["custom_msg"]
+    assert [rule.note for rule in IMPORTER.read(_files(compiled)).rules] == [note]
+
+
+def test_thousands_of_rules_that_deny_compile_at_once() -> None:
+    denied = (_rule(f"d{n}", Action.DENY, digest=(f"file:sha256:{n:064x}",)) for n in range(8000))
+    rules = rule_set(*denied)
+    began = time.process_time()
+    assert len(_static(_compile(rules))) == 8000
+    assert time.process_time() - began < 10
+
+
+def _one_rule(said: bytes) -> bytes:
+    return b'{"rules": [{"rule_type": "TEAMID", "identifier": "EXAMPLE001", %s}]}' % said
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b'{"rules": [], "rules": []}', "twice"),
+        (_one_rule(b'"policy": "BLOCKLIST", "POLICY": "ALLOWLIST"'), "twice"),
+        (_one_rule(b'"policy": "ALLOWLIST", "comment": "\\ud800"'), "half a character"),
+        (b'{"ClientMode": 1, "client_mode": "LOCKDOWN", "rules": []}', "modes"),
+        (b'{"rules": [{"a": "\xff"}]}', "UTF-8"),
+        (b'{"rules": ' + b"[" * 100_000, "nested"),
+        (_one_rule(b'"policy": "CEL", "cel_expr": "!(target.signing_id == \\"\\\\q\\")"'), "CEL"),
+    ],
+)  # fmt: skip
+def test_what_two_readers_could_take_differently_is_refused(data: bytes, told: str) -> None:
+    with pytest.raises(PolicyError, match=told):
+        IMPORTER.read({"x.json": data})
+
+
+def test_rules_of_a_profile_and_of_a_server_are_both_read() -> None:
+    block = {"rule_type": "TEAMID", "identifier": TEAMS[0], "policy": "BLOCKLIST"}
+    data = json.dumps({"StaticRules": [], "rules": [block]}).encode()
+    assert [rule.action for rule in IMPORTER.read({"x": data}).rules] == [Action.DENY]
 
 
 @pytest.mark.parametrize(

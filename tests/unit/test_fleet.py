@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,7 @@ def test_one_fleet_gathers_again_and_again(path: Path) -> None:
 
 _ENTER = """
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from tests.unit.test_fleet import gather, subject
@@ -183,14 +185,27 @@ def test_what_is_no_inventory_is_told(path: Path) -> None:
         Fleet(path)
 
 
-def test_a_damaged_file_is_told(path: Path) -> None:
+@pytest.mark.parametrize("body", ["80", "81a470617468a1ff", "81a178" + "91" * 5000])
+def test_a_damaged_file_is_told(path: Path, body: str) -> None:
+    """No subject; a path that is no UTF-8; arrays within arrays."""
     gather(path, subject("x"))
     database = sqlite3.connect(path)
-    database.execute("UPDATE subject SET body = x'80'")
+    database.execute(f"UPDATE subject SET body = x'{body}'")
     database.commit()
     database.close()
     with Fleet(path) as fleet, pytest.raises(EvidenceError, match="file 1"):
         list(fleet.known())
+
+
+@pytest.mark.parametrize("tags", ["'['", "x'5b22ff225d'", "7"])
+def test_damaged_tags_are_told(path: Path, tags: str) -> None:
+    gather(path, subject("x"))
+    database = sqlite3.connect(path)
+    database.execute(f"UPDATE host SET tags = {tags}")
+    database.commit()
+    database.close()
+    with pytest.raises(EvidenceError, match=r"tags|rows that no inventory has"), Fleet(path) as it:
+        it.hosts()
 
 
 def test_more_hosts_than_the_limit_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,3 +235,50 @@ def test_files_without_a_digest_are_told_apart_by_their_paths(path: Path) -> Non
     gather(path, subject("x", "b", **blank))
     with Fleet(path) as fleet:
         assert fleet.size() == Size(2, 2, 3)
+
+
+def test_a_log_beside_a_scan_takes_no_tags_away(path: Path) -> None:
+    kiosk = frozenset({"kiosk"})
+    for order in ((frozenset(), kiosk), (kiosk, frozenset[str]())):
+        with Fleet(path, create=True) as fleet, fleet.gathering(5, instead=True) as gathering:
+            for tags in order:
+                gathering.add(subject("x", tags=tags))
+        with Fleet(path) as fleet:
+            assert fleet.hosts() == (Host(name="a", tags=kiosk),)
+
+
+def everything(path: Path) -> list[object]:
+    with Fleet(path) as fleet:
+        return [*fleet.hosts(), *fleet.known()]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE sighting SET path = x'ff'",
+        "UPDATE sighting SET count = -1",
+        "UPDATE sighting SET count = 9223372036854775807",
+        "UPDATE sighting SET count = 'many'",
+        "UPDATE sighting SET host = 7",
+        "UPDATE host SET tags = 'x'",
+        "UPDATE host SET tags = x'00'",
+        "UPDATE subject SET body = 'x'",
+        "UPDATE subject SET body = x'00'",
+        "UPDATE subject SET id = 4611686018427387904",
+        "UPDATE subject SET id = -1",
+    ],
+)
+def test_rows_that_no_inventory_has_are_told(path: Path, statement: str) -> None:
+    gather(path, subject("x"))
+    with sqlite3.connect(path) as connection:
+        connection.execute(statement)
+    connection.close()
+    with pytest.raises(EvidenceError):
+        everything(path)
+
+
+def test_an_instant_without_its_zone_is_told(path: Path) -> None:
+    zoneless = Signer(identity="subject:Example", begins=datetime(2026, 1, 1))  # noqa: DTZ001
+    gather(path, subject("x", signers=(zoneless,)))
+    with pytest.raises(EvidenceError, match="timezone"), Fleet(path) as fleet:
+        list(fleet.known())

@@ -17,7 +17,7 @@ from signward.policy.rules.decide import decide, explain
 from signward.policy.rules.decision import Decision
 from signward.policy.rules.force import in_force
 from signward.policy.rules.index import Index, Ready
-from signward.policy.rules.matching import pairs
+from signward.policy.rules.matching import pairs, parties
 from signward.policy.rules.model import (
     Action,
     IdentityMatch,
@@ -323,6 +323,15 @@ def test_another_algorithm_leaves_a_digest_open() -> None:
     )
 
 
+def test_a_digest_that_does_not_answer_for_the_whole_leaves_open_whether_it_is_the_file() -> None:
+    this, other = (f"authenticode:sha256:{n:064x}" for n in range(2))
+    cut = subject(partial=frozenset({this}), digests=frozenset({FILE}))
+    for one in (allow, deny):
+        assert decided(one(digest=(this,)), on=cut).missing == ("digest:authenticode",)
+    assert outcome(allow(digest=(this, FILE)), on=cut) == "accepted"
+    assert outcome(allow(digest=(FILE,)), deny(digest=(other,)), on=cut) == "accepted"
+
+
 def test_what_is_told_of_a_signer_counts_though_not_all_is() -> None:
     partial = Signer(subject={"common_name": "Example Ltd"})
     on = subject(partial, unknown=["signers.subject"])
@@ -511,3 +520,25 @@ def test_the_age_is_told_at_the_instant_of_the_decision() -> None:
     whole = rule_set(allow(publisher=BY_FIRST), requirements=Requirements(max_age_days=10))
     later = datetime(2027, 6, 1, tzinfo=UTC)
     assert decide(Index(whole), subject(STAMPED), later).unmet == ("max_age_days",)
+
+
+def test_one_key_under_two_names_is_one_party() -> None:
+    either = (PublisherMatch(organization="Example Ltd"), PublisherMatch(organization="Shell Ltd"))
+    two = allow(signers=SignersMatch(least=2, of=either))
+    shell = replace(
+        FIRST.signer, identity="subject:Shell Ltd", subject={"organization": "Shell Ltd"}
+    )
+    assert outcome(two, on=subject(FIRST.signer, shell)) == "rejected"
+    assert outcome(two, on=subject(FIRST.signer, replace(shell, key="its own"))) == "accepted"
+
+
+def test_parties_that_a_third_signature_joins_are_one() -> None:
+    first, second = Signer(identity="subject:A", key="1"), Signer(identity="subject:B", key="2")
+    joining = Signer(identity="subject:a", key="2")
+    assert len(parties(subject(first, second))) == 2
+    assert len(parties(subject(first, second, joining))) == 1
+
+
+def test_classes_that_a_source_tells_match_though_it_tells_no_kind() -> None:
+    library = subject(kind="", file_class="", classes=frozenset({"library", "driver"}))
+    assert outcome(allow(kind=("library", "driver")), on=library) == "accepted"

@@ -83,3 +83,16 @@ def test_prefixes_are_bounded() -> None:
     deep = "/x" * 100 + "/*"
     assert path_pattern(deep).prefixes == ("",)
     assert path_pattern(deep).fits("/x" * 100 + "/y")
+
+
+@pytest.mark.parametrize(
+    "made", ["C:\\WINDOW\u017f\\x.exe", "C:\\\u212aey\\x.exe", "C:\\stra\xdfe\\x"]
+)
+def test_a_folder_that_unicode_alone_takes_for_another_is_another(made: str) -> None:
+    for pattern in ("%WINDIR%\\**", "C:\\key\\**", "C:\\strasse\\**"):
+        assert not path_pattern(pattern).fits(made)
+
+
+def test_letters_beyond_ascii_have_no_case_on_windows() -> None:
+    assert path_pattern("C:\\L\xf6we\\**").fits("c:\\L\xd6WE\\x.exe")
+    assert path_pattern("C:\\\u03a3\u03a3\\**").fits("c:\\\u03c3\u03c2\\x.exe")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from signward.errors import PolicyError
 from signward.policy.rules.force import in_force
+from signward.policy.rules.material import material
 from signward.policy.rules.model import (
     Action,
     Document,
@@ -25,7 +28,7 @@ from signward.policy.rules.model import (
 )
 from signward.policy.rules.reading import merge, read_document
 from signward.policy.rules.writing import to_toml
-from signward.verbs.policies.load import load_rules
+from signward.verbs.policies.load import key_reader, load_rules
 from signward.wire.folders import make_whole
 from tests.builders.policies import AT, pem, publishers, rules
 
@@ -70,6 +73,10 @@ def test_a_supplement_adds_to_its_base() -> None:
     [
         (["schema = 2"], "schema"),
         (["not toml ="], "TOML"),
+        ([BASE + f"huge = {'1' * 5000}"], "4300 digits"),
+        ([BASE + waiver("w", expires="9999-12-31T23:59:59-05:00")], "years 1 to 9999"),
+        ([BASE + rule("a", condition='identity = { identity = "a)|(b", issuer = "i" }')],
+         "regular expression"),
         ([BASE + "polcy = 1"], "unknown field `polcy`"),
         ([BASE + '[[rule]]\nid = "a"\naction = "allow"\n'], "matches everything"),
         ([BASE + rule("a", condition="publisher = {}")], "matches everybody"),
@@ -123,6 +130,56 @@ def test_what_is_no_key_is_refused(data: bytes) -> None:
         merge([policy], lambda _policy, _file: data)
 
 
+def test_a_key_file_holds_one_thing() -> None:
+    """Whoever reads the keys of a block in another way would trust the others too."""
+    block = b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nabcd\n-----END PGP PUBLIC KEY BLOCK-----\n"
+    private = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+    first, second = (pem(one.authority) for one in publishers())
+    assert material("k", b"text\n" + block).kind is KeyKind.OPENPGP
+    for several in (block + block, block + private, private + block, block + first, first + second):
+        with pytest.raises(PolicyError, match="2 PEM blocks"):
+            material("k", several)
+
+
+@pytest.mark.parametrize(
+    ("octets", "told"),
+    [(b"\xc5\x01\x04", "private"), (b"\x95\x01\x04", "private"), (b"\xc6\x01", "Base64"),
+     (b"\xc6\x01\x04", "")],
+)  # fmt: skip
+def test_armor_holds_a_public_key(octets: bytes, told: str) -> None:
+    text = base64.b64encode(octets).rstrip(b"=")
+    label = b"PGP PUBLIC KEY BLOCK-----\n"
+    data = b"-----BEGIN " + label + b"Comment: x\r\n\r\n" + text + b"\n=abcd\n-----END " + label
+    if told:
+        with pytest.raises(PolicyError, match=told):
+            material("k", data)
+    else:
+        assert material("k", data).kind is KeyKind.OPENPGP
+
+
+@pytest.mark.parametrize(
+    "data", [b"-----BEGIN A-----\n" * 40_000, b"ssh-ed25519 AAAA" + b" " * 500_000 + b"\nx"]
+)
+def test_a_key_file_is_refused_at_once(data: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(PolicyError):
+        material("k", data)
+    assert time.process_time() - began < 2
+
+
+def test_a_name_of_a_key_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    for name in ("a\0b", "circle/x"):
+        with pytest.raises(PolicyError):
+            key_reader("p", tmp_path)(name)
+
+
+def test_an_exception_ends_in_utc() -> None:
+    rules = merged(BASE + waiver("w", expires="2027-01-01T00:00:00+02:00"))
+    (ends,) = (w.expires for w in rules.waivers)
+    assert ends.isoformat() == "2026-12-31T22:00:00+00:00"
+
+
 def test_exceptions_end() -> None:
     rules = merged(BASE + rule("no", "deny") + waiver("w", more='spares = ["no"]') + waiver("v"))
     before = in_force(rules, AT)
@@ -167,6 +224,15 @@ def test_what_is_written_is_read_again(drawn: tuple[Rule, ...], note: str) -> No
         targets={"x": {"flag": True, "names": ["a", "b" * 90], "a.b": 1}},
     )  # fmt: skip
     assert document(to_toml(whole)) == whole
+
+
+def test_what_is_written_shows_all_it_says() -> None:
+    """A note that clears the screen or turns text around is seen as what it is."""
+    note = "a\x9b2J \u202eb\u2066 \u200b \U000e0001 \x7f \ud800 ü"
+    written = to_toml(Document(schema=1, name="w", version=1, note=note))
+    assert all(c.isprintable() or c == "\n" for c in written)
+    assert "ü" in written
+    assert document(written).note == note.replace("\ud800", "\ufffd")
 
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import struct
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -274,3 +275,36 @@ def test_a_broken_record_is_told(tree: Path) -> None:
         out.write(b'{"schema":1,\n')
     with pytest.raises(EvidenceError), opened_fleet([records], AT):
         pass
+
+
+def test_files_are_kept_where_they_really_lie(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tree / "tools.zip", "w") as archive:
+        archive.writestr("inner.vbs", SCRIPT + SCRIPT)
+    (tree.parent / "link").symlink_to(tree)
+    monkeypatch.chdir(tree.parent)
+    path = tree.parent / "fleet.db"
+    assert scan(Path("link"), "--inventory", str(path)) == 0
+    with Fleet(path) as opened:
+        places = {place.path for known in opened.known() for place in known.places}
+    assert {str(tree / "echo.vbs"), f"{tree}/tools.zip!/inner.vbs"} <= places
+    assert all(place.startswith(str(tree)) for place in places)
+
+
+def test_scripts_that_nothing_signs_are_kept(tree: Path) -> None:
+    (tree / "run.py").write_bytes(b"#!/usr/bin/python3\nprint(1)\n")
+    path = tree.parent / "fleet.db"
+    assert scan(tree, "--inventory", str(path)) == 0
+    with Fleet(path) as opened:
+        found = {known.places[0].path: known.subject for known in opened.known()}
+    assert found[str(tree / "run.py")].file_class == "script"
+
+
+def test_tags_that_no_source_tells_are_unknown(policy: Path, tree: Path) -> None:
+    records = tree.parent / "desk-9.jsonl"
+    scan(tree, "--format", "jsonl", "--output", str(records))
+    allowed = '[[rule]]\nid = "{}"\naction = "allow"\nhosts = ["{}"]\n'
+    head = 'schema = 1\nname = "kiosks"\nversion = 1\n'
+    policy.write_text(head + allowed.format("k", "kiosk"))
+    assert simulate(policy, records) == 3, "the host may have this tag"
+    policy.write_text(head + allowed.format("d", "desk-9"))
+    assert simulate(policy, records) == 0

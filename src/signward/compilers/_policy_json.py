@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
+from signward.compilers._json import once
 from signward.errors import PolicyError
 from signward.frozen import Frozen
 
@@ -130,7 +131,7 @@ def read(data: bytes) -> Policy:
     if len(data) > MAX_OCTETS:
         raise PolicyError("policy.json", f"{len(data)} octets", f"at most {MAX_OCTETS}")
     try:
-        words = json.loads(data, object_pairs_hook=_once)
+        words = json.loads(data, object_pairs_hook=once)
         policy = msgspec.convert(words, Policy)
     except (ValueError, RecursionError) as error:
         raise PolicyError("policy.json", str(error)[:200] or "nested too deeply",
@@ -139,13 +140,6 @@ def read(data: bytes) -> Policy:
                                            for r in t.values())):  # fmt: skip
         _check(requirements)
     return policy
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a field stands there twice")
-    return found
 
 
 def _check(requirements: Requirements) -> None:

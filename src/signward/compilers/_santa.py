@@ -10,15 +10,14 @@ false, and false is BLOCKLIST, for the publishers and programs denied.  It asks 
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import msgspec
-
-from signward.compilers import _plist
+from signward.compilers import _json, _plist
 from signward.errors import PolicyError
 from signward.frozen import Frozen
 
@@ -46,12 +45,17 @@ TEAM = re.compile(r"[A-Z0-9]{10}\Z")
 _HEX = {"CDHASH": re.compile(r"[0-9a-f]{40}\Z"), "BINARY": re.compile(r"[0-9a-f]{64}\Z"),
         "CERTIFICATE": re.compile(r"[0-9a-f]{64}\Z")}  # fmt: skip
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 Key = tuple[str, str]
 """A rule's type and identifier: Santa has one rule for each."""
 
 
 class SantaRule(Frozen, frozen=True, kw_only=True):
-    """One rule.  ``cel_expr`` is for the policy CEL, ``custom_msg`` what a blocked user reads."""
+    """One rule.  ``cel_expr`` is for the policy CEL, ``custom_msg`` what a blocked user reads.
+
+    The message is text here, and HTML in Santa's files.
+    """
 
     rule_type: str
     identifier: str
@@ -74,8 +78,14 @@ class SantaPolicy(Frozen, frozen=True, kw_only=True):
 
 
 def static_rule(rule: SantaRule) -> dict[str, str]:
-    """Return the rule as a dictionary of ``StaticRules``; keys that say nothing are left out."""
-    return {name: value for name in rule.__struct_fields__ if (value := getattr(rule, name))}
+    """Return the rule as a dictionary of ``StaticRules``; keys that say nothing are left out.
+
+    ``custom_msg`` is HTML to Santa (``SNTBlockMessage``): our text is escaped.
+    """
+    said = {name: value for name in rule.__struct_fields__ if (value := getattr(rule, name))}
+    if rule.custom_msg:
+        said["custom_msg"] = html.escape(rule.custom_msg, quote=False)
+    return said
 
 
 def synced_rule(rule: SantaRule) -> dict[str, str]:
@@ -104,8 +114,13 @@ def guarded(expression: str) -> frozenset[Key] | None:
         match = _PART.match(part)
         if match is None:
             return None
-        text = json.loads(match["team"] or match["program"])
+        try:
+            text = json.loads(match["team"] or match["program"])
+        except ValueError:  # a string of CEL's that is none of JSON's: not written by us
+            return None
         found.add(("TEAMID", text[:-1]) if match["team"] else ("SIGNINGID", text))
+    if not all(identifier.isascii() for _, identifier in found):
+        return None
     return frozenset(found) if guard(found) == expression else None
 
 
@@ -151,8 +166,8 @@ def read_files(files: Mapping[str, bytes]) -> SantaPolicy:
     rules: dict[Key, SantaRule] = {}
     modes: set[str] = set()
     for name, data in sorted(files.items()):
-        found, mode = _read_file(name, data)
-        modes |= {mode} if mode else set()
+        found, told = _read_file(name, data)
+        modes |= told
         for rule in found:
             _add(rules, rule, name)
     if len(modes) > 1:
@@ -171,19 +186,23 @@ def _add(rules: dict[Key, SantaRule], rule: SantaRule, name: str) -> None:
         raise PolicyError(name, "more rules", f"at most {MAX_RULES}")
 
 
-def _read_file(name: str, data: bytes) -> tuple[Sequence[SantaRule], str]:
-    value = _json(name, data) if data.lstrip()[:1] in (b"{", b"[") else _plist.read(name, data)
+def _read_file(name: str, data: bytes) -> tuple[Sequence[SantaRule], set[str]]:
+    """Return the rules and the client modes that one file tells."""
+    is_json = data.lstrip()[:1] in (b"{", b"[")
+    value = _json.read(name, data, _plist.MAX_OCTETS) if is_json else _plist.read(name, data)
     if isinstance(value, list):
-        return _rules(name, value), ""
+        return _rules(name, value), set()
     if not isinstance(value, dict):
         raise PolicyError(name, "no dictionary or array", "rules of Santa")
     found: list[SantaRule] = []
-    mode = ""
+    modes: set[str] = set()
     for settings in (value, *_settings(value)):
-        found += _rules(name, settings.get("StaticRules", settings.get("rules", [])))
-        mode = _mode(name, settings.get("ClientMode", settings.get("client_mode", ""))) or mode
+        for field in ("StaticRules", "rules"):
+            found += _rules(name, settings.get(field, []))
+        for field in ("ClientMode", "client_mode"):
+            modes |= {_mode(name, settings.get(field, ""))} - {""}
         _refuse(name, settings)
-    return found, mode
+    return found, modes
 
 
 _REFUSED = ("AllowedPathRegex", "WhitelistRegex", "BlockedPathRegex", "BlacklistRegex",
@@ -195,15 +214,6 @@ def _refuse(name: str, settings: Mapping[str, Any]) -> None:
     for key in _REFUSED:
         if settings.get(key):
             raise PolicyError(name, key, "rules by identifier: a scope is not read")
-
-
-def _json(name: str, data: bytes) -> Any:
-    if len(data) > _plist.MAX_OCTETS:
-        raise PolicyError(name, f"{len(data)} octets", f"at most {_plist.MAX_OCTETS}")
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise PolicyError(name, str(error)[:200], "JSON") from None
 
 
 def _settings(value: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
@@ -249,6 +259,10 @@ def _rule(name: str, value: object) -> SantaRule:
     if not isinstance(value, dict):
         raise PolicyError(name, "a rule that is no dictionary", "identifier, rule_type and policy")
     said = {str(k).lower(): v for k, v in value.items() if isinstance(v, str)}
+    if len({str(k).lower() for k in value}) != len(value):
+        raise PolicyError(name, "a rule that says one thing twice", "every key once in any case")
+    if any(_SURROGATE.search(text) for text in said.values()):
+        raise PolicyError(name, "a rule with half a character", "Unicode text")
     policy = said.get("policy", "").upper()
     policy = _OLD_NAMES.get(policy, policy)
     rule_type = said.get("rule_type", "").upper()
@@ -263,6 +277,6 @@ def _rule(name: str, value: object) -> SantaRule:
         identifier=identifier_of(rule_type, said.get("identifier") or said.get("sha256", "")),
         policy=policy,
         cel_expr=expression,
-        custom_msg=said.get("custom_msg", ""),
+        custom_msg=html.unescape(said.get("custom_msg", "")),
         comment=said.get("comment", ""),
     )

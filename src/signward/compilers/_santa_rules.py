@@ -12,7 +12,7 @@ An exception that spares what the rule allows asks for Santa's own order, and no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from signward.compilers import Towards
@@ -131,10 +131,11 @@ def _program(product: ProductMatch) -> str:
 def decided(ledger: Ledger, rules: RuleSet, governed: Iterable[Rule], *, deny: bool) -> Decided:
     """Return what Santa is told; ``deny`` is False where rules that deny are left out."""
     expressed = tuple(_expressed(ledger, governed))
-    denied: dict[Key, Rule] = {}
+    denied: dict[Key, list[Rule]] = {}
     for rule, keys in expressed:
         if deny and rule.action is Action.DENY:
-            denied.update((key, rule) for key in keys if key not in denied)
+            for key in keys:
+                denied.setdefault(key, []).append(rule)
     order = _Order(rules, denied)
     allowed = tuple(
         one
@@ -142,7 +143,7 @@ def decided(ledger: Ledger, rules: RuleSet, governed: Iterable[Rule], *, deny: b
         if rule.action is not Action.DENY and (one := order.settle(ledger, rule, keys))
     )
     _lose_exceptions(ledger, rules, denied, allowed)
-    return Decided(denied=denied, allowed=allowed)
+    return Decided(denied={key: by[0] for key, by in denied.items()}, allowed=allowed)
 
 
 def _expressed(ledger: Ledger, governed: Iterable[Rule]) -> Iterator[tuple[Rule, tuple[Key, ...]]]:
@@ -156,7 +157,7 @@ def _expressed(ledger: Ledger, governed: Iterable[Rule]) -> Iterator[tuple[Rule,
 class _Order:
     """Settles rules that allow against the rules that deny."""
 
-    def __init__(self, rules: RuleSet, denied: Mapping[Key, Rule]) -> None:
+    def __init__(self, rules: RuleSet, denied: Mapping[Key, Sequence[Rule]]) -> None:
         self._denied = denied
         self._spared = rules.spared
         self._by_rank: dict[int, list[Key]] = {}
@@ -195,8 +196,11 @@ class _Order:
                     yield other
 
     def _is_spared(self, denied: Key, rule: Rule) -> bool:
-        spares = self._spared.get(self._denied[denied].id, ())
-        return any(implies(rule, spare) for spare in spares)
+        """Say whether every rule that denies the key spares all that ``rule`` speaks of."""
+        return all(
+            any(implies(rule, spare) for spare in self._spared.get(by.id, ()))
+            for by in self._denied[denied]
+        )
 
 
 def _may_meet(key: Key, other: Key) -> bool:
@@ -228,12 +232,15 @@ def implies(rule: Conditions, wider: Conditions) -> bool:
 
 
 def _lose_exceptions(
-    ledger: Ledger, rules: RuleSet, denied: Mapping[Key, Rule], allowed: Iterable[Allowed]
+    ledger: Ledger, rules: RuleSet, denied: Mapping[Key, Sequence[Rule]], allowed: Iterable[Allowed]
 ) -> None:
     """Lose what is spared and not let in by a rule just as specific: Santa goes on denying it."""
     free = {key: yields for one in allowed for key, yields in one.keys.items()}
-    for rule in dict.fromkeys(rule.id for rule in denied.values()):
-        own = {key for key, by in denied.items() if by.id == rule}
+    reached: dict[str, set[Key]] = {}
+    for key, several in denied.items():
+        for by in several:
+            reached.setdefault(by.id, set()).add(key)
+    for rule, own in reached.items():
         for spare in rules.spared.get(rule, ()):
             if not _is_free(spare, own, free):
                 text = f"Santa's {rule} denies it where no rule as specific lets it in"

@@ -42,11 +42,15 @@ XZ_MEMORY = 128 * MIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One member; ``source`` is None when its kind was not wanted."""
+    """One member; ``source`` is None when its kind was not wanted.
+
+    ``depth`` counts the containers around it.  A path does not tell: members choose their names.
+    """
 
     path: str
     kind: str
     source: BytesSource | None
+    depth: int
 
 
 @dataclass(slots=True)
@@ -55,6 +59,7 @@ class _Budget:
 
     limits: Limits
     bytes_left: int
+    unpackable: bool
     members_left: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,14 +98,20 @@ def signable(kind: str) -> bool:
 
 
 def open_members(
-    source: Source, kind: str, *, limits: Limits | None = None, wanted: Wanted = signable
+    source: Source,
+    kind: str,
+    *,
+    limits: Limits | None = None,
+    wanted: Wanted = signable,
+    unpackable: bool = False,
 ) -> Iterator[Member | Finding]:
     """Yield every member of the container in ``source``, and every finding about it.
 
+    With ``unpackable`` members are findings too that make it unsafe to unpack: links and devices.
     Raises nothing but ``UnreadableError`` (the file itself changed or went away).
     """
     limits = limits or Limits()
-    budget = _Budget(limits, limits.allowance(source.length))
+    budget = _Budget(limits, limits.allowance(source.length), unpackable)
     try:
         yield from _open(source, source.name, kind, budget, wanted, 1)
     except _SpentError as error:
@@ -161,7 +172,7 @@ def _examine(
         yield _unknown(replace(error.finding, subject=printable(path)))
         return
     source = BytesSource(path, whole)
-    yield Member(path=path, kind=kind, source=source if wanted(kind) else None)
+    yield Member(path=path, kind=kind, source=source if wanted(kind) else None, depth=depth)
     if inside and depth >= budget.limits.depth:
         yield _too_deep(path, budget.limits.depth)
     elif inside:
@@ -220,9 +231,16 @@ def _declared(directory: ZipDirectory, length: int, budget: _Budget) -> Finding 
     return _limit("archive", found, f"at most {allowed}", "likely a bomb")
 
 
-def _tar_members(source: Source, _kind: str, _budget: _Budget) -> Iterator[_Raw | Finding]:
-    for member in tar_members(_plain(source)):
-        yield _Raw(member.name, member.size, member.pieces)
+def _tar_members(source: Source, _kind: str, budget: _Budget) -> Iterator[_Raw | Finding]:
+    yield from _tarred(_plain(source), budget)
+
+
+def _tarred(pieces: Iterator[bytes], budget: _Budget) -> Iterator[_Raw | Finding]:
+    for member in tar_members(pieces, specials=budget.unpackable):
+        if member.special:
+            yield _special(member.name, member.link)
+        else:
+            yield _Raw(member.name, member.size, member.pieces)
 
 
 def _stream_members(source: Source, kind: str, budget: _Budget) -> Iterator[_Raw | Finding]:
@@ -235,8 +253,7 @@ def _stream_members(source: Source, kind: str, budget: _Budget) -> Iterator[_Raw
     head = pieces.exactly(QUICK_HEAD)
     rest = _chained(head, pieces)
     if head[257:262] == b"ustar":
-        for member in tar_members(rest):
-            yield _Raw(member.name, member.size, member.pieces)
+        yield from _tarred(rest, budget)
     else:
         yield _Raw(_inner_name(source.name), -1, rest)
 
@@ -337,6 +354,11 @@ def _outside(path: str) -> Finding:
         required="a relative name without ..",
         clause="APPNOTE 4.4.17.1",
     )
+
+
+def _special(name: str, link: str) -> Finding:
+    found = f"a link to {printable(link[:80])}" if link else "a device or FIFO"
+    return _finding(Code.AMBIGUOUS, name or "archive", found, "files and folders alone")
 
 
 def _encrypted(name: str) -> Finding:

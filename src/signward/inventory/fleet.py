@@ -40,6 +40,9 @@ MAGIC = b"SQLite format 3\0"
 TURN_SECONDS = 300.0
 """How long one waits to enter what was gathered: others may be reading a million rows."""
 
+MAX_FILE_NUMBER = 100_000_000
+"""Highest number of a file: whoever reads an inventory keeps an octet for each."""
+
 BATCH = 2000
 """Rows gathered per call of the database."""
 
@@ -93,6 +96,13 @@ _SIZE = (
     " (SELECT count(*) FROM sighting)"
 )
 _HOSTS = "SELECT name, tags FROM host ORDER BY id"
+_NOT_OURS = (
+    "SELECT EXISTS (SELECT 1 FROM host WHERE typeof(name) <> 'text' OR typeof(tags) <> 'text')"
+    " OR EXISTS (SELECT 1 FROM subject WHERE typeof(body) <> 'blob' OR id NOT BETWEEN 1 AND ?)"
+    " OR EXISTS (SELECT 1 FROM sighting WHERE typeof(path) <> 'text'"
+    "  OR typeof(count) <> 'integer' OR count NOT BETWEEN 1 AND 4294967295"
+    "  OR NOT EXISTS (SELECT 1 FROM host WHERE host.id = sighting.host))"
+)
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _decoder = msgspec.msgpack.Decoder(Subject)
@@ -114,12 +124,16 @@ class Gathering:
         self._connection = connection
         self._subjects: dict[bytes, bytes] = {}
         self._rows: list[tuple[str, bytes, str, int]] = []
-        self._hosts: set[str] = set()
+        self._hosts: dict[str, frozenset[str]] = {}
 
     def host(self, name: str, tags: frozenset[str] = frozenset()) -> None:
-        """Name a host that was looked at, though perhaps nothing was found there."""
-        if name not in self._hosts:
-            self._hosts.add(name)
+        """Name a host that was looked at, though perhaps nothing was found there.
+
+        Its tags are all that anybody tells: a log beside a scan knows of none.
+        """
+        known = self._hosts.get(name)
+        if known is None or not tags <= known:
+            self._hosts[name] = tags = tags | (known or frozenset())
             row = (name, msgspec.json.encode(sorted(tags)).decode())
             self._connection.execute("INSERT OR REPLACE INTO gathered_host VALUES (?, ?)", row)
 
@@ -170,10 +184,18 @@ class Fleet:
                 self._make()
             elif (application, version) != (APPLICATION_ID, SCHEMA):
                 raise EvidenceError(f"inventory {self.path}: no inventory of schema {SCHEMA}")
+            else:
+                self._check()
             self._connection.execute("COMMIT")
         finally:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+
+    def _check(self) -> None:
+        """Refuse rows that Signward never wrote: columns of SQLite hold whatever is put there."""
+        (found,) = self._connection.execute(_NOT_OURS, (MAX_FILE_NUMBER,)).fetchone()
+        if found:
+            raise EvidenceError(f"inventory {self.path}: rows that no inventory has")
 
     def _make(self) -> None:
         marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA};"
@@ -254,12 +276,12 @@ class Fleet:
     def hosts(self) -> Sequence[Host]:
         """Return the hosts in the order that `Place.host` counts them in, from 0."""
         with self._told():
-            return tuple(
-                Host(name=name, tags=frozenset(_tags_decoder.decode(tags)))
-                for name, tags in self._connection.execute(
-                    "SELECT name, tags FROM host ORDER BY id"
-                )
-            )
+            rows = self._connection.execute(_HOSTS).fetchall()
+        try:
+            return tuple(Host(name=name, tags=frozenset(_tags_decoder.decode(tags)))
+                         for name, tags in rows)  # fmt: skip
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
+            raise EvidenceError(f"inventory {self.path}: tags: {error}") from None
 
     def known(self, only: Container[int] | None = None) -> Iterator[Known]:
         """Yield each distinct file with everywhere it was seen; files by their numbers.
@@ -282,7 +304,7 @@ class Fleet:
     def _subject(self, number: int, body: Any) -> Subject:
         try:
             return _decoder.decode(body)
-        except (msgspec.DecodeError, TypeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
             raise EvidenceError(f"inventory {self.path}: file {number}: {error}") from None
 
 

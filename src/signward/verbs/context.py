@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from signward.trust.feed import Feed
     from signward.verbs.online import Online
 
+MAX_PATH = 4096
+"""Octets of a path, as Linux has it (``PATH_MAX``)."""
+
 
 class Context:
     """Anchors, evidence, policy and the instant of one run."""
@@ -47,6 +50,8 @@ class Context:
         """Return the same context at another instant, with what was loaded so far."""
         other = copy(self)
         other.at = at
+        for name in ("rules", "asked"):  # exceptions among them may have ended
+            other.__dict__.pop(name, None)
         grounds = {name: replace(g, at=at) for name, g in self._grounds.items()}
         other._grounds = grounds  # noqa: SLF001 - its own
         return other
@@ -142,7 +147,7 @@ class Context:
 
     def place(self, name: str) -> str:
         """Return where a file of this name really lies; empty for what is no file here."""
-        return os.path.realpath(name) if os.path.lexists(name) else ""
+        return real_place(name)
 
     def consulted(self, catalogs: tuple[str, ...]) -> None:
         """Take note that these catalogs list the artifact being judged."""
@@ -162,6 +167,21 @@ class Context:
             return tuple(load_certificate(der) for der in ders)
         except BadInputError as error:
             raise EvidenceError(f"--certificate: {error}") from None
+
+
+def real_place(name: str) -> str:
+    """Return where a file really lies; of a member (``outer.zip!/a.dll``) where its container does.
+
+    Empty for what is no file here.
+    """
+    if os.path.lexists(name):
+        return os.path.realpath(name)
+    at = name.find("!/")
+    while 0 <= at < MAX_PATH:
+        if os.path.isfile(name[:at]):  # noqa: PTH113 - paths stay strings
+            return os.path.realpath(name[:at]) + name[at:]
+        at = name.find("!/", at + 1)
+    return ""
 
 
 def read_block_lists(files: Iterable[tuple[str, bytes]]) -> tuple[BlockList, ...]:

@@ -311,8 +311,12 @@ def _concerns(options: ScanOptions, kind: str) -> bool:
 
 
 def _further(options: ScanOptions) -> frozenset[str]:
-    """Return the kinds that nothing signs, but that rules speak of: Python scripts, say."""
-    if getattr(options.trust, "rules", None) is None:
+    """Return the kinds that nothing signs, but that rules speak of: Python scripts, say.
+
+    An inventory keeps them too, for policies to come.
+    """
+    trust = options.trust
+    if getattr(trust, "rules", None) is None and not getattr(trust, "asked", ()):
         return frozenset()
     from signward.policy.rules.kinds import class_of
 

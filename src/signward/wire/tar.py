@@ -15,9 +15,12 @@ BLOCK = 512
 EXTENDED_HEADER = 1024 * 1024
 """Bytes of one pax or GNU long-name header (paths are at most 4096 bytes on Linux)."""
 
+_RECORD = 64 * 1024
+
 _CLAUSE = "POSIX pax, ustar interchange format"
 _REGULAR = frozenset(b"0\x007")
-_NAMED = {ord("L"): "path"}
+_FOLDER = ord("5")
+_NAMED = {ord("L"): "path", ord("K"): "linkpath"}
 _EXTENDED = frozenset(b"LKxg")
 
 
@@ -53,20 +56,30 @@ class PieceReader:
 
 @dataclass(slots=True, kw_only=True)
 class TarMember:
-    """A regular file in the archive; ``pieces`` must be used before the next member."""
+    """A regular file in the archive; ``pieces`` must be used before the next member.
+
+    ``special`` says that it is none, but a link, a device or a FIFO; ``link`` is where it leads.
+    """
 
     name: str
     size: int
     pieces: Iterator[bytes]
+    special: bool = False
+    link: str = ""
 
 
-def tar_members(pieces: Iterator[bytes]) -> Iterator[TarMember]:
-    """Yield every regular file.  Raises ``MalformedError`` or ``LimitError``."""
+def tar_members(pieces: Iterator[bytes], *, specials: bool = False) -> Iterator[TarMember]:
+    """Yield every regular file; with ``specials`` also what is no file and no folder.
+
+    Behind the end only zeros may follow: unpackers differ in whether they look for members there.
+    Raises ``MalformedError`` or ``LimitError``.
+    """
     reader = PieceReader(pieces)
     known: dict[str, str] = {}
     while True:
         header = reader.exactly(BLOCK)
         if len(header) < BLOCK or not any(header):
+            _check_end(header, reader)
             return
         _check(header)
         size, flag = _number(header[124:136]), header[156]
@@ -79,9 +92,21 @@ def tar_members(pieces: Iterator[bytes]) -> Iterator[TarMember]:
             raise MalformedError("archive", "a sparse member", "whole members", _CLAUSE)
         if flag in _REGULAR:
             yield TarMember(name=known.get("path") or _name(header), size=size, pieces=body)
+        elif specials and flag != _FOLDER:
+            link = known.get("linkpath") or _text(header[157:257])
+            name = known.get("path") or _name(header)
+            yield TarMember(name=name, size=0, pieces=iter(()), special=True, link=link)
         for _ in body:  # what the caller left unread
             pass
         known = {}
+
+
+def _check_end(block: bytes, reader: PieceReader) -> None:
+    """Read to the end: zeros fill the last record, whose length is the writer's choice."""
+    while block:
+        if any(block):
+            raise MalformedError("archive", "data behind its end", "zeros", _CLAUSE)
+        block = reader.some(_RECORD)
 
 
 def _body(reader: PieceReader, size: int) -> Iterator[bytes]:
@@ -118,11 +143,16 @@ def _number(field: bytes) -> int:
 
 
 def _name(header: bytes) -> str:
-    name = header[:100].partition(b"\0")[0]
+    name = _text(header[:100])
     if header[257:263] == b"ustar\0":
-        prefix = header[345:500].partition(b"\0")[0]
-        name = prefix + b"/" + name if prefix else name
-    return name.decode("utf-8", "surrogateescape")
+        prefix = _text(header[345:500])
+        name = f"{prefix}/{name}" if prefix else name
+    return name
+
+
+def _text(field: bytes) -> str:
+    """Read a field of the header, up to its first NUL."""
+    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
 def _extended(reader: PieceReader, size: int, flag: int) -> dict[str, str]:
@@ -133,7 +163,7 @@ def _extended(reader: PieceReader, size: int, flag: int) -> dict[str, str]:
     data = reader.exactly(size)
     reader.exactly(-size % BLOCK)
     if flag in _NAMED:
-        return {"path": data.partition(b"\0")[0].decode("utf-8", "surrogateescape")}
+        return {_NAMED[flag]: _text(data)}
     return _pax(data) if flag == ord("x") else {}
 
 

@@ -85,7 +85,7 @@ def _head(policy: Policy) -> _Head:
     if policy.head:
         try:
             return msgspec.json.decode(policy.head, type=_Head)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise PolicyError("# signward", str(error), "name, version and id") from None
     return _Head(policy="imported", version=1, id=guid("imported"))
 

@@ -178,13 +178,11 @@ class _Qualified:
         self.signers: tuple[Signer, ...] = ()
         parts = text.split("\\")
         self.unsigned = parts[0] == "-"
-        if not text:
-            unknown.add("signers")
-        if len(parts) != 4:  # a product with a backslash in its name is not to be told apart
-            unknown |= {"product", "original-name"}
-        else:
-            _, self.product, self.original_name, self.version = parts
-        if text and not self.unsigned:
+        if len(parts) != 4:  # whose name has the backslash is not to be told
+            unknown |= {"product", "original-name", *([] if self.unsigned else ["signers"])}
+            return
+        _, self.product, self.original_name, self.version = parts
+        if not self.unsigned:
             subject = _subject_of(parts[0])
             self.signers = (Signer(subject=subject),) if subject else ()
             unknown |= set() if subject else {"signers"}

@@ -102,9 +102,14 @@ class Correlator:
 
 
 def _subjects(events: Iterable[Event]) -> Iterator[Subject]:
-    """Yield the files of one identifier: several policies tell of the same file several times."""
+    """Yield the files of one identifier: several policies tell of the same file several times.
+
+    Of several files under one identifier nothing tells whose the signatures are.
+    """
     events = list(events)
     signatures = [e.fields for e in events if e.sort is Sort.SIGNATURE]
+    if len({_file_of(e.fields) for e in events if e.sort is not Sort.SIGNATURE}) > 1:
+        signatures = []
     told: list[Subject] = []
     for event in events:
         if event.sort is not Sort.SIGNATURE:
@@ -112,6 +117,12 @@ def _subjects(events: Iterable[Event]) -> Iterator[Subject]:
             if subject not in told:
                 told.append(subject)
     yield from told
+
+
+def _file_of(fields: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what tells one file from another: its path and its digests."""
+    digests = (fields.get(f"{a}{of}hash", "") for a in ("sha1", "sha256") for of in ("", "flat"))
+    return first(fields, "filename", "filepath").casefold(), *digests
 
 
 def _subject(event: Event, signatures: list[Mapping[str, str]]) -> Subject:
@@ -203,12 +214,18 @@ def _signers(
     trusted: list[Signer] = []
     for signature in signatures:
         error = number(signature.get("verificationerror", ""))
-        if error in _INTACT and _is_named(signature):
+        if error in _INTACT and _is_named(signature) and not _is_self_signed(signature):
             trusted.append(_signer(signature))
         elif error not in _BROKEN:
             unknown.add("signers")
     unique = [s for index, s in enumerate(trusted) if s not in trusted[:index]]
     return tuple(unique), False
+
+
+def _is_self_signed(signature: Mapping[str, str]) -> bool:
+    """Say whether the leaf issued itself: App Control asks for no root it knows, anybody can."""
+    leaf, issuer = (digest_of(first(signature, f"{who}tbshash")) for who in ("publisher", "issuer"))
+    return bool(leaf) and leaf == issuer
 
 
 def _is_named(signature: Mapping[str, str]) -> bool:

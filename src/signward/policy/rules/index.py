@@ -24,6 +24,7 @@ from signward.policy.rules.matching import (
     certificate_digest,
     fold_name,
     tests_of,
+    told_digests,
 )
 from signward.policy.rules.model import (
     Action,
@@ -76,13 +77,13 @@ class Drawer:
     """Rules by an exact value, and by their shape: positions in `Index.rules`, ascending."""
 
     def __init__(self) -> None:
-        self.filed: dict[str, tuple[int, ...]] = {}
+        self.filed: dict[str, list[int]] = {}
         self.alike: dict[Shape, list[int]] = {}
 
     def put(self, values: Iterable[str], shape: Shape, position: int) -> None:
         """File a rule."""
         for value in values:
-            self.filed[value] = (*self.filed.get(value, ()), position)
+            self.filed.setdefault(value, []).append(position)
         self.alike.setdefault(shape, []).append(position)
 
     def possible(self, subject: Subject) -> Iterator[int]:
@@ -150,10 +151,17 @@ def _ready(rule: Rule, rules: RuleSet) -> Ready:
 
 
 def asked(rules: RuleSet) -> Iterator[str]:
-    """Yield what conditions ask of a subject, by the names of `_BLANK`; ``several`` signers too."""
+    """Yield what conditions ask of a subject, by the names of `_BLANK`.
+
+    ``several`` asks for all signers and not for the strongest alone: whoever is denied is denied
+    beside a stronger signature of somebody else's as well.
+    """
     for conditions in (*rules.rules, *chain.from_iterable(rules.spared.values())):
         yield from _asks(conditions)
         if conditions.signers and conditions.signers.least > 1:
+            yield "several"
+    for rule in rules.rules:
+        if rule.action is Action.DENY and "signers" in _asks(rule):
             yield "several"
 
 
@@ -249,7 +257,7 @@ def _path_slots(texts: Iterable[str]) -> tuple[Slot, ...]:
 def _look(drawer: str) -> tuple[Callable[[Subject], Iterable[str]], Callable[[Subject], bool]]:
     """Return what tells a subject's values in a drawer, and whether it may have untold ones."""
     if drawer.startswith("digest:"):
-        return attrgetter("digests"), _untold_digest(drawer)
+        return told_digests, _untold_digest(drawer)
     return _VALUES[drawer], partial(_untold, _UNTOLD[drawer])
 
 
@@ -291,7 +299,7 @@ _VALUES: Mapping[str, Callable[[Subject], Iterable[str]]] = {
     "origin": _origins,
     "path": lambda subject: prefixes_of(subject.path, "/"),
     "windows": lambda subject: prefixes_of(folded_path(subject.path), "\\"),
-    "kind": lambda subject: (subject.kind, subject.file_class),
+    "kind": lambda subject: (subject.kind, subject.file_class, *subject.classes),
     "hosts": lambda subject: (subject.host.casefold(), *subject.tags),
 }
 
@@ -327,12 +335,13 @@ def _untold_digest(drawer: str) -> Callable[[Subject], bool]:
     same, same_kind, unknown = drawer.removeprefix("digest:") + ":", f"{of}:", f"{name}:{of}"
 
     def untold(subject: Subject) -> bool:
-        for digest in subject.digests:
+        told = told_digests(subject)
+        for digest in told:
             if digest.startswith(same):
                 return False
         if unknown in subject.unknown:
             return True
-        return any(digest.startswith(same_kind) for digest in subject.digests)
+        return any(digest.startswith(same_kind) for digest in told)
 
     return untold
 

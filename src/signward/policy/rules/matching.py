@@ -137,6 +137,11 @@ def _digest(digests: Sequence[str]) -> Test:
     return test
 
 
+def told_digests(subject: Subject) -> frozenset[str]:
+    """Return all digests told of a file, also those that do not answer for all of it."""
+    return subject.digests | subject.partial if subject.partial else subject.digests
+
+
 def _one_digest(digest: str) -> Test:
     of, algorithm, _ = digest.split(":")
     missing = frozenset({f"digest:{of}"})
@@ -145,7 +150,9 @@ def _one_digest(digest: str) -> Test:
     def test(subject: Subject) -> Held:
         if digest in subject.digests:
             return MET
-        told = [d for d in subject.digests if d.startswith(same_kind)]
+        if digest in subject.partial:
+            return missing
+        told = [d for d in told_digests(subject) if d.startswith(same_kind)]
         if any(d.startswith(same) for d in told):
             return UNMET
         return missing if told or name in subject.unknown else UNMET
@@ -326,13 +333,29 @@ def _signers(match: SignersMatch | None, keys: Mapping[str, Material]) -> Test:
 
 
 def parties(subject: Subject) -> list[list[Signer]]:
-    """Return the signers by who they are: one that signed twice is still one."""
-    found: dict[object, list[Signer]] = {}
-    for number, signer in enumerate(subject.signers):
-        keyless = (signer.keyless_issuer, signer.keyless_identity)
-        who: object = signer.identity or (any(keyless) and keyless) or signer.key or number
-        found.setdefault(who, []).append(signer)
-    return list(found.values())
+    """Return the signers by who they are: one that signed twice is still one.
+
+    Whoever has the same name, or holds the same key under another name, is the same.
+    """
+    found: list[tuple[set[object], list[Signer]]] = []
+    for signer in subject.signers:
+        marks, party = _marks(signer), [signer]
+        apart = []
+        for others, known in found:
+            if marks.isdisjoint(others):
+                apart.append((others, known))
+            else:
+                marks, party = marks | others, known + party
+        found = [*apart, (marks, party)]
+    return [party for _, party in found]
+
+
+def _marks(signer: Signer) -> set[object]:
+    """Return what tells who a signer is."""
+    keyless = signer.keyless_issuer, signer.keyless_identity
+    marks = {"identity": signer.identity.casefold(), "keyless": keyless if any(keyless) else "",
+             "key": signer.key}  # fmt: skip
+    return {mark for mark in marks.items() if mark[1]}
 
 
 def pairs(fits: Sequence[Sequence[bool]]) -> int:

@@ -56,8 +56,21 @@ def is_windows(text: str) -> bool:
 
 
 def folded_path(path: str) -> str:
-    """Return a path as patterns of Windows are compared with it."""
-    return path.casefold().replace("/", "\\")
+    """Return a path as patterns of Windows are compared with it: see `_folded`."""
+    folded = path.lower() if path.isascii() else "".join(map(_folded, path))
+    return folded.replace("/", "\\")
+
+
+def _folded(character: str) -> str:
+    """Return a character as NTFS compares it: one for one, and none beyond ASCII with one within.
+
+    Unicode folds more (U+017F is ``s``, U+00DF is ``ss``), and whoever may make a folder called so
+    would have made one that a rule trusts.
+    """
+    upper = character.upper()
+    folded = upper.lower() if len(upper) == 1 else character.lower()
+    same = len(folded) == 1 and folded.isascii() == character.isascii()
+    return folded if same else character
 
 
 @lru_cache(maxsize=65536)

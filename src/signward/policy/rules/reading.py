@@ -9,11 +9,14 @@ from __future__ import annotations
 import tomllib
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC
 from itertools import chain
 
 import msgspec
 
 from signward.errors import PolicyError
+from signward.frozen import replace
+from signward.policy.rules.matching import keyless_test
 from signward.policy.rules.material import material
 from signward.policy.rules.model import (
     Conditions,
@@ -23,6 +26,7 @@ from signward.policy.rules.model import (
     Mode,
     Requirements,
     RuleSet,
+    Waiver,
 )
 
 MAX_OCTETS = 64 * 1024 * 1024
@@ -44,15 +48,15 @@ def read_document(name: str, data: bytes) -> Document:
         raise PolicyError(name, f"{len(data)} octets", f"at most {MAX_OCTETS} in a policy")
     try:
         return msgspec.convert(tomllib.loads(data.decode()), Document)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PolicyError(name, str(error), "TOML in UTF-8") from None
-    except RecursionError:
-        raise PolicyError(name, "tables nested too deeply", "a policy") from None
     except msgspec.ValidationError as error:
         raise PolicyError(
             name, str(error), "a policy of schema 1",
             hint="docs/policy.schema.json and docs/policy.md say what may stand there",
         ) from None  # fmt: skip
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
+        raise PolicyError(name, str(error), "TOML in UTF-8") from None
+    except RecursionError:
+        raise PolicyError(name, "tables nested too deeply", "a policy") from None
 
 
 def merge(documents: Sequence[Document], read_key: ReadKey) -> RuleSet:
@@ -67,6 +71,7 @@ def merge(documents: Sequence[Document], read_key: ReadKey) -> RuleSet:
         _check_supplement(document, base)
     _check_unique(documents)
     _check_spares(documents)
+    _check_identities(documents)
     keys = {
         name: material(name, read_key(document.name, source.file))
         for document in documents
@@ -80,7 +85,7 @@ def merge(documents: Sequence[Document], read_key: ReadKey) -> RuleSet:
         mode=base.mode or Mode.ENFORCE,
         requirements=base.requirements or Requirements(),
         rules=tuple(chain.from_iterable(d.rule for d in documents)),
-        waivers=tuple(chain.from_iterable(d.exception for d in documents)),
+        waivers=tuple(_ending_in_utc(w) for d in documents for w in d.exception),
         keys=keys,
         targets=base.targets,
         layers=tuple(_layer(document) for document in documents),
@@ -139,6 +144,22 @@ def _check_spares(documents: Sequence[Document]) -> None:
         for name in waiver.spares:
             if name not in denying:
                 raise PolicyError(f"exception {waiver.id}", f"spares {name}", "a deny rule's id")
+
+
+def _check_identities(documents: Sequence[Document]) -> None:
+    """Refuse regular expressions that are none: what targets wrap them in would end within."""
+    for item in chain.from_iterable((*d.rule, *d.exception) for d in documents):
+        if item.identity:
+            keyless_test(item.id, item.identity)
+
+
+def _ending_in_utc(waiver: Waiver) -> Waiver:
+    """Return the exception with its end in UTC, as targets and messages write it."""
+    try:
+        return replace(waiver, expires=waiver.expires.astimezone(UTC))
+    except OverflowError:
+        raise PolicyError(f"exception {waiver.id}", f"expires {waiver.expires.isoformat()}",
+                          "a time of the years 1 to 9999 in UTC") from None  # fmt: skip
 
 
 def _check_keys(documents: Sequence[Document], keys: dict[str, Material]) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from signward.findings import Code
+from signward.findings import Code, Effect
 from signward.policy.publisher import identity_of, lasting_name, subscriber_eku
 from signward.policy.record import PathRecord, Record, SignatureRecord
 from signward.policy.rules.kinds import class_of
 from signward.policy.rules.subject import Signer, Subject, Version
-from signward.state import Outcome, Status
+from signward.state import Outcome, Stage, Status
 
 WHOLE_FILE = "whole"
 """How a record's digests of all of a file's octets begin: ``whole-sha256``."""
@@ -36,6 +36,11 @@ _AUTHENTICODE = frozenset(
 )
 _MACHO = frozenset({"macho", "macho-fat", "dmg", "pkg"})
 _NAMES = ("product", "original-name", "internal-name", "version")
+_UNCOVERED = frozenset({Code.UNCOVERED_CONTENT, Code.AMBIGUOUS})
+_OPEN_ENDED = frozenset({"msi", "cab"})
+"""Formats whose content digest leaves something of the file out, signature aside."""
+_PE_CLASSES = frozenset({"executable", "library", "driver", "firmware"})
+"""What a PE may be of which nothing else could be read."""
 
 _PART = re.compile(r"((?:[^,+\\]|\\.)*)([,+]|\Z)", re.DOTALL)
 _ESCAPED = re.compile(r"\\([0-9A-F]{2}|.)", re.DOTALL)
@@ -52,16 +57,19 @@ def subject_of(
     facts = record.facts
     outcome, cause = _unruled(record)
     kind = record.kind or record.format
-    uncovered = any(f.code == Code.UNCOVERED_CONTENT for f in record.findings)
-    digests = frozenset(_digests(record, covered=not uncovered))
-    catalog = str(facts.get(CATALOG, ""))
+    whole, content = frozenset(_whole_digests(record)), frozenset(_content_digests(record))
+    covered = _is_covered(record)
+    catalog = str(facts.get(CATALOG, "")) if outcome is Outcome.ACCEPTED else ""
+    unread = kind == "pe" and "dll" not in facts
     return Subject(
         path=path or record.subject,
         host=host,
         tags=tags,
         kind=kind,
-        file_class=class_of(kind, facts),
-        digests=digests,
+        file_class="" if unread else class_of(kind, facts),
+        classes=_PE_CLASSES if unread else frozenset(),
+        digests=whole | content if covered else whole,
+        partial=frozenset() if covered else content,
         signers=_signers(record) if outcome is Outcome.ACCEPTED else (),
         product=_text(facts, "product"),
         original_name=_text(facts, "original-name"),
@@ -71,13 +79,22 @@ def subject_of(
         catalogs=(catalog,) if catalog else (),
         outcome=outcome,
         cause=cause,
-        unknown=frozenset(_unknown(record, kind, outcome, digests, host)),
+        unknown=frozenset(_unknown(record, kind, outcome, whole | content, host)),
     )
 
 
 def _unruled(record: Record) -> tuple[Outcome, str]:
-    """Return what the signatures alone are worth."""
+    """Return what the signatures alone are worth.
+
+    A trusted one that is not of a publisher asked for then is worth no less, and one whose trust
+    nobody asked about may be worth anything.
+    """
     worth = record.unruled or record
+    if worth.outcome is Outcome.ACCEPTED and record.stage is Stage.INTACT:
+        return Outcome.INDETERMINATE, ""
+    if worth.cause == Code.PUBLISHER_MISMATCH:
+        open_ = any(finding.effect is Effect.UNKNOWN for finding in record.findings)
+        return (Outcome.INDETERMINATE if open_ else Outcome.ACCEPTED), ""
     return worth.outcome, worth.cause or ""
 
 
@@ -90,13 +107,30 @@ def _version(facts: Mapping[str, str | int]) -> Version | None:
     return (int(found[1]), int(found[2]), int(found[3]), int(found[4])) if found else None
 
 
-def _digests(record: Record, *, covered: bool) -> Iterator[str]:
+def _whole_digests(record: Record) -> Iterator[str]:
     for name, value in record.digests.items():
         slot, _, algorithm = name.rpartition("-")
         if slot == WHOLE_FILE:
             yield f"file:{algorithm}:{value}"
-        elif slot in CONTENT and covered:
+
+
+def _content_digests(record: Record) -> Iterator[str]:
+    for name, value in record.digests.items():
+        slot, _, algorithm = name.rpartition("-")
+        if slot in CONTENT:
             yield f"authenticode:{algorithm}:{value}"
+
+
+def _is_covered(record: Record) -> bool:
+    """Say whether a content digest answers for all of a file.
+
+    That of an installer or a cabinet does so only under a signature that holds: it knows neither
+    the names of streams nor what lies behind, and only with a signature are both looked at.
+    """
+    if any(finding.code in _UNCOVERED for finding in record.findings):
+        return False
+    holds = any(s.state != "broken" and not s.countersigns for s in record.signatures)
+    return holds or record.format not in _OPEN_ENDED
 
 
 def _unknown(
@@ -107,7 +141,7 @@ def _unknown(
         yield "host"
     if outcome is Outcome.INDETERMINATE:
         yield "signers"
-    if CATALOG not in record.facts:
+    if CATALOG not in record.facts or outcome is Outcome.INDETERMINATE:
         yield "catalog"
     told = {digest.partition(":")[0] for digest in digests}
     if "file" not in told:

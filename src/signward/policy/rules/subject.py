@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
@@ -16,6 +17,9 @@ from signward.frozen import Frozen
 from signward.state import Outcome, Status
 
 Version = tuple[int, int, int, int]
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""An instant with its zone: another would compare with no other."""
 
 UNKNOWABLE = frozenset({
     "path", "kind", "digest:file", "digest:authenticode", "digest:cdhash", "digest:oci",
@@ -48,8 +52,8 @@ class Signer(Frozen, frozen=True, kw_only=True):
     team_id: str = ""
     keyless_identity: str = ""
     keyless_issuer: str = ""
-    begins: datetime | None = None
-    proven: datetime | None = None
+    begins: Instant | None = None
+    proven: Instant | None = None
     revocation: Status = Status.UNKNOWN
     logged: bool = False
 
@@ -65,6 +69,8 @@ class Origin(Frozen, frozen=True, kw_only=True):
 class Subject(Frozen, frozen=True, kw_only=True):
     """One file on one host.  ``digests`` are written as in rules, ``OF:ALGORITHM:HEX``.
 
+    ``partial`` are those that do not answer for all of the file: one that a rule names leaves open
+    whether it is that file.
     ``catalogs`` are the digests, ``sha256:HEX``, of catalog files that list it and are trusted;
     ``file_class`` is that of ``policy.rules.kinds``, ``classes`` those among which it must be where
     ``kind`` is unknown and a source tells that much; ``outcome`` and ``cause`` are what the
@@ -78,6 +84,7 @@ class Subject(Frozen, frozen=True, kw_only=True):
     file_class: str = ""
     classes: frozenset[str] = frozenset()
     digests: frozenset[str] = frozenset()
+    partial: frozenset[str] = frozenset()
     signers: tuple[Signer, ...] = ()
     product: str = ""
     original_name: str = ""

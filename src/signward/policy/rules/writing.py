@@ -15,6 +15,7 @@ from signward.policy.rules.model import CONDITIONS, Document, KeySource, RuleSet
 LINE = 80
 """Characters of an array that stays on one line."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z", re.ASCII)
 _FIRST = ("id", "action", "owner", "reason", "expires", "spares", "note")
 
@@ -106,9 +107,13 @@ def _array(items: list[str]) -> str:
 
 
 def _string(text: str) -> str:
-    """Return a basic string: JSON's escapes are TOML's, but for DEL and lone surrogates."""
-    written = json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
-    return re.sub("[\ud800-\udfff]", "\ufffd", written)
+    """Return a basic string: JSON's escapes are TOML's, and what nobody would see is escaped too.
+
+    That keeps a terminal's control characters and the marks that turn text around out of what a
+    person is to review; lone surrogates, which TOML cannot hold, become U+FFFD.
+    """
+    written = json.dumps(_SURROGATE.sub("\ufffd", text), ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in written)
 
 
 def _key(name: str) -> str:

@@ -2,7 +2,7 @@
 
 1. What a deny rule or a block list names is refused, and so is what holds such a thing.
 2. What the policy lets in by itself is let in, if nothing in it could be denied unseen.
-3. An archive, which runs nothing by itself, is let in if everything in it is.
+3. An archive, by content and by name, runs nothing by itself: it is let in if everything in it is.
 4. Kinds that the caller lets pass (texts, pictures) are let in unless 1 says otherwise.
 5. The rest is not: it is refused, or nobody can tell.
 
@@ -21,12 +21,12 @@ from signward.errors import PolicyError, UnreadableError
 from signward.findings import Code, Effect, Finding
 from signward.formats import peek_at
 from signward.frozen import Frozen, replace
-from signward.inventory.classify import KINDS, classify
-from signward.inventory.containers import SEPARATOR, Member, open_members
+from signward.inventory.classify import KINDS, classify, extension_of
+from signward.inventory.containers import Member, open_members
 from signward.policy.record import one_line, record, safe_text
 from signward.policy.rules.decide import FINAL
 from signward.policy.rules.force import in_force
-from signward.policy.rules.model import Action, Rule, RuleSet
+from signward.policy.rules.model import CONDITIONS, Action, Conditions, RuleSet
 from signward.state import Companions, Outcome, Source
 from signward.verbs.context import Context
 from signward.verbs.options import Options
@@ -37,9 +37,20 @@ from signward.wire.source import open_source
 ARCHIVES = frozenset({"zip", "tar", "gzip", "bzip2", "xz", "zstd"})
 """Kinds that are nothing but what they hold: unpacking them runs nothing."""
 
+ARCHIVE_NAMES = frozenset(
+    {"zip", "tar", "tgz", "gz", "tbz", "tbz2", "bz2", "txz", "xz", "tzst", "zst"}
+)
+"""Extensions of archives.  Under another name an archive may be a program as well: the names of its
+members, or what lies between them, are lines of a batch file or a shell script."""
+
+_UNCOVERED = 1 << 32
+"""Deeper than any member."""
+
 PASSABLE = frozenset({"text", "image", "font", "pdf", "empty", "x509", "crl"})
 """Kinds that a caller may let pass unjudged: nothing starts them."""
 
+FIRM = ("publisher", "signers", "identity", "digest", "catalog")
+"""Conditions that whoever delivers cannot meet by a name, a place or a claim."""
 
 _DENIED = FINAL | {Code.POLICY_DENIED}
 """Causes that say that somebody refuses the very file."""
@@ -74,15 +85,19 @@ class _Word(NamedTuple):
 class PolicyJudge:
     """Judges files by the rules in force at one instant.
 
-    Raises ``PolicyError`` for rules that let in whatever has the right name.
+    Raises ``PolicyError`` for rules and exceptions that let in whatever has the right name.
     """
 
     def __init__(
         self, rules: RuleSet, options: Options, at: datetime, passing: frozenset[str] = frozenset()
     ) -> None:
         _check_passing(passing)
-        for rule in in_force(rules, at).rules:
-            _check_rule(rule)
+        forced = in_force(rules, at)
+        for rule in forced.rules:
+            if rule.action is not Action.DENY:
+                _check_conditions("rule", rule)
+        for waiver in forced.waivers:
+            _check_conditions("exception", waiver)
         self._denies = any(rule.action is Action.DENY for rule in rules.rules)
         self._context = Context(replace(options, rules=rules, at=at))
         self._passing = passing
@@ -111,12 +126,17 @@ class PolicyJudge:
         if own.outcome is Outcome.ACCEPTED:
             hidden = next((w for w in inside if w.outcome is Outcome.INDETERMINATE), None)
             return _undecided(own, hidden) if hidden and self._denies else _result(own)
-        return _of_members(own, inside) if kind in ARCHIVES else _result(own)
+        if kind not in ARCHIVES:
+            return _result(own)
+        return _of_members(own, inside) if _is_named_so(source.name) else _misnamed(own)
 
     def _inside(self, source: Source, kind: str) -> Iterator[_Word]:
-        """Yield a word for every member that counts, and for what kept some from being seen."""
-        accepted: list[str] = []
-        for item in open_members(source, kind, wanted=lambda kind: kind not in self._passing):
+        """Yield a word for every member that counts, and for what kept some from being seen.
+
+        What lies in a member that is let in is let in with it: members come depth first.
+        """
+        covering = _UNCOVERED
+        for item in open_members(source, kind, wanted=lambda _: True, unpackable=True):
             if isinstance(item, Finding):
                 if item.effect in (Effect.UNKNOWN, Effect.REJECT):
                     name = safe_text(item.subject)
@@ -125,11 +145,16 @@ class PolicyJudge:
             if item.source is None:
                 continue
             word = self._word(item.source, item.kind, source.name, None)
-            covered = any(item.path.startswith(name) for name in accepted)
-            if word.outcome is Outcome.ACCEPTED:
-                accepted.append(item.path + SEPARATOR)
-            if word.denied or not (covered or _is_only_archive(item)):
+            covered = item.depth > covering
+            if not covered:
+                covering = item.depth if word.outcome is Outcome.ACCEPTED else _UNCOVERED
+            if word.denied or not (covered or self._is_nothing_itself(item)):
                 yield word
+
+    def _is_nothing_itself(self, member: Member) -> bool:
+        """Whether a member is nothing but its own members, or passes by its kind."""
+        archive = member.kind in ARCHIVES and _is_named_so(member.path)
+        return archive or member.kind in self._passing
 
     def _word(self, source: Source, kind: str, container: str, beside: Companions | None) -> _Word:
         verdict = assess(source, self._context, beside)
@@ -149,8 +174,13 @@ class PolicyJudge:
         )
 
 
-def _is_only_archive(member: Member) -> bool:
-    return member.kind in ARCHIVES
+def _is_named_so(name: str) -> bool:
+    return extension_of(name) in ARCHIVE_NAMES
+
+
+def _misnamed(own: _Word) -> Judged:
+    why = f"it is an archive that is not named as one (.zip, .tar ...): {own.why}"
+    return Judged(outcome=own.outcome, rule=own.rule, why=why, kind=own.kind)
 
 
 def _result(own: _Word) -> Judged:
@@ -190,12 +220,14 @@ def _check_passing(kinds: frozenset[str]) -> None:
         raise PolicyError("--pass", repr(kind[:40]), f"one of {', '.join(sorted(PASSABLE))}")
 
 
-def _check_rule(rule: Rule) -> None:
-    """Raise ``PolicyError`` for a rule that lets in by what whoever delivers may choose."""
-    firm = rule.publisher or rule.signers or rule.identity or rule.digest or rule.catalog
-    if rule.action is not Action.DENY and not firm:
-        raise PolicyError(
-            f"rule {rule.id}", "nothing but names and places to let in by",
-            "a signer, an identity, a digest or a catalog",
-            hint="whoever delivers chooses path, product and kind himself",
-        )  # fmt: skip
+def _check_conditions(what: str, conditions: Conditions) -> None:
+    """Raise ``PolicyError`` for what lets in by that which whoever delivers may choose."""
+    if any(getattr(conditions, field) for field in FIRM):
+        return
+    chosen = " and ".join(field for field in CONDITIONS if getattr(conditions, field))
+    raise PolicyError(
+        f"{what} {conditions.id}", f"nothing but {chosen} to let in by",
+        f"one of {', '.join(FIRM)} as well",
+        hint="whoever delivers a file chooses where it lies, what it is called, what kind it is "
+        "and where it is said to come from",
+    )  # fmt: skip

@@ -6,6 +6,7 @@ they are gathered in an inventory that goes away again.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +16,10 @@ from pathlib import Path
 from signward.errors import BadInputError, EvidenceError, UnreadableError
 from signward.frozen import replace
 from signward.inventory.fleet import Fleet, Gathering, is_fleet
-from signward.policy.record import from_json
+from signward.policy.record import from_json, safe_text
 from signward.policy.rules.sighted import subject_of
+from signward.policy.rules.subject import Subject
+from signward.verbs.context import real_place
 
 KEPT = frozenset({"digest:file:sha256", "digest:authenticode:sha256", "several"})
 """What a scan tells of each file for an inventory, in the words of ``Index.asked``."""
@@ -61,7 +64,9 @@ def gathered(
     ):
         gathering.host(host, tags)
         for line in lines:
-            gathering.add(subject_of(from_json(line), host=host, tags=tags))
+            record = from_json(line)
+            lies = real_place(os.fsdecode(bytes.fromhex(record.subject_hex)) or record.subject)
+            gathering.add(subject_of(record, host=host, tags=tags, path=safe_text(lies)))
             yield line
 
 
@@ -88,7 +93,7 @@ def _gather_log(path: Path, gathering: Gathering) -> None:
 
     try:
         for subject, _, times in read(path):
-            gathering.add(subject, times)
+            gathering.add(_untagged(subject), times)
     except (BadInputError, UnreadableError) as error:
         raise EvidenceError(f"inventory {path}: {error}") from None
 
@@ -115,9 +120,15 @@ def _gather_records(path: Path, gathering: Gathering) -> None:
         while line := file.readline(MAX_LINE):
             number += 1
             try:
-                gathering.add(subject_of(from_json(line), host=path.stem))
+                there = replace(subject_of(from_json(line)), host=path.stem)
+                gathering.add(_untagged(there))
             except BadInputError as error:
                 raise EvidenceError(f"inventory {path}: line {number}: {error}") from None
+
+
+def _untagged(subject: Subject) -> Subject:
+    """Return a subject of whose host a source tells the name at most: it may have any tag."""
+    return replace(subject, unknown=subject.unknown | {"host"})
 
 
 def _gather_fleet(path: Path, gathering: Gathering) -> None:

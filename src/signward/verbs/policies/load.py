@@ -73,7 +73,11 @@ def key_reader(policy: str, folder: Path) -> Callable[[str], bytes]:
     root = folder.resolve()
 
     def read(file: str) -> bytes:
-        path = (root / file).resolve()
+        try:
+            path = (root / file).resolve()
+        except (ValueError, RuntimeError) as error:  # a NUL, or links in a circle
+            raise PolicyError(f"policy {policy}", f"key file {file!r}: {error}",
+                              "a file's name") from None  # fmt: skip
         if not path.is_relative_to(root):
             raise PolicyError(f"policy {policy}", f"key file {file!r}", "one below its folder")
         return read_policy(path)
