@@ -542,3 +542,13 @@ def test_openshift_tells_that_the_platform_lets_in_what_is_denied(platform: str)
     settings = msgspec.convert({"platform": [platform]}, compiler.settings)
     losses = compiler.compile(image_rule_set(deny("d", APP)), settings).losses
     assert ("deny", "d", "looser") in {(x.name, x.rule, x.towards) for x in losses}
+
+
+@pytest.mark.parametrize(
+    "target", ["containers-policy", "kyverno", "sigstore-policy-controller", "openshift"]
+)
+def test_unsigned_images_of_a_rule_that_requires_a_log_are_a_loss(target: str) -> None:
+    rules = image_rule_set(allow("a", APP, requires=Requirements(log=True)))
+    compiler = load(target)
+    losses = compiler.compile(rules, compiler.settings()).losses
+    assert ("requirement-algorithm", "a", "looser") in {(x.name, x.rule, x.towards) for x in losses}

@@ -190,7 +190,8 @@ def test_requirements_are_lost_where_a_rule_lets_in() -> None:
     rules = rule_set(allow(path=("/a",)), requirements=wanted)
     assert compiled(rules).losses == ()  # whoever names no signer is asked by its own alone
     rules = rule_set(allow(path=("/a",), requires=wanted))
-    assert [loss.name for loss in compiled(rules).losses] == ["requirement-timestamp"]
+    lost = {loss.name for loss in compiled(rules).losses}
+    assert lost == {"requirement-algorithm", "requirement-timestamp"}
 
 
 def test_what_is_imported_keeps_names_and_order() -> None:
@@ -346,3 +347,11 @@ def test_denials_alone_cannot_only_report() -> None:
     rules = rule_set(Rule(id="d", action=Action.DENY, path=("/a",)), mode=Mode.MONITOR)
     assert {loss.name for loss in compiled(rules, denials=True).losses} == {"monitor"}
     assert not compiled(rules).losses
+
+
+def test_a_required_signer_is_told_to_be_missing() -> None:
+    """Requirements of a rule that names no signer ask for some trusted one."""
+    rule = allow(path=("/a",), requires=Requirements())
+    losses = {(x.name, x.rule, x.towards) for x in compiled(rule_set(rule)).losses}
+    assert losses == {("requirement-algorithm", "r", "looser")}
+    assert not compiled(rule_set(allow(path=("/a",)))).losses

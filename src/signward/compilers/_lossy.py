@@ -80,13 +80,17 @@ class Ledger:
         """Lose what is required beyond a match and is not in ``checked``, the target's own.
 
         Named like the fields of `Requirements`; the defaults of algorithms are every target's.
-        A rule that names no signer is asked for nothing but by itself (``requiring``).
+        A rule that names no signer is asked for nothing but by itself (``requiring``): then some
+        trusted signer must meet it, which no target checks.
         """
         for rule in kept:
             named = rule.requires or rule.publisher or rule.signers or rule.identity
             if rule.action is Action.DENY or not named:
                 continue
             wanted = rule.requires or rules.requirements
+            if not (rule.publisher or rule.signers or rule.identity):
+                text = f"{self._target} lets it in unsigned; a trusted signer is required"
+                self.lose("requirement-algorithm", rule.id, text, Towards.LOOSER)
             for field, name in _REQUIREMENTS.items():
                 if field not in checked and _asks(field, getattr(wanted, field)):
                     text = f"{self._target} does not check {field} = {getattr(wanted, field)}"
