@@ -33,7 +33,7 @@ def compile_for(
     compiler = compilers.load(target)
     _check_tables(rules)
     for name in sorted(allowed - compiler.losses.keys()):
-        _refuse_unknown(name)
+        check_loss(name)
     settings = settings_for(rules, compiler.target, compiler.settings)
     compiled = compiler.compile(in_force(rules, at), settings)
     refused = [loss for loss in compiled.losses if loss.name not in allowed]
@@ -104,7 +104,8 @@ def _check_tables(rules: RuleSet) -> None:
         raise PolicyError(f"targets.{name}", "settings of no target", f"one of {', '.join(known)}")
 
 
-def _refuse_unknown(name: str) -> None:
+def check_loss(name: str) -> None:
+    """Raise ``PolicyError`` for the name of a loss that no compiler has."""
     if name not in every_loss():
         raise PolicyError("--allow-loss", repr(name[:80]), f"one of {', '.join(every_loss())}")
 
