@@ -31,7 +31,7 @@ from signward.policy.rules.model import (
     RuleSet,
     Strict,
 )
-from signward.trust.x509 import load_certificate
+from signward.policy.rules.precedence import is_authority
 from signward.wire.siglist import (
     SHA256,
     X509,
@@ -149,15 +149,11 @@ def _of_publisher(
     if material is None:
         ledger.lose_rule("key", rule, "entries are certificates: name one in [keys]")
         return []
-    if wanted.certificate and rule.action is not Action.DENY and _is_ca(material):
+    if wanted.certificate and rule.action is not Action.DENY and is_authority(material):
         text = f"{material.name} is a CA's: everything below it would start"
         ledger.lose_rule("publisher", rule, text)
         return []
     return [Entry(kind=X509, owner=owner, data=material.der)]
-
-
-def _is_ca(material: Material) -> bool:
-    return load_certificate(material.der).is_ca
 
 
 def _own_keys(rules: RuleSet, settings: Settings, owner: str) -> dict[str, list[Entry]]:
