@@ -198,7 +198,11 @@ def test_what_cannot_be_said_is_lost_by_name(rule: Rule, loss: str) -> None:
 def test_requirements_are_lost_for_the_policy_and_for_a_rule() -> None:
     strict = Requirements(timestamp=True, max_age_days=30)
     rule = _rule(digest=(digest("authenticode", 1),), requires=Requirements(log=True))
-    other = _rule("two", digest=(digest("authenticode", 2),))
+    digested = _rule("two", digest=(digest("authenticode", 2),))
+    assert _lost(_compile(rule_set(rule, digested, requirements=strict))) == {
+        ("requirement-log", "one"),
+    }
+    other = _rule("three", publisher=PublisherMatch(tbs="sha256:" + "ab" * 32))
     assert _lost(_compile(rule_set(rule, other, requirements=strict))) == {
         ("requirement-log", "one"), ("requirement-timestamp", ""), ("requirement-age", ""),
     }  # fmt: skip

@@ -188,6 +188,8 @@ def test_monitoring_is_the_daemons_permissive_mode() -> None:
 def test_requirements_are_lost_where_a_rule_lets_in() -> None:
     wanted = Requirements(timestamp=True)
     rules = rule_set(allow(path=("/a",)), requirements=wanted)
+    assert compiled(rules).losses == ()  # whoever names no signer is asked by its own alone
+    rules = rule_set(allow(path=("/a",), requires=wanted))
     assert [loss.name for loss in compiled(rules).losses] == ["requirement-timestamp"]
 
 

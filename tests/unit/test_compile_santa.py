@@ -38,6 +38,7 @@ from signward.policy.rules.model import (
 )
 from signward.policy.rules.subject import Signer, Subject
 from signward.state import Outcome
+from signward.trust.settings import RevocationMode
 from tests.builders.cel import runs
 from tests.builders.policies import AT, rule_set
 from tests.schemas import schemas
@@ -301,6 +302,32 @@ def test_a_note_is_text_where_santa_shows_html() -> None:
     (synced,) = json.loads(compiled.content("ruledownload.json"))["rules"]
     assert synced["custom_msg"] == told["custom_msg"]
     assert [rule.note for rule in IMPORTER.read(_files(compiled)).rules] == [note]
+
+
+def test_requirements_that_nobody_is_asked_for_are_not_lost() -> None:
+    """A rule by digest names no signer; what asks for less than usual asks for nothing."""
+    by_digest = _rule("a", digest=(f"file:sha256:{FILES[0]}",))
+    by_team = _rule("b", publisher=PublisherMatch(team_id=TEAMS[0]))
+    strict = Requirements(timestamp=True, minimum_digest="sha384")
+    weak = Requirements(revocation=RevocationMode.IGNORE, minimum_digest="sha1", minimum_rsa=1024)
+    assert _compile(rule_set(by_digest, requirements=strict)).losses == ()
+    assert _compile(rule_set(by_team, requirements=weak)).losses == ()
+    for rules in (
+        rule_set(by_team, requirements=strict),
+        rule_set(replace(by_digest, requires=strict)),
+    ):
+        assert {loss.name for loss in _compile(rules).losses} == {
+            "requirement-timestamp", "requirement-algorithm",
+        }  # fmt: skip
+
+
+def test_no_exception_takes_the_name_of_a_rule() -> None:
+    allow = {"rule_type": "BINARY", "identifier": FILES[0], "policy": "ALLOWLIST",
+             "comment": "santa-order-1"}  # fmt: skip
+    block = {"rule_type": "TEAMID", "identifier": TEAMS[0], "policy": "BLOCKLIST"}
+    read = IMPORTER.read({"x": json.dumps({"rules": [allow, block]}).encode()})
+    names = [item.id for item in (*read.rules, *read.waivers)]
+    assert len(set(names)) == len(names) == 3
 
 
 def test_thousands_of_rules_that_deny_compile_at_once() -> None:

@@ -73,6 +73,10 @@ def test_a_supplement_adds_to_its_base() -> None:
     [
         (["schema = 2"], "schema"),
         (["not toml ="], "TOML"),
+        ([BASE + rule("a", condition=f'digest = ["file:sha256:{"0" * 62}"]')], "64 hexadecimal"),
+        ([BASE + rule("a", condition=f'digest = ["cdhash:sha256:{"0" * 64}"]')], "40 hexadecimal"),
+        ([BASE + rule("a", condition=f'publisher = {{ tbs = "sha384:{"0" * 64}" }}')], "96 hexa"),
+        ([BASE + rule("a", condition='product = { minimum_version = "1.70000" }')], "65535"),
         ([BASE + f"huge = {'1' * 5000}"], "4300 digits"),
         ([BASE + waiver("w", expires="9999-12-31T23:59:59-05:00")], "years 1 to 9999"),
         ([BASE + rule("a", condition='identity = { identity = "a)|(b", issuer = "i" }')],
@@ -121,7 +125,8 @@ def test_keys_lie_below_the_policy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "data",
     [b"", b"\x30\x00", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-     b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"ssh-rsa !!", b"x" * 2**21,
+     b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"ssh-rsa !!",
+     b"ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ", b"x" * 2**21,
      b"-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n"],
 )  # fmt: skip
 def test_what_is_no_key_is_refused(data: bytes) -> None:

@@ -7,6 +7,7 @@ ledger's losses over with its files.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from signward.compilers import Compiled, File, Loss, Towards, in_scope
 from signward.errors import SignwardError
@@ -19,6 +20,7 @@ from signward.policy.rules.model import (
     Rule,
     RuleSet,
 )
+from signward.trust.settings import RevocationMode
 
 
 class UnsayableError(SignwardError):
@@ -78,13 +80,15 @@ class Ledger:
         """Lose what is required beyond a match and is not in ``checked``, the target's own.
 
         Named like the fields of `Requirements`; the defaults of algorithms are every target's.
+        A rule that names no signer is asked for nothing but by itself (``requiring``).
         """
         for rule in kept:
-            if rule.action is Action.DENY:
+            named = rule.requires or rule.publisher or rule.signers or rule.identity
+            if rule.action is Action.DENY or not named:
                 continue
             wanted = rule.requires or rules.requirements
             for field, name in _REQUIREMENTS.items():
-                if field not in checked and getattr(wanted, field) != _DEFAULTS[field]:
+                if field not in checked and _asks(field, getattr(wanted, field)):
                     text = f"{self._target} does not check {field} = {getattr(wanted, field)}"
                     self.lose(name, rule.id if rule.requires else "", text, Towards.LOOSER)
 
@@ -116,7 +120,16 @@ _REQUIREMENTS = {
     "log": "requirement-log",
     "max_age_days": "requirement-age",
 }
-_DEFAULTS = {field: getattr(Requirements(), field) for field in _REQUIREMENTS}
+_DEFAULTS: dict[str, Any] = {field: getattr(Requirements(), field) for field in _REQUIREMENTS}
+
+
+def _asks(field: str, value: Any) -> bool:
+    """Say whether a requirement asks for more than the default."""
+    if field == "revocation":
+        return value is RevocationMode.REQUIRE
+    if field == "minimum_digest":
+        return int(value.removeprefix("sha")) > int(_DEFAULTS[field].removeprefix("sha"))
+    return bool(value > _DEFAULTS[field])
 
 
 def _asked(rule: Conditions) -> Iterator[str]:

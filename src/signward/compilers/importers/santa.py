@@ -41,6 +41,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,50}\Z")
 MAX_ORDER = 1_000_000
 """Most deny rules that exceptions name, all together: each wins over every certificate's, say."""
 
+_ORDER = "santa-order-"
+"""What exceptions are called, and no rule."""
 _FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 _MONITORING = (
     "Santa was in monitor mode: it let run what no rule spoke of, and stopped by its rules that "
@@ -92,7 +94,8 @@ def _rules(policy: SantaPolicy) -> tuple[tuple[Rule, ...], dict[Key, str]]:
 
 
 def _name(comment: str, number: int, taken: set[str]) -> str:
-    name = comment if _NAME.match(comment) else f"santa-{number}"
+    kept = _NAME.match(comment) and not comment.startswith(_ORDER)
+    name = comment if kept else f"santa-{number}"
     while name in taken:
         name = f"{name[:40]}-{number}"
         number += 1
@@ -176,7 +179,7 @@ def _waivers(policy: SantaPolicy, names: Mapping[Key, str]) -> Iterator[Waiver]:
             if named > MAX_ORDER:
                 raise PolicyError("Santa policy", "more rules that win over others",
                                   f"at most {MAX_ORDER} pairs")  # fmt: skip
-            yield _waiver(few, beaten, f"santa-order-{number}")
+            yield _waiver(few, beaten, f"{_ORDER}{number}")
 
 
 def _batches(group: list[SantaRule]) -> Iterator[list[SantaRule]]:

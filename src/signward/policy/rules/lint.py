@@ -19,6 +19,8 @@ from signward.policy.rules.force import in_force
 from signward.policy.rules.kinds import NAMED
 from signward.policy.rules.matching import certificate_digest, whole_regex
 from signward.policy.rules.model import (
+    CDHASH_DIGITS,
+    HEX_DIGITS,
     Action,
     Conditions,
     IdentityMatch,
@@ -31,7 +33,7 @@ from signward.policy.rules.model import (
 )
 from signward.policy.rules.paths import folded_path, path_pattern
 from signward.policy.rules.precedence import specificity
-from signward.policy.rules.reading import key_names
+from signward.policy.rules.reading import key_names, publishers_of
 from signward.trust.x509 import Certificate, load_certificate
 
 SHORT_LIVED = timedelta(days=30)
@@ -40,8 +42,6 @@ SHORT_LIVED = timedelta(days=30)
 ENDS_SOON = timedelta(days=60)
 LONG_EXCEPTION = timedelta(days=366)
 
-_HEX = {"sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128}
-_CDHASH_HEX = 40
 
 _EVERYBODY = frozenset({"1.3.6.1.5.5.7.3.3", "2.5.29.37.0"})
 """codeSigning and anyExtendedKeyUsage: every signer has one of them."""
@@ -181,16 +181,10 @@ def _of_conditions(rule: Conditions, rules: RuleSet, *, allows: bool) -> Iterato
         yield from check
 
 
-def publishers_of(rule: Conditions) -> tuple[PublisherMatch, ...]:
-    """Return every publisher that a rule speaks of."""
-    several = rule.signers.of if rule.signers else ()
-    return tuple(match for match in (rule.publisher, *several) if match is not None)
-
-
 def _digests(rule: Conditions, *, allows: bool) -> Iterator[Fault]:
     for digest in rule.digest:
         of, algorithm, value = digest.split(":")
-        wanted = _CDHASH_HEX if of == "cdhash" else _HEX[algorithm]
+        wanted = CDHASH_DIGITS if of == "cdhash" else HEX_DIGITS[algorithm]
         if len(value) != wanted:
             yield Fault(code="digest-form", rule=rule.id, found=digest,
                         required=f"{wanted} hexadecimal digits")  # fmt: skip

@@ -31,6 +31,12 @@ MAX_NUMBER = 0xFFFF
 MAX_TEXT = 1024
 """Characters of one value."""
 
+MAX_VERSION = 65535
+"""Largest of a version's four numbers: 16 bits each (VS_FIXEDFILEINFO)."""
+HEX_DIGITS = {"sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128}
+CDHASH_DIGITS = 40
+"""A CDHash has 20 octets whatever its algorithm."""
+
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
 """What rules, keys and policies are called: lower case, so that every target can take it."""
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]

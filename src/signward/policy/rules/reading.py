@@ -19,11 +19,15 @@ from signward.frozen import replace
 from signward.policy.rules.matching import keyless_test
 from signward.policy.rules.material import material
 from signward.policy.rules.model import (
+    CDHASH_DIGITS,
+    HEX_DIGITS,
+    MAX_VERSION,
     Conditions,
     Document,
     Layer,
     Material,
     Mode,
+    PublisherMatch,
     Requirements,
     RuleSet,
     Waiver,
@@ -72,6 +76,8 @@ def merge(documents: Sequence[Document], read_key: ReadKey) -> RuleSet:
     _check_unique(documents)
     _check_spares(documents)
     _check_identities(documents)
+    _check_digests(documents)
+    _check_versions(documents)
     keys = {
         name: material(name, read_key(document.name, source.file))
         for document in documents
@@ -153,6 +159,27 @@ def _check_identities(documents: Sequence[Document]) -> None:
             keyless_test(item.id, item.identity)
 
 
+def _check_digests(documents: Sequence[Document]) -> None:
+    """Refuse digests of another length than their algorithm's: a rule that denies never would."""
+    for item in chain.from_iterable((*d.rule, *d.exception) for d in documents):
+        for digest in (*item.digest, *(f"tbs:{p.tbs}" for p in publishers_of(item) if p.tbs)):
+            of, algorithm, value = digest.split(":")
+            wanted = CDHASH_DIGITS if of == "cdhash" else HEX_DIGITS[algorithm]
+            if len(value) != wanted:
+                raise PolicyError(f"rule {item.id}", f"{digest}, {len(value)} digits",
+                                  f"{wanted} hexadecimal digits")  # fmt: skip
+
+
+def _check_versions(documents: Sequence[Document]) -> None:
+    """Refuse versions that no file has, and targets have no room for."""
+    for item in chain.from_iterable((*d.rule, *d.exception) for d in documents):
+        asked = item.product
+        for version in (asked.minimum_version, asked.maximum_version) if asked else ():
+            if version and max(map(int, version.split("."))) > MAX_VERSION:
+                raise PolicyError(f"rule {item.id}", f"version {version}",
+                                  f"four numbers of at most {MAX_VERSION}")  # fmt: skip
+
+
 def _ending_in_utc(waiver: Waiver) -> Waiver:
     """Return the exception with its end in UTC, as targets and messages write it."""
     try:
@@ -171,5 +198,10 @@ def _check_keys(documents: Sequence[Document], keys: dict[str, Material]) -> Non
 
 def key_names(rule: Conditions) -> tuple[str, ...]:
     """Return the names of ``[keys]`` that a rule or an exception refers to."""
+    return tuple(p.key for p in publishers_of(rule) if p.key)
+
+
+def publishers_of(rule: Conditions) -> tuple[PublisherMatch, ...]:
+    """Return every publisher that a rule or an exception speaks of."""
     several = rule.signers.of if rule.signers else ()
-    return tuple(p.key for p in (rule.publisher, *several) if p is not None and p.key)
+    return tuple(match for match in (rule.publisher, *several) if match is not None)
