@@ -303,7 +303,7 @@ def test_each_target_gets_the_widest_form_it_can_say() -> None:
     assert made["fapolicyd"].state is State.CANNOT  # the policy's own rule is lost, named alike
     made = told()
     assert made["fapolicyd"].told.endswith("of files known today")
-    assert made["uefi"].told == "by 1 certificates known today"
+    assert made["uefi"].told == "by 1 certificate known today"
     assert made["uefi"].files[0].content == b'["revoked-1"]'
     controller = made["sigstore-policy-controller"]
     assert controller.files[0].content == b'["revoked-1","everything-else"]'

@@ -14,6 +14,8 @@ from signward.cli.actions import Action, add_actions, run_action
 from signward.cli.arguments import add_revocation, add_trust
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from signward.policy.rules.model import RuleSet
     from signward.verbs.intake.gate import Gate, Taken
     from signward.verbs.intake.receipts import Terms
@@ -195,6 +197,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--receipts", default="", metavar="DIR",
                         help="their receipts (default: beside it, NAME.receipts)")  # fmt: skip
     _add_receipt_key(parser)
+    _add_verifier(parser)
     parser.add_argument("--all", action="store_true", help="tell of unchanged files too")
     _add_json(parser)
 
@@ -208,13 +211,15 @@ def _run_audit(arguments: argparse.Namespace) -> int:
     folder = _folder(arguments.accept)
     receipts = Path(arguments.receipts) if arguments.receipts else receipts_of(folder)
     counts: Counter[State] = Counter()
-    for one in audit(folder, receipts, receipt_keys(arguments.receipt_key)):
+    keys = receipt_keys(arguments.receipt_key)
+    for one in audit(folder, receipts, keys, arguments.verifier):
         counts[one.state] += 1
         if arguments.json:
             _print_json(_plain(one))
         elif arguments.all or one.state is not State.UNCHANGED:
             why = f": {one.why}" if one.why else ""
-            print(visible(f"{one.state.upper()}  {one.name}: {TOLD[one.state]}{why}"))
+            when = f", {_at(one.verified)}" if one.state is State.UNCHANGED else ""
+            print(visible(f"{one.state.upper()}  {one.name}: {TOLD[one.state]}{when}{why}"))
     if not arguments.json:
         print(f"{counts.total():,} files, {counts[State.UNCHANGED]:,} unchanged")
     return 0 if counts.total() == counts[State.UNCHANGED] else EXIT_REJECTED
@@ -233,24 +238,25 @@ def _add_receipts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH",
                         help="receipts (anybody's summaries), or folders of them")  # fmt: skip
     _add_receipt_key(parser)
-    parser.add_argument("--verifier", default="", metavar="URI",
-                        help="only of this verifier: keys may sign for several")  # fmt: skip
+    _add_verifier(parser)
     parser.add_argument("--file", default="", metavar="FILE",
                         help="ask whether one of them passes this file")  # fmt: skip
     _add_json(parser)
 
 
 def _run_receipts(arguments: argparse.Namespace) -> int:
-    from signward.verbs.intake.moving import sha256_of
+    from signward.report.display import visible
     from signward.verbs.intake.receipts import receipt_keys, wanted
 
     keys = receipt_keys(arguments.receipt_key)
-    sha256 = sha256_of(Path(arguments.file)) if arguments.file else ""
+    sha256 = _sha256_of(arguments.file) if arguments.file else ""
     found = [one for path in arguments.paths
              for one in wanted(Path(path), keys, arguments.verifier, sha256)]  # fmt: skip
     for one in found:
         _tell_receipt(arguments, one)
     if arguments.file:
+        if not found and not arguments.json:
+            print(visible(f"no receipt that counts speaks of {arguments.file}"))
         passed = any(one.statement is not None and one.statement.passed for one in found)
         failed = any(one.statement is not None and not one.statement.passed for one in found)
         return 0 if passed and not failed else EXIT_REJECTED
@@ -268,14 +274,37 @@ def _tell_receipt(arguments: argparse.Namespace, one: Any) -> None:
     else:
         predicate = one.statement.predicate
         names = ", ".join(subject.name for subject in one.statement.subject)
-        at = f"{predicate.time_verified:%Y-%m-%dT%H:%M:%SZ}"
         print(visible(f"{predicate.verification_result}  {names}  by {predicate.policy.uri}, "
-                      f"{at}, {predicate.verifier.id}"))  # fmt: skip
+                      f"{_at(predicate.time_verified)}, {predicate.verifier.id}"))  # fmt: skip
+
+
+def _at(time: datetime | None) -> str:
+    from datetime import UTC
+
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if time else ""
+
+
+def _sha256_of(path: str) -> str:
+    from signward.errors import EvidenceError
+    from signward.verbs.intake.moving import sha256_of
+
+    file = Path(path).resolve()
+    try:
+        if file.is_file():
+            return sha256_of(file)
+    except OSError as error:
+        raise EvidenceError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    raise EvidenceError(f"{path}: found no file, required one")
 
 
 def _add_receipt_key(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--receipt-key", action="append", default=[], required=True, metavar="PEM",
                         help="the public key, or certificate, that signs receipts")  # fmt: skip
+
+
+def _add_verifier(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--verifier", default="", metavar="URI",
+                        help="only of this verifier: keys may sign for several")  # fmt: skip
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

@@ -82,6 +82,8 @@ def _add_targets(group: argparse._ArgumentGroup) -> None:
                        help="tell only this enforcer")  # fmt: skip
     group.add_argument("--without", action="append", default=[], metavar="NAME",
                        help="leave this enforcer out")  # fmt: skip
+    group.add_argument("--allow-loss", action="append", default=[], metavar="NAME",
+                       help="go on where an enforcer cannot say this of the policy")  # fmt: skip
 
 
 def _add_apply(parser: argparse.ArgumentParser) -> None:
@@ -102,11 +104,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.apply and not arguments.out:
         raise EvidenceError("--apply: found no --out, required a folder for the files")
     now = datetime.now(UTC)
+    if arguments.since and arguments.since > now:
+        raise EvidenceError(f"--since: found {arguments.since:%Y-%m-%dT%H:%M:%SZ}, required a "
+                            f"date until now, {now:%Y-%m-%dT%H:%M:%SZ}")  # fmt: skip
     named, since = _named(arguments), arguments.since or now
     told = entries(named, arguments.reason, _dates(arguments, now))
     blast = _measured(arguments, named, since, now)
     made = denying.orders(blast, named.der, _policy(arguments), now,
-                          only=arguments.target, without=arguments.without)  # fmt: skip
+                          only=arguments.target, without=arguments.without,
+                          allowed=frozenset(arguments.allow_loss))  # fmt: skip
     with _deeds(arguments, named, since) as deeds:
         if arguments.apply:
             denying.check_whole(made)

@@ -44,16 +44,20 @@ def facts(blast: Blast) -> Iterator[str]:
     if blast.goes_on.files:
         yield (f"There {quantity(blast.goes_on.files, 'file')} would go on: a trusted timestamp "
                f"proves that they were signed before {day(blast.since)}.")  # fmt: skip
+    if blast.culprit.kind is Kind.DIGEST:
+        yield advice(blast)
     if blast.culprit.kind is Kind.PUBLISHER:
         yield ("A publisher is refused whatever the date of a signature. To spare what was signed "
                "before a date, revoke its certificates instead (--certificate).")  # fmt: skip
     yield (f"Machines that get a list of denials (App Control, Santa, ...): all "
            f"{blast.matched.files:,} stop. Such lists know no dates.")  # fmt: skip
     if blast.already.files:
-        yield f"{quantity(blast.already.files, 'file')} of these are stopped already."
+        are = "is" if blast.already.files == 1 else "are"
+        yield f"{quantity(blast.already.files, 'file')} of these {are} stopped already."
     if blast.otherwise:
-        yield (f"{quantity(blast.otherwise, 'file')} have another trusted signature too, by which "
-               "some machines may go on accepting them.")  # fmt: skip
+        have = "has" if blast.otherwise == 1 else "have"
+        yield (f"{quantity(blast.otherwise, 'file')} {have} another trusted signature too, by "
+               "which some machines may go on accepting it.")  # fmt: skip
     if blast.unsettled.files:
         yield _unsettled(blast)
 
@@ -65,6 +69,8 @@ def _unsettled(blast: Blast) -> str:
 
 def advice(blast: Blast) -> str:
     """Return which date to choose, or what is needed to say so."""
+    if blast.culprit.kind is Kind.DIGEST:
+        return "A file that is revoked is refused whatever the date: there is none to choose."
     if not blast.bad:
         return "Name files that are known to be bad (--bad), and a date will be advised."
     if blast.advised is None:
@@ -84,7 +90,8 @@ def lines(blast: Blast) -> Iterator[str]:
     if blast.matched.files:
         yield from _hosts(blast)
         yield from _files(blast)
-        yield from _dates(blast)
+        if blast.culprit.kind is not Kind.DIGEST:
+            yield from _dates(blast)
 
 
 def _hosts(blast: Blast) -> Iterator[str]:

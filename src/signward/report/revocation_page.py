@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from string import Template
 
 from signward import __version__
-from signward.policy.rules.revoking import Blast, Candidate, Fate, Listed
+from signward.policy.rules.revoking import Blast, Candidate, Fate, Kind, Listed
 from signward.report import charts
 from signward.report.display import day, minute, quantity
 from signward.report.revocation import WORDS, advice, facts, lead
@@ -77,6 +77,8 @@ def _legend() -> str:
 def _chart(blast: Blast) -> str:
     if not blast.matched.files:
         return '<p class="none">no file is concerned</p>'
+    if blast.culprit.kind is Kind.DIGEST:
+        return '<p class="none">dates make no difference</p>'
     most = max(1, *(max(one.lost, one.surviving) for one in blast.candidates))
     rows = "".join(_date(one, most, advised=one.since == blast.advised, asked=one.since ==
                          blast.since) for one in blast.candidates)  # fmt: skip

@@ -59,7 +59,7 @@ def forms(blast: Blast, kinds: Collection[str], der: bytes = b"") -> Iterator[Fo
     named = sorted(culprit.digests or blast.digests)
     digests = [digest for digest in named if digest.partition(":")[0] in kinds]
     if digests:
-        yield from _of_digests(digests, alone=culprit.kind is Kind.DIGEST)
+        yield from _of_digests(digests, None if culprit.kind is Kind.DIGEST else blast)
 
 
 def _of_publisher(blast: Blast) -> Iterator[Form]:
@@ -68,12 +68,28 @@ def _of_publisher(blast: Blast) -> Iterator[Form]:
     named = _named(identity)
     if named is not None:
         yield _publishers("by its names in certificates", [named])
-    if blast.certificates:
-        matches = [PublisherMatch(certificate=f"sha256:{c}") for c in blast.certificates]
-        yield _publishers(f"by {len(matches)} certificates known today", matches)
-    if blast.tbs:
-        matches = [PublisherMatch(tbs=tbs) for tbs in blast.tbs]
-        yield _publishers(f"by {len(matches)} certificates known today", matches)
+    yield from _of_certificates_known(blast)
+
+
+def _of_certificates_known(blast: Blast) -> Iterator[Form]:
+    """Yield the signers' own certificates, by themselves and by what their issuers signed."""
+    if not blast.certificates:
+        return
+    told = f"by {_many(len(blast.certificates), 'certificate')} known today"
+    told += _missed(blast.uncertified, "signed by others")
+    by_itself = [PublisherMatch(certificate=f"sha256:{c}") for c in blast.certificates]
+    yield _publishers(told, by_itself)
+    if len(blast.tbs) == len(blast.certificates):
+        yield _publishers(told, [PublisherMatch(tbs=tbs) for tbs in blast.tbs])
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _missed(count: int, how: str) -> str:
+    """Return what a form leaves out, for whoever reads what a target is told."""
+    return f"; {_many(count, 'known file')} not named: {how}" if count else ""
 
 
 def _named(identity: str) -> PublisherMatch | None:
@@ -92,16 +108,24 @@ def _named(identity: str) -> PublisherMatch | None:
 
 
 def _of_certificate(blast: Blast, der: bytes) -> Iterator[Form]:
+    """Yield the certificate's forms; as a signer's own only where it is not known as an issuer's.
+
+    A condition by certificate is of the signer's own: of an issuer's it would name nothing.
+    """
     sha256 = blast.culprit.sha256
-    if sha256 in blast.certificates or not der:
+    signs = sha256 in blast.certificates
+    if signs or not (der or blast.certificates):
         leaf = PublisherMatch(certificate=f"sha256:{sha256}")
-        yield _publishers("by the certificate", [leaf])
+        unsure = "" if signs else ", if it signs files itself"
+        yield _publishers(f"by the certificate{unsure}", [leaf])
     if der:
         key = material(f"{PREFIX}certificate", der)
         form = _publishers("by the certificate and its key", [PublisherMatch(key=key.name)])
         yield Form(told=form.told, rules=form.rules, keys=(key,))
     if sha256 in blast.certificates and len(blast.certificates) == len(blast.tbs) == 1:
         yield _publishers("by the certificate", [PublisherMatch(tbs=blast.tbs[0])])
+    elif not signs:
+        yield from _of_certificates_known(blast)
 
 
 def _publishers(told: str, matches: Sequence[PublisherMatch]) -> Form:
@@ -109,15 +133,32 @@ def _publishers(told: str, matches: Sequence[PublisherMatch]) -> Form:
     return Form(told=told, rules=rules)
 
 
-def _of_digests(digests: Sequence[str], *, alone: bool) -> Iterator[Form]:
-    """Yield digests of every kind, then of each kind: a target may know one only."""
+def _of_digests(digests: Sequence[str], known: Blast | None) -> Iterator[Form]:
+    """Yield digests of every kind, then of each kind: a target may know one only.
+
+    ``known`` is the fleet whose files they are, None where they are what was named.
+    """
     kinds = sorted({digest.partition(":")[0] for digest in digests})
     for some in [kinds, *([kind] for kind in kinds if len(kinds) > 1)]:
         chosen = [digest for digest in digests if digest.partition(":")[0] in some]
         parts = [chosen[i : i + DIGESTS_IN_RULE] for i in range(0, len(chosen), DIGESTS_IN_RULE)]
         rules = tuple(_rule(n, digest=tuple(part)) for n, part in enumerate(parts, 1))
-        known = "" if alone else " of files known today"
-        yield Form(told=f"by {len(chosen)} digests ({', '.join(some)}){known}", rules=rules)
+        told = f"by {_many(len(chosen), 'digest')} ({', '.join(some)})"
+        if known is not None:
+            told += f" of files known today{_without(known, kinds, some)}"
+        yield Form(told=told, rules=rules)
+
+
+def _without(known: Blast, kinds: Sequence[str], some: Sequence[str]) -> str:
+    """Return how many files of the target's kinds, or of none, have no digest of ``some``."""
+    missing = 0
+    for words, files in known.kinds_known.items():
+        has = set(words.split())
+        missing += (
+            files if not has.intersection(some) and (not has or has.intersection(kinds)) else 0
+        )
+    without = _missed(missing, f"without {' or '.join(some)} digest")
+    return f"{without}{_missed(known.digests_more, 'too many')}"
 
 
 def _rule(number: int, *, publisher: PublisherMatch | None = None,

@@ -11,10 +11,13 @@ are good.  For each date that would be possible, good files lost stand against b
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
+
+import msgspec
 
 from signward.frozen import Frozen
 from signward.policy.rules.fleet import Host, Known
@@ -107,6 +110,11 @@ class Blast(Frozen, frozen=True, kw_only=True):
     inventory does not say whether they are concerned.  ``otherwise`` counts files that somebody
     else signed too.  ``advised`` is the latest date at which no bad file goes on; None without
     bad files that have a proven time.
+
+    What names the files: ``certificates`` (hex) and ``tbs`` of signers, ``digests``; and what of
+    them it does not: ``digests_more`` files are beyond ``MAX_DIGESTS``, ``uncertified`` have no
+    certificate told.  ``kinds_known`` counts files by the kinds of their digests (``authenticode
+    file``; empty for none).
     """
 
     schema: Literal[1] = SCHEMA_VERSION
@@ -130,6 +138,8 @@ class Blast(Frozen, frozen=True, kw_only=True):
     tbs: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
     digests_more: int = 0
+    kinds_known: Mapping[str, int] = msgspec.field(default_factory=dict)
+    uncertified: int = 0
 
 
 def touched(culprit: Culprit, subject: Subject) -> tuple[Signer, ...] | bool | None:
@@ -184,7 +194,8 @@ class Radius:
         self._undated = self._undated_bad = self._otherwise = self._files_bad = 0
         self._certificates: dict[str, str] = {}
         self._digests: set[str] = set()
-        self._digests_more = 0
+        self._digests_more = self._uncertified = 0
+        self._kinds: Counter[str] = Counter()
 
     def add(self, known: Known) -> None:
         """Take one distinct file in, with everywhere it was seen."""
@@ -234,6 +245,9 @@ class Radius:
 
     def _keep(self, subject: Subject, signers: Iterable[Signer]) -> None:
         """Remember what else names the files: for enforcers that know nothing better."""
+        signers = tuple(signers)
+        self._uncertified += bool(signers) and not any(s.certificates for s in signers)
+        self._kinds[" ".join(sorted({d.partition(":")[0] for d in subject.digests}))] += 1
         for signer in signers:
             if signer.certificates:
                 tbs = signer.tbs[0] if signer.tbs else ""
@@ -271,6 +285,8 @@ class Radius:
             tbs=tuple(sorted(filter(None, self._certificates.values()))),
             digests=tuple(sorted(self._digests)),
             digests_more=self._digests_more,
+            kinds_known=dict(sorted(self._kinds.items())),
+            uncertified=self._uncertified,
         )  # fmt: skip
 
 

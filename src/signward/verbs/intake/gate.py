@@ -1,8 +1,8 @@
 """The gate: takes a delivery in, file by file, and vouches for what it let through.
 
-For each file in this order: copied out of the deliverer's reach, judged, its receipt written, the
-copy moved to its place, the original removed.  Stopped at any moment, every file is still where it
-was delivered or already in its place, and running again goes on.
+All files are copied out of the deliverer's reach, then all judged.  Then for each in this order:
+its receipt is written, the copy moved to its place, the original removed.  Stopped at any moment,
+every file is still where it was delivered or already in its place, and running again goes on.
 """
 
 from __future__ import annotations
@@ -18,14 +18,11 @@ from signward.errors import EvidenceError, KeyProviderError
 from signward.frozen import Frozen
 from signward.policy.summary import Reason
 from signward.state import Outcome
-from signward.verbs.intake.delivery import RESERVED, Copied, Delivery, Left, Parts
+from signward.verbs.intake.delivery import LOCK, STAGING, Copied, Delivery, Left, Parts
 from signward.verbs.intake.judging import Judged
 from signward.verbs.intake.moving import TakenError, check_free, move, move_aside
 from signward.verbs.intake.receipts import Terms, name_of, statement_of, write
 from signward.verbs.sealing import Sealer
-
-_STAGING = f"{RESERVED}intake-"
-_LOCK = f"{RESERVED}intake.lock"
 
 Judge = Callable[[Path, str], Judged]
 """Judges a copy, given its path below the delivery."""
@@ -102,27 +99,31 @@ class Gate:
         """
         delivery = Delivery(path)
         to = self._to
-        _check_apart((delivery.path, to.accept, to.quarantine))
+        if self._sealer is not None:  # a dry run has no folders
+            _check_apart((delivery.path, to.accept, to.quarantine,
+                          to.accept_receipts, to.quarantine_receipts))  # fmt: skip
         with self._staging() as staging:
             found = list(delivery.copied(staging))
+            # All are judged while all are there: manifests speak of the files beside them.
+            judged = {one.parts: self._judge(one.copy, name_of(one.parts))
+                      for one in found if isinstance(one, Copied)}  # fmt: skip
             for one in found:
                 if isinstance(one, Left):
                     yield Taken(name=name_of(one.parts), left=one.why)
                 else:
-                    judged = self._judge(one.copy, name_of(one.parts))
-                    yield self._settled(delivery, one, judged)
+                    yield self._settled(delivery, one, judged[one.parts])
 
     @contextlib.contextmanager
     def _staging(self) -> Iterator[Path]:
         """Make a folder for copies, on the file system of what is accepted, for us alone."""
         if self._sealer is None:
-            with tempfile.TemporaryDirectory(prefix=_STAGING) as folder:
+            with tempfile.TemporaryDirectory(prefix=STAGING) as folder:
                 yield Path(folder)
             return
         accept = self._to.accept
         try:
             accept.mkdir(parents=True, exist_ok=True)
-            lock = (accept / _LOCK).open("ab")
+            lock = (accept / LOCK).open("ab")
         except OSError as error:
             raise EvidenceError(f"{accept}: {(error.strerror or str(error)).lower()}") from None
         with lock:
@@ -130,9 +131,12 @@ class Gate:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise EvidenceError(f"{accept}: another intake is at work there") from None
-            for old in accept.glob(f"{_STAGING}*/"):  # of one that was stopped
-                shutil.rmtree(old)
-            folder = tempfile.mkdtemp(prefix=_STAGING, dir=accept)
+            try:
+                for old in accept.glob(f"{STAGING}*/"):  # of one that was stopped
+                    shutil.rmtree(old)
+                folder = tempfile.mkdtemp(prefix=STAGING, dir=accept)
+            except OSError as error:
+                raise EvidenceError(f"{accept}: {(error.strerror or str(error)).lower()}") from None
             try:
                 yield Path(folder)
             finally:
@@ -150,8 +154,8 @@ class Gate:
             return Taken(name=name, judged=judged, sha256=copied.sha256, left=why)
         except (EvidenceError, KeyProviderError) as error:
             return Taken(name=name, judged=judged, sha256=copied.sha256, left=str(error))
-        gone = delivery.remove(copied)
-        if gone:
+        kept = delivery.remove(copied)
+        if not kept:
             delivery.remove_emptied(copied.parts)
         return Taken(
             name=name,
@@ -159,7 +163,7 @@ class Gate:
             sha256=copied.sha256,
             place=str(place),
             receipt=str(receipt),
-            left="" if gone else "it changed after it was copied: what is new stays",
+            left=kept,
         )
 
     def _placed(self, copied: Copied, judged: Judged, sealer: Sealer) -> tuple[Path, Path]:

@@ -41,8 +41,12 @@ def sha256_of(path: Path) -> str:
 
 
 def check_free(root: Path, parts: Parts, sha256: str) -> None:
-    """Raise ``TakenError`` where another file than one of this digest stands."""
+    """Raise ``TakenError`` where another file than one of this digest stands, or above it one."""
     target = root.joinpath(*parts)
+    for number in range(1, len(parts)):
+        folder = root.joinpath(*parts[:number])
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise TakenError(str(folder))
     if os.path.lexists(target) and not _is_same(target, sha256):
         raise TakenError(str(target))
 
@@ -91,7 +95,11 @@ def _check_inside(target: Path, root: Path) -> None:
 
 
 def _is_same(target: Path, sha256: str) -> bool:
-    return target.is_file() and not target.is_symlink() and sha256_of(target) == sha256
+    """Say whether that file stands there; one that cannot be read is another."""
+    try:
+        return target.is_file() and not target.is_symlink() and sha256_of(target) == sha256
+    except OSError:
+        return False
 
 
 def _put(copy: Path, target: Path) -> bool:
@@ -129,11 +137,14 @@ def _put_claimed(copy: Path, target: Path) -> bool:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         return False
+    beside = target.with_name(f"{RESERVED}{os.urandom(8).hex()}")
     try:
-        beside = target.with_name(f"{RESERVED}{os.urandom(8).hex()}")
         shutil.copy2(copy, beside)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
         beside.replace(target)
     except BaseException:
+        beside.unlink(missing_ok=True)
         target.unlink()
         raise
     return True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -126,7 +128,10 @@ def receipt_keys(files: Sequence[str]) -> tuple[bytes, ...]:
 def open_receipt(path: Path, keys: Sequence[bytes]) -> Statement:
     """Return what a receipt says that one of ``keys`` (DER) signed.  Raises ``EvidenceError``."""
     try:
-        with path.open("rb") as file:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO waits
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise EvidenceError(f"{printable(str(path))}: no regular file")
             data = file.read(MAX_OCTETS + 1)
     except OSError as error:
         raise EvidenceError(f"{printable(str(path))}: {error.strerror}") from None

@@ -21,9 +21,9 @@ from signward.policy.rules.denials import (
     forms,
 )
 from signward.policy.rules.force import in_force
-from signward.policy.rules.model import Action, OriginMatch, Rule, RuleSet
+from signward.policy.rules.model import Action, Mode, OriginMatch, Rule, RuleSet
 from signward.policy.rules.revoking import Blast, Kind
-from signward.verbs.policies.compiling import settings_for
+from signward.verbs.policies.compiling import check_loss, settings_for
 
 TARGETS: Mapping[str, str] = {
     "uefi": "UEFI Secure Boot: dbx, what must not boot",
@@ -107,19 +107,23 @@ def orders(
     *,
     only: Sequence[str] = (),
     without: Sequence[str] = (),
+    allowed: frozenset[str] = frozenset(),
 ) -> tuple[Order, ...]:
     """Return what every target is told; nothing is written.
 
     ``der`` is the certificate, where it is at hand, ``base`` the policy that the denials are
-    added to.  Raises ``PolicyError`` for a target that is none.
+    added to, ``allowed`` the names of the losses that it may have.  Raises ``PolicyError`` for a
+    target or a loss that is none.
     """
+    for name in sorted(allowed):
+        check_loss(name)
     for name in (*only, *without):
         if name not in TARGETS:
             raise PolicyError("target", repr(name[:80]), f"one of {', '.join(TARGETS)}")
     chosen = [target for target in TARGETS if not only or target in only]
     return tuple(
         Order(target=target, state=State.LEFT_OUT) if target in without
-        else _order(target, blast, der, base, at)
+        else _order(target, blast, der, base, at, allowed)
         for target in chosen
     )  # fmt: skip
 
@@ -133,7 +137,14 @@ def check_whole(made: Sequence[Order]) -> None:
         raise LossError("revoke", told, "targets that can be told, or left out by name", hint=names)
 
 
-def _order(target: str, blast: Blast, der: bytes, base: RuleSet | None, at: datetime) -> Order:
+def _order(
+    target: str,
+    blast: Blast,
+    der: bytes,
+    base: RuleSet | None,
+    at: datetime,
+    allowed: frozenset[str],
+) -> Order:
     alone = None if base is not None and target not in LISTS else ALONE[target]
     by = alone.by or target if alone else target
     kinds = _DIGESTS_OF_IMAGES if target in IMAGES else _DIGESTS_OF_FILES
@@ -155,11 +166,37 @@ def _order(target: str, blast: Blast, der: bytes, base: RuleSet | None, at: date
         except PolicyError as error:
             why = why or f"found {error.found}, required {error.required}"
             continue
-        lost = next((x for x in compiled.losses if x.rule.startswith((PREFIX, EVERYTHING))), None)
-        if lost is None and compiled.files:
-            return Order(target=target, state=State.SAID, told=form.told, files=compiled.files)
-        why = why or (lost.text if lost else "")
+        if lost := _lost_of_denials(compiled):
+            why = why or lost
+            continue
+        if lost := _lost_of_policy(compiled, allowed) if alone is None else "":
+            return Order(target=target, state=State.CANNOT, why=lost)
+        if compiled.files:
+            told = form.told + (_WATCHES if alone is None and _only_watches(base) else "")
+            return Order(target=target, state=State.SAID, told=told, files=compiled.files)
     return Order(target=target, state=State.CANNOT, why=why or "nothing names the files for it")
+
+
+_WATCHES = "; the policy is in mode monitor: it stops nothing"
+
+
+def _only_watches(base: RuleSet | None) -> bool:
+    return base is not None and base.mode is Mode.MONITOR
+
+
+def _lost_of_denials(compiled: Compiled) -> str:
+    """Return what the target cannot say of the denials, or nothing."""
+    ours = (loss for loss in compiled.losses if loss.rule.startswith((PREFIX, EVERYTHING)))
+    return next((loss.text for loss in ours), "")
+
+
+def _lost_of_policy(compiled: Compiled, allowed: frozenset[str]) -> str:
+    """Return what the target would lose of the policy that the denials are added to."""
+    for loss in compiled.losses:
+        if loss.name not in allowed and not loss.rule.startswith((PREFIX, EVERYTHING)):
+            whose = f"rule {loss.rule}" if loss.rule else "the policy"
+            return f"{whose} would be lost: {loss.text} (--allow-loss {loss.name})"
+    return ""
 
 
 def _with(target: str, form: Form, base: RuleSet | None, at: datetime) -> Compiled:

@@ -97,7 +97,7 @@ def of_digest(text: str) -> Named:
 def of_file(path: str) -> Named:
     """Return a file to revoke, by all digests it has.  Raises ``EvidenceError``."""
     digests = _digests_of_file(path)
-    name = Path(path).name
+    name = printable(Path(path).name)
     label = f"file {name}, {min(digests, key=lambda d: not d.startswith('file:'))}"
     return Named(Culprit(kind=Kind.DIGEST, label=label, digests=digests))
 
@@ -134,10 +134,15 @@ _SIZES = {"sha1": (40,), "sha256": (64,), "sha384": (96,), "sha512": (128,)}
 
 
 def _digests_of_file(path: str) -> frozenset[str]:
+    """Return all digests of a file; a denial of an empty one would be of all empty files."""
+    file = Path(path).resolve()
     try:
-        whole = f"file:sha256:{sha256_of(Path(path))}"
+        if not file.is_file() or not file.stat().st_size:
+            raise EvidenceError(f"{printable(path)}: found no file or an empty one, required one")
+        whole = f"file:sha256:{sha256_of(file)}"
     except OSError as error:
-        raise EvidenceError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+        why = (error.strerror or str(error)).lower()
+        raise EvidenceError(f"{printable(path)}: {why}") from None
     subject = subject_of(record(assess_path(path, Context(Options()))))
     return subject.digests | {whole}
 
