@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from signward.compilers import Compiled
 from signward.compilers._cip import read_cip
 from signward.compilers._sipolicy_read import read_xml
-from signward.compilers._windows import UniqueNames
 from signward.compilers.app_control import COMPILER, AppControlSettings
 from signward.compilers.arbiters.app_control import ARBITER
 from signward.compilers.importers.app_control import IMPORTER
@@ -325,6 +324,14 @@ def test_a_hash_is_spared_by_not_being_denied() -> None:
         assert _judged(compiled, subject) == {allowed(rules, subject)} == {one == both[0]}
 
 
+def test_a_file_that_another_hash_denies_is_not_spared_in_silence() -> None:
+    both = digest("authenticode", 1), f"authenticode:sha1:{'ab' * 20}"
+    rules = _with_waivers(
+        rule_set(_rule("out", Action.DENY, digest=both)), _waiver("but", ("out",), digest=both[:1])
+    )
+    assert _lost(_compile(rules)) == {("exception", "but"), ("expiry", "but")}
+
+
 def test_an_exception_that_cannot_be_said_leaves_the_denial() -> None:
     rules = _with_waivers(
         rule_set(_rule("out", Action.DENY, publisher=PublisherMatch(key="first-ca"))),
@@ -529,7 +536,7 @@ def test_a_wildcard_in_a_name_is_not_imported_as_it_is(attribute: str) -> None:
 def test_a_hash_or_path_with_more_is_not_imported_without(kind: str, more: str) -> None:
     asked = (digest("authenticode", 1),) if kind == "digest" else (PLACES[0],)
     attribute = "Hash" if kind == "digest" else "FilePath"
-    rules = rule_set(_rule(**{kind: asked}, kind=PROGRAMS))
+    rules = rule_set(Rule(id="one", action=Action.ALLOW, kind=PROGRAMS, **{kind: asked}))  # type: ignore[arg-type]
     with pytest.raises(PolicyError):
         IMPORTER.read(_edited(rules, f" {attribute}=", f" {more} {attribute}="))
     harmless = f' MinimumFileVersion="0.0.0.0" {attribute}='
@@ -567,16 +574,18 @@ def test_a_denied_path_that_is_not_understood_is_not_passed_over() -> None:
         ARBITER.judge(edited, _subject())
 
 
-def test_many_rules_of_one_name_are_read_in_time() -> None:
-    names = UniqueNames()
-    taken = [names.take("same") for _ in range(50_000)]
-    assert len(set(taken)) == len(taken)
-    assert taken[:3] == ["same", "same.2", "same.3"]
-    assert names.take("same.2") == "same.2.2"
-
-
 def test_a_name_that_no_policy_can_hold_is_not_imported() -> None:
     rules = rule_set(_rule(product=ProductMatch(product="Agent")))
     assert import_from("app-control", _files(_compile(rules), ".xml")).rules
     with pytest.raises(PolicyError, match="length <= 1024"):
         import_from("app-control", _edited(rules, '"Agent"', f'"{"x" * 1025}"'))
+
+
+def test_a_denial_of_scripts_that_are_not_enforced_is_told() -> None:
+    kinds = ("executable", "library", "script")
+    rules = rule_set(_rule(action=Action.DENY, digest=(digest("authenticode", 1),), kind=kinds))
+    assert _lost(_compile(rules, scripts=False)) == {("kind", "one")}
+    there = _compile(rule_set(msgspec.structs.replace(rules.rules[0], kind=kinds[:2])),
+                     scripts=False)  # fmt: skip
+    (again,) = IMPORTER.read(_files(there, ".xml")).rules
+    assert again.kind == kinds[:2]

@@ -521,3 +521,17 @@ def test_as_many_hashes_of_one_name_as_there_may_be_are_several_rules() -> None:
     text = _xml(_compile(rules, collections=("Exe",))).replace('Name="r1"', 'Name="r0"')
     read = [rule for rule in IMPORTER.read({"x.xml": text.encode()}).rules if rule.digest]
     assert [len(rule.digest) for rule in read] == [MAX_VALUES, 2]
+
+
+def test_a_denial_of_packages_that_are_not_governed_is_told() -> None:
+    asked = _rule(action=Action.DENY, publisher=EXAMPLE, kind=("executable", "app-package"))
+    assert _lost(_compile(rule_set(asked))) == {("collection", "one")}
+    assert _judged(_compile(rule_set(asked)), _subject(signers=(signer(0),))) is False
+
+
+def test_a_file_that_another_digest_denies_is_not_spared_in_silence() -> None:
+    rules = _with_waiver(
+        _waiver(("out",), digest=(digest("authenticode", 1),)),
+        _rule("out", Action.DENY, digest=(digest("file", 1),)),
+    )
+    assert _lost(_compile(rules)) == {("exception", "but"), ("expiry", "but")}

@@ -161,6 +161,21 @@ def test_a_name_that_could_be_fields_is_unknown(tmp_path: Path, name: str) -> No
     assert {"path", "kind", "digest:file"} <= subject.unknown
 
 
+@pytest.mark.parametrize("field", [f"filehash={FILE}", f"sha256hash={FILE}", "device=1", "mode=1"])
+def test_a_name_brings_no_field_that_other_lines_lack(tmp_path: Path, field: str) -> None:
+    forged = FAPOLICYD.replace("/opt/a b/tool", f"/tmp/x {field}")
+    told = [one.subject for one in seen(tmp_path, forged, FAPOLICYD)]
+    assert [subject.path for subject in told] == ["", "/opt/a b/tool"]
+    assert not any(subject.digests for subject in told)
+    assert {"path", "kind", "digest:file"} <= told[0].unknown
+
+
+@pytest.mark.parametrize("blank", ["\x0b", "\x1c", "\x85", "\xa0", "\u2003"])
+def test_blanks_of_all_sorts_in_a_name_are_read(tmp_path: Path, blank: str) -> None:
+    line = FAPOLICYD.replace("/opt/a b/tool", f"/tmp/x mode=a{blank}b")
+    assert {s.subject.path for s in seen(tmp_path, line, FAPOLICYD)} == {"", "/opt/a b/tool"}
+
+
 def test_a_name_that_may_go_on_in_the_next_line_is_unknown(tmp_path: Path) -> None:
     subject = only(tmp_path, FAPOLICYD.replace("/opt/a b/tool", "/opt/a\nb"))
     assert subject.path == ""

@@ -271,6 +271,8 @@ def _file(name: str) -> Callable[[dict[str, bytes]], object]:
 BROKEN = {
     "no manifest": (_drop(MANIFEST), "another first member"),
     "manifest no JSON": (_put(MANIFEST, b"{"), "required a manifest"),
+    "manifest no UTF-8": (_put(MANIFEST, b'{"made": "\xff"}'), "required a manifest"),
+    "manifest nested": (_put(MANIFEST, b'{"made": ' + b"[" * 100_000), "required a manifest"),
     "unknown field": (_manifest(more=1), "unknown field"),
     "newer format": (_manifest(format=2), "found format 2"),
     "no database": (_drop(DATABASE_NAME), "signward.db in the backup: found nothing"),

@@ -15,6 +15,7 @@ from conformance.authenticode.keys import key
 from conformance.authenticode.pki import NOW, Identity, issue, pem
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from signward.cli import main
 from signward.compilers._cip import claimed_content, read_cip
 from signward.compilers.app_control import COMPILER, AppControlSettings
 from signward.compilers.arbiters.app_control import ARBITER
@@ -121,3 +122,19 @@ def test_policies_that_nobody_could_change_again_are_refused(tmp_path: Path) -> 
         for content in (_cip(identity()), _guarded(other), signed, b"no policy"):
             with pytest.raises(PolicyError):
                 signed_cip(content, credential, NOW)
+
+
+def test_the_command_signs_what_was_compiled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with _credential(tmp_path, identity()):
+        uri = f"file:{tmp_path / 'key.pem'}"
+    path = tmp_path / "base.cip"
+    path.write_bytes(_guarded(identity()))
+    asked = ["policy", "seal", str(path), "--form", "cip", "--key", uri, "--at", f"{NOW:%FT%TZ}"]
+    assert main(asked) == 0
+    signed = (tmp_path / "base.cip.p7b").read_bytes()
+    assert claimed_content("test", signed) == path.read_bytes()
+    path.write_bytes(_cip(identity()))
+    assert main(asked) == 2
+    assert "update_signers" in capsys.readouterr().err

@@ -355,3 +355,14 @@ def test_too_much_denied_is_lost_and_watching_too() -> None:
     assert [(loss.name, loss.rule) for loss in losses] == [
         ("deny", f"d{MAX_DENIED}"), ("default-deny", ""), ("monitor", ""),
     ]  # fmt: skip
+
+
+def test_identified_developers_are_let_in_denied_or_not() -> None:
+    """Gatekeeper's own rule for them stands beside ours, which alone leave out what is denied."""
+    rules = rule_set(
+        Rule(id="bad", action=Action.DENY, publisher=PublisherMatch(team_id=TEAMS[0])),
+        Rule(id="good", action=Action.ALLOW, publisher=PublisherMatch(team_id=TEAMS[1])),
+    )
+    lost = [(x.name, x.rule, x.towards) for x in _compile(rules, identified_developers=True).losses]
+    assert ("deny", "bad", Towards.LOOSER) in lost
+    assert "deny" not in {x.name for x in _compile(rules).losses}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from datetime import timedelta
@@ -11,11 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+from cryptography.hazmat.primitives import serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signward.cli import main
-from signward.compilers import Compiled
+from signward.compilers import Compiled, load
 from signward.compilers.arbiters.containers_policy import ARBITER
 from signward.compilers.containers_policy import COMPILER, Settings
 from signward.compilers.importers.containers_policy import IMPORTER
@@ -34,7 +36,17 @@ from signward.policy.rules.model import (
 )
 from signward.policy.rules.subject import Subject
 from signward.verbs.policies.load import load_rules
-from tests.builders.image_policies import APP, DIGEST, allow, deny, image, image_rule_set, keyless
+from tests.builders.image_policies import (
+    APP,
+    DIGEST,
+    allow,
+    deny,
+    image,
+    image_rule_set,
+    keyless,
+    private_key,
+    public_pem,
+)
 from tests.builders.image_policies import rule as rule_of
 from tests.builders.policies import AT, publishers
 
@@ -355,6 +367,22 @@ def test_the_import_command_writes_the_keys_beside_the_policy(
     assert again.content("policy.json") == given.read_bytes()
 
 
+def test_the_import_command_replaces_no_key_of_another_policy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, written = tmp_path / "policy.json", tmp_path / "imported.toml"
+    given.write_bytes(compiled(ROUND, FULCIO).content("policy.json"))
+    command = ["policy", "import", "containers-policy", str(given), "--output", str(written)]
+    assert main(command) == main(command) == 0
+    key = min((tmp_path / "keys").iterdir())
+    key.write_bytes(b"the key of another policy")
+    written.unlink()
+    assert main(command) == 2
+    assert "another key" in capsys.readouterr().err
+    assert key.read_bytes() == b"the key of another policy"
+    assert not written.exists()
+
+
 def wrapped(scopes: dict[str, Any], **more: Any) -> dict[str, bytes]:
     whole = {"default": [{"type": "reject"}], "transports": {"docker": scopes}, **more}
     return {"policy.json": json.dumps(whole).encode()}
@@ -451,3 +479,66 @@ def test_a_key_by_its_path_is_found_among_the_files() -> None:
     files = wrapped({"a.example": [{"type": "sigstoreSigned", "keyPath": "/etc/pki/k.pem"}]})
     again = IMPORTER.read({**files, "k.pem": pem})
     assert docker(again)["a.example"][0]["keyData"] == KEY[0]["keyData"]
+
+
+TWICE = SignersMatch(least=2, of=(PublisherMatch(key="one"), PublisherMatch(key="again")))
+
+
+def test_one_key_under_two_names_is_one_signer() -> None:
+    """Two requirements of one key are met by one signature."""
+    keys = {"again": public_pem(private_key("one"))}
+    rules = image_rule_set(allow("two", APP, signers=TWICE), keys=keys)
+    assert ("signers", "two") in lost(rules)
+    assert not judged(rules, image(APP, "one"))
+
+
+@pytest.mark.parametrize(
+    "target", ["sigstore-policy-controller", "kyverno", "gke-binary-authorization"]
+)
+def test_no_image_target_counts_one_key_twice(target: str) -> None:
+    keys = {"again": public_pem(private_key("one"))}
+    rules = image_rule_set(allow("two", signers=TWICE), keys=keys)
+    compiler = load(target)
+    losses = compiler.compile(rules, compiler.settings()).losses
+    assert ("signers", "two") in {(loss.name, loss.rule) for loss in losses}
+
+
+def test_a_requirement_said_twice_is_one_signer() -> None:
+    key = base64.b64encode(public_pem(private_key("one"))).decode()
+    one = {"type": "sigstoreSigned", "keyData": key}
+    words = {"default": [{"type": "reject"}], "transports": {"docker": {APP: [one, one]}}}
+    rules = IMPORTER.read({"policy.json": json.dumps(words).encode()}).rules
+    assert all(r.signers is None and r.publisher for r in rules)
+
+
+def test_a_certificate_is_no_public_key() -> None:
+    """As a key of ours it would let in whatever it certified; podman refuses the policy."""
+    certificate = publishers()[0].authority.public_bytes(serialization.Encoding.PEM)
+    data = base64.b64encode(certificate).decode()
+    words = {
+        "default": [{"type": "reject"}],
+        "transports": {"docker": {APP: [{"type": "sigstoreSigned", "keyData": data}]}},
+    }
+    with pytest.raises(PolicyError, match="keyData"):
+        IMPORTER.read({"policy.json": json.dumps(words).encode()})
+
+
+def test_an_image_without_a_name_is_judged_by_the_default() -> None:
+    assert judged(image_rule_set(allow("a", APP, key="one")), image("", "one")) is False
+
+
+def test_an_expression_that_breaks_out_is_refused() -> None:
+    """``^(?:a)|(?:b)$`` would match whatever begins with a."""
+    broken = IdentityMatch(identity="a)|(?:b", issuer="https://id")
+    for target in ("kyverno", "ratify", "sigstore-policy-controller"):
+        compiler = load(target)
+        with pytest.raises(PolicyError, match="regular expression"):
+            compiler.compile(image_rule_set(allow("a", identity=broken)), compiler.settings())
+
+
+@pytest.mark.parametrize("platform", ["registry.example", APP, f"{APP}/below"])
+def test_openshift_tells_that_the_platform_lets_in_what_is_denied(platform: str) -> None:
+    compiler = load("openshift")
+    settings = msgspec.convert({"platform": [platform]}, compiler.settings)
+    losses = compiler.compile(image_rule_set(deny("d", APP)), settings).losses
+    assert ("deny", "d", "looser") in {(x.name, x.rule, x.towards) for x in losses}

@@ -270,3 +270,19 @@ def test_identities_are_asked_of_gitsign(bench: _Bench) -> None:
     assert asked[3] == "--"
     assert len(asked[4]) == 40
     assert not bench.git_takes("HEAD")
+
+
+@pytest.mark.interop
+def test_a_tag_is_the_one_that_gitsign_finds(bench: _Bench) -> None:
+    """gitsign would verify refs/tags/tags/v1 where git takes refs/tags/v1."""
+    program = bench.folder / "bin" / "gitsign"
+    program.parent.mkdir()
+    program.write_text(GITSIGN)
+    program.chmod(0o755)
+    bench.put(_rules(Rule(id="ci", action=Action.ALLOW, identity=CI)))
+    bench.commit()
+    bench.run("git", "tag", "-a", "-m", "tag", "v1")
+    assert bench.script_takes("v1")
+    assert not bench.script_takes("tags/v1")
+    bench.run("git", "tag", "-a", "-m", "another", "tags/v1")
+    assert not bench.script_takes("tags/v1")

@@ -304,3 +304,17 @@ def test_hostile_cluster_policies_are_read_or_refused(data: st.DataObject) -> No
 def test_what_is_no_json_is_refused(data: bytes) -> None:
     with pytest.raises(PolicyError):
         IMPORTER.read({"policy.yaml": data})
+
+
+def test_a_denial_is_not_passed_by_a_digest_of_another_algorithm() -> None:
+    rules = image_rule_set(allow("all"), deny("bad", APP))
+    assert lets_in(rules, "registry.example/x:1")
+    assert not lets_in(rules, f"{APP}@sha512:{'0' * 128}")
+
+
+@pytest.mark.parametrize("field", ["validate", "exclude", "preconditions"])
+def test_what_a_rule_asks_besides_is_refused_by_name(field: str) -> None:
+    rule = {"name": "r", "match": {}, field: {}}
+    words = {"kind": "ClusterPolicy", "spec": {"rules": [rule]}}
+    with pytest.raises(PolicyError, match=field):
+        IMPORTER.read({"p.json": json.dumps(words).encode()})

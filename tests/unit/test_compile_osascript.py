@@ -46,7 +46,6 @@ def _runs(compiled: Compiled, *args: str) -> bool:
         (("/Library/Acme/deep/er/a.scpt", "-e", "argument"), True),
         (("-l", "JavaScript", "/Library/Acme/a.js"), True),
         (('/opt/a "b"/x.scpt',), True),
-        (("/opt/ü.(js)",), True),
         ((), False),
         (("-",), False),
         (("-i",), False),
@@ -59,6 +58,11 @@ def _runs(compiled: Compiled, *args: str) -> bool:
         (("-l", "x", "-e", "/Library/Acme/a.scpt"), False),
         (("/Library/Acme/old/a.scpt",), False),
         (("/Library/Acme/older/a.scpt",), True),
+        (("/Library/Acme//old/a.scpt",), False),
+        (("//Library/Acme/a.scpt",), False),
+        (("/Library/Acme/OLD/a.scpt",), False),
+        (("/Library/Acme/o\u017fd/a.scpt",), False),
+        (("/Library/Acme/ü.scpt",), False),
         (("/Library/Acme/../../tmp/a.scpt",), False),
         (("/Library/Acme/x/./old/a.scpt",), False),
         (("/Library/Acme/x/..",), False),
@@ -73,8 +77,17 @@ def _runs(compiled: Compiled, *args: str) -> bool:
 )
 def test_files_in_known_places_run(args: tuple[str, ...], lets_run: bool) -> None:
     compiled = _compile(PLACES, OLD)
-    assert compiled.losses == ()
+    assert [(x.name, x.towards) for x in compiled.losses] == [("spelling", Towards.STRICTER)]
     assert _runs(compiled, *args) is lets_run
+
+
+@pytest.mark.interop
+def test_paths_beyond_ascii_run_where_none_is_denied() -> None:
+    compiled = _compile(PLACES)
+    assert compiled.losses == ()
+    assert _runs(compiled, "/opt/ü.(js)")
+    assert not _runs(compiled, "/opt/Ü.(js)")
+    assert not _runs(compiled, "/Library/Acme//a.scpt")
 
 
 @pytest.mark.interop
@@ -115,6 +128,8 @@ def test_a_rule_by_kind_is_for_every_file() -> None:
     compiled = _compile(Rule(id="all", action=Action.ALLOW, kind=("applescript",)))
     assert _runs(compiled, "/tmp/x")
     assert not _runs(compiled, "-e", "beep")
+    for device in ("/dev/stdin", "/dev/fd/3", "/DEV/stdin"):
+        assert not _runs(compiled, device)
 
 
 def test_what_santa_does_not_see_is_lost() -> None:
@@ -152,7 +167,7 @@ def test_exceptions_and_watching_are_lost() -> None:
                     | {"waivers": (waiver,), "spared": {"old": (waiver,)}})  # fmt: skip
     compiled = COMPILER.compile(rules, OsascriptSettings())
     assert [(loss.name, loss.rule) for loss in compiled.losses] == [
-        ("expiry", "spare"), ("monitor", ""), ("exception", "spare"),
+        ("expiry", "spare"), ("monitor", ""), ("exception", "spare"), ("spelling", ""),
     ]  # fmt: skip
 
 

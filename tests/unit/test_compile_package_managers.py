@@ -106,7 +106,7 @@ def test_packages_are_denied_by_name() -> None:
     compiled = _compile(rules)
     assert _lost(compiled) == []
     assert compiled.content("apt/signward.pref").endswith(
-        b"\nPackage: acme-*\nPin: release *\nPin-Priority: -1\n"
+        b"\nPackage: acme-*:any\nPin: release *\nPin-Priority: -1\n"
     )
     main = configparser.ConfigParser()
     main.read_string(compiled.content("dnf/signward.conf").decode())
@@ -183,6 +183,21 @@ def test_settings_that_would_break_a_line_are_refused(settings: dict[str, Any]) 
         msgspec.convert(settings, PackageSettings)
 
 
+def test_a_source_of_an_exception_that_ended_is_none_of_anybody() -> None:
+    waiver = Waiver(id="late", owner="o", reason="r", expires=AT, publisher=PublisherMatch(key="x"))
+    base = _rules()
+    layer = replace(base.layers[0], rules=frozenset({"late"}))
+    rules = in_force(replace(base, waivers=(waiver,), layers=(layer,)), AT)
+    compiled = _compile(rules, apt={"late": APT})
+    assert b"URIs" not in compiled.content("apt/signward.sources")
+
+
+def test_a_key_for_dnf_is_a_file_of_the_machine() -> None:
+    """One fetched over HTTP would be whoever's key answers."""
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"dnf": {"r": {**DNF, "key_url": "http://rpm.example/k"}}}, PackageSettings)
+
+
 def test_a_source_of_no_rule_is_refused() -> None:
     with pytest.raises(PolicyError, match="nobody"):
         _compile(_rules(), apt={"nobody": APT})
@@ -225,7 +240,9 @@ class _Archive:
         """Return the address of the repository, signed by a key's name or not at all."""
         top = self.folder / "repository"
         packages = top / "dists/stable/main/binary-amd64"
-        packages.mkdir(parents=True, exist_ok=True)
+        foreign = top / "dists/stable/main/binary-i386"
+        for each in (packages, foreign):
+            each.mkdir(parents=True, exist_ok=True)
         (top / "acme.deb").write_bytes(b"never unpacked")
         text = (
             "Package: acme\nVersion: 1\nArchitecture: amd64\nMaintainer: a <a@example.org>\n"
@@ -233,10 +250,13 @@ class _Archive:
             "Description: test\n"
         )
         (packages / "Packages").write_text(text)
+        text_i386 = text.replace("amd64", "i386")
+        (foreign / "Packages").write_text(text_i386)
         release = (
-            f"Suite: stable\nDate: {email.utils.formatdate(usegmt=True)}\nArchitectures: amd64\n"
-            f"Components: main\nSHA256:\n {_sha256(packages / 'Packages')} {len(text)} "
-            "main/binary-amd64/Packages\n"
+            f"Suite: stable\nDate: {email.utils.formatdate(usegmt=True)}\nArchitectures: amd64 "
+            f"i386\nComponents: main\nSHA256:\n {_sha256(packages / 'Packages')} {len(text)} "
+            f"main/binary-amd64/Packages\n {_sha256(foreign / 'Packages')} {len(text_i386)} "
+            "main/binary-i386/Packages\n"
         )
         plain, signed = top / "dists/stable/Release", top / "dists/stable/InRelease"
         plain.write_text(release)
@@ -247,7 +267,7 @@ class _Archive:
             assert made.returncode == 0, made.stderr.decode()
         return f"file:{top}"
 
-    def takes(self, compiled: Compiled) -> bool:
+    def takes(self, compiled: Compiled, package: str = "acme") -> bool:
         """Say whether apt updates from the sources and would install the package."""
         root = self.folder / "root"
         shutil.rmtree(root, ignore_errors=True)
@@ -267,12 +287,12 @@ class _Archive:
         world = self.folder / "apt.conf"
         world.write_text(
             f'Dir "{root}/";\nDir::Etc::main "/dev/null";\nAPT::Architecture "amd64";\n'
-            f'APT::Architectures {{ "amd64"; }};\nAPT::Sandbox::User "root";\n'
+            f'APT::Architectures {{ "amd64"; "i386"; }};\nAPT::Sandbox::User "root";\n'
             f'Dir::Bin::methods "/usr/lib/apt/methods";\nDir::State::status '
             f'"{root}/var/lib/dpkg/status";\n#include "{root}/etc/apt/apt.conf.d/99signward";\n'
         )
         updated = _run("apt-get", "update", APT_CONFIG=str(world))
-        planned = _run("apt-get", "install", "--simulate", "acme", APT_CONFIG=str(world))
+        planned = _run("apt-get", "install", "--simulate", package, APT_CONFIG=str(world))
         return updated.returncode == 0 and b"Inst acme" in planned.stdout
 
 
@@ -299,7 +319,12 @@ def test_apt_takes_what_the_rules_key_signed_and_nothing_else(archive: _Archive)
     assert archive.takes(compiled)
     assert not archive.takes(_compile(_rules(**keys)))
     denied = Rule(id="no", action=Action.DENY, origin=OriginMatch(kind="deb", name="ac*"))
-    assert not archive.takes(_compile(_rules(_rule("tools"), denied, **keys), **settings))
+    assert archive.takes(compiled, "acme:i386")
+    for name in ("ac*", "acme", "*"):
+        every = replace(denied, origin=OriginMatch(kind="deb", name=name))
+        refusing = _compile(_rules(_rule("tools"), every, **keys), **settings)
+        assert not archive.takes(refusing)
+        assert not archive.takes(refusing, "acme:i386")
 
 
 @pytest.mark.interop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -141,3 +142,11 @@ def test_microsofts_published_dbx_compiles(vectors: Path) -> None:
     denied = tuple(f"authenticode:sha256:{value}" for value in sorted(listed))
     made = compiled(rule_set(rule("dbx", Action.DENY, digest=denied)))
     assert {data.hex() for _, data in entries(made, "dbx.esl")} == listed
+
+
+def test_a_ca_named_as_the_signer_itself_is_not_let_in_with_all_below_it() -> None:
+    """A rule by certificate speaks of the leaf; db would take everything the CA issued."""
+    authority = f"sha256:{hashlib.sha256(der(CA)).hexdigest()}"
+    made = compiled(rule_set(rule("r", publisher=PublisherMatch(certificate=authority))))
+    assert [(loss.name, loss.rule) for loss in made.losses] == [("publisher", "r")]
+    assert not made.files

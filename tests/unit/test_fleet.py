@@ -185,14 +185,27 @@ def test_what_is_no_inventory_is_told(path: Path) -> None:
         Fleet(path)
 
 
-def test_a_damaged_file_is_told(path: Path) -> None:
+@pytest.mark.parametrize("body", ["80", "81a470617468a1ff", "81a178" + "91" * 5000])
+def test_a_damaged_file_is_told(path: Path, body: str) -> None:
+    """No subject; a path that is no UTF-8; arrays within arrays."""
     gather(path, subject("x"))
     database = sqlite3.connect(path)
-    database.execute("UPDATE subject SET body = x'80'")
+    database.execute(f"UPDATE subject SET body = x'{body}'")
     database.commit()
     database.close()
     with Fleet(path) as fleet, pytest.raises(EvidenceError, match="file 1"):
         list(fleet.known())
+
+
+@pytest.mark.parametrize("tags", ["'['", "x'5b22ff225d'", "7"])
+def test_damaged_tags_are_told(path: Path, tags: str) -> None:
+    gather(path, subject("x"))
+    database = sqlite3.connect(path)
+    database.execute(f"UPDATE host SET tags = {tags}")
+    database.commit()
+    database.close()
+    with pytest.raises(EvidenceError, match=r"tags|rows that no inventory has"), Fleet(path) as it:
+        it.hosts()
 
 
 def test_more_hosts_than_the_limit_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,6 +247,11 @@ def test_a_log_beside_a_scan_takes_no_tags_away(path: Path) -> None:
             assert fleet.hosts() == (Host(name="a", tags=kiosk),)
 
 
+def everything(path: Path) -> list[object]:
+    with Fleet(path) as fleet:
+        return [*fleet.hosts(), *fleet.known()]
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -255,9 +273,8 @@ def test_rows_that_no_inventory_has_are_told(path: Path, statement: str) -> None
     with sqlite3.connect(path) as connection:
         connection.execute(statement)
     connection.close()
-    with pytest.raises(EvidenceError), Fleet(path) as fleet:
-        fleet.hosts()
-        assert list(fleet.known()) != [], statement
+    with pytest.raises(EvidenceError):
+        everything(path)
 
 
 def test_an_instant_without_its_zone_is_told(path: Path) -> None:

@@ -323,6 +323,15 @@ def test_another_algorithm_leaves_a_digest_open() -> None:
     )
 
 
+def test_a_digest_that_does_not_answer_for_the_whole_leaves_open_whether_it_is_the_file() -> None:
+    this, other = (f"authenticode:sha256:{n:064x}" for n in range(2))
+    cut = subject(partial=frozenset({this}), digests=frozenset({FILE}))
+    for one in (allow, deny):
+        assert decided(one(digest=(this,)), on=cut).missing == ("digest:authenticode",)
+    assert outcome(allow(digest=(this, FILE)), on=cut) == "accepted"
+    assert outcome(allow(digest=(FILE,)), deny(digest=(other,)), on=cut) == "accepted"
+
+
 def test_what_is_told_of_a_signer_counts_though_not_all_is() -> None:
     partial = Signer(subject={"common_name": "Example Ltd"})
     on = subject(partial, unknown=["signers.subject"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -138,6 +139,22 @@ def test_a_key_file_holds_one_thing() -> None:
     for several in (block + block, block + private, private + block, block + first, first + second):
         with pytest.raises(PolicyError, match="2 PEM blocks"):
             material("k", several)
+
+
+@pytest.mark.parametrize(
+    ("octets", "told"),
+    [(b"\xc5\x01\x04", "private"), (b"\x95\x01\x04", "private"), (b"\xc6\x01", "Base64"),
+     (b"\xc6\x01\x04", "")],
+)  # fmt: skip
+def test_armor_holds_a_public_key(octets: bytes, told: str) -> None:
+    text = base64.b64encode(octets).rstrip(b"=")
+    label = b"PGP PUBLIC KEY BLOCK-----\n"
+    data = b"-----BEGIN " + label + b"Comment: x\r\n\r\n" + text + b"\n=abcd\n-----END " + label
+    if told:
+        with pytest.raises(PolicyError, match=told):
+            material("k", data)
+    else:
+        assert material("k", data).kind is KeyKind.OPENPGP
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import pkgutil
+import zipfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -332,8 +333,10 @@ def test_every_format_tells_the_digests_that_rules_ask(
     verdict = files.judged(path, rule("d", "allow", digest=f"[{ASKING}]"))
     assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.UNSIGNED)
     assert file_digest(path) in subject_of(record(verdict)).digests
-    told = sum(d.startswith("authenticode:") for d in subject_of(record(verdict)).digests)
-    assert told == (3 if name.partition("/")[0] in {"pe", "script", "msi", "cab"} else 0)
+    subject, form = subject_of(record(verdict)), name.partition("/")[0]
+    for digests, forms in ((subject.digests, {"pe", "script"}), (subject.partial, {"msi", "cab"})):
+        told = sum(digest.startswith("authenticode:") for digest in digests)
+        assert told == (3 if form in forms else 0)
     by_file = rule("d", "allow", digest=f'["{file_digest(path)}"]')
     assert files.judged(path, by_file).outcome is Outcome.ACCEPTED
 
@@ -343,6 +346,31 @@ def test_content_beside_the_digested_makes_the_digest_unknown(files: Files) -> N
     longer = files.write("longer.exe", Path(files.signed).read_bytes() + b"more" * 4)
     allowed = files.judged(longer, rule("d", "allow", digest=f'["{digest}"]'))
     assert allowed.outcome is not Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize("name", ["msi/package.msi", "cab/plain.cab"])
+def test_what_lies_behind_an_unsigned_installer_is_not_let_in_by_its_content(
+    files: Files, name: str
+) -> None:
+    data = dict(SAMPLES)[name]()
+    signed = files.write(f"signed.{name[-3:]}", sign_bytes(f"x.{name[-3:]}", data))
+    (digest,) = (d for d in files.subject(signed).digests if "authenticode:sha256" in d)
+    allowed = rule("d", "allow", digest=f'["{digest}"]')
+    assert files.judged(signed, allowed).outcome is Outcome.ACCEPTED
+    told = files.judged(signed, rule("d", "deny", digest=f'["{digest}"]'))
+    assert told.outcome is Outcome.REJECTED
+    # Signing adds to what is digested: the digest of the unsigned one is another.
+    unsigned = files.judged(
+        files.write(f"x.{name[-3:]}", data), rule("d", "deny", digest=f"[{ASKING}]")
+    )
+    (digest,) = (d for d in subject_of(record(unsigned)).partial if "sha256" in d)
+    allowed = rule("d", "allow", digest=f'["{digest}"]')
+    for more in (b"", b"PK\5\6" + bytes(18)):
+        path = files.write(f"longer.{name[-3:]}", data + more)
+        assert files.judged(path, allowed).outcome is Outcome.INDETERMINATE
+        other = rule("o", "deny", digest=f'["authenticode:sha256:{"0" * 64}"]')
+        by_file = rule("f", "allow", digest=f'["{file_digest(path)}"]')
+        assert files.judged(path, other + by_file).outcome is Outcome.ACCEPTED
 
 
 def test_files_that_nothing_signs_are_of_a_kind(files: Files) -> None:
@@ -384,6 +412,36 @@ def test_a_scan_judges_by_the_policy_and_what_nothing_signs_too(files: Files) ->
     }  # fmt: skip
     assert found["signed.exe"].rule == "tried 7: ours"
     assert "run.py" not in scanned(files, None)
+
+
+def test_rules_speak_of_scripts_within_archives_too(files: Files) -> None:
+    with zipfile.ZipFile(files.folder / "tools.zip", "w") as archive:
+        archive.write(files.script, "run.py")
+    names = {"signed.exe", "unsigned.exe", "broken.exe", "run.py", "tools.zip!/run.py"}
+    path = str(files.folder)
+    options = ScanOptions(paths=(path,), trust=files.options(rules(OURS)), jobs=1)
+    found = {r.subject.removeprefix(f"{path}/") for r in map(from_json, Scan(options).run())}
+    assert found == names
+
+
+def test_a_member_lies_where_its_container_does(files: Files) -> None:
+    real, link = files.folder / "real.zip", files.folder / "link.zip"
+    real.write_bytes(b"PK")
+    link.symlink_to(real)
+    context = Context(files.options())
+    assert context.place(f"{link}!/bin/a.dll") == f"{real}!/bin/a.dll"
+    assert context.place(f"{link}!/inner.zip!/a.dll") == f"{real}!/inner.zip!/a.dll"
+    assert context.place(f"{files.folder}/none.zip!/a.dll") == ""
+    assert context.place("a\0b!/c") == ""
+
+
+def test_a_later_instant_has_rules_of_its_own(files: Files) -> None:
+    ends = NOW + timedelta(hours=1)
+    waiver = '[[exception]]\nid = "w"\nowner = "me"\nreason = "r"\npath = ["/**"]\n'
+    context = Context(files.options(rules(f"{waiver}expires = {ends.isoformat()}\n")))
+    assert assess_path(files.unsigned, context).outcome is Outcome.ACCEPTED
+    later = assess_path(files.unsigned, context.as_of(ends))
+    assert later.outcome is Outcome.REJECTED
 
 
 def test_a_scan_and_verify_agree(files: Files) -> None:

@@ -324,7 +324,19 @@ def test_keys_that_must_not_check_signatures_are_left_out() -> None:
     assert [key.kid for key in found] == ["two"]
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"keys": 1}', b"\xff", b'{"keys": ['])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"keys": 1}',
+        b"\xff",
+        b'{"keys": [',
+        b'{"keys": "\xff"}',
+        b'{"keys": ' + b"[" * 100_000,
+    ],
+)
 def test_what_is_no_key_set_is_refused(data: bytes) -> None:
     with pytest.raises(FetchError):
         read_keys(data)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signward.frozen import replace
-from signward.policy.rules.candidates import RuleNames, Tier, candidates
+from signward.policy.rules.candidates import RuleNames, Tier, candidates, digest_of
 from signward.policy.rules.decide import decide
 from signward.policy.rules.derive import derived, empty_policy, supplement
 from signward.policy.rules.fleet import Host, Known, Place
@@ -269,6 +269,27 @@ def test_a_publisher_is_named_by_what_lasts(
     assert [c.publisher for c in candidates(subject) if c.tier is Tier.PUBLISHER] == (
         [match] if match else []
     )
+
+
+def test_what_no_policy_may_hold_is_not_proposed() -> None:
+    odd = [
+        signed("a.exe", NORD, signers=(signer("", subject={}, identity="", team_id="no team"),)),
+        signed("b.exe", NORD, signers=(signer(NORD, identity="eku:none@x"),)),
+        signed("c.exe", KITSUNE, "Suite", version=(1, 2, 3, 4_000_000)),
+        signed("d.exe", KITSUNE, "Other", signers=(), digests=frozenset({"file:sha256:\n"})),
+    ]
+    wanted = Wanted(tiers=frozenset({Tier.PRODUCT, Tier.DIGEST}))
+    found = simulate(empty_policy("odd"), known(*((one, (0,)) for one in odd)), wanted=wanted)
+    document = read_document("odd", to_toml(derived(found)).encode())
+    assert {rule.product.minimum_version for rule in document.rule if rule.product} == {
+        "1.2.3.65535"
+    }
+    assert (len(document.rule), found.uncovered) == (3, 1)
+
+
+def test_of_several_digests_always_the_same_is_taken() -> None:
+    told = [f"file:sha256:{n:064x}" for n in range(9)]
+    assert digest_of(unsigned("a", digests=frozenset(told))) == told[0]
 
 
 def test_a_keyless_identity_is_matched_whole_and_literally() -> None:

@@ -34,6 +34,7 @@ from signward.compilers._windows import (
     digests_of,
     is_literal,
     only_a_ceiling,
+    spares_in_part,
     units_of,
     windows_path,
 )
@@ -179,6 +180,7 @@ class Expression:
     def __init__(self, ledger: Ledger, keys: Mapping[str, Material], *, scripts: bool) -> None:
         self._ledger, self._keys = ledger, keys
         self._user_mode = USER_MODE + (SCRIPTED if scripts else ())
+        self._aside = () if scripts else SCRIPTED
         self._leaves = {
             hashlib.sha256(key.der).hexdigest(): key
             for key in keys.values()
@@ -192,6 +194,9 @@ class Expression:
             self._lose("kind", rule, "no rule is for one kind of file" if units is None else
                                      "scripts and installers are not enforced")  # fmt: skip
             return False
+        denied = rule.action is Action.DENY and bool(rule.kind)
+        if denied and any(unit.touched(rule.kind) for unit in self._aside):
+            self._lose("kind", rule, "scripts and installers are not enforced")
         user = set(units) - {DRIVER}
         scenarios = (DRIVERS,) * (DRIVER in units) + (PROGRAMS,) * bool(user)
         there = self._expressed(rule, sheet, scenarios, spared)
@@ -252,9 +257,10 @@ class Expression:
         """Return the hashes that exceptions take out of a deny rule by hash."""
         found: set[bytes] = set()
         for waiver in spared:
-            if _asks_only(waiver, "digest") and len(_hashes(waiver)) == len(waiver.digest):
+            whole = _asks_only(waiver, "digest") and len(_hashes(waiver)) == len(waiver.digest)
+            if whole:
                 found |= _hashes(waiver)
-            else:
+            if not whole or spares_in_part(rule, waiver):
                 self._lose_exception(rule, waiver)
         return found
 

@@ -23,7 +23,6 @@ from signward.policy.rules.model import (
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,254}\Z")
 """Identifiers that need no escapes between quotes."""
-_FIELDS = frozenset({"publisher", "signers", "product", "digest", "kind", "id"})
 _WHY = {
     "identity": "programs on macOS are not signed with keyless identities",
     "path": "Gatekeeper's rules are not by path",

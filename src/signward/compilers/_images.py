@@ -16,6 +16,7 @@ from typing import TypeAlias
 from signward.compilers import Towards
 from signward.compilers._lossy import Ledger
 from signward.frozen import Frozen, replace
+from signward.policy.rules.matching import keyless_test
 from signward.policy.rules.model import (
     Action,
     IdentityMatch,
@@ -74,6 +75,8 @@ _NAMESPACE = re.compile(rf"{_HOST}(?:/{_PART})*\Z")
 MAX_NAME = 512
 """Characters of a name: 255 for a repository, as many for its registry (both specifications)."""
 
+_HUB = frozenset({"docker.io", "index.docker.io"})
+
 _RESOURCE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
@@ -109,12 +112,20 @@ def image_rules(rules: RuleSet, ledger: Ledger) -> list[Images]:
     for rule in ledger.in_turn(rules, IMAGES):
         if ledger.lose_fields(rule, FIELDS) or not _of_images(rule):
             continue
-        if not _named(rule, ledger):
+        if not _named(rule, ledger, rules.keys):
             continue
         least, authorities = _signed(rule)
         kept.append(Images(rule=rule, pattern=_pattern(rule.origin), digests=_manifests(rule),
                            least=least, authorities=authorities))  # fmt: skip
     return kept
+
+
+def lose_short_names(one: Images, ledger: Ledger) -> None:
+    """Note that a denial of docker.io's images misses names that leave the registry out."""
+    host = one.pattern.partition("/")[0]
+    if one.pattern != ANY and ("*" in host or host in _HUB):
+        text = "names that leave docker.io out, or write index.docker.io, pass it"
+        ledger.lose("origin", one.rule.id, text, Towards.LOOSER)
 
 
 def lose_rest(rules: RuleSet, kept: Sequence[Images], ledger: Ledger, **can: bool) -> None:
@@ -146,15 +157,27 @@ def _manifests(rule: Rule) -> tuple[str, ...]:
     return tuple(d.removeprefix("oci:") for d in rule.digest if d.startswith("oci:"))
 
 
-def _named(rule: Rule, ledger: Ledger) -> bool:
+def _named(rule: Rule, ledger: Ledger, keys: Mapping[str, Material]) -> bool:
+    """Lose what no image target says.  Raises ``PolicyError`` for what is no expression."""
     if rule.origin and rule.origin.repository:
         ledger.lose_rule("origin", rule, "an image has a name and no repository besides it")
         return False
+    if rule.signers and rule.signers.least > 1 and not _distinct(rule.signers.of, keys):
+        ledger.lose_rule("signers", rule, "one key stands there twice: it would count twice")
+        return False
+    if rule.identity:
+        keyless_test(rule.id, rule.identity)
     both = [f for f in ("publisher", "signers", "identity") if getattr(rule, f)]
     if len(both) > 1:
         ledger.lose_rule(both[1], rule, f"{' and '.join(both)} in one rule")
         return False
     return True
+
+
+def _distinct(publishers: Sequence[PublisherMatch], keys: Mapping[str, Material]) -> bool:
+    """Say whether they are as many keys: targets count signatures, rules count signers."""
+    found = [keys.get(one.key) if one.key else None for one in publishers]
+    return len({(m.key or m.data) if m else n for n, m in enumerate(found)}) == len(found)
 
 
 def _pattern(origin: OriginMatch | None) -> str:

@@ -52,8 +52,15 @@ LOSSES = {
 
 
 def comment(text: str) -> str:
-    """Return free text as one line of ASCII for a comment: JSON's escapes, cut to a bound."""
-    return json.dumps(text)[1:-1][:MOST_COMMENT]
+    """Return free text as one line of ASCII for a comment: JSON's escapes, up to a bound."""
+    made, size = [], 0
+    for character in text:
+        escaped = json.dumps(character)[1:-1]
+        size += len(escaped)
+        if size > MOST_COMMENT:
+            break
+        made.append(escaped)
+    return "".join(made)
 
 
 def digests_of(rule: Conditions, form: str) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ class Ledger:
 
     def __init__(self, target: str) -> None:
         self._target = target
-        self._losses: dict[tuple[str, str], Loss] = {}
+        self._losses: dict[tuple[str, str, Towards], Loss] = {}
         self._skipped: list[str] = []
 
     def in_turn(
@@ -59,9 +59,9 @@ class Ledger:
         self.lose("wider-kind", rule.id, text, Towards.STRICTER if denied else Towards.LOOSER)
 
     def lose(self, name: str, rule: str, text: str, towards: Towards) -> None:
-        """Note a loss once; ``rule`` is empty for the policy as a whole."""
+        """Note a loss once in each direction; ``rule`` is empty for the policy as a whole."""
         self._losses.setdefault(
-            (name, rule), Loss(name=name, rule=rule, text=text, towards=towards)
+            (name, rule, towards), Loss(name=name, rule=rule, text=text, towards=towards)
         )
 
     def lose_fields(self, rule: Rule, expressed: Iterable[str]) -> bool:

@@ -52,9 +52,9 @@ Key = tuple[str, str]
 
 
 class SantaRule(Frozen, frozen=True, kw_only=True):
-    """One rule.  ``cel_expr`` is for the policy CEL, ``custom_msg`` what a blocked user reads:
+    """One rule.  ``cel_expr`` is for the policy CEL, ``custom_msg`` what a blocked user reads.
 
-    text here, HTML where Santa reads it.
+    The message is text here, and HTML in Santa's files.
     """
 
     rule_type: str

@@ -113,6 +113,18 @@ def digests_of(rule: Conditions) -> list[tuple[str, str, str]]:
     return found
 
 
+def spares_in_part(denied: Conditions, waiver: Conditions) -> bool:
+    """Say whether a file that an exception by digest spares may be denied by another digest of it.
+
+    Two digests of one algorithm and of one thing are of two files; all others may be of one.
+    """
+    spared = digests_of(waiver)
+    ways = {(of, algorithm) for of, algorithm, _ in spared}
+    kept = {(of, algorithm) for of, algorithm, value in digests_of(denied)
+            if (of, algorithm, value) not in spared}  # fmt: skip
+    return bool(kept - ways) or (bool(kept) and len(ways) > 1)
+
+
 def is_literal(product: ProductMatch) -> bool:
     """Say whether Windows takes a product's names as they are: ``*`` and ``?`` stand for more."""
     names = product.product + product.original_name + product.internal_name

@@ -228,7 +228,8 @@ def _deploy(policy: SiPolicy, *, signed: bool) -> str:
     text = f'to {place}, then `CiTool --update-policy`; try it with mode = "monitor" first: '
     text += "a base that lets in too little of Windows leaves a machine that does not start"
     if signed:
-        text = f"sign it as PKCS#7 first (an unsigned one is refused); {text}"
+        text = ("sign it first, an unsigned one is refused: signward policy seal FILE --form cip "
+                f"--key KEY, and give FILE.p7b the name FILE; {text}")  # fmt: skip
     return f"after its base; {text}" if policy.is_supplement else text
 
 

@@ -39,7 +39,8 @@ Program = tuple[str, str]
 class ProfileSettings(Strict, frozen=True, kw_only=True):
     """``[targets.apple-profiles]``.
 
-    ``identified_developers`` lets in everything with a Developer ID and a notary's ticket;
+    ``identified_developers`` lets in everything with a Developer ID and a notary's ticket, denied
+    or not, which is the loss ``deny``;
     ``extensions`` False leaves kernel and system extensions to other profiles.
     """
 
@@ -73,7 +74,7 @@ class ProfileCompiler:
         "catalog": "catalogs",
         "kind": "rules by kind alone, or for one kind of Mach-O",
         "hosts": "host tags",
-        "deny": "more that is denied than fits into every rule",
+        "deny": "more that is denied than fits into every rule; with identified_developers, all",
         "audit": "the word about what an audit rule lets in",
         "exception": "what an exception spares by such conditions",
         "expiry": "the end of exceptions that spare, or are for extensions",
@@ -92,6 +93,8 @@ class ProfileCompiler:
         ledger = Ledger(self.target)
         governed = tuple(ledger.in_turn(rules, self.governs, self.kinds))
         payloads, kept = _gatekeeper(ledger, rules, governed)
+        if settings.identified_developers:
+            _lose_denials(ledger, governed)
         files = [_gatekeeper_file(rules, settings, payloads)]
         listed: dict[Program, Rule] = {}
         if settings.extensions:
@@ -146,6 +149,13 @@ def _gatekeeper(
         for operation in _operations(rule)
     ]
     return payloads, [rule for rule, _ in wanted]
+
+
+def _lose_denials(ledger: Ledger, governed: Iterable[Rule]) -> None:
+    """Lose what denies to Gatekeeper's own rule for developers: none of ours takes it back."""
+    for rule in governed:
+        if rule.action is Action.DENY and in_scope(rule, _STARTED | _INSTALLED, _MACHO | {"pkg"}):
+            ledger.lose_rule("deny", rule, "Gatekeeper lets in every identified developer's")
 
 
 def _said(ledger: Ledger, rules: RuleSet, rule: Rule) -> str:

@@ -41,6 +41,7 @@ from signward.compilers._windows import (
     digests_of,
     is_literal,
     only_a_ceiling,
+    spares_in_part,
     units_of,
     upper,
     windows_path,
@@ -235,8 +236,10 @@ class _Expression:
     def _written(self, rule: Rule, units: tuple[Unit, ...], said: _Said) -> list[Unit]:
         """Return the collections a rule goes to; none if it is lost."""
         written = [unit for unit in units if unit.name in self._settings.collections]
+        aside = tuple(unit for unit in units if unit not in written)
+        if not written or (aside and rule.kind and rule.action is Action.DENY):
+            self._lose_collection(rule, aside)
         if not written:
-            self._lose_collection(rule, units)
             return []
         packages = any(unit.name == PACKAGES for unit in written)
         if not said.found and not (packages and len(written) == 1):
@@ -286,11 +289,12 @@ class _Expression:
             said = _Said(found=()) if units is None else self._spared(waiver)
             conditions = said.packages if unit.name == PACKAGES else said.found
             beyond = rule.digest and not all(isinstance(c, Hash) for c in conditions)
-            if not conditions or beyond:
+            said_whole = conditions and not beyond
+            if said_whole:
+                found += conditions
+            if not said_whole or (rule.digest and spares_in_part(rule, waiver)):
                 text = f"AppLocker denies by {rule.id} what {waiver.id} spares"
                 self._ledger.lose("exception", waiver.id, text, Towards.STRICTER)
-            else:
-                found += conditions
         return tuple(found)
 
     def _spared(self, waiver: Conditions) -> _Said:

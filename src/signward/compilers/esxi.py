@@ -58,7 +58,7 @@ class EsxiCompiler:
         "publisher": "one signer alone: a level lets in whoever may sign for it",
         "level": "a rule whose acceptance level `levels` does not say",
         "deny": "a denial: a level has no exceptions",
-        "default": "that nothing is let in: the strictest level still lets in what VMware certified",
+        "default": "that nothing is let in: the strictest level still has what VMware certified",
     }
     settings = EsxiSettings
     checked = ("schema", "the options of esxcli by name; no ESXi runs here")

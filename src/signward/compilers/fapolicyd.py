@@ -40,8 +40,9 @@ DIGESTS_A_LINE = 16
 """1.1.7 reads lines into a buffer of 8 KiB; sixteen digests are a little more than one."""
 
 _LOST = ("publisher", "identity", "signers", "product", "digest", "path", "origin", "catalog",
-         "kind", "hosts", "exception", "expiry", "requirement-timestamp", "requirement-revocation",
-         "requirement-algorithm", "requirement-log", "requirement-age")  # fmt: skip
+         "kind", "hosts", "exception", "expiry", "monitor", "requirement-timestamp",
+         "requirement-revocation", "requirement-algorithm", "requirement-log",
+         "requirement-age")  # fmt: skip
 _WORDS = {Action.ALLOW: "allow", Action.AUDIT: "allow_audit", Action.DENY: "deny_audit"}
 _PACKAGES = {"rpmdb": "rpm", "debdb": "deb"}
 
@@ -98,6 +99,8 @@ class Fapolicyd:
         written = sorted((one for one in kept if one.lines), key=_turn)
         ledger.lose_requirements(rules, (one.rule for one in written))
         ledger.lose_expiry(rules)
+        if settings.denials:
+            ledger.lose_mode(rules)
         return ledger.compiled(_files(rules, settings, written))
 
 

@@ -260,7 +260,10 @@ def _config(place: str) -> bytes:
 
 
 def _script(place: str, identities: Iterable[IdentityMatch]) -> str:
-    """Return a shell script (POSIX) that is content with every commit or tag named, or fails."""
+    """Return a shell script (POSIX) that is content with every commit or tag named, or fails.
+
+    gitsign looks a tag up by its name below ``refs/tags``, git in other places first.
+    """
     keyless = "".join(f" ||\n\t\tkeyless {_flags(one)}" for one in identities)
     return f"""\
 #!/bin/sh
@@ -273,7 +276,8 @@ by_ssh() {{
 
 keyless() {{
 \tcase $kind in
-\ttag) gitsign verify-tag "$@" -- "$name" ;;
+\ttag) [ "$(git rev-parse --verify --quiet "refs/tags/$name")" = "$object" ] &&
+\t\tgitsign verify-tag "$@" -- "$name" ;;
 \t*) gitsign verify "$@" -- "$object" ;;
 \tesac
 }} >/dev/null 2>&1

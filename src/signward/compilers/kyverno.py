@@ -24,6 +24,7 @@ from signward.compilers._images import (
     key_of,
     literal,
     lose_rest,
+    lose_short_names,
     losses,
     public_key,
     public_key_pem,
@@ -38,6 +39,9 @@ _API = "policies.kyverno.io/v1"
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _TAIL = r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
 """What may follow a repository: a tag and a digest (distribution's reference grammar)."""
+
+_ANY_TAIL = "([:@].*)?"
+"""The same for denials, which no digest of another algorithm is to pass."""
 
 Map: TypeAlias = dict[str, Value]
 
@@ -85,6 +89,8 @@ def _is_said(one: Images, ledger: Ledger) -> bool:
         text = "a Pod that asks for the image by its tag would pass"
         ledger.lose_rule("digest", one.rule, text)
         return False
+    if one.denies:
+        lose_short_names(one, ledger)
     if one.digests:
         text = "it is let in only where the Pod asks for it by its digest"
         ledger.lose("digest", one.rule.id, text, Towards.STRICTER)
@@ -102,7 +108,8 @@ class _Attestors:
         """Return the rule as a CEL condition on ``image``; empty where it is lost."""
         parts = []
         if one.pattern != ANY:
-            parts.append(f"image.matches({_text(name_expression(one.pattern))})")
+            expression = name_expression(one.pattern, _ANY_TAIL if one.denies else _TAIL)
+            parts.append(f"image.matches({_text(expression)})")
         if one.digests:
             ends = ", ".join(_text(f"@{digest}") for digest in one.digests)
             parts.append(f"[{ends}].exists(d, image.endsWith(d))")
@@ -147,7 +154,7 @@ def _identity(identity: IdentityMatch) -> Map:
     return said
 
 
-def name_expression(pattern: str) -> str:
+def name_expression(pattern: str, tail: str = _TAIL) -> str:
     """Return the expression (RE2) of image references in full whose repository fits a pattern.
 
     In the host a star may take the colon before the port, after it none takes a tag's.
@@ -161,7 +168,7 @@ def name_expression(pattern: str) -> str:
         else:
             made.append(re.escape(part))
         host = host and part != "/"
-    return f"^{''.join(made)}{_TAIL}$"
+    return f"^{''.join(made)}{tail}$"
 
 
 def _text(value: str) -> str:

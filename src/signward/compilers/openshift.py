@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import ClassVar, TypeAlias
 
-from signward.compilers import Compiled, File
+from signward.compilers import Compiled, File, Towards
 from signward.compilers._images import (
     IMAGES,
     Authority,
@@ -75,7 +76,8 @@ class OpenShift:
             root = {} if one.denies else trust.root(one)
             if root is not None and not one.denies:
                 _take(one, root, said, ledger)
-        denied = [one for one in speaking if one.denies and _is_shut(one, said, ledger)]
+        open_ = {*said, *settings.platform}
+        denied = [one for one in speaking if one.denies and _is_shut(one, open_, settings, ledger)]
         kept = [*(one for one, _ in said.values()), *denied]
         lose_reach(kept, ledger)
         lose_rest(rules, kept, ledger)
@@ -111,12 +113,15 @@ def _take(one: Images, root: Map, said: dict[str, tuple[Images, Map]], ledger: L
         ledger.lose_rule("alternative", one.rule, text)
 
 
-def _is_shut(one: Images, said: Mapping[str, tuple[Images, Map]], ledger: Ledger) -> bool:
+def _is_shut(one: Images, open_: AbstractSet[str], settings: Settings, ledger: Ledger) -> bool:
     """Say whether a denied scope can be left out of what is allowed; else the denial is lost."""
     scope = scope_of(one.pattern) or ""
-    if any(around in said for around in wider(scope)):
+    if any(around in open_ for around in wider(scope)):
         ledger.lose_rule("deny", one.rule, "a wider scope is allowed, and none is shut within it")
         return False
+    if any(scope in (name, *wider(name)) for name in settings.platform):
+        text = "platform lets in images that it denies"
+        ledger.lose("deny", one.rule.id, text, Towards.LOOSER)
     return True
 
 

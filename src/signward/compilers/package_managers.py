@@ -35,6 +35,7 @@ _ARMOR = re.compile(rb"-----BEGIN PGP PUBLIC KEY BLOCK-----.*?"
 _PACKAGE = re.compile(r"[A-Za-z0-9*][A-Za-z0-9*+._-]{0,127}\Z")
 
 Url = Annotated[str, msgspec.Meta(pattern=r"^(https?|file)://?[A-Za-z0-9._~:/?&=@%+,-]{1,500}\Z")]
+KeyUrl = Annotated[str, msgspec.Meta(pattern=r"^file:///[A-Za-z0-9._~/+-]{1,500}\Z")]
 Word = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9./_+-]{0,100}\Z")]
 Words = Annotated[tuple[Word, ...], msgspec.Meta(min_length=1, max_length=32)]
 
@@ -51,7 +52,7 @@ class DnfSource(Strict, frozen=True, kw_only=True):
     """Where dnf does; ``key_url`` is the key's own address on the machine (``file:///...``)."""
 
     baseurl: Url
-    key_url: Url
+    key_url: KeyUrl
 
 
 class PackageSettings(Strict, frozen=True, kw_only=True):
@@ -131,9 +132,9 @@ class PackageCompiler:
 
 def _check_sources(rules: RuleSet, settings: PackageSettings) -> None:
     known = {rule.id for rule in rules.rules}
-    gone = {waiver.id for waiver in rules.waivers}
+    known.update(*(layer.rules for layer in rules.layers))  # those that have ended too
     for name in (*settings.apt, *settings.dnf):
-        if name not in known | gone:
+        if name not in known:
             raise PolicyError("targets.package-managers", f"a source of {name}", "a rule's id")
 
 
@@ -261,13 +262,18 @@ def _apt_files(
     yield File(name="apt/signward.sources", content=(_head(rules, "#") + "\n" + sources).encode(),
                deploy="/etc/apt/signward.sources")  # fmt: skip
     pins = "".join(
-        f"\nPackage: {one.package}\nPin: release *\nPin-Priority: -1\n"
+        f"\nPackage: {_of_any_architecture(one.package)}\nPin: release *\nPin-Priority: -1\n"
         for one in denied
         if "apt" in one.managers
     )
     if pins:
         yield File(name="apt/signward.pref", content=(_head(rules, "#") + pins).encode(),
                    deploy="/etc/apt/preferences.d/signward.pref")  # fmt: skip
+
+
+def _of_any_architecture(package: str) -> str:
+    """Return a name for a pin: without a suffix apt takes it for the machine's own alone."""
+    return package if package == "*" else f"{package}:any"
 
 
 _APT = """\

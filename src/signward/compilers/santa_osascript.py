@@ -5,8 +5,13 @@ Santa does not look at scripts, only at ``/usr/bin/osascript`` and its arguments
 rules that can be said are those by path; whatever else asks for osascript is blocked: text given
 by ``-e``, standard input, the interactive mode.
 
-A path is compared as it is given: it must be absolute and without ``.`` and ``..``, and where links
-lead is not seen.  Before it nothing may stand but ``-l LANGUAGE`` (osascript(1)).
+A path is compared as it is given: it must be absolute, without ``.``, ``..`` and empty components,
+and not a device's (``/dev/stdin``); where links lead is not seen.  Before it nothing may stand but
+``-l LANGUAGE`` (osascript(1)).
+
+macOS finds a file under other spellings too: without regard to case, and of one text beyond ASCII
+there are several (APFS folds and normalizes).  So what is denied is denied in any case, and where
+something is denied no path beyond ASCII is let in.
 """
 
 from __future__ import annotations
@@ -27,7 +32,9 @@ MAX_PATTERNS = 500
 """Most patterns of one expression, each tried at every start of osascript."""
 
 _TOKENS = re.compile(r"\*\*|\*|[^*]+")
-_DOTS = r"(^|/)\.\.?(/|$)"
+_UNCLEAR = r"//|(^|/)\.\.?(/|$)"
+_DEVICES = "(?i)^/dev/"
+_BEYOND_ASCII = r"[^\x00-\x7F]"
 _DIALOG = r"(?i)display\s+dialog\b"
 _SECRET = r"(?i)hidden\s+answer\b|pass(word|phrase|code)\b"  # noqa: S105 - a pattern
 
@@ -60,6 +67,7 @@ class OsascriptCompiler:
         "origin": "where a script came from",
         "hosts": "host tags",
         "path": "paths of Windows, relative ones, and more than fit into one rule",
+        "spelling": "paths beyond ASCII, where another is denied: a file has several spellings",
         "audit": "the word about what an audit rule lets in",
         "exception": "what exceptions spare",
         "expiry": "the end of exceptions",
@@ -84,6 +92,9 @@ class OsascriptCompiler:
                 kept.append(rule)
                 patterns[rule.action is not Action.DENY] += found
         _lose_the_rest(ledger, rules, kept)
+        if all(patterns.values()):
+            text = "where a path is denied, none beyond ASCII is let in, nor any by case alone"
+            ledger.lose("spelling", "", text, Towards.STRICTER)
         expression = _expression(patterns[True], patterns[False], settings.inline)
         return ledger.compiled(_files(expression))
 
@@ -135,8 +146,13 @@ def _of_files(allowed: list[str], denied: list[str]) -> Iterator[str]:
     if allowed:
         yield (
             '[1, 3].exists(i, args.size() > i && (i == 1 || args[1] == "-l")'
-            f" && {_any(allowed)} && !{_any([_DOTS, *denied])})"
+            f" && {_any(allowed)} && !{_any([_UNCLEAR, _DEVICES, *_in_any_case(denied)])})"
         )
+
+
+def _in_any_case(denied: list[str]) -> list[str]:
+    """Return patterns of all that macOS may take for what is denied."""
+    return [f"(?i){pattern}" for pattern in denied] + [_BEYOND_ASCII] * bool(denied)
 
 
 def _of_text(inline: str) -> Iterator[str]:

@@ -23,6 +23,7 @@ from signward.compilers._images import (
     is_repository,
     literal,
     lose_rest,
+    lose_short_names,
     losses,
     public_key,
     resource_name,
@@ -99,7 +100,10 @@ def _is_denied(one: Images, ledger: Ledger) -> bool:
     if one.authorities:
         ledger.lose_rule("deny", one.rule, "a policy can only ask for signatures")
         return False
-    return _has_glob(one, ledger)
+    if not _has_glob(one, ledger):
+        return False
+    lose_short_names(one, ledger)
+    return True
 
 
 def _has_glob(one: Images, ledger: Ledger) -> bool:
@@ -223,10 +227,11 @@ def _denial(rules: RuleSet, one: Images) -> Map:
 
 
 def _resource(rules: RuleSet, one: Images, authorities: Sequence[Map], suffix: str = "") -> Map:
+    name = f"{one.rule.id}/{suffix}" if suffix else one.rule.id  # no rule is called so
     return {
         "apiVersion": _API,
         "kind": "ClusterImagePolicy",
-        "metadata": {"name": resource_name(rules.name, one.rule.id, *filter(None, (suffix,)))},
+        "metadata": {"name": resource_name(rules.name, name)},
         "spec": {
             "mode": "warn" if rules.mode is Mode.MONITOR else "enforce",
             "images": [{"glob": _glob(one.pattern)}],

@@ -31,6 +31,7 @@ from signward.policy.rules.model import (
     RuleSet,
     Strict,
 )
+from signward.policy.rules.precedence import is_authority
 from signward.wire.siglist import (
     SHA256,
     X509,
@@ -147,6 +148,10 @@ def _of_publisher(
     material = certificate_named(rules.keys, wanted)
     if material is None:
         ledger.lose_rule("key", rule, "entries are certificates: name one in [keys]")
+        return []
+    if wanted.certificate and rule.action is not Action.DENY and is_authority(material):
+        text = f"{material.name} is a CA's: everything below it would start"
+        ledger.lose_rule("publisher", rule, text)
         return []
     return [Entry(kind=X509, owner=owner, data=material.der)]
 

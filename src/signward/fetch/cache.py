@@ -67,7 +67,7 @@ class Cache:
             header = decoder(Header).decode(first)
         except OSError:
             return None
-        except (ValueError, msgspec.DecodeError):
+        except (ValueError, RecursionError):
             self.discard(url, question)
             return None
         asked = (1, url, question.hex(), hashlib.sha256(body).hexdigest())

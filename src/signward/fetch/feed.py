@@ -154,7 +154,7 @@ class _Place:
         try:
             known = decoder(_Tag).decode(self._tag.read_bytes())
             digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return ""
         return known.etag if known.sha256 == digest else ""
 

@@ -213,7 +213,7 @@ class Cache:
             return None
         try:
             return _decoder.decode(row[8])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
     def keep(
@@ -239,7 +239,7 @@ class Cache:
             return Listing()
         try:
             listing = _listing_decoder.decode(row[1])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return Listing()
         if row[0] != self._classifier:
             return Listing(names=listing.names, below=listing.below)
@@ -418,7 +418,7 @@ def remembered(path: Path) -> Iterator[bytes]:
             if not _is_ready(connection, path):
                 raise EvidenceError(f"cache {path}: of another schema")
             for (entry,) in connection.execute("SELECT entry FROM verdict"):
-                with suppress(msgspec.DecodeError):
+                with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     yield from _decoder.decode(entry).lines
     except sqlite3.Error as error:
         raise EvidenceError(f"cache {path}: {error}") from None

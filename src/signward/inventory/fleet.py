@@ -280,7 +280,7 @@ class Fleet:
         try:
             return tuple(Host(name=name, tags=frozenset(_tags_decoder.decode(tags)))
                          for name, tags in rows)  # fmt: skip
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
             raise EvidenceError(f"inventory {self.path}: tags: {error}") from None
 
     def known(self, only: Container[int] | None = None) -> Iterator[Known]:
@@ -304,7 +304,7 @@ class Fleet:
     def _subject(self, number: int, body: Any) -> Subject:
         try:
             return _decoder.decode(body)
-        except (msgspec.DecodeError, TypeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
             raise EvidenceError(f"inventory {self.path}: file {number}: {error}") from None
 
 

@@ -133,7 +133,7 @@ class Rest:
         """Decode a JSON body.  Raises ``KeyProviderError`` where it is not as documented."""
         try:
             return decoder(kind).decode(reply.body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             found = f"an answer that is not as documented ({str(error)[:MAX_QUOTED]})"
             raise KeyProviderError(self._name, found, "the service's documented JSON") from None
 
@@ -190,7 +190,7 @@ class _Problem(Frozen, frozen=True, kw_only=True):
 def _problem(reply: Reply) -> tuple[bytes, bytes]:
     """Return a service's words about an error, and its hint, if it gives one."""
     if reply.headers.get("content-type", "").partition(";")[0] == "application/problem+json":
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             said = decoder(_Problem).decode(reply.body)
             return said.detail.encode(), said.hint.encode()
     return reply.body, b""

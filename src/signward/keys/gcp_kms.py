@@ -102,7 +102,7 @@ class GoogleCredentials(Bearer):
         try:
             account = decoder(_Account).decode(read_key_file(path))
             private = serialization.load_pem_private_key(account.private_key.encode(), None)
-        except (msgspec.DecodeError, ValueError, TypeError, UnsupportedAlgorithm):
+        except (ValueError, RecursionError, TypeError, UnsupportedAlgorithm):
             raise KeyProviderError(path, "no key file of a service account", _HINT) from None
         host = endpoint("gcp-kms", account.token_uri)
         grant = assertion(account.client_email, account.private_key_id, account.token_uri,

@@ -136,7 +136,7 @@ def read_keys(data: bytes) -> tuple[Key, ...]:
     try:
         given = msgspec.json.decode(data)["keys"]
         entries = [one for one in given if isinstance(one, dict)]
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         raise FetchError("the issuer's keys: found no JWK set, required one") from None
     if len(entries) > MAX_KEYS:
         raise FetchError(f"the issuer's keys: found {len(entries)}, required at most {MAX_KEYS}")

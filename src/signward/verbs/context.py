@@ -50,6 +50,8 @@ class Context:
         """Return the same context at another instant, with what was loaded so far."""
         other = copy(self)
         other.at = at
+        for name in ("rules", "asked"):  # exceptions among them may have ended
+            other.__dict__.pop(name, None)
         grounds = {name: replace(g, at=at) for name, g in self._grounds.items()}
         other._grounds = grounds  # noqa: SLF001 - its own
         return other

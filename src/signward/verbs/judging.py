@@ -57,11 +57,11 @@ def _judge_all(
 ) -> tuple[list[Record], Counter[str]]:
     records: list[Record] = []
     members: Counter[str] = Counter()
-    if KINDS[task.kind].signable or task.kind in job.further:
+    if job.wants(task.kind):
         records.append(_judge_one(source, task.kind, "", job, judge))
     findings: list[Finding] = []
     if job.containers and KINDS[task.kind].container:
-        inner = open_members(source, task.kind, limits=job.limits)
+        inner = open_members(source, task.kind, limits=job.limits, wanted=job.wants)
         records += _judge_members(inner, task.path, members, findings, job, judge)
     if findings:
         records[:0] = [_with_findings(task, job, findings, records)]

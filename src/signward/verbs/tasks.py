@@ -10,6 +10,7 @@ import msgspec
 
 from signward.findings import Effect, Finding, worst
 from signward.inventory.cache import Entry, Place
+from signward.inventory.classify import KINDS
 from signward.inventory.limits import Limits
 from signward.policy.record import Record, finding_record, one_line, safe_text, to_json
 from signward.state import Outcome, Source, Stage
@@ -46,6 +47,10 @@ class Job(msgspec.Struct, frozen=True):
     limits: Limits
     containers: bool = True
     further: frozenset[str] = frozenset()
+
+    def wants(self, kind: str) -> bool:
+        """Say whether files and members of a kind are judged."""
+        return KINDS[kind].signable or kind in self.further
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):

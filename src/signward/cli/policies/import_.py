@@ -33,16 +33,27 @@ def _run(arguments: argparse.Namespace) -> int:
         print(text, end="")
         return 0
     output = Path(arguments.output)
+    keys = {output.parent / key_file(name): key.data for name, key in rules.keys.items()}
     try:
-        for name, key in rules.keys.items():
-            place = output.parent / key_file(name)
+        for place, data in keys.items():
+            _keep_others(place, data)
+        for place, data in keys.items():
             place.parent.mkdir(exist_ok=True)
-            write_whole(place, key.data, mode=0o644)
+            write_whole(place, data, mode=0o644)
         write_whole(output, text.encode(), mode=0o644)
     except OSError as error:
         why = error.strerror or str(error)
         raise PolicyError(arguments.output, why, "a place that can be written") from None
     return 0
+
+
+def _keep_others(place: Path, data: bytes) -> None:
+    """Refuse to replace another key: a policy beside this one may trust what it names there."""
+    from signward.errors import PolicyError
+
+    if place.exists() and place.read_bytes() != data:
+        raise PolicyError(str(place), "another key there already", "no key, or the same one",
+                          hint="nothing was written: name an --output elsewhere")  # fmt: skip
 
 
 ACTION = Action("turn an enforcer's policy into ours", _add, _run)

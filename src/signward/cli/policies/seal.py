@@ -1,4 +1,4 @@
-"""``signward policy seal``: signs what was compiled, as firmware and kernels verify it."""
+"""``signward policy seal``: signs what was compiled, as firmware, kernels and Windows verify it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 from signward.cli.actions import Action
 from signward.cli.arguments import instant
 
-FORMS = ("db", "dbx", "kek", "pk", "ipe", "verity", "root-hash", "blacklist")
+FORMS = ("db", "dbx", "kek", "pk", "ipe", "verity", "root-hash", "blacklist", "cip")
 """The words of ``verbs.policies.signing.Form``, which a command line is read without."""
 
-_SUFFIXES = {**dict.fromkeys(("db", "dbx", "kek", "pk"), ".auth"), "ipe": ".p7b"}
+_SUFFIXES = {**dict.fromkeys(("db", "dbx", "kek", "pk"), ".auth"), "ipe": ".p7b", "cip": ".p7b"}
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="what was compiled: a signature list, an IPE "
-                        "policy, a file for fs-verity, a root hash, a blacklist entry")  # fmt: skip
+                        "policy, a file for fs-verity, a root hash, a blacklist entry, "
+                        "a .cip of App Control")  # fmt: skip
     parser.add_argument("--form", required=True, choices=FORMS, help="what it is: db, dbx, KEK and "
                         "PK become authenticated updates (dbx appends)")  # fmt: skip
     parser.add_argument("--key", required=True, metavar="URI",
@@ -51,4 +52,4 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-ACTION = Action("sign what was compiled for firmware or a kernel", _add, _run)
+ACTION = Action("sign what was compiled for firmware, a kernel or Windows", _add, _run)

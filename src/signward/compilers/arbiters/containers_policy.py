@@ -39,7 +39,7 @@ def _scopes(subject: Subject) -> Iterator[str]:
     """Yield the scopes that hold the image, the most specific first."""
     digests = [d.removeprefix("oci:") for d in subject.digests if d.startswith("oci:")]
     for origin in subject.origins:
-        if origin.kind == "oci":
+        if origin.kind == "oci" and origin.name:
             yield from (f"{origin.name}@{digest}" for digest in digests)
             yield origin.name
             *holding, _ = wider(origin.name)

@@ -68,7 +68,7 @@ class AppControlImporter:
         """Return the rules of a base and its supplements.  Raises ``PolicyError``."""
         policies = read_policies(files)
         base = _only_base(policies)
-        rules = _Rules()
+        rules = _Rules(scripts=NO_SCRIPTS not in base.options)
         layers = tuple(_layer(policy, rules) for policy in policies)
         return RuleSet(
             name=layers[0].name,
@@ -136,13 +136,14 @@ def _layer(policy: SiPolicy, rules: _Rules) -> Layer:
 class _Rules:
     """The rules read so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, scripts: bool) -> None:
         self.made: list[Rule] = []
+        self._user_mode = USER_MODE + (SCRIPTED if scripts else ())
         self._names = UniqueNames()
 
     def add(self, policy: SiPolicy) -> None:
         """Add a policy's rules: by file in the file rules' order, then by signer."""
-        reading = _Reading(policy)
+        reading = _Reading(policy, tuple(unit.file_class for unit in self._user_mode))
         for rule in reading.rules():
             self.made.append(replace(rule, id=self._names.take(rule.id)))
             if len(self.made) > MAX_RULES:
@@ -152,11 +153,11 @@ class _Rules:
 class _Reading:
     """Reads one policy."""
 
-    def __init__(self, policy: SiPolicy) -> None:
+    def __init__(self, policy: SiPolicy, user_mode: tuple[str, ...]) -> None:
         self._policy = policy
+        self._user_mode = user_mode
         self._files = {rule.id: rule for rule in policy.files}
         self._ekus = {eku.id: eku.oid for eku in policy.ekus}
-        self._user = [u.file_class for u in (*USER_MODE, *SCRIPTED)]
         self._named = {kind: _named_in(policy, kind) for kind in ("files", "allowed", "denied")}
         self._excepted = {
             ref.signer
@@ -183,7 +184,7 @@ class _Reading:
             raise self._error(what, f"scenarios {sorted(scenarios)}", "131 and 12")
         if scenarios == {DRIVERS, PROGRAMS}:
             return ()
-        return ("driver",) if scenarios == {DRIVERS} else tuple(self._user)
+        return ("driver",) if scenarios == {DRIVERS} else self._user_mode
 
     def _by_file(self) -> Iterator[Rule]:
         """Yield the rules by hash, path or product; hashes (or paths) of one name are one rule.

@@ -22,6 +22,7 @@ from signward.policy.rules.material import material
 from signward.policy.rules.model import (
     Action,
     IdentityMatch,
+    KeyKind,
     Layer,
     Material,
     Mode,
@@ -113,7 +114,7 @@ class _Reading:
         asked = [one for one in requirements if not isinstance(one, words.Accept)]
         if not asked:
             return ((None, False),)
-        each = [tuple(self._alternatives(one)) for one in asked]
+        each = list(dict.fromkeys(tuple(self._alternatives(one)) for one in asked))
         if len(each) == 1:
             return tuple(dict.fromkeys(each[0]))
         return (_together(each),)
@@ -128,7 +129,10 @@ class _Reading:
             _check_names(one.signed_identity)
             self._logs(one)
             for data in self._sources(one.key_path, one.key_paths, one.key_data, *one.key_datas):
-                yield PublisherMatch(key=self._key(data)), one.logged
+                name = self._key(data)
+                if self._keys[name].kind is not KeyKind.PUBLIC_KEY:
+                    raise _refused("keyData", "other than a public key")
+                yield PublisherMatch(key=name), one.logged
             if one.fulcio:
                 yield self._keyless(one.fulcio), one.logged
             if one.pki:

@@ -13,7 +13,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -27,7 +27,17 @@ from signward.compilers._fapolicyd import (
 )
 from signward.compilers._fapolicyd_read import Line, Policy, read_files
 from signward.errors import PolicyError
-from signward.policy.rules.model import Layer, Mode, Name, Requirements, Rule, RuleSet, Strict
+from signward.policy.rules.model import (
+    Guid,
+    Layer,
+    Mode,
+    Name,
+    Requirements,
+    Rule,
+    RuleSet,
+    Strict,
+)
+from signward.policy.rules.paths import is_windows
 from signward.policy.rules.reading import guid
 
 _CLAUSE = "fapolicyd.rules(5)"
@@ -38,8 +48,8 @@ class _Head(Strict, frozen=True, kw_only=True):
     """What our compiler wrote at the top."""
 
     policy: Name
-    version: int
-    id: str
+    version: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+    id: Guid
 
 
 class FapolicydImporter:
@@ -75,7 +85,7 @@ def _head(policy: Policy) -> _Head:
     if policy.head:
         try:
             return msgspec.json.decode(policy.head, type=_Head)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise PolicyError("# signward", str(error), "name, version and id") from None
     return _Head(policy="imported", version=1, id=guid("imported"))
 
@@ -163,9 +173,11 @@ def _rule(policy: Policy, lines: list[Line]) -> Rule:
 
 def _note(line: Line, text: str) -> str:
     try:
-        return str(json.loads(f'"{text}"'))
-    except json.JSONDecodeError:
+        note = str(json.loads(f'"{text}"'))
+        note.encode()  # JSON may hold half a character
+    except ValueError:
         raise _no_equal(line, "a broken comment") from None
+    return note
 
 
 def _action(line: Line) -> str:
@@ -196,6 +208,8 @@ def _conditions(policy: Policy, lines: list[Line]) -> dict[str, Any]:
 
 def _check_product(lines: list[Line]) -> None:
     """Refuse lines of one rule that do not combine every path with every digest."""
+    if len({(any(_place(line)), bool(_hashes(line))) for line in lines}) > 1:
+        raise _no_equal(lines[0], "lines of one rule that ask for different things")
     pairs = {(_place(line), _hashes(line)) for line in lines}
     paths, digests = {path for path, _ in pairs}, {digest for _, digest in pairs}
     if len(pairs) != len(paths) * len(digests):
@@ -209,10 +223,11 @@ def _place(line: Line) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _hashes(line: Line) -> tuple[str, ...]:
-    return tuple(itertools.chain.from_iterable(
-        values for name, values in line.object.items()
-        if name.lower() in {"sha256hash", "file_hash"}
-    ))  # fmt: skip
+    found = [values for name, values in line.object.items()
+             if name.lower() in {"sha256hash", "file_hash"}]  # fmt: skip
+    if len(found) > 1:
+        raise _no_equal(line, "both sha256hash and FILE_HASH")
+    return found[0] if found else ()
 
 
 def _digests(lines: list[Line]) -> tuple[str, ...]:
@@ -240,7 +255,7 @@ def _places(lines: list[Line]) -> tuple[str, ...]:
 
 
 def _literal(line: Line, path: str) -> str:
-    if not path.startswith("/") or "*" in path:
+    if not path.startswith("/") or "*" in path or is_windows(path):
         raise _no_equal(line, f"the place {path[:80]!r}")
     return path
 
@@ -279,7 +294,8 @@ def _kinds(line: Line) -> tuple[str, ...]:
         if types <= left:
             found.append(kind)
             left -= types
-    wrong = line.perm == "open" and set(EXECUTABLE) & set(line.object["ftype"])
+    unsaid = {*EXECUTABLE, *(SCRIPT if line.lets_in else ())}  # run by themselves: not let in
+    wrong = line.perm == "open" and unsaid & set(line.object["ftype"])
     if left or wrong or (line.perm == "execute" and found != ["executable"]):
         raise _no_equal(line, f"perm={line.perm} ftype={','.join(line.object['ftype'])[:80]}")
     return tuple(found)
@@ -293,11 +309,12 @@ def _trusted(
         raise _no_equal(line, "trust=0")
     entries = {policy.trusted[p][1] for p in places if p in policy.trusted}
     listed = bool(places) and all(place in policy.trusted for place in places)
-    if listed and len(entries) == 1 and not policy.databases and not digests:
+    hashed = policy.conf.get("integrity") == "sha256"  # by default paths alone are trusted
+    if listed and hashed and len(entries) == 1 and not policy.databases and not digests:
         return {"digest": tuple(f"file:sha256:{value}" for value in entries)}
     kinds = [_ORIGINS[name] for name in policy.databases if name in _ORIGINS]
-    if len(kinds) != 1 or (policy.trusted and not places):
-        raise _no_equal(line, "trust=1 from several sources")
+    if len(kinds) != 1 or policy.trusted:
+        raise _no_equal(line, "trust=1 from several sources, or by paths alone")
     return {"origin": {"kind": kinds[0]}}
 
 

@@ -38,6 +38,7 @@ NAME = "imported-kyverno"
 MAX_OCTETS = 16 * 1024 * 1024
 """Largest policy read; Kubernetes itself stores at most 1.5 MB in one object."""
 
+_RULE_FIELDS = frozenset({"name", "match", "verifyImages"})
 _NOTE = "ClusterPolicy lets in images that none of its rules matches; these rules reject them"
 _PEM = re.compile(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----\n?", re.DOTALL)
 
@@ -114,6 +115,8 @@ class _Reading:
         spec = _map(policy.get("spec"), name)
         for rule in _list(spec.get("rules", []), name):
             each = _map(rule, name)
+            if odd := sorted(each.keys() - _RULE_FIELDS):
+                raise _refused(f"a rule with {odd[0][:80]}")
             for image in _list(each.get("verifyImages", []), name):
                 found = _converted(name, image)
                 self._modes.add(_mode(found.failure_action or _action(spec)))

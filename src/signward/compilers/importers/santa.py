@@ -38,6 +38,9 @@ from signward.policy.rules.model import (
 from signward.policy.rules.reading import guid
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,50}\Z")
+MAX_ORDER = 1_000_000
+"""Most deny rules that exceptions name, all together: each wins over every certificate's, say."""
+
 _FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 _MONITORING = (
     "Santa was in monitor mode: it let run what no rule spoke of, and stopped by its rules that "
@@ -163,13 +166,16 @@ def _waivers(policy: SantaPolicy, names: Mapping[Key, str]) -> Iterator[Waiver]:
         if rule.policy not in BLOCKING:
             of = rule.rule_type if rule.rule_type in ("BINARY", "CDHASH") else rule.key
             groups.setdefault((of, rule.cel_expr), []).append(rule)
-    number = 0
+    number = named = 0
     for group in groups.values():
         yields = guarded(group[0].cel_expr) or frozenset()
         won = (key for key in _beaten(policy, blocked, group[0].key) if key not in yields)
         beaten = tuple(dict.fromkeys(names[key] for key in won))
         for few in _batches(group) if beaten else ():
-            number += 1
+            number, named = number + 1, named + len(beaten)
+            if named > MAX_ORDER:
+                raise PolicyError("Santa policy", "more rules that win over others",
+                                  f"at most {MAX_ORDER} pairs")  # fmt: skip
             yield _waiver(few, beaten, f"santa-order-{number}")
 
 

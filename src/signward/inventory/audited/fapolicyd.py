@@ -3,8 +3,8 @@
 Source: fapolicyd.conf(5), ``syslog_format``.  A line is ``rule=N dec=... perm=... ... exe=PATH :
 path=PATH ftype=MIME trust=N``, in the order the configuration gives, as they are: a path may hold
 blanks, line ends and whole fields of its own making.  Where a line can be read in two ways, or
-nothing stands behind the path, so that it may go on in the next line, path, kind and digest are
-unknown.  Signatures are not fapolicyd's matter.
+nothing stands behind the path, so that it may go on in the next line, or more than in other lines,
+path, kind and digest are unknown.  Signatures are not fapolicyd's matter.
 """
 
 from __future__ import annotations
@@ -59,19 +59,30 @@ def is_mine(head: bytes) -> bool:
 
 def read(path: Path) -> Iterator[Subject]:
     """Yield the files decided about, allowed or denied.  Raises ``LimitError``."""
+    fewest = _fewest(path)
     for line in lines_of(path):
         match = _DECISION.search(line)
         if match:
-            yield _subject(line, match)
+            yield _subject(line, match, fewest)
 
 
-def _subject(line: str, match: re.Match[str]) -> Subject:
+def _fewest(path: Path) -> tuple[str, ...]:
+    """Return the fields behind the path in the line that has fewest.
+
+    The configuration is the same for every line: where a line has more, its name may bring them.
+    """
+    matches = filter(None, (_DECISION.search(line) for line in lines_of(path)))
+    orders = {tuple(told) for told in (_object(match)[1] for match in matches) if told}
+    return min(orders, key=lambda order: (len(order), order), default=())
+
+
+def _subject(line: str, match: re.Match[str], fewest: tuple[str, ...]) -> Subject:
     unknown = set(_NOT_TOLD)
     source = _HOST.match(line)
     if source is None:
         unknown.add("host")
     path, told = _object(match)
-    if not path.startswith("/"):
+    if not path.startswith("/") or tuple(told) != fewest:
         unknown |= {"path", "kind", "digest:file"}
         path, told = "", {}
     kind, classes = _kind(match["subject"], told.get("ftype", ""))
@@ -97,7 +108,7 @@ def _object(match: re.Match[str]) -> tuple[str, Mapping[str, str]]:
     found = _OBJECT.match(text) if len(text) <= MAX_OBJECT and " : " not in text else None
     if found is None:
         return "", {}
-    pairs = [field.split("=", 1) for field in found["rest"].split()]
+    pairs = [field.split("=", 1) for field in found["rest"].split(" ")[1:]]
     told = dict(pairs)
     if not told or len(told) < len(pairs) or re.search(r" \w+=", found["path"]):
         return "", {}

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
+
+import msgspec
 
 from signward.findings import Code
 from signward.policy.rules.model import (
@@ -26,8 +28,14 @@ from signward.policy.rules.subject import Signer, Subject, Version
 MAX_SIGNERS = 4
 """Signers of one file that candidates are made of."""
 
-DIGESTS = ("oci:sha256:", "file:sha256:", "authenticode:sha256:", "cdhash:sha256:")
+DIGESTS = tuple(
+    re.compile(f"{of}:sha256:[0-9a-f]{{{digits}}}")
+    for of, digits in (("oci", 64), ("file", 64), ("authenticode", 64), ("cdhash", 40))
+)
 """By which digest a file is named, the first that is known."""
+
+MAX_VERSION = 65_535
+"""Highest number in a version of Windows; a floor below the version told still lets it in."""
 
 ALTERED = frozenset({
     Code.DIGEST_MISMATCH, Code.PAGE_HASH_MISMATCH, Code.SLOT_MISSING, Code.UNCOVERED_CONTENT,
@@ -141,9 +149,9 @@ def _of_product(wide: Candidate, subject: Subject) -> Candidate | None:
 def digest_of(subject: Subject) -> str:
     """Return the digest to name a file by; empty where none is known."""
     for form in DIGESTS:
-        for digest in subject.digests:
-            if digest.startswith(form):
-                return digest
+        told = [digest for digest in subject.digests if form.fullmatch(digest)]
+        if told:
+            return min(told)
     return ""
 
 
@@ -159,7 +167,7 @@ def as_rule(name: str, candidate: Candidate, floor: Version | None, note: str) -
         product = ProductMatch(
             product=candidate.product,
             original_name=candidate.original_name,
-            minimum_version=".".join(map(str, floor)) if floor else "",
+            minimum_version=".".join(str(min(n, MAX_VERSION)) for n in floor) if floor else "",
         )
     return Rule(
         id=name,
@@ -171,13 +179,20 @@ def as_rule(name: str, candidate: Candidate, floor: Version | None, note: str) -
     )
 
 
-def rule_names(taken: Iterable[str] = ()) -> RuleNames:
-    """Return what names rules: none of ``taken``, and none twice."""
-    return RuleNames(set(taken))
+def is_rule(candidate: Candidate) -> bool:
+    """Say whether a policy may hold a candidate: what a log calls an EKU or a team may be none."""
+    try:
+        msgspec.convert(msgspec.to_builtins(as_rule("tried", candidate, None, "")), Rule)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 class RuleNames:
-    """Makes identifiers of rules from names that anybody may have chosen."""
+    """Makes identifiers of rules from names that anybody may have chosen.
+
+    None of those ``taken``, and none twice.
+    """
 
     MAX = 48
     """Characters of a name that are kept: an identifier has up to 64."""

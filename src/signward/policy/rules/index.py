@@ -24,6 +24,7 @@ from signward.policy.rules.matching import (
     certificate_digest,
     fold_name,
     tests_of,
+    told_digests,
 )
 from signward.policy.rules.model import (
     Action,
@@ -76,13 +77,13 @@ class Drawer:
     """Rules by an exact value, and by their shape: positions in `Index.rules`, ascending."""
 
     def __init__(self) -> None:
-        self.filed: dict[str, tuple[int, ...]] = {}
+        self.filed: dict[str, list[int]] = {}
         self.alike: dict[Shape, list[int]] = {}
 
     def put(self, values: Iterable[str], shape: Shape, position: int) -> None:
         """File a rule."""
         for value in values:
-            self.filed[value] = (*self.filed.get(value, ()), position)
+            self.filed.setdefault(value, []).append(position)
         self.alike.setdefault(shape, []).append(position)
 
     def possible(self, subject: Subject) -> Iterator[int]:
@@ -256,7 +257,7 @@ def _path_slots(texts: Iterable[str]) -> tuple[Slot, ...]:
 def _look(drawer: str) -> tuple[Callable[[Subject], Iterable[str]], Callable[[Subject], bool]]:
     """Return what tells a subject's values in a drawer, and whether it may have untold ones."""
     if drawer.startswith("digest:"):
-        return attrgetter("digests"), _untold_digest(drawer)
+        return told_digests, _untold_digest(drawer)
     return _VALUES[drawer], partial(_untold, _UNTOLD[drawer])
 
 
@@ -334,12 +335,13 @@ def _untold_digest(drawer: str) -> Callable[[Subject], bool]:
     same, same_kind, unknown = drawer.removeprefix("digest:") + ":", f"{of}:", f"{name}:{of}"
 
     def untold(subject: Subject) -> bool:
-        for digest in subject.digests:
+        told = told_digests(subject)
+        for digest in told:
             if digest.startswith(same):
                 return False
         if unknown in subject.unknown:
             return True
-        return any(digest.startswith(same_kind) for digest in subject.digests)
+        return any(digest.startswith(same_kind) for digest in told)
 
     return untold
 

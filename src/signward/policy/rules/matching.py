@@ -137,6 +137,11 @@ def _digest(digests: Sequence[str]) -> Test:
     return test
 
 
+def told_digests(subject: Subject) -> frozenset[str]:
+    """Return all digests told of a file, also those that do not answer for all of it."""
+    return subject.digests | subject.partial if subject.partial else subject.digests
+
+
 def _one_digest(digest: str) -> Test:
     of, algorithm, _ = digest.split(":")
     missing = frozenset({f"digest:{of}"})
@@ -145,7 +150,9 @@ def _one_digest(digest: str) -> Test:
     def test(subject: Subject) -> Held:
         if digest in subject.digests:
             return MET
-        told = [d for d in subject.digests if d.startswith(same_kind)]
+        if digest in subject.partial:
+            return missing
+        told = [d for d in told_digests(subject) if d.startswith(same_kind)]
         if any(d.startswith(same) for d in told):
             return UNMET
         return missing if told or name in subject.unknown else UNMET

@@ -14,6 +14,8 @@ from signward.wire import der
 
 MAX_OCTETS = 1024 * 1024
 
+_SECRET = frozenset({5, 7})
+"""Packets of secret keys and subkeys (RFC 9580 5), whatever the armor around them says."""
 _BEGIN = b"-----BEGIN "
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,64})-----\s(.*?)-----END \1-----", re.DOTALL)
 """Searched only where there is one beginning: each would be followed to the end of the file."""
@@ -29,7 +31,7 @@ def material(name: str, data: bytes) -> Material:
     begun = data.count(_BEGIN)
     if begun > 1:
         raise PolicyError(f"key {name}", f"{begun} PEM blocks", "one",
-                          hint="give each certificate or key a file and a name of its own")  # fmt: skip
+                          hint="give each a file and a name of its own")  # fmt: skip
     block = _PEM.search(data) if begun else None
     if block:
         return _pem(name, data, block[1], block[2])
@@ -50,12 +52,34 @@ def material(name: str, data: bytes) -> Material:
 
 
 def _pem(name: str, data: bytes, label: bytes, text: bytes) -> Material:
-    if label == b"PGP PUBLIC KEY BLOCK":
-        return Material(name=name, kind=KeyKind.OPENPGP, data=data)
     if b"PRIVATE" in label:
-        raise PolicyError(f"key {name}", "a private key", "a certificate or public key",
-                          hint="a policy is read by everybody")  # fmt: skip
+        raise _private(name)
+    if label == b"PGP PUBLIC KEY BLOCK":
+        return _openpgp(name, data, text)
     return _der(name, data, _decoded(name, b"".join(text.split())))
+
+
+def _openpgp(name: str, data: bytes, text: bytes) -> Material:
+    """Take armor (RFC 9580 6.2): headers, an empty line, Base64, perhaps a checksum."""
+    lines = [line.strip() for line in text.split(b"\n")]
+    body = [line for line in lines if line and b": " not in line]
+    if body and body[-1].startswith(b"="):
+        body.pop()
+    octets = _decoded(name, b"".join(body))
+    if _packet(octets) in _SECRET:
+        raise _private(name)
+    return Material(name=name, kind=KeyKind.OPENPGP, data=data)
+
+
+def _packet(octets: bytes) -> int:
+    """Return the type of the first packet (RFC 9580 4.2, either header); 0 where there is none."""
+    first = octets[0] if octets else 0
+    return first & 0x3F if first & 0x40 else first >> 2 & 0xF
+
+
+def _private(name: str) -> PolicyError:
+    return PolicyError(f"key {name}", "a private key", "a certificate or public key",
+                       hint="a policy is read by everybody")  # fmt: skip
 
 
 def _der(name: str, data: bytes, octets: bytes) -> Material:

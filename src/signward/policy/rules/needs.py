@@ -20,6 +20,7 @@ from signward.policy.rules.candidates import (
     base_name,
     candidates,
     digest_of,
+    is_rule,
 )
 from signward.policy.rules.cover import Offer, cover
 from signward.policy.rules.decide import decide
@@ -120,13 +121,16 @@ class Needs:
                 matches.unneeded += 1
 
     def _candidates(self, subject: Subject) -> tuple[Candidate, ...]:
-        found = tuple(c for c in candidates(subject) if c.tier in self._tiers)
-        for candidate in found:
-            if candidate not in self._matches:
-                if len(self._matches) >= MAX_CANDIDATES:
-                    return ()
-                self._matches[candidate] = _Matches()
-        return found
+        return tuple(c for c in candidates(subject) if c.tier in self._tiers and self._takes(c))
+
+    def _takes(self, candidate: Candidate) -> bool:
+        """Say whether a rule is thought of, now or already."""
+        if candidate in self._matches:
+            return True
+        if len(self._matches) >= MAX_CANDIDATES or not is_rule(candidate):
+            return False
+        self._matches[candidate] = _Matches()
+        return True
 
     def _lets_in(self, candidate: Candidate, subject: Subject) -> bool:
         """Try a rule alone: a signature may be too old, or too weak, for what is required."""

@@ -36,6 +36,9 @@ _AUTHENTICODE = frozenset(
 )
 _MACHO = frozenset({"macho", "macho-fat", "dmg", "pkg"})
 _NAMES = ("product", "original-name", "internal-name", "version")
+_UNCOVERED = frozenset({Code.UNCOVERED_CONTENT, Code.AMBIGUOUS})
+_OPEN_ENDED = frozenset({"msi", "cab"})
+"""Formats whose content digest leaves something of the file out, signature aside."""
 _PE_CLASSES = frozenset({"executable", "library", "driver", "firmware"})
 """What a PE may be of which nothing else could be read."""
 
@@ -54,8 +57,8 @@ def subject_of(
     facts = record.facts
     outcome, cause = _unruled(record)
     kind = record.kind or record.format
-    uncovered = any(f.code == Code.UNCOVERED_CONTENT for f in record.findings)
-    digests = frozenset(_digests(record, covered=not uncovered))
+    whole, content = frozenset(_whole_digests(record)), frozenset(_content_digests(record))
+    covered = _is_covered(record)
     catalog = str(facts.get(CATALOG, "")) if outcome is Outcome.ACCEPTED else ""
     unread = kind == "pe" and "dll" not in facts
     return Subject(
@@ -65,7 +68,8 @@ def subject_of(
         kind=kind,
         file_class="" if unread else class_of(kind, facts),
         classes=_PE_CLASSES if unread else frozenset(),
-        digests=digests,
+        digests=whole | content if covered else whole,
+        partial=frozenset() if covered else content,
         signers=_signers(record) if outcome is Outcome.ACCEPTED else (),
         product=_text(facts, "product"),
         original_name=_text(facts, "original-name"),
@@ -75,7 +79,7 @@ def subject_of(
         catalogs=(catalog,) if catalog else (),
         outcome=outcome,
         cause=cause,
-        unknown=frozenset(_unknown(record, kind, outcome, digests, host)),
+        unknown=frozenset(_unknown(record, kind, outcome, whole | content, host)),
     )
 
 
@@ -103,13 +107,30 @@ def _version(facts: Mapping[str, str | int]) -> Version | None:
     return (int(found[1]), int(found[2]), int(found[3]), int(found[4])) if found else None
 
 
-def _digests(record: Record, *, covered: bool) -> Iterator[str]:
+def _whole_digests(record: Record) -> Iterator[str]:
     for name, value in record.digests.items():
         slot, _, algorithm = name.rpartition("-")
         if slot == WHOLE_FILE:
             yield f"file:{algorithm}:{value}"
-        elif slot in CONTENT and covered:
+
+
+def _content_digests(record: Record) -> Iterator[str]:
+    for name, value in record.digests.items():
+        slot, _, algorithm = name.rpartition("-")
+        if slot in CONTENT:
             yield f"authenticode:{algorithm}:{value}"
+
+
+def _is_covered(record: Record) -> bool:
+    """Say whether a content digest answers for all of a file.
+
+    That of an installer or a cabinet does so only under a signature that holds: it knows neither
+    the names of streams nor what lies behind, and only with a signature are both looked at.
+    """
+    if any(finding.code in _UNCOVERED for finding in record.findings):
+        return False
+    holds = any(s.state != "broken" and not s.countersigns for s in record.signatures)
+    return holds or record.format not in _OPEN_ENDED
 
 
 def _unknown(

@@ -43,6 +43,8 @@ def payload_of(name: str, data: bytes, read_key: Callable[[str], bytes]) -> byte
     """
     document = read_document(name, data)
     keys = {source.file: read_key(source.file) for source in document.keys.values()}
+    if len(keys) > MAX_KEY_FILES:
+        raise PolicyError(name, f"{len(keys)} files of keys", f"at most {MAX_KEY_FILES}")
     for key, source in document.keys.items():
         material(key, keys[source.file])
     made = Payload(policy=data.decode(), keys=dict(sorted(keys.items())))

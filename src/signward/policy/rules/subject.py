@@ -69,6 +69,8 @@ class Origin(Frozen, frozen=True, kw_only=True):
 class Subject(Frozen, frozen=True, kw_only=True):
     """One file on one host.  ``digests`` are written as in rules, ``OF:ALGORITHM:HEX``.
 
+    ``partial`` are those that do not answer for all of the file: one that a rule names leaves open
+    whether it is that file.
     ``catalogs`` are the digests, ``sha256:HEX``, of catalog files that list it and are trusted;
     ``file_class`` is that of ``policy.rules.kinds``, ``classes`` those among which it must be where
     ``kind`` is unknown and a source tells that much; ``outcome`` and ``cause`` are what the
@@ -82,6 +84,7 @@ class Subject(Frozen, frozen=True, kw_only=True):
     file_class: str = ""
     classes: frozenset[str] = frozenset()
     digests: frozenset[str] = frozenset()
+    partial: frozenset[str] = frozenset()
     signers: tuple[Signer, ...] = ()
     product: str = ""
     original_name: str = ""

@@ -147,7 +147,7 @@ def _read_manifest(member: TarMember | None) -> Manifest:
         raise MalformedError("archive", "another first member", MANIFEST)
     try:
         manifest = decoder(Manifest).decode(b"".join(member.pieces))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(MANIFEST, str(error), "a manifest") from None
     if manifest.format != FORMAT:
         raise RealmError("the backup", f"format {manifest.format}", f"format {FORMAT}",

@@ -18,6 +18,9 @@ from signward.policy.rules.force import in_force
 from signward.policy.rules.model import Rule, RuleSet
 from signward.wire.folders import make_whole
 
+MAX_TOLD = 20
+"""Losses told in one message: a policy may have one for each of its rules."""
+
 
 def compile_for(
     rules: RuleSet, target: str, at: datetime, allowed: frozenset[str] = frozenset()
@@ -28,9 +31,11 @@ def compile_for(
     that is none, or settings or rules it cannot take.
     """
     compiler = compilers.load(target)
+    _check_tables(rules)
     for name in sorted(allowed - compiler.losses.keys()):
         check_loss(name)
-    compiled = compiler.compile(in_force(rules, at), settings_for(rules, target, compiler.settings))
+    settings = settings_for(rules, compiler.target, compiler.settings)
+    compiled = compiler.compile(in_force(rules, at), settings)
     refused = [loss for loss in compiled.losses if loss.name not in allowed]
     if refused:
         raise _loss_error(target, refused)
@@ -92,6 +97,13 @@ def settings_for(rules: RuleSet, target: str, kind: type[Any]) -> Any:
         raise PolicyError(f"targets.{target}", str(error), "settings that it knows") from None
 
 
+def _check_tables(rules: RuleSet) -> None:
+    """Refuse settings of a target there is none of: misspelt, they would do nothing in silence."""
+    known = [name.replace("_", "-") for name in compilers.names()]
+    for name in sorted(rules.targets.keys() - set(known)):
+        raise PolicyError(f"targets.{name}", "settings of no target", f"one of {', '.join(known)}")
+
+
 def check_loss(name: str) -> None:
     """Raise ``PolicyError`` for the name of a loss that no compiler has."""
     if name not in every_loss():
@@ -99,6 +111,8 @@ def check_loss(name: str) -> None:
 
 
 def _loss_error(target: str, refused: Sequence[Loss]) -> LossError:
-    told = "; ".join(f"{loss.rule or 'the policy'}: {loss.text}" for loss in refused)
+    told = "; ".join(f"{loss.rule or 'the policy'}: {loss.text}" for loss in refused[:MAX_TOLD])
+    if len(refused) > MAX_TOLD:
+        told += f"; and {len(refused) - MAX_TOLD} more"
     names = " ".join(f"--allow-loss {name}" for name in sorted({loss.name for loss in refused}))
     return LossError(f"target {target}", told, "a policy that it can express", hint=names)

@@ -131,7 +131,7 @@ class Memory:
                 read = decoder(_Accepted).decode(file.read(MAX_MEMORY_OCTETS))
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise PolicyError(str(place), str(error)[:200], "the last version accepted",
                               hint="remove it if you know why it is so") from None  # fmt: skip
         return read

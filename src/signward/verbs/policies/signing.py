@@ -2,7 +2,7 @@
 
 A compiler returns octets; here a key makes of them what firmware or a kernel takes.  All of it is
 CMS without signed attributes and with SHA-256 or longer; who trusts it holds the signer's own
-certificate, so neither validity nor usage is asked for.
+certificate, so neither validity nor usage is asked for.  Windows asks for more: see ``cip``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from signward.keys import open_key
 from signward.trust.pem import CERTIFICATES, blocks
 from signward.verbs.credential import Credential
 from signward.verbs.options import read_option
+from signward.verbs.policies.cip import signed_cip
 from signward.verbs.secrets import SecretFinder
 from signward.wire import siglist, verity
 
@@ -42,6 +43,7 @@ class Form(StrEnum):
     VERITY = "verity"
     ROOT_HASH = "root-hash"
     BLACKLIST = "blacklist"
+    CIP = "cip"
 
 
 @contextmanager
@@ -156,4 +158,5 @@ _SEALS: Mapping[Form, Callable[[bytes, Credential, datetime], bytes]] = {
     Form.VERITY: _verity,
     Form.ROOT_HASH: _root_hash,
     Form.BLACKLIST: _blacklist,
+    Form.CIP: signed_cip,
 }
