@@ -60,7 +60,7 @@ class Kyverno:
     spec = "policies.kyverno.io/v1"
     governs = IMAGES
     losses: ClassVar[Mapping[str, str]] = losses(
-        "deny", "signers", "alternative", "reach", "default", "monitor"
+        "deny", "alternative", "reach", "default", "monitor"
     )
     settings = Settings
     checked = ("schema", "ImageValidatingPolicy's definition; its CEL by cel-python")
