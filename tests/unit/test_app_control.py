@@ -503,6 +503,8 @@ def test_numbers_above_16_bits_are_no_version() -> None:
 def test_a_digest_of_the_wrong_length_is_not_taken_for_another_algorithms() -> None:
     with pytest.raises(PolicyError, match="64 hexadecimal digits"):
         _compile(rule_set(_rule(digest=(f"authenticode:sha256:{'ab' * 20}",))))
+    with pytest.raises(PolicyError, match="as long as a sha256"):
+        _compile(rule_set(_rule(publisher=PublisherMatch(tbs=f"sha256:{'ab' * 20}"))))
 
 
 def test_a_denied_name_that_xml_cannot_hold_is_lost() -> None:

@@ -116,3 +116,31 @@ def test_a_refused_rule_says_what_it_goes_by(tmp_path: Path) -> None:
     told = str(caught.value)
     assert "rule image: found nothing but origin to let in by" in told
     assert "required one of publisher, signers, identity, digest, catalog as well" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("x.hta", b"<script>run()</script>", "text"),
+        ("x.desktop", b"[Desktop Entry]\nExec=id\n", "text"),
+        ("x.reg", b"Windows Registry Editor Version 5.00\n", "text"),
+        ("Makefile", b"all:\n\tid\n", "text"),
+        (".bashrc", b"id\n", "text"),
+        ("readme.txt ", b"id\n", "text"),
+        ("x.js", b"GIF89a=1;run()//", "image"),
+        ("x.bat", b"%PDF-1.4\r\ncalc\r\n", "pdf"),
+        ("x.sh", b"-----BEGIN CERTIFICATE-----\nid\n", "x509"),
+    ],
+)
+def test_what_passes_by_kind_is_named_so(tmp_path: Path, name: str, data: bytes, kind: str) -> None:
+    passing = frozenset({kind})
+    found = judged(tmp_path, name, data, passing=passing)
+    assert found.outcome is not Outcome.ACCEPTED
+    inner = named(("a.exe", SIGNED), (name, data))
+    assert judged(tmp_path, "x.zip", inner, passing=passing).outcome is not Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize("name", ["README", "sub/LICENSE", "a.md", "A.TXT"])
+def test_texts_pass(tmp_path: Path, name: str) -> None:
+    inner = named(("a.exe", SIGNED), (name, b"words"))
+    assert judged(tmp_path, "x.zip", inner, passing=TEXT).outcome is Outcome.ACCEPTED

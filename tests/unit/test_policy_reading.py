@@ -125,7 +125,8 @@ def test_keys_lie_below_the_policy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "data",
     [b"", b"\x30\x00", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-     b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"ssh-rsa !!", b"x" * 2**21,
+     b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"ssh-rsa !!",
+     b"ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ", b"x" * 2**21,
      b"-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n"],
 )  # fmt: skip
 def test_what_is_no_key_is_refused(data: bytes) -> None:

@@ -39,6 +39,7 @@ from signward.compilers._windows import (
     windows_path,
 )
 from signward.compilers._xml import holds
+from signward.errors import PolicyError
 from signward.frozen import Frozen, replace
 from signward.policy.rules.matching import version_of
 from signward.policy.rules.model import (
@@ -352,6 +353,11 @@ class Expression:
     def _roots(self, rule: Rule, match: PublisherMatch) -> Iterator[str]:
         """Yield the TBS digests asked for; an empty one for what has none."""
         if match.tbs:
+            algorithm, _, value = match.tbs.partition(":")
+            if LENGTHS.get(len(value) // 2) != algorithm or len(value) % 2:
+                raise PolicyError(
+                    f"rule {rule.id}", f"tbs {match.tbs}", f"as long as a {algorithm}"
+                )
             yield match.tbs
         if match.certificate:
             leaf = self._leaves.get(match.certificate.removeprefix("sha256:"))

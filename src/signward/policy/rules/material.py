@@ -38,6 +38,9 @@ def material(name: str, data: bytes) -> Material:
     ssh = _SSH.match(data)
     if ssh:
         octets = _decoded(name, ssh[2])
+        if not octets.startswith(len(ssh[1]).to_bytes(4, "big") + ssh[1]):
+            raise PolicyError(f"key {name}", f"another key than {ssh[1].decode()} says",
+                              "one of the type named", "RFC 4253 6.6")  # fmt: skip
         return Material(name=name, kind=KeyKind.SSH, data=data,
                         key=hashlib.sha256(octets).hexdigest())  # fmt: skip
     minisign = _MINISIGN.match(data)

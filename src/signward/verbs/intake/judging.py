@@ -3,7 +3,8 @@
 1. What a deny rule or a block list names is refused, and so is what holds such a thing.
 2. What the policy lets in by itself is let in, if nothing in it could be denied unseen.
 3. An archive, by content and by name, runs nothing by itself: it is let in if everything in it is.
-4. Kinds that the caller lets pass (texts, pictures) are let in unless 1 says otherwise.
+4. Kinds that the caller lets pass (texts, pictures), under names of such, are let in unless 1 says
+   otherwise.
 5. The rest is not: it is refused, or nobody can tell.
 
 The path that rules see is the one below the delivery: whoever delivers has chosen it, so no rule
@@ -12,7 +13,7 @@ may let in by it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -46,8 +47,22 @@ members, or what lies between them, are lines of a batch file or a shell script.
 _UNCOVERED = 1 << 32
 """Deeper than any member."""
 
-PASSABLE = frozenset({"text", "image", "font", "pdf", "empty", "x509", "crl"})
-"""Kinds that a caller may let pass unjudged: nothing starts them."""
+PASSABLE: Mapping[str, frozenset[str]] = {
+    "text": frozenset({"txt", "text", "md", "rst", "adoc", "log", "csv", "tsv", "json", "yaml",
+                       "yml", "toml", "sha256", "sha512"}),
+    "image": frozenset({"png", "jpg", "jpeg", "gif", "ico", "cur"}),
+    "font": frozenset({"ttf", "otf", "woff", "woff2"}),
+    "pdf": frozenset({"pdf"}),
+    "x509": frozenset({"pem", "crt", "cer", "der"}),
+    "crl": frozenset({"crl", "pem"}),
+    "empty": frozenset(),
+}  # fmt: skip
+"""Kinds that a caller may let pass unjudged, each with the extensions under which nothing starts
+them: text is a program as ``x.hta``, and what begins like a picture may be one as ``x.js``."""
+
+TEXTS = frozenset({"readme", "license", "licence", "copying", "notice", "authors", "changelog",
+                   "changes", "news", "install", "contributing"})  # fmt: skip
+"""Texts without an extension, whatever their case."""
 
 FIRM = ("publisher", "signers", "identity", "digest", "catalog")
 """Conditions that whoever delivers cannot meet by a name, a place or a claim."""
@@ -154,22 +169,33 @@ class PolicyJudge:
     def _is_nothing_itself(self, member: Member) -> bool:
         """Whether a member is nothing but its own members, or passes by its kind."""
         archive = member.kind in ARCHIVES and _is_named_so(member.path)
-        return archive or member.kind in self._passing
+        return archive or self._passes(member.kind, member.path)
+
+    def _passes(self, kind: str, name: str) -> bool:
+        """Whether a kind passes under that name; an empty file does under any."""
+        if kind not in self._passing:
+            return False
+        plain = kind == "text" and name.rpartition("/")[2].casefold() in TEXTS
+        return plain or kind == "empty" or extension_of(name) in PASSABLE[kind]
 
     def _word(self, source: Source, kind: str, container: str, beside: Companions | None) -> _Word:
         verdict = assess(source, self._context, beside)
         made = record(verdict, kind=kind, size=source.length, container=container)
         denied = verdict.cause in _DENIED
         outcome, rule = verdict.outcome, verdict.rule
+        why = made.message
         if outcome is not Outcome.ACCEPTED and kind in self._passing and not denied:
-            outcome, rule = Outcome.ACCEPTED, f"pass {kind}"
+            if self._passes(kind, source.name):
+                outcome, rule = Outcome.ACCEPTED, f"pass {kind}"
+            else:
+                why = f"{kind} that is not named as such: {why}"
         return _Word(
             name=made.subject,
             kind=kind,
             outcome=outcome,
             rule=rule,
             denied=denied,
-            why="" if outcome is Outcome.ACCEPTED else made.message,
+            why="" if outcome is Outcome.ACCEPTED else why,
             publisher=made.publisher.name if made.publisher else "",
         )
 
@@ -216,7 +242,7 @@ _BADNESS = (Outcome.REJECTED, Outcome.INDETERMINATE, Outcome.ACCEPTED)
 
 
 def _check_passing(kinds: frozenset[str]) -> None:
-    for kind in sorted(kinds - PASSABLE):
+    for kind in sorted(kinds - PASSABLE.keys()):
         raise PolicyError("--pass", repr(kind[:40]), f"one of {', '.join(sorted(PASSABLE))}")
 
 
