@@ -21,7 +21,7 @@ from signward.trust.x509 import load_certificate
 GOVERNS = frozenset({"executable", "library", "kernel-module", "firmware"})
 
 _LOST = ("publisher", "identity", "signers", "product", "digest", "path", "origin", "catalog",
-         "hosts", "key", "exception", "expiry", "monitor")  # fmt: skip
+         "wider-kind", "hosts", "key", "exception", "expiry", "monitor")  # fmt: skip
 _FORMS = ("file", "authenticode")
 _ALGORITHMS = frozenset({"sha256", "sha384", "sha512"})
 
@@ -70,6 +70,8 @@ def _entries(ledger: Ledger, rules: RuleSet, rule: Rule) -> Iterator[str]:
     if reached is None:
         return
     if reached.publisher:
+        if rule.kind and not set(rule.kind) >= GOVERNS:
+            ledger.widen_kinds(rule, GOVERNS - set(rule.kind))
         yield from _of_publisher(ledger, rules, reached, reached.publisher)
     for text in reached.digest:
         form, algorithm, value = text.split(":")
