@@ -165,7 +165,8 @@ class Notary:
         if wanted.timestamp and not self._tsa:
             text = "targets name no tsa whose timestamps are trusted"
             self._ledger.lose("requirement-timestamp", rule.id, text, Towards.LOOSER)
-        if wanted.revocation is not RevocationMode.REQUIRE:
+        signed = rule.publisher or rule.signers
+        if signed and wanted.revocation is not RevocationMode.REQUIRE:
             text = "a revoked signer is let in, and logged at most; require would stop it"
             self._ledger.lose("requirement-revocation", rule.id, text, Towards.LOOSER)
         revocation = {RevocationMode.REQUIRE: "enforce", RevocationMode.PREFER: "log"}
