@@ -200,11 +200,12 @@ def test_requirements_are_lost_for_the_policy_and_for_a_rule() -> None:
     rule = _rule(digest=(digest("authenticode", 1),), requires=Requirements(log=True))
     digested = _rule("two", digest=(digest("authenticode", 2),))
     assert _lost(_compile(rule_set(rule, digested, requirements=strict))) == {
-        ("requirement-log", "one"),
-    }
+        ("requirement-algorithm", "one"), ("requirement-log", "one"),
+    }  # fmt: skip
     other = _rule("three", publisher=PublisherMatch(tbs="sha256:" + "ab" * 32))
     assert _lost(_compile(rule_set(rule, other, requirements=strict))) == {
-        ("requirement-log", "one"), ("requirement-timestamp", ""), ("requirement-age", ""),
+        ("requirement-algorithm", "one"), ("requirement-log", "one"),
+        ("requirement-timestamp", ""), ("requirement-age", ""),
     }  # fmt: skip
 
 
