@@ -33,7 +33,7 @@ STATUSES: Mapping[type[Exception], tuple[str, int]] = {
     errors.StoreError: ("store", 503),
     errors.RealmError: ("set-up", 503),
     LogFaultError: ("log", 503),
-    errors.AuthorityError: ("refused", 422),
+    errors.StatedError: ("refused", 422),
     errors.KeyProviderError: ("key", 503),
     errors.SigningError: ("not-signable", 422),
     errors.ExtraMissingError: ("set-up", 503),
