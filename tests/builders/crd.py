@@ -7,15 +7,13 @@ A Kubernetes API server drops unknown fields unless asked to refuse them (``kube
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import jsonschema
-import pytest
 import yaml
 
-SHARED = "SIGNWARD_SHARED"
+from tests.schemas import schemas
+
 _ROOT: dict[str, Any] = {
     "apiVersion": {"type": "string"},
     "kind": {"type": "string"},
@@ -25,15 +23,6 @@ _KEPT = ("enum", "pattern", "minimum", "maximum", "minLength", "maxLength", "min
          "minProperties", "maxProperties", "required", "type", "not", "oneOf", "anyOf",
          "allOf")  # fmt: skip
 """What is taken as it is: the words of validation whose schemas are no structure."""
-
-
-def schemas() -> Path:
-    """Return the shared schemas, or skip."""
-    beside = Path(__file__).resolve().parents[3] / "shared"
-    folder = Path(os.environ.get(SHARED) or beside) / "schemas"
-    if not folder.is_dir():
-        pytest.skip(f"schemas: none in {folder}")
-    return folder
 
 
 class Definition:

@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 PEERS = Path("/opt/signward-peers")
 """Where tools/install-test-tools unpacks daemons that must not be installed: no service starts."""
 
@@ -37,6 +39,14 @@ def daemon() -> Path | None:
     """Return the unpacked package's root, None where there is none."""
     root = PEERS / "fapolicyd"
     return root if (root / "usr/sbin/fapolicyd").exists() else None
+
+
+def require() -> None:
+    """Skip a test where the daemon or what its jail needs is not here."""
+    if daemon() is None:
+        pytest.skip("fapolicyd: not unpacked in /opt/signward-peers")
+    if os.getuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("fapolicyd: its jail needs root and unshare")
 
 
 def libraries(program: Path) -> dict[str, str]:

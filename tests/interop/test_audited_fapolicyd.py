@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -29,10 +27,7 @@ PROGRAMS = {
 
 @pytest.fixture(autouse=True)
 def _able() -> None:
-    if jail.daemon() is None:
-        pytest.skip("fapolicyd: not unpacked in /opt/signward-peers")
-    if os.getuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("fapolicyd: its jail needs root and unshare")
+    jail.require()
 
 
 def test_the_daemons_own_lines_are_read(tmp_path: Path) -> None:

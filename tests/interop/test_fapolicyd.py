@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +39,7 @@ LOADER = "/lib64/ld-linux-x86-64.so.2"
 
 @pytest.fixture(autouse=True)
 def _able() -> None:
-    if jail.daemon() is None:
-        pytest.skip("fapolicyd: not unpacked in /opt/signward-peers")
-    if os.getuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("fapolicyd: its jail needs root and unshare")
+    jail.require()
 
 
 def content(place: str) -> bytes:
