@@ -17,7 +17,7 @@ import hypothesis
 import pytest
 from tests import corpus as _corpus
 
-pytest_plugins = ["tests.stores"]
+pytest_plugins = ["tests.browser", "tests.stores"]
 
 hypothesis.settings.register_profile(
     "shared-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

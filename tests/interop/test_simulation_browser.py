@@ -6,7 +6,6 @@ Needs Debian's ``chromium`` and the PyPI client ``playwright`` (no browser downl
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,11 @@ from typing import Any
 import pytest
 
 from signward.report import simulation_page
-from tests.interop.test_report_browser import FLAGS
 from tests.unit.test_simulation_page import mixture
 
 pytestmark = pytest.mark.interop
 
 HOSTILE = '<img src=x onerror="document.title=1">'
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
