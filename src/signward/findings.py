@@ -55,6 +55,10 @@ class Code(StrEnum):
     UNAUTHENTICATED_DATA = "unauthenticated-data"
     CHECKSUM_MISMATCH = "checksum-mismatch"
     LEFTOVER_SIGNATURE = "leftover-signature"
+    AD_HOC = "ad-hoc"
+    REQUIREMENT_FAILED = "requirement-failed"
+    TICKET = "ticket"
+    SLICES_DISAGREE = "slices-disagree"
     NOT_DER = "not-der"
     # Algorithms
     WEAK_DIGEST = "weak-digest"
@@ -97,6 +101,7 @@ class Code(StrEnum):
     BLOCKED = "blocked"
     PUBLISHER_REVOKED = "publisher-revoked"
     DIGEST_REVOKED = "digest-revoked"
+    SBAT_REVOKED = "sbat-revoked"
     BY_POLICY = "by-policy"
     POLICY_DENIED = "policy-denied"
     NO_RULE = "no-rule"

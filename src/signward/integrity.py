@@ -7,6 +7,7 @@ called.  Nothing here knows who holds a key or what time it is.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from signward.state import (
     IntactTimestamp,
     Manifest,
     SignedArtifact,
+    Slot,
     Wanted,
 )
 from signward.wire.algorithms import COMPUTABLE
@@ -156,12 +158,8 @@ def key_size(spki: bytes) -> tuple[str, int]:
 
 def wanted_slots(artifact: SignedArtifact) -> Wanted:
     """Return the slots and digests that the artifact's signatures speak of."""
-    return frozenset(
-        (slot.name, slot.algorithm)
-        for signature in artifact.signatures
-        for slot in signature.slots
-        if slot.algorithm in COMPUTABLE
-    )
+    claimed = itertools.chain(artifact.seals, *(s.slots for s in artifact.signatures))
+    return frozenset((s.name, s.algorithm) for s in claimed if s.algorithm in COMPUTABLE)
 
 
 def check_signature(
@@ -223,6 +221,26 @@ def check_timestamp(
     return IntactTimestamp(claimed=timestamp, signature=intact, time=instant)
 
 
+def check_seals(artifact: SignedArtifact, computed: Manifest) -> tuple[Finding, ...]:
+    """Report digests that nobody signed: broken ones as such, else that this is ad hoc."""
+    if not artifact.seals:
+        return ()
+    what = "ad hoc signature"
+    broken = tuple(_mismatches(what, artifact.seals, computed))
+    if broken or artifact.signatures:
+        return broken
+    return (
+        Finding(
+            code=Code.AD_HOC,
+            effect=Effect.REJECT,
+            subject=artifact.source.name,
+            found="digests of its content that nobody signed",
+            required="a signature: anybody can write such digests anew",
+            hint="ad hoc code runs on the machine that made it; sign it to ship it",
+        ),
+    )
+
+
 def check_regions(artifact: SignedArtifact) -> tuple[Finding, ...]:
     """Report every byte that no slot reaches: a note if exempt, else uncovered content."""
     return tuple(_region_findings(artifact))
@@ -256,7 +274,12 @@ def _check_slots(
             found=f"no digest of {name}",
             required="one: it runs, so it must be covered",
         )
-    for slot in claimed.slots:
+    yield from _mismatches(what, claimed.slots, computed)
+
+
+def _mismatches(what: str, slots: Sequence[Slot], computed: Manifest) -> Iterator[Finding]:
+    """Report the first slot whose digest is not the one computed from content."""
+    for slot in slots:
         if slot.algorithm not in COMPUTABLE:
             yield _unsupported(what, f"digest algorithm {slot.algorithm}")
             return

@@ -46,6 +46,37 @@ class Source(Protocol):
         """Stream each ``(start, end)`` range through every hasher, in one pass."""
 
 
+class TreeEntry(Frozen, frozen=True, kw_only=True):
+    """One name in a tree: ``path`` is relative with ``/``, ``kind`` what stands there.
+
+    ``kind`` is ``file``, ``directory``, ``link`` (``target``: where it points, as written) or
+    ``other``; ``mode`` are the permission bits, ``size`` bytes of a file.
+    """
+
+    path: str
+    kind: str
+    mode: int = 0
+    size: int = 0
+    target: str = ""
+
+
+class Tree(Protocol):
+    """A folder that is one artifact: a bundle, an image's layout.  Producer: ``wire``."""
+
+    @property
+    def name(self) -> str:
+        """The path, for messages and to tell the kind by its extension."""
+
+    def entries(self) -> Sequence[TreeEntry]:
+        """Return everything below, sorted by path; links are told, never followed."""
+
+    def open(self, path: str) -> Source:
+        """Return the regular file at a relative path, reached through no link.
+
+        It stays open as long as the tree.  Raises ``MalformedError`` where there is none.
+        """
+
+
 class Companions(Protocol):
     """The files beside an artifact, by relative name.  Producer: ``wire``."""
 
@@ -181,7 +212,8 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     ``conditions`` what else its content asks of a signature, found wanting: they count
     once every digest and the value are right.  ``nested`` are artifacts inside this one, by
     name, whose own signatures must be intact too.  ``profile`` names the rules the format's
-    signatures are judged by (``trust.profiles``); ``layout`` belongs to the format.
+    signatures are judged by (``trust.profiles``); ``seals`` are digests of parts that the
+    artifact holds and nobody signed (an ad hoc code directory); ``layout`` belongs to the format.
     """
 
     format: str
@@ -195,6 +227,7 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     profile: str = "authenticode"
     facts: Mapping[str, str | int] = msgspec.field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    seals: tuple[Slot, ...] = ()
     layout: Any = None
 
 

@@ -21,6 +21,10 @@ GENERATIONS = (
 """Names of ``trust.kernel.GENERATIONS``, which a start need not import."""
 
 
+PROFILES = ("", "authenticode", "uefi", "windows-kernel", "linux-kernel", "apple")
+"""Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
+
+
 def instant(text: str) -> datetime:
     """Return an RFC 3339 instant or a date (midnight UTC) as an aware UTC datetime."""
     try:
@@ -42,12 +46,13 @@ def add_judgement(parser: argparse.ArgumentParser) -> None:
 def add_trust(group: argparse._ArgumentGroup) -> None:
     """Add anchors, further certificates, catalogs, profile and instant."""
     _many(group, "--store", "STORE", "trust these roots: authenticode (what Windows trusts), "
-          "uefi (Secure Boot), windows-kernel, or a file or folder of certificates")  # fmt: skip
+          "uefi (Secure Boot), windows-kernel, apple, linux-kernel, or a file or folder of "
+          "certificates")  # fmt: skip
     _many(group, "--anchor", "PEM", "trust this certificate, and no store unless --store names one")
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
     _many(group, "--catalog", "PATH", "catalogs (.cat file or folder) that may vouch for files "
           "without a signature of their own")  # fmt: skip
-    _choice(group, "--profile", ("", "authenticode", "uefi", "windows-kernel"), "judge by these "
+    _choice(group, "--profile", PROFILES, "judge by these "
             "rules (default: those of the file's format)")  # fmt: skip
     group.add_argument("--windows-generation", choices=GENERATIONS, default=GENERATIONS[0],
                        metavar="NAME", help="the Windows that profile windows-kernel speaks for: "

@@ -138,7 +138,7 @@ def exit_code(verdict: Verdict) -> int:
         return 0
     if verdict.outcome is Outcome.INDETERMINATE:
         return 3
-    return 4 if verdict.cause is Code.UNSIGNED else 1
+    return 4 if verdict.cause in (Code.UNSIGNED, Code.AD_HOC) else 1
 
 
 def _print(data: Record, arguments: argparse.Namespace) -> None:

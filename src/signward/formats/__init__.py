@@ -18,7 +18,15 @@ import msgspec
 from signward.envelopes import Draft, Signer
 from signward.errors import NotSignableError
 from signward.frozen import Frozen
-from signward.state import ClaimedSignature, Companions, Manifest, SignedArtifact, Source, Wanted
+from signward.state import (
+    ClaimedSignature,
+    Companions,
+    Manifest,
+    SignedArtifact,
+    Source,
+    Tree,
+    Wanted,
+)
 from signward.wire.patch import PatchSet
 
 HEAD = 64 * 1024
@@ -166,6 +174,28 @@ def _signers() -> Mapping[str, Signable]:
 def as_signable(form: Format | None) -> Signable | None:
     """Return the format if it signs, else None."""
     return _signers().get(form.name) if form else None
+
+
+@runtime_checkable
+class TreeFormat(Format, Protocol):
+    """A format whose artifact is a folder (a bundle); `recognise` says no to every file."""
+
+    def recognise_tree(self, tree: Tree) -> Match:
+        """Say how surely a folder is of this format.  Pure, bounded, never raises."""
+
+    def parse_tree(self, tree: Tree, options: ParseOptions) -> SignedArtifact:
+        """Find content and claimed signatures in a folder.  Raises ``BadInputError``."""
+
+
+def tree_format(tree: Tree) -> TreeFormat | None:
+    """Return the format that claims a folder most specifically, or None."""
+    forms = [form for form in all_formats() if isinstance(form, TreeFormat)]
+    sure, best = max(
+        ((form.recognise_tree(tree), form) for form in forms),
+        key=lambda pair: pair[0],
+        default=(Match.NO, None),
+    )
+    return best if sure > Match.NO else None
 
 
 @runtime_checkable

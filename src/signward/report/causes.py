@@ -109,6 +109,21 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "Bytes that look like a signature lie where none is announced.",
             "A signature was taken off carelessly: get the file again.",
         ),
+        Code.AD_HOC: Cause(
+            "The file holds digests of its own content, and nobody signed them.",
+            "Fit for the machine that built it; to ship it, sign it with an identity.",
+        ),
+        Code.REQUIREMENT_FAILED: Cause(
+            "The signer is not whom the code's own designated requirement names.", _AGAIN
+        ),
+        Code.TICKET: Cause(
+            "The notarization ticket stapled to it is not Apple's, or speaks of other code.",
+            "Staple it anew; without network access macOS would refuse it.",
+        ),
+        Code.SLICES_DISAGREE: Cause(
+            "The architectures in a universal file are not all signed by the same signer.",
+            "Which one runs depends on the machine: ask the maker for a file signed whole.",
+        ),
         Code.NOT_DER: Cause("A structure is encoded otherwise than X.690 asks.", "Nothing."),
     },
     "Algorithms": {
@@ -240,6 +255,10 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "A revocation feed given with --feed names the publisher: nothing of his is accepted, "
             "whenever it was signed.",
             "Ask whoever publishes the feed.",
+        ),
+        Code.SBAT_REVOKED: Cause(
+            "A boot program's security generation (SBAT) is below what the revocations allow.",
+            "Install the distribution's current shim and boot loader.",
         ),
         Code.DIGEST_REVOKED: Cause(
             "A revocation feed given with --feed names this very file.",

@@ -17,7 +17,8 @@ SUBSCRIBER_ARC = "1.3.6.1.4.1.311.97."
 class Profile(Frozen, frozen=True, kw_only=True):
     """How one ecosystem judges: what the signer must be for, whether dates matter.
 
-    ``kernel``: the signer is also judged by the rules of a Windows generation.
+    ``kernel``: the signer is also judged by the rules of a Windows generation.  ``keyring``:
+    envelopes name a key and bring no certificate; the anchors are the keys.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Profile(Frozen, frozen=True, kw_only=True):
     timestamps: bool = True
     revocation: bool = True
     kernel: bool = False
+    keyring: bool = False
 
 
 AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
@@ -38,4 +40,18 @@ UEFI = Profile(
 )
 WINDOWS_KERNEL = Profile(name="windows-kernel", usage=CODE_SIGNING, kernel=True)
 
-PROFILES = {profile.name: profile for profile in (AUTHENTICODE, UEFI, WINDOWS_KERNEL)}
+LINUX_KERNEL = Profile(
+    name="linux-kernel",
+    usage=ANY_USAGE,
+    rules=PathRules(judge_validity=False),
+    timestamps=False,
+    revocation=False,
+    keyring=True,
+)
+"""Modules, IMA, fs-verity, IPE: a key of the kernel's keyrings, and no dates."""
+
+APPLE = Profile(name="apple", usage=CODE_SIGNING)
+
+PROFILES = {
+    profile.name: profile for profile in (AUTHENTICODE, UEFI, WINDOWS_KERNEL, LINUX_KERNEL, APPLE)
+}

@@ -79,6 +79,13 @@ class Context:
         """The caller's certificates (DER), for envelopes that bring none of their own."""
         return tuple(certificate.der for certificate in self._pool)
 
+    def certificates_for(self, profile: Profile) -> tuple[bytes, ...]:
+        """Return `certificates`, and those in the anchors' store where they are the keys."""
+        if not profile.keyring:
+            return self.certificates
+        anchors = self.grounds(profile).store.anchors()
+        return (*self.certificates, *(anchor.certificate.der for anchor in anchors))
+
     @cached_property
     def evidence(self) -> Evidence:
         """The caller's CRLs, OCSP answers and feeds."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from signward.findings import Finding
 from signward.formats import all_formats
 from signward.frozen import replace
-from signward.integrity import check_regions, check_signature, wanted_slots
+from signward.integrity import check_regions, check_seals, check_signature, wanted_slots
 from signward.policy.evaluate import strength, unsigned
 from signward.policy.settings import SignatureRule
 from signward.state import (
@@ -33,8 +33,9 @@ def judge_signatures(
     Under rule ``best`` only the strongest signatures can decide, and no countersignature,
     so only they are judged; the others stay intact, but where rules ask for several signers.
     """
+    certificates = context.certificates_for(context.profile_for(artifact))
     checked = [
-        check_signature(artifact, claimed, computed, context.certificates)
+        check_signature(artifact, claimed, computed, certificates)
         for claimed in artifact.signatures
     ]
     if context.policy.stage is Stage.INTACT:
@@ -72,13 +73,15 @@ def nested_findings(artifact: SignedArtifact, context: Context) -> Iterator[Find
     forms = {form.name: form for form in all_formats()}
     for name, inner in artifact.nested.items():
         computed = forms[inner.format].digests(inner, wanted_slots(inner))
-        if not inner.signatures:
+        if not inner.signatures and not inner.seals:
             yield unsigned(name)
+        certificates = context.certificates_for(context.profile_for(inner))
         for claimed in inner.signatures:
-            checked = check_signature(inner, claimed, computed, context.certificates)
+            checked = check_signature(inner, claimed, computed, certificates)
             if isinstance(checked, BrokenSignature):
                 yield from (replace(f, subject=f"{name}, {f.subject}") for f in checked.findings)
-        yield from (replace(f, subject=f"{name}, {f.subject}") for f in check_regions(inner))
+        own = (*check_seals(inner, computed), *check_regions(inner))
+        yield from (replace(f, subject=f"{name}, {f.subject}") for f in own)
 
 
 def _judged(

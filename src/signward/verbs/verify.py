@@ -16,7 +16,7 @@ from signward.errors import (
 )
 from signward.findings import Code, Effect, Finding
 from signward.formats import Format, ParseOptions, Peek, peek_at, recognise
-from signward.integrity import check_regions, wanted_slots
+from signward.integrity import check_regions, check_seals, wanted_slots
 from signward.inventory.classify import KINDS, classify
 from signward.policy.case import Case
 from signward.policy.evaluate import evaluate
@@ -115,13 +115,14 @@ def _options(peek: Peek, companions: Companions | None) -> ParseOptions:
 
 def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Context) -> Verdict:
     source = artifact.source
-    wanted = wanted_slots(artifact) if artifact.signatures else frozenset()
+    wanted = wanted_slots(artifact)
     listed = (LISTED_SLOTS if context.block_lists else frozenset()) | listed_content(context)
     ruled = _ruled_content(context)
     told = wanted | ruled
     computed = signable.digests(artifact, told | listed) if told or listed else {}
     judged = judge_signatures(artifact, computed, context)
     findings = (
+        *check_seals(artifact, computed),
         *artifact.findings,
         *check_regions(artifact),
         *nested_findings(artifact, context),

@@ -143,6 +143,13 @@ class FileSource:
         if Identity.of(os.fstat(self._fd)) != self.identity:
             raise self._changed()
 
+    def attribute(self, name: str) -> bytes:
+        """Return an extended attribute of the file; empty where it has none of that name."""
+        try:
+            return os.getxattr(self._fd, name)
+        except OSError:
+            return b""
+
     def _pread(self, offset: int, size: int) -> bytes:
         parts, position, end = [], offset, offset + size
         while position < end:
@@ -164,6 +171,11 @@ class FileSource:
                 hint="run again when nothing writes to it",
             )
         )
+
+
+def attribute_of(source: Source, name: str) -> bytes:
+    """Return an extended attribute (``security.ima``) of a source that is a file, else nothing."""
+    return source.attribute(name) if isinstance(source, FileSource) else b""
 
 
 def whole_digest(source: Source, algorithm: str) -> bytes:
