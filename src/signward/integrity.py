@@ -63,6 +63,10 @@ MAX_RSA_BITS = 16384
 """Longest RSA modulus checked with, as OpenSSL bounds it; longer ones only cost time."""
 
 
+MAX_TOLD = 50
+"""Changed parts told of one artifact: whoever changed more changed everything."""
+
+
 class ValueMismatchError(SignwardError):
     """The signature value does not fit the key, the algorithm and the data."""
 
@@ -158,7 +162,8 @@ def key_size(spki: bytes) -> tuple[str, int]:
 
 def wanted_slots(artifact: SignedArtifact) -> Wanted:
     """Return the slots and digests that the artifact's signatures speak of."""
-    claimed = itertools.chain(artifact.seals, *(s.slots for s in artifact.signatures))
+    signed = (signature.slots for signature in artifact.signatures)
+    claimed = itertools.chain(artifact.seals, artifact.listed, *signed)
     return frozenset((s.name, s.algorithm) for s in claimed if s.algorithm in COMPUTABLE)
 
 
@@ -239,6 +244,12 @@ def check_seals(artifact: SignedArtifact, computed: Manifest) -> tuple[Finding, 
             hint="ad hoc code runs on the machine that made it; sign it to ship it",
         ),
     )
+
+
+def check_listed(artifact: SignedArtifact, computed: Manifest) -> tuple[Finding, ...]:
+    """Report every part that is not what the artifact's own list says, up to a bound."""
+    wrong = (f for slot in artifact.listed for f in _mismatches("list", (slot,), computed))
+    return tuple(itertools.islice(wrong, MAX_TOLD))
 
 
 def check_regions(artifact: SignedArtifact) -> tuple[Finding, ...]:
