@@ -216,10 +216,11 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     once every digest and the value are right.  ``nested`` are artifacts inside this one, by
     name, whose own signatures must be intact too.  ``profile`` names the rules the format's
     signatures are judged by (``trust.profiles``).  ``vouched`` are those nested artifacts whose
-    digest this one's own list gives: they need no signer of their own.  ``seals`` are digests of parts that the
-    artifact holds and nobody signed (an ad hoc code directory); ``listed`` those in a list that
-    a slot of every signature, or a seal, covers (a bundle's CodeResources).  ``ticket`` is the
-    platform's word that it examined this code, stapled to it.  ``layout`` belongs to the format.
+    digest this one's own list gives: they need no signer of their own.  ``seals`` are digests
+    of parts that the artifact holds and nobody signed (an ad hoc code directory); ``listed``
+    those in a list that a slot of every signature, or a seal, covers (a bundle's CodeResources).
+    ``ticket`` is the platform's word that it examined this code, stapled to it.  ``layout``
+    belongs to the format.
     """
 
     format: str

@@ -95,7 +95,7 @@ def nested_findings(artifact: SignedArtifact, context: Context) -> Iterator[Find
 def _seals(
     name: str, artifact: SignedArtifact, inner: SignedArtifact, computed: Manifest
 ) -> Iterator[Finding]:
-    """Report seals as integrity does; whose hash the outer list gives needs no signer of its own."""
+    """Report seals; code whose hash the outer list gives needs no signer of its own."""
     for finding in check_seals(inner, computed):
         if finding.code is not Code.AD_HOC or name not in artifact.vouched:
             yield finding
