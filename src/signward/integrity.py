@@ -30,7 +30,7 @@ from signward.state import (
     Slot,
     Wanted,
 )
-from signward.wire.algorithms import COMPUTABLE
+from signward.wire.algorithms import COMPUTABLE, OF_SLOTS
 from signward.wire.certificate import outline
 from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
@@ -164,7 +164,7 @@ def wanted_slots(artifact: SignedArtifact) -> Wanted:
     """Return the slots and digests that the artifact's signatures speak of."""
     signed = (signature.slots for signature in artifact.signatures)
     claimed = itertools.chain(artifact.seals, artifact.listed, *signed)
-    return frozenset((s.name, s.algorithm) for s in claimed if s.algorithm in COMPUTABLE)
+    return frozenset((s.name, s.algorithm) for s in claimed if s.algorithm in OF_SLOTS)
 
 
 def check_signature(
@@ -291,7 +291,7 @@ def _check_slots(
 def _mismatches(what: str, slots: Sequence[Slot], computed: Manifest) -> Iterator[Finding]:
     """Report the first slot whose digest is not the one computed from content."""
     for slot in slots:
-        if slot.algorithm not in COMPUTABLE:
+        if slot.algorithm not in OF_SLOTS:
             yield _unsupported(what, f"digest algorithm {slot.algorithm}")
             return
         actual = computed.get((slot.name, slot.algorithm))
