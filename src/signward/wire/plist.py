@@ -85,4 +85,5 @@ def write_plist(value: Mapping[str, Any]) -> bytes:
     """Return a dictionary in XML (UTF-8), keys sorted, a tab for each level, as Apple writes."""
     import plistlib
 
-    return plistlib.dumps(value, fmt=plistlib.FMT_XML, sort_keys=True)
+    written = plistlib.dumps(value, fmt=plistlib.FMT_XML, sort_keys=True)
+    return written.replace(b".0</real>", b"</real>")  # in text a "<" stands as "&lt;"
