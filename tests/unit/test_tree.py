@@ -82,13 +82,13 @@ def test_more_files_are_read_than_may_be_open(
     monkeypatch.setattr(wire_tree, "OPEN_FILES", 3)
     for number in range(20):
         (tmp_path / f"{number}").write_bytes(b"%d" % number)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     with FolderTree(tmp_path) as tree:
         sources = [tree.open(str(number)) for number in range(20)]
         for _ in range(2):
             assert [s.read(0, s.length) for s in sources] == [b"%d" % n for n in range(20)]
-        assert len(os.listdir("/proc/self/fd")) <= before + 4
-    assert len(os.listdir("/proc/self/fd")) == before
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 4
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_bounds_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
