@@ -12,6 +12,7 @@ import struct
 import uuid
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from signward.errors import LimitError, MalformedError
 from signward.frozen import Frozen
@@ -22,10 +23,47 @@ X509_SHA256 = "3bd2a492-96c0-4079-b420-fcf98ef103ed"
 X509_SHA384 = "7076876e-80c2-4ee6-aad2-28b349a6865b"
 X509_SHA512 = "446dbf63-2502-4cda-bcfa-2465d2b0fe9d"
 
+
+class Form(NamedTuple):
+    """A signature type: its short name, and the octets of its data (0: any, a certificate)."""
+
+    name: str
+    size: int
+
+
+FORMS = {
+    SHA256: Form("sha256", 32),
+    X509: Form("x509", 0),
+    X509_SHA256: Form("x509-sha256", 48),
+    X509_SHA384: Form("x509-sha384", 64),
+    X509_SHA512: Form("x509-sha512", 80),
+    "826ca512-cf10-4ac9-b187-be01496631bd": Form("sha1", 20),
+    "0b6e5233-a65c-44c9-9407-d9ab83bfc8bd": Form("sha224", 28),
+    "ff3e5307-9fd0-48c9-85f1-8ad56c701e01": Form("sha384", 48),
+    "093e0fae-a6c4-4f50-9f1b-d41e2b89c19a": Form("sha512", 64),
+    "3c5766e8-269c-4e34-aa14-ed776e85b3b6": Form("rsa2048", 256),
+    "e2b36190-879b-4a3d-ad8d-f2e7bba32784": Form("rsa2048-sha256", 256),
+    "67f8444f-8743-48f1-a328-1eaab8736080": Form("rsa2048-sha1", 256),
+}
+"""The signature types of UEFI 2.10 32.4.1; a TBSCertificate's digest has a time behind it."""
+
+KINDS = frozenset(uuid.UUID(kind).bytes_le for kind in FORMS)
+"""How a list begins: the GUID of its type."""
+
 GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 IMAGE_SECURITY = "d719b2cb-3d3a-4596-a3bc-dad00e67656f"
-VENDORS = {"PK": GLOBAL, "KEK": GLOBAL, "db": IMAGE_SECURITY, "dbx": IMAGE_SECURITY}
-"""The variables of Secure Boot, each with the GUID it stands under."""
+VENDORS = {"PK": GLOBAL, "KEK": GLOBAL} | dict.fromkeys(("db", "dbx", "dbt", "dbr"), IMAGE_SECURITY)
+"""The variables of Secure Boot, each with the GUID it stands under (UEFI 2.10 32.4, 32.5)."""
+
+SVN_OWNER = "9d132b6c-59d5-4388-ab1c-185cfcb2eb92"
+"""Who owns a dbx entry that is no digest: a least security version of a Windows boot program."""
+
+SVN_PROGRAMS = {
+    "9d132b61-59d5-4388-ab1c-185c3cb2eb92": "bootmgfw.efi",
+    "e8f82e9d-e127-4158-a488-4c18abe2f284": "cdboot.efi",
+    "c999cac2-7ffe-496f-8127-9e2a8a535976": "wdsmgfw.efi",
+}
+"""The programs with such versions (Microsoft's dbx_info)."""
 
 PKCS7 = "4aafd29d-68df-49ee-8aa9-347d375665a7"
 
@@ -44,6 +82,7 @@ _HEADER = struct.Struct("<16sIII")
 _TIME = struct.Struct("<HBBBBBxIhBx")
 _CERTIFICATE = struct.Struct("<IHH16s")
 _REVISION, _KIND = 0x0200, 0x0EF1
+_SIGNED = struct.pack("<HH", _REVISION, _KIND) + uuid.UUID(PKCS7).bytes_le
 _WHAT = "signature list"
 _CLAUSE = "UEFI 2.10 32.4.1"
 
@@ -57,6 +96,25 @@ class Entry(Frozen, frozen=True, kw_only=True):
     kind: str
     owner: str
     data: bytes
+
+
+class Svn(Frozen, frozen=True, kw_only=True):
+    """The least security version of a Windows boot program: ``major.minor``."""
+
+    program: str
+    major: int
+    minor: int
+
+    def __str__(self) -> str:
+        return f"{self.program} {self.major}.{self.minor}"
+
+
+class Stored(Frozen, frozen=True, kw_only=True):
+    """A file about a variable: its content, and what stood around it, if anything did."""
+
+    content: bytes
+    update: Update | None = None
+    attributes: int | None = None
 
 
 class Update(Frozen, frozen=True, kw_only=True):
@@ -93,6 +151,10 @@ def _entries(data: bytes) -> Iterator[Entry]:
         if each < 16 or body % each:
             raise _malformed(f"{body} octets of entries of {each}", "whole entries, an owner each",
                              at)  # fmt: skip
+        form = FORMS.get(_text(kind))
+        if form and (header or (form.size and each != 16 + form.size)):
+            raise _malformed(f"a header of {header}, entries of {each}",
+                             f"none, {16 + form.size or 'any'} for {form.name}", at)  # fmt: skip
         start = at + _HEADER.size + header
         for place in range(start, at + size, each):
             owner = data[place : place + 16]
@@ -181,6 +243,53 @@ def _read_time(data: bytes, what: str, clause: str) -> datetime:
     if (nano, zone, daylight) != (0, 0, 0):
         raise MalformedError(what, "nanoseconds or a zone", "none", clause, offset=0)
     return at
+
+
+def stored(data: bytes) -> Stored:
+    """Return what a file about a variable holds, by its own shape.
+
+    That is an authenticated write, a file of efivarfs (attributes of four octets, then the
+    content), or the content alone.  Raises ``MalformedError`` and ``LimitError``.
+    """
+    if is_update(data):
+        update = read_update(data)
+        return Stored(content=update.content, update=update)
+    if data[:16] not in KINDS and data[4:20] in KINDS:
+        return Stored(content=data[4:], attributes=int.from_bytes(data[:4], "little"))
+    return Stored(content=data)
+
+
+def is_update(head: bytes) -> bool:
+    """Say whether octets begin as an authenticated write does: a time, then a PKCS#7."""
+    at = _TIME.size + 4
+    return head[at : at + 20] == _SIGNED
+
+
+def is_content(head: bytes) -> bool:
+    """Say whether octets begin as a signature list of a known type, or its efivarfs file."""
+    return head[:16] in KINDS or head[4:20] in KINDS
+
+
+def svn(entry: Entry) -> Svn | None:
+    """Return the security version that a dbx entry holds; None for every other entry.
+
+    Its 32 octets are a version (1), the program's GUID, minor and major of two octets each
+    (little-endian) and zeros.
+    """
+    if entry.kind != SHA256 or entry.owner != SVN_OWNER:
+        return None
+    program = _text(entry.data[1:17])
+    minor, major = struct.unpack_from("<HH", entry.data, 17)
+    return Svn(program=SVN_PROGRAMS.get(program, program), major=major, minor=minor)
+
+
+def revocation_time(entry: Entry) -> datetime | None:
+    """Return since when a TBSCertificate's digest is revoked (UTC); None: ever.
+
+    Raises ``MalformedError``.
+    """
+    raw = entry.data[-_TIME.size :]
+    return _read_time(raw, _WHAT, _CLAUSE) if any(raw) else None
 
 
 def _text(guid: bytes) -> str:
