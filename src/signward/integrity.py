@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
 
 from signward.errors import BadInputError, SignwardError
 from signward.findings import GRAVITY, Code, Effect, Finding, worst
+from signward.frozen import replace
 from signward.state import (
     Algorithm,
     Binding,
@@ -174,6 +176,7 @@ def check_signature(
     A finding without effect (a weak spot that breaks nothing) stays on the result.
     """
     what = f"signature {claimed.label}"
+    claimed = _as_read(claimed, certificates) if claimed.readings else claimed
     findings = list(claimed.findings)
     findings += _check_slots(what, artifact, claimed, computed)
     findings += _check_countersigned(what, artifact, claimed, computed, certificates)
@@ -359,6 +362,19 @@ def _check_claim(
             findings += _check_certificate_digests(what, claimed, candidate)
             return candidate, findings
     return None, [*findings, failure] if failure else findings
+
+
+def _as_read(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> ClaimedSignature:
+    """Return the signature over the first of its readings that a signer's key fits, if one does."""
+    for certificate in _signer_certificates(claimed, certificates):
+        for reading in claimed.readings:
+            with suppress(ValueMismatchError, UnsupportedKeyError):
+                spki = outline(certificate).spki
+                check_value(spki, claimed.algorithm, reading.data, claimed.value)
+                return replace(
+                    claimed, to_be_verified=reading.data, read_as=reading.what, readings=()
+                )
+    return claimed
 
 
 def _signer_certificates(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> list[bytes]:

