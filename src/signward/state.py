@@ -167,6 +167,9 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
 
     ``slots`` are the claimed digests of the artifact's parts, ``bindings`` those
     over bytes inside the envelope; ``to_be_verified`` and ``value`` go to the key.
+    ``over`` names the slot whose digest, by ``algorithm.digest``, is itself what the value is
+    made over, where nothing in between claims it (CMS without signed attributes, IMA):
+    ``to_be_verified`` is then not looked at.
     ``claimed_certificate_digests`` are the signing-certificate attributes (RFC 5035),
     ``countersigns`` is the label of the signature whose value this one is over (a second
     party's word about the first; it has no slots of its own), ``raw`` the whole envelope.
@@ -188,6 +191,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     claimed_time: datetime | None = None
     content_type: str = ""
     content: bytes = b""
+    over: str = ""
     claimed_certificate_digests: tuple[tuple[str, bytes], ...] = ()
     signed_attributes: tuple[Attribute, ...] = ()
     unsigned_attributes: tuple[Attribute, ...] = ()
