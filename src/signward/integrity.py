@@ -70,6 +70,9 @@ MAX_RSA_BITS = 16384
 _NOTHING: Manifest = MappingProxyType({})
 _ALTERED = "the content or its signature was changed, or it was made with another key"
 
+MAX_TOLD = 50
+"""Changed parts told of one artifact: whoever changed more changed everything."""
+
 
 class ValueMismatchError(SignwardError):
     """The signature value does not fit the key, the algorithm and the data."""
@@ -171,7 +174,8 @@ def key_size(spki: bytes) -> tuple[str, int]:
 
 def wanted_slots(artifact: SignedArtifact) -> Wanted:
     """Return the slots and digests that the artifact's signatures speak of."""
-    claimed = itertools.chain(artifact.seals, *(s.slots for s in artifact.signatures))
+    signed = (signature.slots for signature in artifact.signatures)
+    claimed = itertools.chain(artifact.seals, artifact.listed, *signed)
     named = [(slot.name, slot.algorithm) for slot in claimed]
     named += [(s.over, s.algorithm.digest) for s in artifact.signatures if s.over]
     return frozenset(pair for pair in named if pair[1] in COMPUTABLE)
@@ -255,6 +259,12 @@ def check_seals(artifact: SignedArtifact, computed: Manifest) -> tuple[Finding, 
             hint="ad hoc code runs on the machine that made it; sign it to ship it",
         ),
     )
+
+
+def check_listed(artifact: SignedArtifact, computed: Manifest) -> tuple[Finding, ...]:
+    """Report every part that is not what the artifact's own list says, up to a bound."""
+    wrong = (f for slot in artifact.listed for f in _mismatches("list", (slot,), computed))
+    return tuple(itertools.islice(wrong, MAX_TOLD))
 
 
 def check_regions(artifact: SignedArtifact) -> tuple[Finding, ...]:

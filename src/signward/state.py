@@ -76,6 +76,9 @@ class Tree(Protocol):
         It stays open as long as the tree.  Raises ``MalformedError`` where there is none.
         """
 
+    def attributes(self, path: str) -> tuple[str, ...]:
+        """Return the names of a regular file's extended attributes."""
+
 
 class Companions(Protocol):
     """The files beside an artifact, by relative name.  Producer: ``wire``."""
@@ -228,7 +231,9 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     once every digest and the value are right.  ``nested`` are artifacts inside this one, by
     name, whose own signatures must be intact too.  ``profile`` names the rules the format's
     signatures are judged by (``trust.profiles``); ``seals`` are digests of parts that the
-    artifact holds and nobody signed (an ad hoc code directory); ``layout`` belongs to the format.
+    artifact holds and nobody signed (an ad hoc code directory); ``listed`` those in a list that
+    a slot of every signature, or a seal, covers (a bundle's CodeResources).  ``ticket`` is the
+    platform's word that it examined this code, stapled to it.  ``layout`` belongs to the format.
     """
 
     format: str
@@ -243,6 +248,8 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     facts: Mapping[str, str | int] = msgspec.field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     seals: tuple[Slot, ...] = ()
+    listed: tuple[Slot, ...] = ()
+    ticket: ClaimedSignature | None = None
     layout: Any = None
 
 
