@@ -38,6 +38,15 @@ UEFI = Profile(
     timestamps=False,
     revocation=False,
 )
+UEFI_VARIABLE = Profile(
+    name="uefi-variable",
+    usage=ANY_USAGE,
+    rules=PathRules(judge_validity=False),
+    timestamps=False,
+    revocation=False,
+)
+"""Who may write db and dbx (a KEK), and KEK and PK (the PK): other keys than those of db."""
+
 WINDOWS_KERNEL = Profile(name="windows-kernel", usage=CODE_SIGNING, kernel=True)
 
 LINUX_KERNEL = Profile(
@@ -62,5 +71,5 @@ APPLE_TICKET = Profile(
 """Notarization tickets: Apple's anchors, and no dates; extensions say what the signer is for."""
 
 PROFILES = {
-    profile.name: profile for profile in (AUTHENTICODE, UEFI, WINDOWS_KERNEL, LINUX_KERNEL, APPLE)
+    profile.name: profile for profile in (AUTHENTICODE, UEFI, UEFI_VARIABLE, WINDOWS_KERNEL, LINUX_KERNEL, APPLE)
 }
