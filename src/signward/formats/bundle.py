@@ -52,7 +52,13 @@ from signward.formats._bundle_survey import (
     listed_slots,
     survey,
 )
-from signward.formats._code_resources import CLAUSE, WHAT, Resources, Seal, read_resources, weaknesses
+from signward.formats._code_resources import (
+    WHAT,
+    Resources,
+    Seal,
+    read_resources,
+    weaknesses,
+)
 from signward.frozen import Frozen, replace
 from signward.state import (
     ClaimedSignature,
@@ -252,9 +258,7 @@ def _weak(layout: Layout, what: str) -> Finding:
     )
 
 
-def _nested(
-    tree: Tree, resources: Resources, there: Survey, depth: int, found: _Findings
-) -> None:
+def _nested(tree: Tree, resources: Resources, there: Survey, depth: int, found: _Findings) -> None:
     for path, entry in {**there.present, **there.nested}.items():
         seal = resources.seals.get(path)
         if seal is None or seal.kind != "code" or entry.kind == "link":
@@ -281,9 +285,7 @@ def _ask(path: str, seal: Seal, inner: SignedArtifact, found: _Findings) -> None
         found.demands[path] = demand_of(requirement, code)
 
 
-def _inner(
-    tree: Tree, entry: TreeEntry, depth: int, found: _Findings
-) -> SignedArtifact | None:
+def _inner(tree: Tree, entry: TreeEntry, depth: int, found: _Findings) -> SignedArtifact | None:
     """Return nested code: a bundle, or a program; None where it cannot be read."""
     try:
         if entry.kind == "directory":
