@@ -24,6 +24,7 @@ from signward.state import (
     X509Path,
 )
 from signward.trust.anchors import TrustStore
+from signward.trust.apple import check_purpose
 from signward.trust.kernel import check_driver, generation, with_cross_certificates
 from signward.trust.path import PathResult, find_path
 from signward.trust.profiles import LIFETIME_SIGNING, Profile
@@ -99,6 +100,9 @@ def judge(
             from signward.trust.requirement import check_own
 
             findings += check_own(claimed.own_requirement, claimed.label, result.path)
+        if profile.apple:
+            anchor = result.anchor.certificate.sha256
+            findings += check_purpose(result.path, anchor, profile.apple)
         if profile.revocation:
             statuses = _statuses(result, grounds, at)
             findings += _revocation_findings(result, statuses, proven, grounds)
