@@ -34,7 +34,7 @@ from signward.state import (
     Slot,
     Wanted,
 )
-from signward.wire.algorithms import COMPUTABLE
+from signward.wire.algorithms import COMPUTABLE, OF_SLOTS
 from signward.wire.certificate import outline
 from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
@@ -178,7 +178,7 @@ def wanted_slots(artifact: SignedArtifact) -> Wanted:
     claimed = itertools.chain(artifact.seals, artifact.listed, *signed)
     named = [(slot.name, slot.algorithm) for slot in claimed]
     named += [(s.over, s.algorithm.digest) for s in artifact.signatures if s.over]
-    return frozenset(pair for pair in named if pair[1] in COMPUTABLE)
+    return frozenset(pair for pair in named if pair[1] in OF_SLOTS)
 
 
 def check_signature(
@@ -306,7 +306,7 @@ def _check_slots(
 def _mismatches(what: str, slots: Sequence[Slot], computed: Manifest) -> Iterator[Finding]:
     """Report the first slot whose digest is not the one computed from content."""
     for slot in slots:
-        if slot.algorithm not in COMPUTABLE:
+        if slot.algorithm not in OF_SLOTS:
             yield _unsupported(what, f"digest algorithm {slot.algorithm}")
             return
         actual = computed.get((slot.name, slot.algorithm))
