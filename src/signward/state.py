@@ -248,10 +248,12 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     ``conditions`` what else its content asks of a signature, found wanting: they count
     once every digest and the value are right.  ``nested`` are artifacts inside this one, by
     name, whose own signatures must be intact too.  ``profile`` names the rules the format's
-    signatures are judged by (``trust.profiles``); ``seals`` are digests of parts that the
-    artifact holds and nobody signed (an ad hoc code directory); ``listed`` those in a list that
-    a slot of every signature, or a seal, covers (a bundle's CodeResources).  ``ticket`` is the
-    platform's word that it examined this code, stapled to it.  ``layout`` belongs to the format.
+    signatures are judged by (``trust.profiles``).  ``vouched`` are those nested artifacts whose
+    digest this one's own list gives: they need no signer of their own.  ``seals`` are digests
+    of parts that the artifact holds and nobody signed (an ad hoc code directory); ``listed``
+    those in a list that a slot of every signature, or a seal, covers (a bundle's CodeResources).
+    ``ticket`` is the platform's word that it examined this code, stapled to it.  ``layout``
+    belongs to the format.
     """
 
     format: str
@@ -260,6 +262,7 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     required: Mapping[str, frozenset[str]] = msgspec.field(default_factory=dict)
     conditions: Mapping[str, tuple[Finding, ...]] = msgspec.field(default_factory=dict)
     nested: Mapping[str, SignedArtifact] = msgspec.field(default_factory=dict)
+    vouched: frozenset[str] = frozenset()
     regions: tuple[Region, ...] = ()
     endorsements: tuple[Endorsement, ...] = ()
     profile: str = "authenticode"

@@ -38,8 +38,15 @@ _BY_KIND: Mapping[str, str] = {
     **dict.fromkeys(("git-commit", "git-tag"), "source"),
     "jar": "library",
     "kernel-module": "kernel-module",
+    "bundle": "library",
 }
 
+
+_OF_BUNDLES: Mapping[str, str] = {
+    ".app": "executable",
+    **dict.fromkeys((".kext", ".dext", ".systemextension"), "kernel-module"),
+}
+"""By a bundle's extension; others are loaded by programs."""
 
 NAMED = frozenset({"pe", *CLASSES, *_BY_KIND})
 """What rules may name here; scans know further kinds, which are of no class."""
@@ -49,6 +56,8 @@ def class_of(kind: str, facts: Mapping[str, str | int]) -> str:
     """Return the class of a file of ``kind`` with these facts; empty for what nothing starts."""
     if kind == "pe":
         return _of_pe(facts)
+    if kind == "bundle":
+        return _OF_BUNDLES.get(str(facts.get("bundle", "")), "library")
     return _BY_KIND.get(kind, "")
 
 
