@@ -1,8 +1,8 @@
 """CMS without signed attributes (RFC 5652 5.4): the value is over the content itself.
 
-So sign firmware and the Linux kernel: authenticated variables (UEFI 2.10 8.2.2), IPE policies,
-fs-verity digests, dm-verity root hashes, entries of the ``.blacklist`` keyring.  Nothing claims a
-time, so the same content gives the same octets with an RSA key.
+So sign firmware and the Linux kernel: authenticated variables (UEFI 2.10 8.2.2), modules, IPE
+policies, fs-verity digests, dm-verity root hashes, entries of the ``.blacklist`` keyring.  Nothing
+claims a time, so the same content gives the same octets with an RSA key.
 """
 
 from __future__ import annotations
@@ -10,23 +10,67 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from signward.envelopes import Signer
-from signward.envelopes.cms import DATA, SIGNED_DATA
+from signward.envelopes.cms import DATA, SIGNED_DATA, no_slots, open_signatures
 from signward.envelopes.cms_draft import digest_algorithm, signature_algorithm, signer_id
-from signward.frozen import Frozen
-from signward.state import Algorithm
+from signward.errors import MalformedError
+from signward.frozen import Frozen, replace
+from signward.state import Algorithm, ClaimedSignature, Slot
 from signward.wire import der
+from signward.wire.certificate import outline
+
+_WHAT = "signature without its content"
+
+
+def open_plain(blob: bytes, slot: str) -> tuple[ClaimedSignature, ...]:
+    """Return the signatures in a detached SignedData (DER or BER) over one slot.
+
+    One without signed attributes is ``over`` the slot; one with them claims its digest.
+    Raises ``MalformedError`` for content inside or of another type than data, no signer, and
+    versions that do not go with how signers are named, as the kernel does (RFC 5652 5.1).
+    """
+    signatures = open_signatures(blob, no_slots)
+    if not signatures:
+        raise MalformedError(_WHAT, "no signer", "one or more", "RFC 5652 5.1")
+    first = signatures[0]
+    if first.content or first.content_type != DATA:
+        raise MalformedError(
+            _WHAT, f"content type {first.content_type}, {len(first.content)} octets inside",
+            f"type {DATA}, none inside", "RFC 5652 5.2",
+        )  # fmt: skip
+    _check_version(blob, any(s.claimed_signer.key_id for s in signatures))
+    return tuple(_claim(claimed, slot) for claimed in signatures)
+
+
+def _check_version(blob: bytes, by_key: bool) -> None:  # noqa: FBT001
+    signed_data = der.parse(blob, _WHAT).fields(_WHAT, 2)[1].children()[0]
+    version = signed_data.fields(_WHAT, 1)[0].integer(_WHAT)
+    if version != (3 if by_key else 1):
+        required = "3 where a key identifier names a signer, else 1"
+        raise MalformedError(_WHAT, f"version {version}", required, "RFC 5652 5.1")
+
+
+def _claim(claimed: ClaimedSignature, slot: str) -> ClaimedSignature:
+    if not claimed.signed_attributes:
+        return replace(claimed, over=slot)
+    if not claimed.bindings:
+        raise MalformedError(_WHAT, "no messageDigest", "one", "RFC 5652 5.3")
+    digest = claimed.bindings[0]
+    own = Slot(name=slot, algorithm=digest.algorithm, digest=digest.digest)
+    return replace(claimed, slots=(own,), bindings=())
 
 
 class PlainDraft(Frozen, frozen=True, kw_only=True):
     """A SignedData over ``content`` that lacks its value (an ``envelopes.Draft``).
 
-    The content is inside if ``attached``, and the signer's path if ``certificates``.
+    The content is inside if ``attached``, and the signer's path if ``certificates``.  The
+    signer is named by issuer and serial number, or ``by_key``: by its certificate's key identifier.
     """
 
     content: bytes
     signer: Signer
     attached: bool
     certificates: bool
+    by_key: bool = False
 
     @property
     def to_be_signed(self) -> bytes:
@@ -38,6 +82,10 @@ class PlainDraft(Frozen, frozen=True, kw_only=True):
         """The algorithm the SignerInfo names."""
         return self.signer.algorithm
 
+    def stamped(self, _value: bytes) -> bytes | None:
+        """Say that there is no place for a timestamp."""
+        return None
+
     def seal(self, value: bytes, _tokens: Sequence[bytes] = ()) -> bytes:
         """Return the ContentInfo; there is no place for tokens."""
         return der.sequence(der.oid(SIGNED_DATA), der.context(0, self.signed_data(value)))
@@ -48,15 +96,22 @@ class PlainDraft(Frozen, frozen=True, kw_only=True):
         path = b"".join(sorted(set(self.signer.certificates)))
         digest = digest_algorithm(self.signer.digest)
         info = der.sequence(
-            signer_id(self.signer),
+            self._signer_id(),
             digest,
             signature_algorithm(self.algorithm),
             der.octet_string(value),
         )
         return der.sequence(
-            der.integer(1),
+            der.integer(3 if self.by_key else 1),
             der.set_of(digest),
             der.sequence(der.oid(DATA), inside),
             der.context(0, path) if self.certificates else b"",
             der.set_of(info),
         )
+
+    def _signer_id(self) -> bytes:
+        """Return a SignerInfo's version and the signer's name (RFC 5652 5.3)."""
+        if not self.by_key:
+            return signer_id(self.signer)
+        key_id = outline(self.signer.certificates[0]).key_id
+        return der.integer(3) + der.context(0, key_id, constructed=False)
