@@ -10,53 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from signward.envelopes import Signer
-from signward.envelopes.cms import DATA, SIGNED_DATA, no_slots, open_signatures
+from signward.envelopes.cms import DATA, SIGNED_DATA
 from signward.envelopes.cms_draft import digest_algorithm, signature_algorithm, signer_id
-from signward.errors import MalformedError
-from signward.frozen import Frozen, replace
-from signward.state import Algorithm, ClaimedSignature, Slot
+from signward.frozen import Frozen
+from signward.state import Algorithm
 from signward.wire import der
 from signward.wire.certificate import outline
-
-_WHAT = "signature without its content"
-
-
-def open_plain(blob: bytes, slot: str) -> tuple[ClaimedSignature, ...]:
-    """Return the signatures in a detached SignedData (DER or BER) over one slot.
-
-    One without signed attributes is ``over`` the slot; one with them claims its digest.
-    Raises ``MalformedError`` for content inside or of another type than data, no signer, and
-    versions that do not go with how signers are named, as the kernel does (RFC 5652 5.1).
-    """
-    signatures = open_signatures(blob, no_slots)
-    if not signatures:
-        raise MalformedError(_WHAT, "no signer", "one or more", "RFC 5652 5.1")
-    first = signatures[0]
-    if first.content or first.content_type != DATA:
-        raise MalformedError(
-            _WHAT, f"content type {first.content_type}, {len(first.content)} octets inside",
-            f"type {DATA}, none inside", "RFC 5652 5.2",
-        )  # fmt: skip
-    _check_version(blob, any(s.claimed_signer.key_id for s in signatures))
-    return tuple(_claim(claimed, slot) for claimed in signatures)
-
-
-def _check_version(blob: bytes, by_key: bool) -> None:  # noqa: FBT001
-    signed_data = der.parse(blob, _WHAT).fields(_WHAT, 2)[1].children()[0]
-    version = signed_data.fields(_WHAT, 1)[0].integer(_WHAT)
-    if version != (3 if by_key else 1):
-        required = "3 where a key identifier names a signer, else 1"
-        raise MalformedError(_WHAT, f"version {version}", required, "RFC 5652 5.1")
-
-
-def _claim(claimed: ClaimedSignature, slot: str) -> ClaimedSignature:
-    if not claimed.signed_attributes:
-        return replace(claimed, over=slot)
-    if not claimed.bindings:
-        raise MalformedError(_WHAT, "no messageDigest", "one", "RFC 5652 5.3")
-    digest = claimed.bindings[0]
-    own = Slot(name=slot, algorithm=digest.algorithm, digest=digest.digest)
-    return replace(claimed, slots=(own,), bindings=())
 
 
 class PlainDraft(Frozen, frozen=True, kw_only=True):

@@ -10,16 +10,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from signward.envelopes.cms_plain import PlainDraft, open_plain
+from signward.envelopes.cms_external import open_external
 from signward.errors import LimitError, NotSignableError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Existing, Request, may_sign
-from signward.frozen import replace
 from signward.state import ClaimedSignature, Manifest, Source, Wanted
 from signward.wire.certificate import outline
 from signward.wire.module_trailer import MAGIC, Trailer, read_trailer, write_trailer
 from signward.wire.patch import Edit, PatchSet
+
+if TYPE_CHECKING:
+    from signward.envelopes.cms_plain import PlainDraft
 
 SLOT = "elf"
 """The slot of every octet before the trailer."""
@@ -43,14 +46,7 @@ _STRAY = 4096
 def signatures_of(content: Source, trailer: Trailer) -> tuple[ClaimedSignature, ...]:
     """Return the signatures in a file's trailer.  Raises ``BadInputError``."""
     blob = content.read(trailer.start, trailer.end - trailer.start)
-    return tuple(_held(claimed, content, trailer) for claimed in open_plain(blob, SLOT))
-
-
-def _held(claimed: ClaimedSignature, content: Source, trailer: Trailer) -> ClaimedSignature:
-    """Give a scheme that hashes for itself what it hashes, where no attributes stand between."""
-    if not claimed.over or claimed.algorithm.digest:
-        return claimed
-    return replace(claimed, to_be_verified=_content(content, trailer.start))
+    return open_external(blob, SLOT, lambda: _content(content, trailer.start))
 
 
 def _content(content: Source, end: int) -> bytes:
@@ -91,6 +87,8 @@ def embedded(content: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
 
 def drafted(content: Source, request: Request) -> PlainDraft:
     """Return the draft of a file's signature.  Raises ``NotSignableError``."""
+    from signward.envelopes.cms_plain import PlainDraft
+
     trailer = read_trailer(content)
     may_sign(trailer is not None, request, content.name)
     if trailer is not None and request.existing is Existing.NESTED:
