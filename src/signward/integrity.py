@@ -422,7 +422,8 @@ def _value_failure(
     what: str, claimed: ClaimedSignature, certificate: bytes, computed: Manifest
 ) -> Finding | None:
     signed = claimed.to_be_verified
-    if claimed.over:
+    digested = bool(claimed.over and claimed.algorithm.digest)
+    if digested:
         digest = computed.get((claimed.over, claimed.algorithm.digest))
         if digest is None:
             return _unsupported(what, f"digest {claimed.algorithm.digest} of {claimed.over}")
@@ -430,7 +431,7 @@ def _value_failure(
     try:
         check_value(
             outline(certificate).spki, claimed.algorithm, signed, claimed.value,
-            digested=bool(claimed.over),
+            digested=digested,
         )  # fmt: skip
     except MalformedKeyError as error:
         return _malformed_key(what, str(error))
