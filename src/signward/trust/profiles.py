@@ -62,5 +62,6 @@ LINUX_KERNEL = Profile(
 APPLE = Profile(name="apple", usage=CODE_SIGNING)
 
 PROFILES = {
-    profile.name: profile for profile in (AUTHENTICODE, UEFI, UEFI_VARIABLE, WINDOWS_KERNEL, LINUX_KERNEL, APPLE)
+    profile.name: profile
+    for profile in (AUTHENTICODE, UEFI, UEFI_VARIABLE, WINDOWS_KERNEL, LINUX_KERNEL, APPLE)
 }
