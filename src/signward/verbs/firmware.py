@@ -57,11 +57,14 @@ class Firmware(Frozen, frozen=True, kw_only=True):
 
 def read_given(options: Options) -> Given:
     """Return the octets of the files that options name.  Raises ``EvidenceError``."""
+    from signward.wire import sbat
+
     level = options.sbat_level
+    data = sbat.LATEST if level == LATEST else read_option(level) if level else b""
     return Given(
         dbx=tuple((_name(path), read_option(path)) for path in options.dbx),
         dbt=tuple((_name(path), read_option(path)) for path in options.dbt),
-        level=(_name(level), b"" if level == LATEST else read_option(level)) if level else None,
+        level=(_name(level), data) if level else None,
     )
 
 
@@ -110,7 +113,7 @@ def _level(name: str, data: bytes) -> Level:
             return _of_shim(name, data)
         # Files of efivarfs begin with attributes of four octets.
         text = data[4:] if data[4:9] == b"sbat," else data
-        return sbat.read_level(text or sbat.LATEST)
+        return sbat.read_level(text)
     except BadInputError as error:
         raise EvidenceError(f"{name}: {error}") from None
 
