@@ -76,6 +76,9 @@ class Tree(Protocol):
         It stays open as long as the tree.  Raises ``MalformedError`` where there is none.
         """
 
+    def attributes(self, path: str) -> tuple[str, ...]:
+        """Return the names of a regular file's extended attributes."""
+
 
 class Companions(Protocol):
     """The files beside an artifact, by relative name.  Producer: ``wire``."""
@@ -167,6 +170,9 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
 
     ``slots`` are the claimed digests of the artifact's parts, ``bindings`` those
     over bytes inside the envelope; ``to_be_verified`` and ``value`` go to the key.
+    ``over`` names the slot whose digest, by ``algorithm.digest``, is itself what the value is
+    made over, where nothing in between claims it (CMS without signed attributes, IMA):
+    ``to_be_verified`` is then not looked at.
     ``claimed_certificate_digests`` are the signing-certificate attributes (RFC 5035),
     ``countersigns`` is the label of the signature whose value this one is over (a second
     party's word about the first; it has no slots of its own), ``raw`` the whole envelope.
@@ -188,6 +194,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     claimed_time: datetime | None = None
     content_type: str = ""
     content: bytes = b""
+    over: str = ""
     claimed_certificate_digests: tuple[tuple[str, bytes], ...] = ()
     signed_attributes: tuple[Attribute, ...] = ()
     unsigned_attributes: tuple[Attribute, ...] = ()
@@ -224,7 +231,9 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     once every digest and the value are right.  ``nested`` are artifacts inside this one, by
     name, whose own signatures must be intact too.  ``profile`` names the rules the format's
     signatures are judged by (``trust.profiles``); ``seals`` are digests of parts that the
-    artifact holds and nobody signed (an ad hoc code directory); ``layout`` belongs to the format.
+    artifact holds and nobody signed (an ad hoc code directory); ``listed`` those in a list that
+    a slot of every signature, or a seal, covers (a bundle's CodeResources).  ``ticket`` is the
+    platform's word that it examined this code, stapled to it.  ``layout`` belongs to the format.
     """
 
     format: str
@@ -239,6 +248,8 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     facts: Mapping[str, str | int] = msgspec.field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     seals: tuple[Slot, ...] = ()
+    listed: tuple[Slot, ...] = ()
+    ticket: ClaimedSignature | None = None
     layout: Any = None
 
 

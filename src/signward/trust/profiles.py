@@ -61,6 +61,15 @@ LINUX_KERNEL = Profile(
 
 APPLE = Profile(name="apple", usage=CODE_SIGNING)
 
+APPLE_TICKET = Profile(
+    name="apple",
+    usage=ANY_USAGE,
+    rules=PathRules(judge_validity=False),
+    timestamps=False,
+    revocation=False,
+)
+"""Notarization tickets: Apple's anchors, and no dates; extensions say what the signer is for."""
+
 PROFILES = {
     profile.name: profile
     for profile in (AUTHENTICODE, UEFI, UEFI_VARIABLE, WINDOWS_KERNEL, LINUX_KERNEL, APPLE)
