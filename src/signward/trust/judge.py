@@ -125,6 +125,12 @@ def judge(
     )
 
 
+def proven_time(intact: IntactSignature, grounds: Grounds) -> datetime | None:
+    """Return the earliest instant that a trusted authority vouches for, whatever the profile."""
+    proven, _, _ = _prove_time(intact, with_embedded(intact, grounds))
+    return proven.instant if proven else None
+
+
 def with_embedded(intact: IntactSignature, grounds: Grounds) -> Grounds:
     """Return ``grounds`` with what the signature itself carries added to them."""
     embedded = list(_readable(intact.claimed.claimed_certificates))
