@@ -27,6 +27,7 @@ from signward.policy.boot.firmware import (
     issuer_name,
     keys_of,
     rulings,
+    signed_under,
 )
 from signward.policy.boot.microsoft import AUTHORITIES, OLD, dbx_age
 from signward.policy.boot.status import (
@@ -257,8 +258,8 @@ def _answers(
 ) -> dict[Scenario, dict[str, Ruling]]:
     """Return what would start in each scenario; nobody can tell where no variables were read."""
     if kind == NO_VARIABLES:
-        unknown = Ruling(starts=None, why="no UEFI variables say what may start")
-        return dict.fromkeys(Scenario, {image.name: unknown for image in images})
+        unknown = {image.name: Ruling(starts=None, why=signed_under(image)) for image in images}
+        return dict.fromkeys(Scenario, unknown)
     old = tuple(c for c in firmware.db.certificates if c.sha256.hex() in OLD)
     listed = [siglist.Entry(kind=siglist.X509, owner="", data=c.der) for c in old]
     without: Keys = firmware.db.without(OLD)

@@ -111,7 +111,8 @@ def _variables(
     data: bytes, at: int, end: int, head: struct.Struct
 ) -> Iterator[tuple[int, Variable]]:
     """Yield every valid variable with its state; the first that does not begin as one ends them."""
-    while (at := at + -at % 4) + head.size <= end:
+    first = at
+    while (at := at + (first - at) % 4) + head.size <= end:
         start, state, _, attributes, *rest = head.unpack_from(data, at)
         if start != _START:
             return

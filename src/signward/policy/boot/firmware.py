@@ -186,12 +186,20 @@ def _denials(image: Image, denied: Iterable[Dbx], pool: Iterable[Certificate]) -
 
 def _unknown(image: Image, lists: tuple[Keys, ...]) -> str:
     where = " or ".join(keys.name for keys in lists if keys.certificates or keys.digests) or "db"
+    told = signed_under(image)
+    return (
+        f"{told}: not in {where}" if image.signers else f"{told}, and its digest is not in {where}"
+    )
+
+
+def signed_under(image: Image) -> str:
+    """Return who issued its signers' certificates, or why nobody counts, in words."""
+    if image.fault:
+        return image.fault
     if image.signers:
         by = dict.fromkeys(issuer_name(signer.leaf) for signer in image.signers)
-        return f"signed under {' and '.join(by)}: not in {where}"
-    if image.broken:
-        return f"its signature does not count: {image.broken[0]}"
-    return f"not signed, and its digest is not in {where}"
+        return f"signed under {' and '.join(by)}"
+    return f"its signature does not count ({image.broken[0]})" if image.broken else "not signed"
 
 
 def issuer_name(certificate: Certificate) -> str:
