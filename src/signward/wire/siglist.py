@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import struct
-import uuid
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -47,8 +46,6 @@ FORMS = {
 }
 """The signature types of UEFI 2.10 32.4.1; a TBSCertificate's digest has a time behind it."""
 
-KINDS = frozenset(uuid.UUID(kind).bytes_le for kind in FORMS)
-"""How a list begins: the GUID of its type."""
 
 GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 IMAGE_SECURITY = "d719b2cb-3d3a-4596-a3bc-dad00e67656f"
@@ -79,10 +76,9 @@ MAX_ENTRIES = 1 << 18
 """Most entries: a SHA-256 entry takes 48 octets, so this is as much as `MAX_OCTETS` nearly."""
 
 _HEADER = struct.Struct("<16sIII")
-_TIME = struct.Struct("<HBBBBBxIhBx")
+_TIME = struct.Struct("<HBBBBBBIhBB")
 _CERTIFICATE = struct.Struct("<IHH16s")
 _REVISION, _KIND = 0x0200, 0x0EF1
-_SIGNED = struct.pack("<HH", _REVISION, _KIND) + uuid.UUID(PKCS7).bytes_le
 _WHAT = "signature list"
 _CLAUSE = "UEFI 2.10 32.4.1"
 
@@ -192,14 +188,19 @@ def revoked_tbs(digest: bytes, at: datetime | None = None) -> bytes:
 def efi_time(at: datetime) -> bytes:
     """Return an EFI_TIME in whole seconds; its zone, nanoseconds and padding are zero (8.2.2)."""
     at = at.astimezone(UTC)
-    return _TIME.pack(at.year, at.month, at.day, at.hour, at.minute, at.second, 0, 0, 0)
+    return _TIME.pack(at.year, at.month, at.day, at.hour, at.minute, at.second, 0, 0, 0, 0, 0)
 
 
-def to_be_signed(name: str, content: bytes, at: datetime, *, append: bool = False) -> bytes:
-    """Return the octets that a write of one of `VENDORS` signs (UEFI 2.10 8.2.2, step 2)."""
+def to_be_signed(
+    name: str, content: bytes, at: datetime, *, append: bool = False, guid: str = ""
+) -> bytes:
+    """Return the octets that a write of a variable signs (UEFI 2.10 8.2.2, step 2).
+
+    Without ``guid`` it is one of `VENDORS`.
+    """
     attributes = ATTRIBUTES | (APPEND if append else 0)
     return b"".join((
-        name.encode("utf-16-le"), _octets(VENDORS[name]), struct.pack("<I", attributes),
+        name.encode("utf-16-le"), _octets(guid or VENDORS[name]), struct.pack("<I", attributes),
         efi_time(at), content,
     ))  # fmt: skip
 
@@ -235,13 +236,13 @@ def read_update(data: bytes) -> Update:
 
 
 def _read_time(data: bytes, what: str, clause: str) -> datetime:
-    year, month, day, hour, minute, second, nano, zone, daylight = _TIME.unpack_from(data)
+    year, month, day, hour, minute, second, *rest = _TIME.unpack_from(data)
     try:
         at = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError as error:
         raise MalformedError(what, str(error), "an EFI_TIME", clause, offset=0) from None
-    if (nano, zone, daylight) != (0, 0, 0):
-        raise MalformedError(what, "nanoseconds or a zone", "none", clause, offset=0)
+    if any(rest):
+        raise MalformedError(what, "nanoseconds, a zone or padding", "zeros", clause, offset=0)
     return at
 
 
@@ -293,8 +294,16 @@ def revocation_time(entry: Entry) -> datetime | None:
 
 
 def _text(guid: bytes) -> str:
-    return str(uuid.UUID(bytes_le=guid))
+    swapped = (guid[3::-1], guid[5:3:-1], guid[7:5:-1], guid[8:10], guid[10:])
+    return "-".join(part.hex() for part in swapped)
 
 
 def _octets(guid: str) -> bytes:
-    return uuid.UUID(guid).bytes_le
+    raw = bytes.fromhex(guid.replace("-", ""))
+    return raw[3::-1] + raw[5:3:-1] + raw[7:5:-1] + raw[8:]
+
+
+KINDS = frozenset(map(_octets, FORMS))
+"""How a list begins: the GUID of its type."""
+
+_SIGNED = struct.pack("<HH", _REVISION, _KIND) + _octets(PKCS7)
