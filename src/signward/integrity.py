@@ -422,7 +422,7 @@ def _value_failure(
             subject=what,
             found=str(error),
             required=f"a value by the signer's key over {claimed.over or 'these attributes'}",
-            clause="RFC 5652 5.6",
+            clause="" if claimed.envelope == "ima" else "RFC 5652 5.6",
             hint=_ALTERED
             if claimed.over
             else "the signature was changed, or made with another key",

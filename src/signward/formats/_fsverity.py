@@ -58,9 +58,7 @@ class FsVerityFormat:
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Open the signature, and compute the digest that its value must be over."""
-        artifact = SignedArtifact(
-            format=self.name, source=source, signatures=(), profile=PROFILE
-        )
+        artifact = SignedArtifact(format=self.name, source=source, signatures=(), profile=PROFILE)
         if self._signature is None:
             return artifact
         opened = _opened(self._signature)
@@ -136,9 +134,7 @@ def _opened(blob: bytes) -> tuple[ClaimedSignature, ...]:
 def _over(claimed: ClaimedSignature, algorithm: str, digest: bytes) -> ClaimedSignature:
     """Return the signature with what its value must be over: only the value tells if it is."""
     slot = Slot(name=VERITY, algorithm=algorithm, digest=digest)
-    return replace(
-        claimed, slots=(slot,), to_be_verified=verity.formatted(digest, algorithm)
-    )
+    return replace(claimed, slots=(slot,), to_be_verified=verity.formatted(digest, algorithm))
 
 
 def _check_signer(name: str, signer: Signer) -> None:

@@ -218,9 +218,7 @@ def _signed(artifact: SignedArtifact, value: ima.Signed, raw: bytes) -> SignedAr
 
 
 def _with(artifact: SignedArtifact, claimed: ClaimedSignature, slot: str) -> SignedArtifact:
-    return replace(
-        artifact, signatures=(claimed,), required={claimed.label: frozenset({slot})}
-    )
+    return replace(artifact, signatures=(claimed,), required={claimed.label: frozenset({slot})})
 
 
 def _digest(source: Source, name: str, algorithm: str) -> bytes:
