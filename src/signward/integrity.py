@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -69,6 +70,9 @@ MAX_RSA_BITS = 16384
 
 _NOTHING: Manifest = MappingProxyType({})
 _ALTERED = "the content or its signature was changed, or it was made with another key"
+
+MAX_TOLD = 50
+"""Changed parts told of one artifact: whoever changed more changed everything."""
 
 
 class ValueMismatchError(SignwardError):
@@ -168,7 +172,8 @@ def key_size(spki: bytes) -> tuple[str, int]:
 
 def wanted_slots(artifact: SignedArtifact) -> Wanted:
     """Return the slots and digests that the artifact's signatures speak of."""
-    claimed = itertools.chain(artifact.seals, *(s.slots for s in artifact.signatures))
+    signed = (signature.slots for signature in artifact.signatures)
+    claimed = itertools.chain(artifact.seals, artifact.listed, *signed)
     named = [(slot.name, slot.algorithm) for slot in claimed]
     named += [(s.over, s.algorithm.digest) for s in artifact.signatures if s.over]
     return frozenset(pair for pair in named if pair[1] in COMPUTABLE)
@@ -186,6 +191,7 @@ def check_signature(
     A finding without effect (a weak spot that breaks nothing) stays on the result.
     """
     what = f"signature {claimed.label}"
+    claimed = _as_read(claimed, certificates) if claimed.readings else claimed
     findings = list(claimed.findings)
     findings += _check_slots(what, artifact, claimed, computed)
     findings += _check_countersigned(what, artifact, claimed, computed, certificates)
@@ -251,6 +257,12 @@ def check_seals(artifact: SignedArtifact, computed: Manifest) -> tuple[Finding, 
             hint="ad hoc code runs on the machine that made it; sign it to ship it",
         ),
     )
+
+
+def check_listed(artifact: SignedArtifact, computed: Manifest) -> tuple[Finding, ...]:
+    """Report every part that is not what the artifact's own list says, up to a bound."""
+    wrong = (f for slot in artifact.listed for f in _mismatches("list", (slot,), computed))
+    return tuple(itertools.islice(wrong, MAX_TOLD))
 
 
 def check_regions(artifact: SignedArtifact) -> tuple[Finding, ...]:
@@ -374,6 +386,19 @@ def _check_claim(
             findings += _check_certificate_digests(what, claimed, candidate)
             return candidate, findings
     return None, [*findings, failure] if failure else findings
+
+
+def _as_read(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> ClaimedSignature:
+    """Return the signature over the first of its readings that a signer's key fits, if one does."""
+    for certificate in _signer_certificates(claimed, certificates):
+        for reading in claimed.readings:
+            with suppress(ValueMismatchError, UnsupportedKeyError):
+                spki = outline(certificate).spki
+                check_value(spki, claimed.algorithm, reading.data, claimed.value)
+                return replace(
+                    claimed, to_be_verified=reading.data, read_as=reading.what, readings=()
+                )
+    return claimed
 
 
 def _signer_certificates(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> list[bytes]:

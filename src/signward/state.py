@@ -76,6 +76,9 @@ class Tree(Protocol):
         It stays open as long as the tree.  Raises ``MalformedError`` where there is none.
         """
 
+    def attributes(self, path: str) -> tuple[str, ...]:
+        """Return the names of a regular file's extended attributes."""
+
 
 class Companions(Protocol):
     """The files beside an artifact, by relative name.  Producer: ``wire``."""
@@ -161,6 +164,13 @@ class ClaimedTimestamp(Frozen, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
 
 
+class Reading(Frozen, frozen=True, kw_only=True):
+    """Octets that a value may be over, and what they would say (``dbx, append``)."""
+
+    what: str
+    data: bytes
+
+
 class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     """A signature that parses; everything in it is a claim.  Producer: ``envelopes``.
 
@@ -172,6 +182,8 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     ``claimed_certificate_digests`` are the signing-certificate attributes (RFC 5035),
     ``countersigns`` is the label of the signature whose value this one is over (a second
     party's word about the first; it has no slots of its own), ``raw`` the whole envelope.
+    ``readings`` are what the value may be over where the file does not say it (a UEFI variable's
+    name): the first that fits takes the place of ``to_be_verified``, and ``read_as`` tells it.
     """
 
     label: str
@@ -196,6 +208,8 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     countersigns: str = ""
     findings: tuple[Finding, ...] = ()
     raw: bytes = b""
+    readings: tuple[Reading, ...] = ()
+    read_as: str = ""
 
 
 class Region(Frozen, frozen=True, kw_only=True):
@@ -223,7 +237,9 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     once every digest and the value are right.  ``nested`` are artifacts inside this one, by
     name, whose own signatures must be intact too.  ``profile`` names the rules the format's
     signatures are judged by (``trust.profiles``); ``seals`` are digests of parts that the
-    artifact holds and nobody signed (an ad hoc code directory); ``layout`` belongs to the format.
+    artifact holds and nobody signed (an ad hoc code directory); ``listed`` those in a list that
+    a slot of every signature, or a seal, covers (a bundle's CodeResources).  ``ticket`` is the
+    platform's word that it examined this code, stapled to it.  ``layout`` belongs to the format.
     """
 
     format: str
@@ -238,6 +254,8 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     facts: Mapping[str, str | int] = msgspec.field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     seals: tuple[Slot, ...] = ()
+    listed: tuple[Slot, ...] = ()
+    ticket: ClaimedSignature | None = None
     layout: Any = None
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from string import Template
 
-from signward import __version__
 from signward.policy.rules.revoking import Blast, Candidate, Fate, Kind, Listed
 from signward.report import charts
 from signward.report.display import day, minute, quantity
 from signward.report.revocation import WORDS, advice, facts, lead
-from signward.report.webpage import asset, csp_hash
+from signward.report.webpage import asset, framed
 
 TOP = 10
 """Hosts drawn before the rest are counted together."""
@@ -31,12 +29,10 @@ Told = tuple[str, str, str]
 def page(blast: Blast, targets: Sequence[Told] = ()) -> bytes:
     """Return the page, UTF-8."""
     style = asset("page.css") + asset("simulation.css") + asset("revocation.css")
-    made = Template(asset("revocation.html")).substitute(
-        title=charts.text(f"Revoking {blast.culprit.label}"),
-        version=charts.text(__version__),
-        style=style,
-        style_hash=csp_hash(style),
-        patterns=charts.PATTERNS,
+    return framed(
+        "revocation.html",
+        f"Revoking {blast.culprit.label}",
+        style,
         lead=charts.text(lead(blast)),
         since=minute(blast.since),
         facts="".join(f"<li>{charts.text(fact)}</li>" for fact in facts(blast)),
@@ -49,7 +45,6 @@ def page(blast: Blast, targets: Sequence[Told] = ()) -> bytes:
         listed_note=charts.text(_listed_note(blast)),
         listed=_listed(blast.listed[:FILES]),
     )
-    return made.encode()
 
 
 def _fates(blast: Blast) -> str:

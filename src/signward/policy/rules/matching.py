@@ -9,7 +9,7 @@ what is not there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from signward.errors import PolicyError
 from signward.policy.rules.model import (
@@ -74,19 +74,30 @@ def tests_of(rule: Conditions, keys: Mapping[str, Material]) -> tuple[tuple[str,
 
     Raises ``PolicyError`` for a regular expression that is none.
     """
-    made: dict[str, Callable[[], Test]] = {
-        "kind": lambda: _kind(frozenset(rule.kind)),
-        "hosts": lambda: _hosts(frozenset(rule.hosts)),
-        "digest": lambda: _digest(rule.digest),
-        "product": lambda: _product(rule.product),
-        "publisher": lambda: _publisher(rule.publisher, keys),
-        "signers": lambda: _signers(rule.signers, keys),
-        "identity": lambda: _identity(rule.id, rule.identity),
-        "catalog": lambda: _catalog(frozenset(rule.catalog) - {""}),
-        "origin": lambda: _origin(rule.origin),
-        "path": lambda: _path(rule.path),
-    }
-    return tuple((name, make()) for name, make in made.items() if getattr(rule, name))
+    return tuple(_tests(rule, keys))
+
+
+def _tests(rule: Conditions, keys: Mapping[str, Material]) -> Iterator[tuple[str, Test]]:
+    if rule.kind:
+        yield "kind", _kind(frozenset(rule.kind))
+    if rule.hosts:
+        yield "hosts", _hosts(frozenset(rule.hosts))
+    if rule.digest:
+        yield "digest", _digest(rule.digest)
+    if rule.product:
+        yield "product", _product(rule.product)
+    if rule.publisher:
+        yield "publisher", _publisher(rule.publisher, keys)
+    if rule.signers:
+        yield "signers", _signers(rule.signers, keys)
+    if rule.identity:
+        yield "identity", _identity(rule.id, rule.identity)
+    if rule.catalog:
+        yield "catalog", _catalog(frozenset(rule.catalog) - {""})
+    if rule.origin:
+        yield "origin", _origin(rule.origin)
+    if rule.path:
+        yield "path", _path(rule.path)
 
 
 def version_of(text: str) -> Version:
@@ -160,8 +171,7 @@ def _one_digest(digest: str) -> Test:
     return test
 
 
-def _product(match: ProductMatch | None) -> Test:
-    assert match is not None  # noqa: S101 - for the type: tests_of asked
+def _product(match: ProductMatch) -> Test:
     wanted = [(field, fold_name(field, getattr(match, field)), missing)
               for field, missing in NAMES.items() if getattr(match, field)]  # fmt: skip
     least = version_of(match.minimum_version) if match.minimum_version else None
@@ -195,8 +205,7 @@ def _version(subject: Subject, least: Version | None, most: Version | None) -> H
     return MET if met else UNMET
 
 
-def _publisher(match: PublisherMatch | None, keys: Mapping[str, Material]) -> Test:
-    assert match is not None  # noqa: S101 - for the type: tests_of asked
+def _publisher(match: PublisherMatch, keys: Mapping[str, Material]) -> Test:
     fits = signer_test(match, keys)
 
     def test(subject: Subject) -> Held:
@@ -312,9 +321,8 @@ def certificate_digest(key: Material) -> str:
     return hashlib.sha256(key.der).hexdigest()
 
 
-def _signers(match: SignersMatch | None, keys: Mapping[str, Material]) -> Test:
+def _signers(match: SignersMatch, keys: Mapping[str, Material]) -> Test:
     """So many of the publishers have signed, and everybody counts for one of them only."""
-    assert match is not None  # noqa: S101 - for the type: tests_of asked
     fits = [signer_test(one, keys) for one in match.of]
     least = match.least
 
@@ -374,8 +382,7 @@ def pairs(fits: Sequence[Sequence[bool]]) -> int:
     return sum(place(row, set()) for row in range(len(fits)))
 
 
-def _identity(rule: str, match: IdentityMatch | None) -> Test:
-    assert match is not None  # noqa: S101 - for the type: tests_of asked
+def _identity(rule: str, match: IdentityMatch) -> Test:
     fits = keyless_test(rule, match)
 
     def test(subject: Subject) -> Held:
@@ -419,8 +426,7 @@ def _catalog(catalogs: frozenset[str]) -> Test:
     return test
 
 
-def _origin(match: OriginMatch | None) -> Test:
-    assert match is not None  # noqa: S101 - for the type: tests_of asked
+def _origin(match: OriginMatch) -> Test:
     name = name_pattern(match.name) if match.name else None
     repository = name_pattern(match.repository) if match.repository else None
 
