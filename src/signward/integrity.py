@@ -429,7 +429,7 @@ def _value_failure(
     what: str, claimed: ClaimedSignature, certificate: bytes, computed: Manifest
 ) -> Finding | None:
     signed, algorithm = claimed.to_be_verified, claimed.algorithm
-    if claimed.over:
+    if claimed.over and algorithm.digest:
         digest = computed.get((claimed.over, claimed.algorithm.digest))
         if digest is None:
             return _unsupported(what, f"digest {claimed.algorithm.digest} of {claimed.over}")

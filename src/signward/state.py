@@ -177,8 +177,8 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     ``slots`` are the claimed digests of the artifact's parts, ``bindings`` those
     over bytes inside the envelope; ``to_be_verified`` and ``value`` go to the key.
     ``over`` names the slot whose digest, by ``algorithm.digest``, is itself what the value is
-    made over, where nothing in between claims it (CMS without signed attributes, IMA):
-    ``to_be_verified`` is then not looked at.
+    made over, where nothing in between claims it (CMS without signed attributes, IMA); only for
+    schemes that hash for themselves is the slot's content in ``to_be_verified``.
     ``claimed_certificate_digests`` are the signing-certificate attributes (RFC 5035),
     ``countersigns`` is the label of the signature whose value this one is over (a second
     party's word about the first; it has no slots of its own), ``raw`` the whole envelope.

@@ -45,15 +45,12 @@ class Context:
         self.at = options.at or datetime.now(UTC)
         self.catalogs: dict[tuple[str, bytes], list[Any]] | None = None
         self._grounds: dict[str, Grounds] = {}
-        self._known: tuple[bytes, ...] = ()
+        self._signers: tuple[bytes, ...] = ()
 
-    def knowing(self, certificate: bytes) -> Self:
-        """Return the same context with one certificate (DER) more in reach: whose key is one's own.
-
-        Envelopes that bring none are then checked by it, and no store is asked for keys.
-        """
+    def knowing(self, *certificates: bytes) -> Self:
+        """Return the same context, which has these (DER) for signatures that bring none."""
         other = copy(self)
-        other._known = (certificate,)  # noqa: SLF001 - its own
+        other._signers = certificates  # noqa: SLF001 - its own
         return other
 
     def as_of(self, at: datetime) -> Self:
@@ -87,14 +84,15 @@ class Context:
     @property
     def certificates(self) -> tuple[bytes, ...]:
         """The caller's certificates (DER), for envelopes that bring none of their own."""
-        return (*self._known, *(certificate.der for certificate in self._pool))
+        return tuple(certificate.der for certificate in self._pool)
 
     def certificates_for(self, profile: Profile) -> tuple[bytes, ...]:
         """Return `certificates`, and those in the anchors' store where they are the keys."""
-        if not profile.keyring or self._known:
+        if not profile.keyring:
             return self.certificates
         anchors = self.grounds(profile).store.anchors()
-        return (*self.certificates, *(anchor.certificate.der for anchor in anchors))
+        keys = (anchor.certificate.der for anchor in anchors)
+        return (*self.certificates, *self._signers, *keys)
 
     @cached_property
     def evidence(self) -> Evidence:

@@ -41,6 +41,10 @@ _BY_KIND: Mapping[str, str] = {
 }
 
 
+_ELF_ROLES: Mapping[str, str] = {"executable": "executable", "library": "library"}
+"""What an ELF file is to whoever starts or loads it; nothing starts an object file or a core."""
+
+
 NAMED = frozenset({"pe", *CLASSES, *_BY_KIND})
 """What rules may name here; scans know further kinds, which are of no class."""
 
@@ -49,6 +53,8 @@ def class_of(kind: str, facts: Mapping[str, str | int]) -> str:
     """Return the class of a file of ``kind`` with these facts; empty for what nothing starts."""
     if kind == "pe":
         return _of_pe(facts)
+    if kind == "elf" and "elf-role" in facts:
+        return _ELF_ROLES.get(str(facts["elf-role"]), "")
     return _BY_KIND.get(kind, "")
 
 
