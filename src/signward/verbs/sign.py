@@ -120,10 +120,10 @@ class Signatory:
         released is settled then.
         """
         found = tuple(paths)
-        paths = [one if isinstance(one, str) else one.path for one in found]
+        names = [one if isinstance(one, str) else one.path for one in found]
         tasks = [self._task(one) if isinstance(one, str) else settled(one) for one in found]
         copies = copies_for(len(tasks)) if self._may_be_copied else 0
-        crew = Crew(paths, tasks, copies, self._give_up)
+        crew = Crew(names, tasks, copies, self._give_up)
         return self._destination.settled(crew.results())
 
     def _give_up(self) -> None:
