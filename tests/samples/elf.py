@@ -3,6 +3,7 @@
 from tests.builders import elf
 
 BYTE_EXACT = True
+UNTIMED = True
 
 SAMPLES = {
     "program": lambda: elf.linked(interpreter=elf.LOADER, flags=elf.PIE),

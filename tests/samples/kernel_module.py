@@ -5,6 +5,7 @@ from signward.wire.compressed import compression_of, pack, unpack
 from tests.builders import elf
 
 BYTE_EXACT = True
+UNTIMED = True
 
 SAMPLES = {
     "sample.ko": elf.module,

@@ -41,9 +41,8 @@ class PlainDraft(Frozen, frozen=True, kw_only=True):
         """The algorithm the SignerInfo names."""
         return self.signer.algorithm
 
-    def stamped(self, _value: bytes) -> bytes | None:
-        """Say that there is no place for a timestamp."""
-        return None
+    def stamped(self, _value: bytes) -> None:
+        """Return nothing: there is no place for tokens."""
 
     def seal(self, value: bytes, _tokens: Sequence[bytes] = ()) -> bytes:
         """Return the ContentInfo; there is no place for tokens."""
