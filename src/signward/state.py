@@ -103,13 +103,15 @@ class Algorithm(Frozen, frozen=True, kw_only=True):
 
     ``scheme`` is ``rsa-pkcs1v15``, ``rsa-pss``, ``ecdsa``, ``dsa``, ``ed25519``,
     ``ed448``, ``ml-dsa-44``, ``ml-dsa-65`` or ``ml-dsa-87``; ``digest`` a hashlib
-    name, or empty when the scheme hashes for itself.
+    name, or empty when the scheme hashes for itself.  ``digested`` says that what goes to the
+    key is the digest already, not the octets it is of.
     """
 
     scheme: str
     digest: str = ""
     mgf_digest: str = ""
     salt_length: int = 0
+    digested: bool = False
 
     def __str__(self) -> str:
         return f"{self.scheme}/{self.digest}" if self.digest else self.scheme
@@ -126,11 +128,15 @@ class Binding(Frozen, frozen=True, kw_only=True):
 
 
 class SignerId(Frozen, frozen=True, kw_only=True):
-    """How an envelope names its signer: issuer and serial, or a key identifier."""
+    """How an envelope names its signer: issuer and serial, or a key identifier.
+
+    ``key_suffix`` are the last octets of a key identifier, where an envelope has no room for all.
+    """
 
     issuer: bytes = b""
     serial: int = 0
     key_id: bytes = b""
+    key_suffix: bytes = b""
 
 
 class Attribute(Frozen, frozen=True, kw_only=True):

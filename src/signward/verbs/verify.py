@@ -38,6 +38,7 @@ from signward.state import (
     Verdict,
     Wanted,
 )
+from signward.verbs.attributes import form_beside
 from signward.verbs.blocking import LISTED_SLOTS, blocked_by
 from signward.verbs.catalogs import vouched_by
 from signward.verbs.context import Context
@@ -129,6 +130,9 @@ def assess(source: Source, context: Context, companions: Companions | None = Non
         verdict = _unrecognised(source, peek, context)
     else:
         verdict = assess_as(signable, source, context, _options(peek, companions))
+    beside = form_beside(source, verdict.cause)
+    if beside is not None:
+        verdict = assess_as(beside, source, context)
     if not context.asked and context.rules is None:
         return verdict
     from signward.verbs.ruling import by_rules  # for few runs only
