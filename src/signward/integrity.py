@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -378,9 +379,7 @@ def _signer_certificates(claimed: ClaimedSignature, certificates: Sequence[bytes
 
 def _value_failure(what: str, claimed: ClaimedSignature, certificate: bytes) -> Finding | None:
     try:
-        check_value(
-            outline(certificate).spki, claimed.algorithm, claimed.to_be_verified, claimed.value
-        )
+        _check_readings(outline(certificate).spki, claimed)
     except MalformedKeyError as error:
         return _malformed_key(what, str(error))
     except UnsupportedKeyError as error:
@@ -396,6 +395,17 @@ def _value_failure(what: str, claimed: ClaimedSignature, certificate: bytes) -> 
             hint="the signature was changed, or made with another key",
         )
     return None
+
+
+def _check_readings(spki: bytes, claimed: ClaimedSignature) -> None:
+    """Check the value, by another reading where the first does not fit (see `check_value`)."""
+    try:
+        check_value(spki, claimed.algorithm, claimed.to_be_verified, claimed.value)
+    except ValueMismatchError:
+        for algorithm, data in claimed.other_readings:
+            with suppress(ValueMismatchError):
+                return check_value(spki, algorithm, data, claimed.value)
+        raise
 
 
 def _check_certificate_digests(

@@ -159,7 +159,8 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     """A signature that parses; everything in it is a claim.  Producer: ``envelopes``.
 
     ``slots`` are the claimed digests of the artifact's parts, ``bindings`` those
-    over bytes inside the envelope; ``to_be_verified`` and ``value`` go to the key.
+    over bytes inside the envelope; ``to_be_verified`` and ``value`` go to the key, or one of
+    ``other_readings`` in its place where writers disagree about what a value is over.
     ``claimed_certificate_digests`` are the signing-certificate attributes (RFC 5035),
     ``countersigns`` is the label of the signature whose value this one is over (a second
     party's word about the first; it has no slots of its own), ``raw`` the whole envelope.
@@ -174,6 +175,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     value: bytes
     claimed_signer: SignerId
     claimed_certificates: tuple[bytes, ...]
+    other_readings: tuple[tuple[Algorithm, bytes], ...] = ()
     claimed_crls: tuple[bytes, ...] = ()
     claimed_ocsp: tuple[bytes, ...] = ()
     claimed_time: datetime | None = None
