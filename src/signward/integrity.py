@@ -31,7 +31,7 @@ from signward.state import (
     Slot,
     Wanted,
 )
-from signward.wire.algorithms import COMPUTABLE
+from signward.wire.algorithms import COMPUTABLE, OF_SLOTS
 from signward.wire.certificate import outline
 from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
@@ -160,7 +160,7 @@ def key_size(spki: bytes) -> tuple[str, int]:
 def wanted_slots(artifact: SignedArtifact) -> Wanted:
     """Return the slots and digests that the artifact's signatures speak of."""
     claimed = itertools.chain(artifact.seals, *(s.slots for s in artifact.signatures))
-    return frozenset((s.name, s.algorithm) for s in claimed if s.algorithm in COMPUTABLE)
+    return frozenset((s.name, s.algorithm) for s in claimed if s.algorithm in OF_SLOTS)
 
 
 def check_signature(
@@ -281,7 +281,7 @@ def _check_slots(
 def _mismatches(what: str, slots: Sequence[Slot], computed: Manifest) -> Iterator[Finding]:
     """Report the first slot whose digest is not the one computed from content."""
     for slot in slots:
-        if slot.algorithm not in COMPUTABLE:
+        if slot.algorithm not in OF_SLOTS:
             yield _unsupported(what, f"digest algorithm {slot.algorithm}")
             return
         actual = computed.get((slot.name, slot.algorithm))

@@ -11,7 +11,7 @@ from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen, replace
 from signward.state import Algorithm
 from signward.trust.x509 import Certificate
-from signward.wire.algorithms import UNKNOWN
+from signward.wire.algorithms import SHA256_160, UNKNOWN
 
 ANY_POLICY = "2.5.29.32.0"
 ANY_EKU = "2.5.29.37.0"
@@ -149,7 +149,7 @@ def _objection(code: Code, subject: str, found: str, policy: str) -> Finding:
 
 
 _SHA2_AND_3 = frozenset(
-    {"sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"}
+    {"sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512", SHA256_160}
 )
 STRICT = AlgorithmPolicy(name="strict", digests=_SHA2_AND_3, min_dsa_bits=2048)
 AT_LEGACY = replace(STRICT, name="at-legacy", digests=_SHA2_AND_3 | {"sha1"})
