@@ -143,9 +143,11 @@ def _other_signers(archive: Xar, cms: ClaimedSignature) -> Iterator[Finding]:
     for node in (archive.signature, archive.x_signature):
         if node is None or not node.certificates:
             continue
-        leaf = outline(node.certificates[0])
+        first = node.certificates[0]
+        leaf = outline(first)
         by_name = (leaf.issuer, leaf.serial) == (signer.issuer, signer.serial)
-        if not by_name and not (signer.key_id and signer.key_id == leaf.key_id):
+        named = by_name or (signer.key_id and signer.key_id == leaf.key_id)
+        if not named or first not in cms.claimed_certificates:
             yield Finding(
                 code=Code.AMBIGUOUS,
                 effect=Effect.REJECT,
