@@ -155,6 +155,22 @@ class ClaimedTimestamp(Frozen, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
 
 
+class OwnRequirement(Frozen, frozen=True, kw_only=True):
+    """What a signature asks of its own signer, and of the code it speaks of (Apple's code).
+
+    ``requirement`` is the designated requirement's blob, ``cdhashes`` what the code is known by,
+    ``info`` and ``entitlements`` property lists as they stand; empty if there is none, and
+    ``info`` is None where it is not at hand.
+    """
+
+    requirement: bytes
+    identifier: str
+    cdhashes: tuple[bytes, ...]
+    info: bytes | None = None
+    entitlements: bytes = b""
+    platform: int = 0
+
+
 class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     """A signature that parses; everything in it is a claim.  Producer: ``envelopes``.
 
@@ -163,7 +179,8 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     ``other_readings`` in its place where writers disagree about what a value is over.
     ``claimed_certificate_digests`` are the signing-certificate attributes (RFC 5035),
     ``countersigns`` is the label of the signature whose value this one is over (a second
-    party's word about the first; it has no slots of its own), ``raw`` the whole envelope.
+    party's word about the first; it has no slots of its own), ``raw`` the whole envelope,
+    ``own_requirement`` what it asks of its own signer, where it asks anything.
     """
 
     label: str
@@ -188,6 +205,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     countersigns: str = ""
     findings: tuple[Finding, ...] = ()
     raw: bytes = b""
+    own_requirement: OwnRequirement | None = None
 
 
 class Region(Frozen, frozen=True, kw_only=True):

@@ -94,6 +94,11 @@ def judge(
         if profile.kernel:
             asked = generation(grounds.policy.windows_generation)
             findings += check_driver(result.path[0], result.anchor, asked)
+        if claimed.own_requirement is not None:
+            # Only Apple's signatures have one: nobody else need wait for the reader of them.
+            from signward.trust.requirement import check_own
+
+            findings += check_own(claimed.own_requirement, claimed.label, result.path)
         if profile.revocation:
             statuses = _statuses(result, grounds, at)
             findings += _revocation_findings(result, statuses, proven, grounds)
