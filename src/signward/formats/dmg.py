@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 from signward.errors import MalformedError
 from signward.formats import Match, ParseOptions, Peek, Request, Signing
+from signward.formats._apple_sign import OPTIONS
 from signward.formats._apple_signature import (
     AppleSignature,
     digests_of,
@@ -49,7 +50,7 @@ class DmgFormat:
     spec = "UDIF; Apple code signature in diskimagerep.cpp"
     extensions: tuple[str, ...] = (".dmg",)
     options: Mapping[str, str] = MappingProxyType(
-        {"identifier": "what the signature calls the image; without it the file's name"}
+        {name: OPTIONS[name] for name in ("identifier", "team", "requirements", "digests")}
     )
 
     def recognise(self, peek: Peek) -> Match:
@@ -85,6 +86,35 @@ class DmgFormat:
             return {}
         outside = {REP_SPECIFIC_SLOT: layout.trailer.blind}
         return digests_of(layout.opened, artifact.source, wanted, outside=outside)
+
+    def sign(self, source: Source, request: Request) -> Signing:
+        """Sign the image: everything in front of the trailer, and the trailer itself."""
+        from signward.formats._dmg_sign import signed
+
+        return (yield from signed(source, request))
+
+    def envelopes(self, source: Source) -> tuple[bytes, ...]:
+        """Return the superblob, if there is one that somebody signed."""
+        trailer = read_trailer(source)
+        opened = _open(source, trailer) if trailer.size else None
+        return (source.read(trailer.offset, trailer.size),) if opened and opened.claimed else ()
+
+    def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
+        """Return the patch that makes a superblob the image's; none strips it, byte-exact."""
+        from signward.formats._dmg_sign import embedded
+
+        return embedded(read_trailer(source), envelopes)
+
+    def stamped(self, signature: ClaimedSignature) -> bytes | None:
+        """Return the CMS' value."""
+        return signature.value
+
+    def with_token(self, envelope: bytes, signature: ClaimedSignature, token: bytes) -> bytes:
+        """Return the superblob with a token more in its CMS."""
+        from signward.formats._dmg_sign import with_token
+
+        del signature  # an image's CMS has one signer
+        return with_token(envelope, token)
 
 
 def _ends(peek: Peek) -> bool:
