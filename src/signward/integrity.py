@@ -10,14 +10,17 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from signward.errors import BadInputError, SignwardError
 from signward.findings import GRAVITY, Code, Effect, Finding, worst
+from signward.frozen import replace
 from signward.state import (
     Algorithm,
     Binding,
@@ -64,6 +67,13 @@ MAX_RSA_BITS = 16384
 """Longest RSA modulus checked with, as OpenSSL bounds it; longer ones only cost time."""
 
 
+_NOTHING: Manifest = MappingProxyType({})
+_ALTERED = "the content or its signature was changed, or it was made with another key"
+
+MAX_TOLD = 50
+"""Changed parts told of one artifact: whoever changed more changed everything."""
+
+
 class ValueMismatchError(SignwardError):
     """The signature value does not fit the key, the algorithm and the data."""
 
@@ -93,9 +103,12 @@ def load_public_key(spki: bytes) -> Any:
     return key
 
 
-def check_value(spki: bytes, algorithm: Algorithm, data: bytes, value: bytes) -> None:
+def check_value(
+    spki: bytes, algorithm: Algorithm, data: bytes, value: bytes, *, digested: bool = False
+) -> None:
     """Check ``value`` over ``data`` with the key in ``spki``; return if it fits.
 
+    ``digested``: ``data`` is the digest of what was signed, not the octets themselves.
     Raises ``ValueMismatchError`` if it does not fit, ``UnsupportedKeyError`` if key
     and algorithm do not belong together or are unknown.
     """
@@ -106,7 +119,7 @@ def check_value(spki: bytes, algorithm: Algorithm, data: bytes, value: bytes) ->
     if type(key).__name__ != wanted:
         raise UnsupportedKeyError(f"a {type(key).__name__} cannot check {algorithm}")
     try:
-        _verify(key, algorithm, data, value)
+        _verify(key, algorithm, data, value, digested=digested)
     except (InvalidSignature, ValueError):
         raise ValueMismatchError(f"the value does not fit the key ({algorithm})") from None
     except UnsupportedAlgorithm as error:
@@ -130,19 +143,21 @@ def usual_algorithm(spki: bytes) -> Algorithm:
     return Algorithm(scheme=scheme)
 
 
-def _verify(key: Any, algorithm: Algorithm, data: bytes, value: bytes) -> None:
+def _verify(key: Any, algorithm: Algorithm, data: bytes, value: bytes, *, digested: bool) -> None:
+    if not algorithm.digest:
+        key.verify(value, data)
+        return
+    own = _HASHES[algorithm.digest]()
+    digest = Prehashed(own) if digested else own
     if algorithm.scheme == "rsa-pkcs1v15":
-        key.verify(value, data, padding.PKCS1v15(), _HASHES[algorithm.digest]())
+        key.verify(value, data, padding.PKCS1v15(), digest)
     elif algorithm.scheme == "rsa-pss":
         mgf = padding.MGF1(_HASHES[algorithm.mgf_digest]())
-        pss = padding.PSS(mgf, algorithm.salt_length)
-        key.verify(value, data, pss, _HASHES[algorithm.digest]())
+        key.verify(value, data, padding.PSS(mgf, algorithm.salt_length), digest)
     elif algorithm.scheme == "ecdsa":
-        key.verify(value, data, ec.ECDSA(_HASHES[algorithm.digest]()))
-    elif algorithm.scheme == "dsa":
-        key.verify(value, data, _HASHES[algorithm.digest]())
+        key.verify(value, data, ec.ECDSA(digest))
     else:
-        key.verify(value, data)
+        key.verify(value, data, digest)
 
 
 def key_size(spki: bytes) -> tuple[str, int]:
@@ -159,8 +174,11 @@ def key_size(spki: bytes) -> tuple[str, int]:
 
 def wanted_slots(artifact: SignedArtifact) -> Wanted:
     """Return the slots and digests that the artifact's signatures speak of."""
-    claimed = itertools.chain(artifact.seals, *(s.slots for s in artifact.signatures))
-    return frozenset((s.name, s.algorithm) for s in claimed if s.algorithm in OF_SLOTS)
+    signed = (signature.slots for signature in artifact.signatures)
+    claimed = itertools.chain(artifact.seals, artifact.listed, *signed)
+    named = [(slot.name, slot.algorithm) for slot in claimed]
+    named += [(s.over, s.algorithm.digest) for s in artifact.signatures if s.over]
+    return frozenset(pair for pair in named if pair[1] in OF_SLOTS)
 
 
 def check_signature(
@@ -175,10 +193,11 @@ def check_signature(
     A finding without effect (a weak spot that breaks nothing) stays on the result.
     """
     what = f"signature {claimed.label}"
+    claimed = _as_read(claimed, certificates) if claimed.readings else claimed
     findings = list(claimed.findings)
     findings += _check_slots(what, artifact, claimed, computed)
     findings += _check_countersigned(what, artifact, claimed, computed, certificates)
-    certificate, value_findings = _check_claim(what, claimed, certificates)
+    certificate, value_findings = _check_claim(what, claimed, certificates, computed)
     findings += value_findings
     if certificate is not None and GRAVITY[worst(findings)] < GRAVITY[Effect.UNKNOWN]:
         findings += artifact.conditions.get(claimed.label, ())
@@ -242,6 +261,12 @@ def check_seals(artifact: SignedArtifact, computed: Manifest) -> tuple[Finding, 
     )
 
 
+def check_listed(artifact: SignedArtifact, computed: Manifest) -> tuple[Finding, ...]:
+    """Report every part that is not what the artifact's own list says, up to a bound."""
+    wrong = (f for slot in artifact.listed for f in _mismatches("list", (slot,), computed))
+    return tuple(itertools.islice(wrong, MAX_TOLD))
+
+
 def check_regions(artifact: SignedArtifact) -> tuple[Finding, ...]:
     """Report every byte that no slot reaches: a note if exempt, else uncovered content."""
     return tuple(_region_findings(artifact))
@@ -266,7 +291,7 @@ def _region_findings(artifact: SignedArtifact) -> Iterator[Finding]:
 def _check_slots(
     what: str, artifact: SignedArtifact, claimed: ClaimedSignature, computed: Manifest
 ) -> Iterator[Finding]:
-    names = {slot.name for slot in claimed.slots}
+    names = {claimed.over, *(slot.name for slot in claimed.slots)}
     for name in sorted(artifact.required.get(claimed.label, frozenset()) - names):
         yield Finding(
             code=Code.SLOT_MISSING,
@@ -342,7 +367,10 @@ def _check_binding(what: str, binding: Binding, code: Code) -> Iterator[Finding]
 
 
 def _check_claim(
-    what: str, claimed: ClaimedSignature, certificates: Sequence[bytes]
+    what: str,
+    claimed: ClaimedSignature,
+    certificates: Sequence[bytes],
+    computed: Manifest = _NOTHING,
 ) -> tuple[bytes | None, list[Finding]]:
     """Check bindings, find the signer's key and check the value; return its certificate."""
     findings = [
@@ -355,11 +383,26 @@ def _check_claim(
         return None, findings
     failure: Finding | None = None
     for candidate in candidates:
-        failure = _value_failure(what, claimed, candidate)
+        failure = _value_failure(what, claimed, candidate, computed)
         if failure is None:
             findings += _check_certificate_digests(what, claimed, candidate)
             return candidate, findings
     return None, [*findings, failure] if failure else findings
+
+
+def _as_read(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> ClaimedSignature:
+    """Return the signature over the first of its readings that a signer's key fits, if one does."""
+    for certificate in _signer_certificates(claimed, certificates):
+        for reading in claimed.readings:
+            with suppress(ValueMismatchError, UnsupportedKeyError):
+                spki = outline(certificate).spki
+                algorithm = reading.algorithm or claimed.algorithm
+                check_value(spki, algorithm, reading.data, claimed.value)
+                return replace(
+                    claimed, algorithm=algorithm, to_be_verified=reading.data,
+                    read_as=reading.what, readings=(),
+                )  # fmt: skip
+    return claimed
 
 
 def _signer_certificates(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> list[bytes]:
@@ -377,9 +420,20 @@ def _signer_certificates(claimed: ClaimedSignature, certificates: Sequence[bytes
     return found
 
 
-def _value_failure(what: str, claimed: ClaimedSignature, certificate: bytes) -> Finding | None:
+def _value_failure(
+    what: str, claimed: ClaimedSignature, certificate: bytes, computed: Manifest
+) -> Finding | None:
+    signed = claimed.to_be_verified
+    if claimed.over:
+        digest = computed.get((claimed.over, claimed.algorithm.digest))
+        if digest is None:
+            return _unsupported(what, f"digest {claimed.algorithm.digest} of {claimed.over}")
+        signed = digest
     try:
-        _check_readings(outline(certificate).spki, claimed)
+        check_value(
+            outline(certificate).spki, claimed.algorithm, signed, claimed.value,
+            digested=bool(claimed.over),
+        )  # fmt: skip
     except MalformedKeyError as error:
         return _malformed_key(what, str(error))
     except UnsupportedKeyError as error:
@@ -390,22 +444,13 @@ def _value_failure(what: str, claimed: ClaimedSignature, certificate: bytes) -> 
             effect=Effect.REJECT,
             subject=what,
             found=str(error),
-            required="a value made with the signer's key over these attributes",
+            required=f"a value by the signer's key over {claimed.over or 'these attributes'}",
             clause="RFC 5652 5.6",
-            hint="the signature was changed, or made with another key",
+            hint=_ALTERED
+            if claimed.over
+            else "the signature was changed, or made with another key",
         )
     return None
-
-
-def _check_readings(spki: bytes, claimed: ClaimedSignature) -> None:
-    """Check the value, by another reading where the first does not fit (see `check_value`)."""
-    try:
-        check_value(spki, claimed.algorithm, claimed.to_be_verified, claimed.value)
-    except ValueMismatchError:
-        for algorithm, data in claimed.other_readings:
-            with suppress(ValueMismatchError):
-                return check_value(spki, algorithm, data, claimed.value)
-        raise
 
 
 def _check_certificate_digests(

@@ -76,6 +76,9 @@ class Tree(Protocol):
         It stays open as long as the tree.  Raises ``MalformedError`` where there is none.
         """
 
+    def attributes(self, path: str) -> tuple[str, ...]:
+        """Return the names of a regular file's extended attributes."""
+
 
 class Companions(Protocol):
     """The files beside an artifact, by relative name.  Producer: ``wire``."""
@@ -171,16 +174,31 @@ class OwnRequirement(Frozen, frozen=True, kw_only=True):
     platform: int = 0
 
 
+class Reading(Frozen, frozen=True, kw_only=True):
+    """Octets that a value may be over, and what they would say (``dbx, append``).
+
+    ``algorithm`` is the one that goes with this reading, where it is not the signature's.
+    """
+
+    what: str
+    data: bytes
+    algorithm: Algorithm | None = None
+
+
 class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     """A signature that parses; everything in it is a claim.  Producer: ``envelopes``.
 
     ``slots`` are the claimed digests of the artifact's parts, ``bindings`` those
-    over bytes inside the envelope; ``to_be_verified`` and ``value`` go to the key, or one of
-    ``other_readings`` in its place where writers disagree about what a value is over.
+    over bytes inside the envelope; ``to_be_verified`` and ``value`` go to the key.
+    ``over`` names the slot whose digest, by ``algorithm.digest``, is itself what the value is
+    made over, where nothing in between claims it (CMS without signed attributes, IMA):
+    ``to_be_verified`` is then not looked at.
     ``claimed_certificate_digests`` are the signing-certificate attributes (RFC 5035),
     ``countersigns`` is the label of the signature whose value this one is over (a second
     party's word about the first; it has no slots of its own), ``raw`` the whole envelope,
     ``own_requirement`` what it asks of its own signer, where it asks anything.
+    ``readings`` are what the value may be over where the file does not say it (a UEFI variable's
+    name): the first that fits takes the place of ``to_be_verified``, and ``read_as`` tells it.
     """
 
     label: str
@@ -192,12 +210,12 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     value: bytes
     claimed_signer: SignerId
     claimed_certificates: tuple[bytes, ...]
-    other_readings: tuple[tuple[Algorithm, bytes], ...] = ()
     claimed_crls: tuple[bytes, ...] = ()
     claimed_ocsp: tuple[bytes, ...] = ()
     claimed_time: datetime | None = None
     content_type: str = ""
     content: bytes = b""
+    over: str = ""
     claimed_certificate_digests: tuple[tuple[str, bytes], ...] = ()
     signed_attributes: tuple[Attribute, ...] = ()
     unsigned_attributes: tuple[Attribute, ...] = ()
@@ -206,6 +224,8 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     raw: bytes = b""
     own_requirement: OwnRequirement | None = None
+    readings: tuple[Reading, ...] = ()
+    read_as: str = ""
 
 
 class Region(Frozen, frozen=True, kw_only=True):
@@ -233,7 +253,9 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     once every digest and the value are right.  ``nested`` are artifacts inside this one, by
     name, whose own signatures must be intact too.  ``profile`` names the rules the format's
     signatures are judged by (``trust.profiles``); ``seals`` are digests of parts that the
-    artifact holds and nobody signed (an ad hoc code directory); ``layout`` belongs to the format.
+    artifact holds and nobody signed (an ad hoc code directory); ``listed`` those in a list that
+    a slot of every signature, or a seal, covers (a bundle's CodeResources).  ``ticket`` is the
+    platform's word that it examined this code, stapled to it.  ``layout`` belongs to the format.
     """
 
     format: str
@@ -248,6 +270,8 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     facts: Mapping[str, str | int] = msgspec.field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     seals: tuple[Slot, ...] = ()
+    listed: tuple[Slot, ...] = ()
+    ticket: ClaimedSignature | None = None
     layout: Any = None
 
 

@@ -10,6 +10,8 @@ import hashlib
 import struct
 import zlib
 
+from tests.samples.dmg import exempt as exempt  # noqa: PLC0414 - the same of any CMS
+
 FILES = {
     "Distribution": b"<installer-gui-script/>" * 8,
     "Tool.pkg/Payload": bytes(range(256)) * 4,

@@ -37,8 +37,11 @@ def test_every_certificate_has_a_list_to_itself() -> None:
 
 
 ENTRIES = st.lists(
-    st.builds(entry, st.one_of(st.binary(min_size=32, max_size=32), st.binary(min_size=1)),
-              st.sampled_from((SHA256, X509, siglist.X509_SHA256))),
+    st.one_of(
+        st.builds(entry, st.binary(min_size=32, max_size=32)),
+        st.builds(entry, st.binary(min_size=1), st.just(X509)),
+        st.builds(entry, st.binary(min_size=48, max_size=48), st.just(siglist.X509_SHA256)),
+    ),
     max_size=8,
 )  # fmt: skip
 
@@ -116,3 +119,20 @@ def test_what_is_signed_names_the_variable() -> None:
     assert data[22:26] == b"\x67\0\0\0"
     assert data[26:] == siglist.efi_time(AT) + b"list"
     assert siglist.to_be_signed("PK", b"", AT)[20:24] == b"\x27\0\0\0"
+
+
+@pytest.mark.parametrize(("kind", "each", "header"), [
+    (SHA256, 16 + 31, 0), (SHA256, 16 + 33, 0), (SHA256, 16, 0), (X509, 16 + 64, 4),
+    (siglist.X509_SHA256, 16 + 32, 0), (SHA256, 16 + 32, 48),
+])  # fmt: skip
+def test_sizes_that_the_type_forbids_are_refused(kind: str, each: int, header: int) -> None:
+    """A reader that trusts them takes half a digest for a whole one."""
+    guid = siglist.write_lists([entry(bytes(32), kind)])[:16]
+    data = guid + struct.pack("<III", 28 + header + each, header, each) + bytes(header + each)
+    with pytest.raises(MalformedError):
+        siglist.read_lists(data)
+
+
+def test_a_list_of_an_unknown_type_is_read_as_it_stands() -> None:
+    data = bytes(15) + b"\1" + struct.pack("<III", 28 + 4 + 20, 4, 20) + bytes(4 + 20)
+    assert [len(one.data) for one in siglist.read_lists(data)] == [4]

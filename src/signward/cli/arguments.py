@@ -21,7 +21,8 @@ GENERATIONS = (
 """Names of ``trust.kernel.GENERATIONS``, which a start need not import."""
 
 
-PROFILES = ("", "authenticode", "uefi", "windows-kernel", "linux-kernel", "apple")
+PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel",
+            "apple")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
 
 
@@ -46,7 +47,7 @@ def add_judgement(parser: argparse.ArgumentParser) -> None:
 def add_trust(group: argparse._ArgumentGroup) -> None:
     """Add anchors, further certificates, catalogs, profile and instant."""
     _many(group, "--store", "STORE", "trust these roots: authenticode (what Windows trusts), "
-          "uefi (Secure Boot), windows-kernel, apple, linux-kernel, or a file or folder of "
+          "uefi (Secure Boot), uefi-variable, windows-kernel, apple, linux-kernel, or a file or folder of "
           "certificates")  # fmt: skip
     _many(group, "--anchor", "PEM", "trust this certificate, and no store unless --store names one")
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")

@@ -38,6 +38,9 @@ class PlainDraft(Frozen, frozen=True, kw_only=True):
         """The algorithm the SignerInfo names."""
         return self.signer.algorithm
 
+    def stamped(self, _value: bytes) -> None:
+        """Return nothing: there is no place for tokens."""
+
     def seal(self, value: bytes, _tokens: Sequence[bytes] = ()) -> bytes:
         """Return the ContentInfo; there is no place for tokens."""
         return der.sequence(der.oid(SIGNED_DATA), der.context(0, self.signed_data(value)))

@@ -15,7 +15,7 @@ from signward.envelopes.cms import DATA, no_slots, open_signatures
 from signward.errors import AmbiguousError, LimitError, MalformedError, UncoveredError
 from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen, replace
-from signward.state import Algorithm, ClaimedSignature, SignerId, Slot, Source
+from signward.state import Algorithm, ClaimedSignature, Reading, SignerId, Slot, Source
 from signward.wire import der
 from signward.wire.certificate import outline
 from signward.wire.xar import Member, SignatureNode, Xar
@@ -126,7 +126,10 @@ def _open_rsa(
         bindings=(),
         algorithm=Algorithm(scheme="rsa-pkcs1v15", digest=archive.checksum),
         to_be_verified=archive.packed,
-        other_readings=((_RCODESIGN, archive.stored),),
+        readings=(
+            Reading(what="the table", data=archive.packed),
+            Reading(what="its checksum", data=archive.stored, algorithm=_RCODESIGN),
+        ),
         value=value,
         claimed_signer=SignerId(issuer=leaf.issuer, serial=leaf.serial) if leaf else SignerId(),
         claimed_certificates=node.certificates,

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from signward.wire import siglist
+
 if TYPE_CHECKING:
     from signward.formats import Peek
 
@@ -410,6 +412,10 @@ def _by_name(head: bytes, name: str) -> str:
     """Classify what no magic claims: ``tar``, scripts and data by name, text, data."""
     if head[257:262] == b"ustar":
         return "tar"
+    if siglist.is_update(head):
+        return "efi-variable"
+    if siglist.is_content(head):
+        return "efi-siglist"
     extension = extension_of(name)
     if _is_text(head):
         return _EXTENSIONS.get(extension, "text")

@@ -47,6 +47,15 @@ UEFI = Profile(
     timestamps=False,
     revocation=False,
 )
+UEFI_VARIABLE = Profile(
+    name="uefi-variable",
+    usage=ANY_USAGE,
+    rules=PathRules(judge_validity=False),
+    timestamps=False,
+    revocation=False,
+)
+"""Who may write db and dbx (a KEK), and KEK and PK (the PK): other keys than those of db."""
+
 WINDOWS_KERNEL = Profile(name="windows-kernel", usage=CODE_SIGNING, kernel=True)
 
 LINUX_KERNEL = Profile(
@@ -69,7 +78,24 @@ APPLE_INSTALLER = Profile(
 )
 """Installer packages: Apple's own tools sign them with SHA-1 to this day, and macOS takes that."""
 
+APPLE_TICKET = Profile(
+    name="apple",
+    usage=ANY_USAGE,
+    rules=PathRules(judge_validity=False),
+    timestamps=False,
+    revocation=False,
+)
+"""Notarization tickets: Apple's anchors, and no dates; extensions say what the signer is for."""
+
 PROFILES = {
     profile.name: profile
-    for profile in (AUTHENTICODE, UEFI, WINDOWS_KERNEL, LINUX_KERNEL, APPLE, APPLE_INSTALLER)
+    for profile in (
+        AUTHENTICODE,
+        UEFI,
+        UEFI_VARIABLE,
+        WINDOWS_KERNEL,
+        LINUX_KERNEL,
+        APPLE,
+        APPLE_INSTALLER,
+    )
 }

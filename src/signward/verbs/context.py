@@ -17,14 +17,14 @@ from signward.errors import BadInputError, EvidenceError
 from signward.findings import Finding
 from signward.frozen import replace
 from signward.state import SignedArtifact
-from signward.trust.anchors import TrustStore, joined, store_from_pem
+from signward.trust.anchors import TrustStore, joined
 from signward.trust.judge import Grounds
 from signward.trust.pem import CERTIFICATES, CRLS, OCSP_RESPONSES, blocks
 from signward.trust.profiles import AUTHENTICODE, PROFILES, Profile
 from signward.trust.revocation import Evidence
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.options import Options, read_option
-from signward.verbs.stores import load_store
+from signward.verbs.stores import load_anchors, load_store
 
 if TYPE_CHECKING:
     from signward.policy.blocklist import BlockList
@@ -164,7 +164,7 @@ class Context:
         options = self.options
         names = options.stores or (() if options.anchors else (profile.name,))
         stores = [load_store(name) for name in names]
-        stores += [store_from_pem(path, read_option(path)) for path in options.anchors]
+        stores += [load_anchors(path) for path in options.anchors]
         return joined("+".join(names) or "anchors", stores)
 
     @cached_property

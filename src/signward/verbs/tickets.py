@@ -1,0 +1,65 @@
+"""Notarization tickets: whether the one stapled to an artifact is Apple's own.
+
+That its hashes speak of the artifact's code is the format's to say: it knows the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from signward.findings import Code, Effect, Finding
+from signward.integrity import check_signature
+from signward.state import BrokenSignature, SignedArtifact, Stage, TrustedSignature
+from signward.trust.judge import judge
+from signward.trust.profiles import APPLE_TICKET
+from signward.trust.x509 import load_certificate
+from signward.verbs.context import Context
+
+LEAF_MARK = "1.2.840.113635.100.6.1.30"
+"""Extension of certificates that sign tickets (``SecPolicyCreateAppleDeveloperIDPlusTicket``)."""
+ISSUER_MARK = "1.2.840.113635.100.6.2.17"
+"""Extension of the authority that issues them (Apple System Integration CA)."""
+
+
+def ticket_findings(artifact: SignedArtifact, context: Context) -> Iterator[Finding]:
+    """Report a stapled ticket that is not intact, or not Apple's.
+
+    Where the anchors are somebody else's, nobody can tell whose it is: that is a note.
+    """
+    if artifact.ticket is None:
+        return
+    checked = check_signature(artifact, artifact.ticket, {}, ())
+    if isinstance(checked, BrokenSignature):
+        yield from (_finding(Effect.REJECT, f.found, f.required) for f in checked.findings)
+        return
+    if context.policy.stage is Stage.INTACT:
+        return
+    profile = APPLE_TICKET
+    judged = judge(checked, profile, context.grounds(profile))
+    if not isinstance(judged, TrustedSignature):
+        why = next((f.found for f in judged.findings if f.effect is not Effect.NOTE), "no path")
+        effect = Effect.REJECT if _apples(context) else Effect.NOTE
+        yield _finding(effect, f"a ticket whose signer is not trusted ({why})", "Apple's own")
+        return
+    leaf, *issuers = (load_certificate(one) for one in judged.basis.certificates)
+    marked = LEAF_MARK in leaf.extensions and any(ISSUER_MARK in one.extensions for one in issuers)
+    if not marked:
+        yield _finding(Effect.REJECT, "a ticket by a certificate that is for other things",
+                       f"one with the extensions {LEAF_MARK} and {ISSUER_MARK}")  # fmt: skip
+
+
+def _apples(context: Context) -> bool:
+    """Whether Apple's roots are among the anchors: then its own tickets have a path."""
+    options = context.options
+    return "apple" in options.stores or not (options.stores or options.anchors)
+
+
+def _finding(effect: Effect, found: str, required: str) -> Finding:
+    return Finding(
+        code=Code.TICKET,
+        effect=effect,
+        subject="notarization ticket",
+        found=found,
+        required=required,
+        hint="staple it anew",
+    )

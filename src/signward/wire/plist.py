@@ -1,0 +1,85 @@
+"""Property lists from files nobody vouched for yet: XML or binary, within bounds.
+
+Forms: Apple's ``PropertyList-1.0.dtd`` (XML) and ``bplist00``.  A key that a dictionary has
+twice is refused: readers differ in which of the two they take, and whoever checks a list must
+read what whoever obeys it reads.  Entities are refused.
+"""
+
+from __future__ import annotations
+
+import plistlib
+import struct
+from collections.abc import Mapping
+from typing import Any
+from xml.parsers.expat import ExpatError
+
+from signward.errors import AmbiguousError, LimitError, MalformedError
+
+MAX_OCTETS = 64 * 1024 * 1024
+"""Largest list read: the resources of a bundle with 200,000 files take about 50 MiB."""
+
+MAX_DEPTH = 64
+"""Deepest nesting: a list of resources has four levels, entitlements rarely more."""
+
+_BINARY = b"bplist00"
+_FAULTS = (
+    ValueError, OverflowError, TypeError, AttributeError, IndexError, KeyError,
+    struct.error, ExpatError, plistlib.InvalidFileException, MemoryError,
+)  # fmt: skip
+"""What the library raises for lists that are none."""
+
+
+class _Unique(dict[str, Any]):
+    """A dictionary that takes each key once."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key in self:
+            raise _TwiceError(key)
+        super().__setitem__(key, value)
+
+
+class _TwiceError(Exception):
+    """A key stands in a dictionary twice."""
+
+
+def read_plist(data: bytes, what: str) -> Mapping[str, Any]:
+    """Return the dictionary that a property list is.
+
+    Raises ``MalformedError`` for what is none, ``AmbiguousError`` for a key that stands twice,
+    ``LimitError`` beyond the bounds.
+    """
+    if len(data) > MAX_OCTETS:
+        raise LimitError(what, f"{len(data)} octets", f"at most {MAX_OCTETS} in a property list")
+    form = plistlib.FMT_BINARY if data.startswith(_BINARY) else plistlib.FMT_XML
+    try:
+        value = plistlib.loads(data, fmt=form, dict_type=_Unique)
+    except _TwiceError as error:
+        raise AmbiguousError(what, f"the key {error.args[0]!r} twice", "each key once") from None
+    except RecursionError:
+        raise LimitError(what, "a list nested deeper", f"at most {MAX_DEPTH} levels") from None
+    except _FAULTS as error:
+        found = f"no property list ({type(error).__name__})"
+        raise MalformedError(what, found, "one, in XML or binary") from None
+    if not isinstance(value, dict):
+        raise MalformedError(what, f"a {type(value).__name__}", "a dictionary")
+    _check_depth(value, what)
+    return value
+
+
+def _check_depth(value: Any, what: str) -> None:
+    """Walk level by level: a binary list may also contain itself."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        seen: dict[int, Any] = {}
+        for item in level:
+            inner = item.values() if isinstance(item, dict) else item
+            seen |= {id(one): one for one in inner if isinstance(one, dict | list)}
+        level = list(seen.values())
+        if not level:
+            return
+    raise LimitError(what, "a list nested deeper", f"at most {MAX_DEPTH} levels")
+
+
+def write_plist(value: Mapping[str, Any]) -> bytes:
+    """Return a dictionary in XML (UTF-8), keys sorted, a tab for each level, as Apple writes."""
+    return plistlib.dumps(value, fmt=plistlib.FMT_XML, sort_keys=True)
