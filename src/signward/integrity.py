@@ -394,10 +394,12 @@ def _as_read(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> Claime
         for reading in claimed.readings:
             with suppress(ValueMismatchError, UnsupportedKeyError):
                 spki = outline(certificate).spki
-                check_value(spki, claimed.algorithm, reading.data, claimed.value)
+                algorithm = reading.algorithm or claimed.algorithm
+                check_value(spki, algorithm, reading.data, claimed.value)
                 return replace(
-                    claimed, to_be_verified=reading.data, read_as=reading.what, readings=()
-                )
+                    claimed, algorithm=algorithm, to_be_verified=reading.data,
+                    read_as=reading.what, readings=(),
+                )  # fmt: skip
     return claimed
 
 

@@ -181,10 +181,14 @@ class OwnRequirement(Frozen, frozen=True, kw_only=True):
 
 
 class Reading(Frozen, frozen=True, kw_only=True):
-    """Octets that a value may be over, and what they would say (``dbx, append``)."""
+    """Octets that a value may be over, and what they would say (``dbx, append``).
+
+    ``algorithm`` is the one that goes with this reading, where it is not the signature's.
+    """
 
     what: str
     data: bytes
+    algorithm: Algorithm | None = None
 
 
 class ClaimedSignature(Frozen, frozen=True, kw_only=True):
