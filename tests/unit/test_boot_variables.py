@@ -38,7 +38,11 @@ def test_efivarfs_itself_is_told_by_its_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "name", "vendor"),
-    [("db.esl", "db", IMAGE_SECURITY), ("KEK", "KEK", GLOBAL), ("MokListRT.esl", "MokListRT", SHIM)],
+    [
+        ("db.esl", "db", IMAGE_SECURITY),
+        ("KEK", "KEK", GLOBAL),
+        ("MokListRT.esl", "MokListRT", SHIM),
+    ],
 )
 def test_bare_lists_are_known_by_their_name(
     tmp_path: Path, file: str, name: str, vendor: str

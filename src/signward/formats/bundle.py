@@ -248,9 +248,7 @@ def _weak(layout: Layout, what: str) -> Finding:
     )
 
 
-def _nested(
-    tree: Tree, resources: Resources, there: Survey, depth: int, found: _Findings
-) -> None:
+def _nested(tree: Tree, resources: Resources, there: Survey, depth: int, found: _Findings) -> None:
     for path, entry in {**there.present, **there.nested}.items():
         seal = resources.seals.get(path)
         if seal is None or seal.kind != "code" or entry.kind == "link":
@@ -266,9 +264,7 @@ def _nested(
             found.demands[entry.path] = _demand(seal.requirement, inner, hashes)
 
 
-def _inner(
-    tree: Tree, entry: TreeEntry, depth: int, found: _Findings
-) -> SignedArtifact | None:
+def _inner(tree: Tree, entry: TreeEntry, depth: int, found: _Findings) -> SignedArtifact | None:
     """Return nested code: a bundle, or a program; None where it cannot be read."""
     try:
         if entry.kind == "directory":
