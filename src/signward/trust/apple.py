@@ -76,15 +76,19 @@ OWN_AUTHORITIES = frozenset(
 _CLAUSE = "Apple Developer ID CPS, certificate extensions"
 
 
+def is_apple(anchor: Certificate) -> bool:
+    """Say whether an anchor is one of Apple's roots."""
+    return anchor.sha256 in ROOTS
+
+
 def check_purpose(
-    path: Sequence[Certificate], anchor: bytes, marks: Sequence[Mark]
+    path: Sequence[Certificate], anchor: Certificate, marks: Sequence[Mark]
 ) -> Iterator[Finding]:
     """Say what a path (leaf first) to one of Apple's roots is for, or that it is not for this.
 
-    ``anchor`` is the anchor's SHA-256.  Other anchors' certificates carry no marks and are
-    asked for none.
+    Other anchors' certificates carry no marks and are asked for none.
     """
-    if anchor not in ROOTS or len(path) < 2 or not marks:
+    if not is_apple(anchor) or len(path) < 2 or not marks:
         return
     leaf, issuer = path[0], path[1]
     if issuer.common_name in OWN_AUTHORITIES and issuer.organization == "Apple Inc.":

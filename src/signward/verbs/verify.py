@@ -38,10 +38,12 @@ from signward.state import (
     Verdict,
     Wanted,
 )
+from signward.verbs.attributes import form_beside
 from signward.verbs.blocking import LISTED_SLOTS, blocked_by
 from signward.verbs.catalogs import vouched_by
 from signward.verbs.context import Context
 from signward.verbs.feeds import file_revoked, listed_content, revoked_by_feed
+from signward.verbs.firmware import listed_images, refused_by_firmware, replayed, signed_as
 from signward.verbs.stages import is_part, judge_signatures, nested_findings
 from signward.verbs.tickets import ticket_findings
 from signward.wire.companions import FolderCompanions
@@ -128,6 +130,9 @@ def assess(source: Source, context: Context, companions: Companions | None = Non
         verdict = _unrecognised(source, peek, context)
     else:
         verdict = assess_as(signable, source, context, _options(peek, companions))
+    beside = form_beside(source, verdict.cause)
+    if beside is not None:
+        verdict = assess_as(beside, source, context)
     if not context.asked and context.rules is None:
         return verdict
     from signward.verbs.ruling import by_rules  # for few runs only
@@ -160,6 +165,7 @@ def _assess_artifact(
     source = artifact.source
     wanted = wanted_slots(artifact)
     listed = (LISTED_SLOTS if context.block_lists else frozenset()) | listed_content(context)
+    listed |= listed_images(context)
     ruled = _ruled_content(context)
     told = wanted | ruled
     computed = signable.digests(artifact, told | listed) if told or listed else {}
@@ -181,6 +187,8 @@ def _assess_artifact(
     findings = (
         *revoked_by_feed(artifact, judged, computed, context),
         *blocked_by(signable, artifact, judged, computed, context),
+        *refused_by_firmware(artifact, judged, computed, context),
+        *replayed(artifact, judged, context),
         *findings,
     )
     case = Case(
@@ -191,7 +199,8 @@ def _assess_artifact(
         at=context.at,
         vouched=bool(judged) and not artifact.signatures,
         every=artifact.every,
-        facts={**artifact.facts, **_generation(artifact, context), **catalogued},
+        facts={**artifact.facts, **_generation(artifact, context), **signed_as(judged),
+               **catalogued},
         digests={f"{slot}-{name}": value for (slot, name), value in computed.items()
                  if (slot, name) in told and not is_part(slot)},
     )  # fmt: skip

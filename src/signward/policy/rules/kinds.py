@@ -47,6 +47,9 @@ _OF_BUNDLES: Mapping[str, str] = {
     **dict.fromkeys((".kext", ".dext", ".systemextension"), "kernel-module"),
 }
 """By a bundle's extension; others are loaded by programs."""
+_ELF_ROLES: Mapping[str, str] = {"executable": "executable", "library": "library"}
+"""What an ELF file is to whoever starts or loads it; nothing starts an object file or a core."""
+
 
 NAMED = frozenset({"pe", *CLASSES, *_BY_KIND})
 """What rules may name here; scans know further kinds, which are of no class."""
@@ -58,6 +61,8 @@ def class_of(kind: str, facts: Mapping[str, str | int]) -> str:
         return _of_pe(facts)
     if kind == "bundle":
         return _OF_BUNDLES.get(str(facts.get("bundle", "")), "library")
+    if kind == "elf" and "elf-role" in facts:
+        return _ELF_ROLES.get(str(facts["elf-role"]), "")
     return _BY_KIND.get(kind, "")
 
 
