@@ -208,12 +208,15 @@ def place(source: Source, sites: Sequence[Site], rooms: Sequence[bytes]) -> Patc
     """Return the patch that gives each slice its superblob with all its room; none strips."""
     if rooms and len(rooms) != len(sites):
         raise NotSignableError(_WHAT, f"{len(rooms)} signatures", f"one a slice: {len(sites)}")
-    edits = [_edits(site, room) for site, room in zip(sites, rooms or [None] * len(sites))]  # noqa: B905
+    given: Sequence[bytes | None] = rooms or [None] * len(sites)
+    edits = [_edits(site, room) for site, room in zip(sites, given, strict=True)]
     size = table_size(source)
     if not size:
         return PatchSet(edits=edits[0])
     slices = [Patched(s.source, PatchSet(edits=e)) for s, e in zip(sites, edits, strict=True)]
-    return PatchSet(edits=(Edit(start=0, end=source.length, data=_universal(source, sites, slices)),))
+    return PatchSet(
+        edits=(Edit(start=0, end=source.length, data=_universal(source, sites, slices)),)
+    )
 
 
 def _universal(source: Source, sites: Sequence[Site], slices: Sequence[Source]) -> Source:
@@ -261,9 +264,7 @@ def _head(site: Site, room: int | None) -> bytes:
     """Return header and load commands for a signature of ``room`` octets, or for none."""
     if site.limit + (room or 0) > _LARGEST:
         raise NotSignableError(_WHAT, f"{site.limit} octets", f"at most {_LARGEST}, signed")
-    pointer = struct.pack(
-        f"{site.order}4I", _SIGNATURE, _COMMAND_SIZE, site.limit, room or 0
-    )
+    pointer = struct.pack(f"{site.order}4I", _SIGNATURE, _COMMAND_SIZE, site.limit, room or 0)
     kept: list[bytes] = []
     for command in site.commands:
         if command.kind == _SIGNATURE:
