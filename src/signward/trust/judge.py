@@ -102,9 +102,6 @@ def judge(
             from signward.trust.requirement import check_own
 
             findings += check_own(claimed.own_requirement, claimed.label, result.path)
-        if profile.apple:
-            anchor = result.anchor.certificate.sha256
-            findings += check_purpose(result.path, anchor, profile.apple)
         if profile.revocation:
             statuses = _statuses(result, grounds, at)
             findings += _revocation_findings(result, statuses, proven, grounds)
