@@ -250,7 +250,8 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     name, whose own signatures must be intact too.  ``profile`` names the rules the format's
     signatures are judged by (``trust.profiles``); ``seals`` are digests of parts that the
     artifact holds and nobody signed (an ad hoc code directory); ``listed`` those in a list that
-    a slot of every signature, or a seal, covers (a bundle's CodeResources).  ``ticket`` is the
+    a slot of every signature, or a seal, covers (a bundle's CodeResources).  ``every`` says that
+    each signature is over code of its own, so that all of them must count.  ``ticket`` is the
     platform's word that it examined this code, stapled to it.  ``layout`` belongs to the format.
     """
 
@@ -267,6 +268,7 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     seals: tuple[Slot, ...] = ()
     listed: tuple[Slot, ...] = ()
+    every: bool = False
     ticket: ClaimedSignature | None = None
     layout: Any = None
 

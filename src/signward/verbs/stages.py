@@ -21,8 +21,13 @@ from signward.state import (
 from signward.trust.judge import judge
 from signward.verbs.context import Context
 
-PARTS = ("page:", "file:", "part:")
+PARTS = ("page:", "file:", "part:", "special:")
 """How slots are named of which a file may have thousands: none of them speaks for the whole."""
+
+
+def is_part(slot: str) -> bool:
+    """Say whether a slot is one of many parts; that of one slice has the slice before its name."""
+    return slot.startswith(PARTS) or slot.partition("/")[2].startswith(PARTS)
 
 
 def judge_signatures(
@@ -43,7 +48,7 @@ def judge_signatures(
     if context.policy.stage is Stage.INTACT:
         return tuple(checked)
     several = "several" in context.asked
-    best = context.policy.signatures is SignatureRule.BEST and not several
+    best = context.policy.signatures is SignatureRule.BEST and not several and not artifact.every
     makers = [claimed for claimed in artifact.signatures if not claimed.countersigns]
     floor = max(map(strength, makers), default=0) if best else 0
     return tuple(

@@ -33,7 +33,7 @@ from signward.verbs.blocking import LISTED_SLOTS, blocked_by
 from signward.verbs.catalogs import vouched_by
 from signward.verbs.context import Context
 from signward.verbs.feeds import file_revoked, listed_content, revoked_by_feed
-from signward.verbs.stages import PARTS, judge_signatures, nested_findings
+from signward.verbs.stages import is_part, judge_signatures, nested_findings
 from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
 from signward.wire.zip import read_directory
@@ -145,9 +145,10 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
         findings=findings,
         at=context.at,
         vouched=bool(judged) and not artifact.signatures,
+        every=artifact.every,
         facts={**artifact.facts, **_generation(artifact, context), **catalogued},
         digests={f"{slot}-{name}": value for (slot, name), value in computed.items()
-                 if (slot, name) in told and not slot.startswith(PARTS)},
+                 if (slot, name) in told and not is_part(slot)},
     )  # fmt: skip
     return evaluate(case, context.policy)
 
