@@ -208,7 +208,8 @@ def place(source: Source, sites: Sequence[Site], rooms: Sequence[bytes]) -> Patc
     """Return the patch that gives each slice its superblob with all its room; none strips."""
     if rooms and len(rooms) != len(sites):
         raise NotSignableError(_WHAT, f"{len(rooms)} signatures", f"one a slice: {len(sites)}")
-    edits = [_edits(site, room) for site, room in zip(sites, rooms or [None] * len(sites))]  # noqa: B905
+    given: Sequence[bytes | None] = rooms or [None] * len(sites)
+    edits = [_edits(site, room) for site, room in zip(sites, given, strict=True)]
     size = table_size(source)
     if not size:
         return PatchSet(edits=edits[0])
