@@ -71,5 +71,6 @@ APPLE_TICKET = Profile(
 """Notarization tickets: Apple's anchors, and no dates; extensions say what the signer is for."""
 
 PROFILES = {
-    profile.name: profile for profile in (AUTHENTICODE, UEFI, UEFI_VARIABLE, WINDOWS_KERNEL, LINUX_KERNEL, APPLE)
+    profile.name: profile
+    for profile in (AUTHENTICODE, UEFI, UEFI_VARIABLE, WINDOWS_KERNEL, LINUX_KERNEL, APPLE)
 }
