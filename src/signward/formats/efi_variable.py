@@ -1,9 +1,9 @@
 """Authenticated writes of UEFI variables (.auth), and the signature lists they write (.esl).
 
 Sources: UEFI 2.10, 8.2.2 (EFI_VARIABLE_AUTHENTICATION_2) and 32.4.1 (EFI_SIGNATURE_LIST).  A
-write is a time, a SignedData and the content.  The value is over the variable's name (UTF-16LE), its
-GUID, its attributes, the time and the content: of these the file holds the last two.  The name is
-taken from the file's name where that tells it (``dbx``, ``dbxupdate_x64.bin``,
+write is a time, a SignedData and the content.  The value is over the variable's name (UTF-16LE),
+its GUID, its attributes, the time and the content: of these the file holds the last two.  The name
+is taken from the file's name where that tells it (``dbx``, ``dbxupdate_x64.bin``,
 ``db-d719b2cb-....auth``); else those of Secure Boot are tried in turn.  Whether a write replaces or
 appends is an attribute too, so both are tried.
 
@@ -150,18 +150,20 @@ def variable_of(path: str) -> tuple[str, str] | None:
 
 def told_of(entry: siglist.Entry) -> str:
     """Return an entry in one line: type, what it names, its owner."""
-    version = siglist.svn(entry)
-    form = siglist.FORMS.get(entry.kind)
-    kind = "svn" if version else form.name if form else entry.kind
+    version, kind = siglist.svn(entry), _kind(entry)
     what = str(version) if version else entry.data[:80].hex()
     if kind == "x509":
         what = f"{common_name(entry.data)} sha256 {hashlib.sha256(entry.data).hexdigest()}"
     elif kind.startswith("x509-"):
         since = siglist.revocation_time(entry)
-        what = (
-            f"{entry.data[:-16].hex()} since {f'{since:%Y-%m-%dT%H:%M:%SZ}' if since else 'ever'}"
-        )
+        told = f"{since:%Y-%m-%dT%H:%M:%SZ}" if since else "ever"
+        what = f"{entry.data[:-16].hex()} since {told}"
     return f"{kind} {what} owner {entry.owner}"
+
+
+def _kind(entry: siglist.Entry) -> str:
+    form = siglist.FORMS.get(entry.kind)
+    return "svn" if siglist.svn(entry) else form.name if form else entry.kind
 
 
 def _whole(source: Source) -> bytes:
@@ -181,15 +183,7 @@ def _facts(
     if held.attributes is not None:
         yield "attributes", f"{held.attributes:#x}"
     yield "entries", len(entries)
-    kinds = Counter(
-        "svn"
-        if siglist.svn(e)
-        else siglist.FORMS[e.kind].name
-        if e.kind in siglist.FORMS
-        else "other"
-        for e in entries
-    )
-    yield from sorted(kinds.items())
+    yield from sorted(Counter(map(_kind, entries)).items())
 
 
 # --- what a signature is over ----------------------------------------------------------------

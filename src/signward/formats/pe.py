@@ -129,7 +129,7 @@ class PeFormat:
             signatures=tuple(signatures),
             required={s.label: _required(layout, s) for s in signatures},
             regions=tuple(regions),
-            facts={**layout.facts(), **naming_facts(source, layout)},
+            facts=_claims(source, layout),
             findings=tuple(findings),
             layout=layout,
         )
@@ -204,15 +204,28 @@ class PeFormat:
 
         Claims, all of them; reads the file again, so only for those who ask.
         """
+        from signward.formats._pe_boot import boot_facts
         from signward.formats._pe_clr import clr_facts
         from signward.formats._pe_resources import image_facts
 
         layout: Layout = artifact.layout
         return {
+            **artifact.facts,
             **image_facts(artifact.source, layout),
+            **(boot_facts(artifact.source, layout) if layout.is_efi else {}),
             **clr_facts(artifact.source, layout),
             "computed-checksum": checksum(artifact.source, layout),
         }
+
+
+def _claims(source: Source, layout: Layout) -> dict[str, str | int]:
+    """Return what rules and firmware ask of an image: few of its facts."""
+    found = {**layout.facts(), **naming_facts(source, layout)}
+    if layout.is_efi:
+        from signward.formats._pe_boot import generation_facts
+
+        found |= generation_facts(source, layout)
+    return found
 
 
 def _blobs(source: Source, layout: Layout) -> tuple[bytes, ...]:

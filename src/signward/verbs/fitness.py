@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from signward.errors import SigningError
 from signward.findings import Effect, Finding
-from signward.formats._detached import DetachedFormat
+from signward.formats import Format
 from signward.state import (
     BrokenSignature,
     Companions,
@@ -52,9 +52,8 @@ class Assessor:
         """Return the warnings on a result.  Raises ``SigningError`` for one not to be released."""
         return self._checked(written.name, lambda by: assess(written, by, companions), leaf)
 
-    def check_detached(self, content: Source, signature: bytes, leaf: Certificate) -> Warnings:
-        """Do the same for a detached signature and the content it speaks of."""
-        form = DetachedFormat(signature)
+    def check_beside(self, content: Source, form: Format, leaf: Certificate) -> Warnings:
+        """Do the same for content whose signature lies elsewhere: ``form`` was made with it."""
         return self._checked(content.name, lambda by: assess_as(form, content, by), leaf)
 
     def _checked(self, name: str, judge: Judge, leaf: Certificate) -> Warnings:

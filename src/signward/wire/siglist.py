@@ -255,7 +255,7 @@ def stored(data: bytes) -> Stored:
     if is_update(data):
         update = read_update(data)
         return Stored(content=update.content, update=update)
-    if data[:16] not in KINDS and data[4:20] in KINDS:
+    if len(data) == _ATTRIBUTES_SIZE or (data[:16] not in KINDS and data[4:20] in KINDS):
         return Stored(content=data[4:], attributes=int.from_bytes(data[:4], "little"))
     return Stored(content=data)
 
@@ -306,4 +306,5 @@ def _octets(guid: str) -> bytes:
 KINDS = frozenset(map(_octets, FORMS))
 """How a list begins: the GUID of its type."""
 
+_ATTRIBUTES_SIZE = 4
 _SIGNED = struct.pack("<HH", _REVISION, _KIND) + _octets(PKCS7)
