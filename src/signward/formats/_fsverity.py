@@ -15,7 +15,8 @@ from types import MappingProxyType
 
 from signward.envelopes import Signer
 from signward.envelopes._cms_read import read_signed_data, read_signer_info
-from signward.envelopes.cms import DATA, no_slots, open_signatures
+from signward.envelopes.cms import DATA
+from signward.envelopes.cms_external import open_external
 from signward.envelopes.cms_plain import PlainDraft
 from signward.errors import BadInputError, MalformedError, NotSignableError
 from signward.formats import Match, ParseOptions, Peek, Request, Signing
@@ -118,13 +119,10 @@ def is_plain(blob: bytes) -> bool:
 def _opened(blob: bytes) -> tuple[ClaimedSignature, ...]:
     if len(blob) > MAX_SIGNATURE:
         raise MalformedError(_WHAT, f"{len(blob)} octets", f"at most {MAX_SIGNATURE}", _CLAUSE)
-    opened = open_signatures(blob, no_slots)
-    if not opened:
-        raise MalformedError(_WHAT, "no signer", "one", _CLAUSE)
+    opened = open_external(blob, VERITY, bytes)
     for claimed in opened:
-        if claimed.content or claimed.signed_attributes:
-            found = "content inside" if claimed.content else "signed attributes"
-            raise MalformedError(_WHAT, found, "none", _CLAUSE)
+        if claimed.signed_attributes:
+            raise MalformedError(_WHAT, "signed attributes", "none", _CLAUSE)
         if claimed.algorithm.digest not in verity.NUMBERS:
             raise MalformedError(_WHAT, f"digest {claimed.algorithm.digest or 'unknown'}",
                                  "sha256 or sha512", _CLAUSE)  # fmt: skip
@@ -134,7 +132,9 @@ def _opened(blob: bytes) -> tuple[ClaimedSignature, ...]:
 def _over(claimed: ClaimedSignature, algorithm: str, digest: bytes) -> ClaimedSignature:
     """Return the signature with what its value must be over: only the value tells if it is."""
     slot = Slot(name=VERITY, algorithm=algorithm, digest=digest)
-    return replace(claimed, slots=(slot,), to_be_verified=verity.formatted(digest, algorithm))
+    return replace(
+        claimed, over="", slots=(slot,), to_be_verified=verity.formatted(digest, algorithm)
+    )
 
 
 def _check_signer(name: str, signer: Signer) -> None:
