@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signward.cli.commands import run
+from signward.envelopes.fsverity import is_plain
 from signward.errors import BadInputError, MalformedError, NotSignableError
 from signward.findings import Code
-from signward.formats._fsverity import FsVerityFormat, is_plain
+from signward.formats._fsverity import FsVerityFormat
 from signward.formats._ima import ImaFormat, key_id_of
 from signward.keys._local import LocalKey
 from signward.state import Algorithm, Outcome, Verdict
