@@ -31,6 +31,7 @@ COMMANDS = {
     "feed": "what is revoked, as one signed document: add, publish, follow",
     "policy": "one policy: check, explain, simulate, compile for every enforcer",
     "revoke": "revoke once, everywhere: first what would stop, then all enforcers",
+    "boot": "Secure Boot: what starts, what would not any more, what to do",
     "intake": "take in what others deliver: judge it, move it, write receipts",
     "requests": "approve or deny what waits to be signed",
     "serve": "serve an authority over HTTP",

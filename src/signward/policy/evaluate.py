@@ -36,8 +36,9 @@ from signward.state import (
     TrustedSignature,
     Verdict,
 )
+from signward.wire.algorithms import SHA256_160
 
-_STRENGTH = ("md2", "md5", "sha1", "sha224", "sha3_224", "sha256", "sha3_256",
+_STRENGTH = ("md2", "md5", "sha1", SHA256_160, "sha224", "sha3_224", "sha256", "sha3_256",
              "sha384", "sha3_384", "sha512", "sha3_512")  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def judge(
     findings += notes
     at = proven.instant if proven else grounds.at
     algorithms = _algorithms(grounds.policy, proven.instant if proven else None)
-    findings += _weak_digests(intact, algorithms)
+    findings += _weak_digests(intact, algorithms, profile)
     result = _path(intact.certificate, grounds, at, profile.usage, algorithms, profile.rules)
     findings += result.findings
     statuses: tuple[RevocationStatus, ...] = ()
@@ -94,6 +94,11 @@ def judge(
         if profile.kernel:
             asked = generation(grounds.policy.windows_generation)
             findings += check_driver(result.path[0], result.anchor, asked)
+        if claimed.own_requirement is not None:
+            # Only Apple's signatures have one: nobody else need wait for the reader of them.
+            from signward.trust.requirement import check_own
+
+            findings += check_own(claimed.own_requirement, claimed.label, result.path)
         if profile.revocation:
             statuses = _statuses(result, grounds, at)
             findings += _revocation_findings(result, statuses, proven, grounds)
@@ -154,13 +159,16 @@ def _algorithms(policy: TrustPolicy, proven: datetime | None) -> AlgorithmPolicy
     return AT_LEGACY if proven is not None and proven < policy.sha1_cutoff else STRICT
 
 
-def _weak_digests(intact: IntactSignature, algorithms: AlgorithmPolicy) -> Iterator[Finding]:
+def _weak_digests(
+    intact: IntactSignature, algorithms: AlgorithmPolicy, profile: Profile
+) -> Iterator[Finding]:
     claimed = intact.claimed
     used = {claimed.algorithm.digest, *(slot.algorithm for slot in claimed.slots[:1])}
     for digest in sorted(used - {""} - algorithms.digests):
+        tolerated = profile.sha1_content and digest == "sha1"
         yield Finding(
             code=Code.WEAK_DIGEST,
-            effect=Effect.REJECT,
+            effect=Effect.WARN if tolerated else Effect.REJECT,
             subject=f"signature {claimed.label}",
             found=f"digest {digest}",
             required="SHA-2 or SHA-3, or SHA-1 under a time proven before the cut-off",

@@ -7,7 +7,14 @@ user may name another (an EFI binary checked as Windows would load it, say).
 from __future__ import annotations
 
 from signward.frozen import Frozen
-from signward.trust.rules import ANY_USAGE, CODE_SIGNING, DEFAULT_RULES, PathRules, Usage
+from signward.trust.rules import (
+    ANY_USAGE,
+    CODE_SIGNING,
+    DEFAULT_RULES,
+    INSTALLER_SIGNING,
+    PathRules,
+    Usage,
+)
 
 LIFETIME_SIGNING = "1.3.6.1.4.1.311.10.3.13"
 SUBSCRIBER_ARC = "1.3.6.1.4.1.311.97."
@@ -18,7 +25,8 @@ class Profile(Frozen, frozen=True, kw_only=True):
     """How one ecosystem judges: what the signer must be for, whether dates matter.
 
     ``kernel``: the signer is also judged by the rules of a Windows generation.  ``keyring``:
-    envelopes name a key and bring no certificate; the anchors are the keys.
+    envelopes name a key and bring no certificate; the anchors are the keys.  ``sha1_content``:
+    SHA-1 over content warns where elsewhere it rejects; certificates are judged as ever.
     """
 
     name: str
@@ -28,6 +36,7 @@ class Profile(Frozen, frozen=True, kw_only=True):
     revocation: bool = True
     kernel: bool = False
     keyring: bool = False
+    sha1_content: bool = False
 
 
 AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
@@ -61,6 +70,14 @@ LINUX_KERNEL = Profile(
 
 APPLE = Profile(name="apple", usage=CODE_SIGNING)
 
+APPLE_INSTALLER = Profile(
+    name="apple-installer",
+    usage=INSTALLER_SIGNING,
+    rules=PathRules(known_critical=frozenset({"1.2.840.113635.100.6.1.14"})),
+    sha1_content=True,
+)
+"""Installer packages: Apple's own tools sign them with SHA-1 to this day, and macOS takes that."""
+
 APPLE_TICKET = Profile(
     name="apple",
     usage=ANY_USAGE,
@@ -72,5 +89,13 @@ APPLE_TICKET = Profile(
 
 PROFILES = {
     profile.name: profile
-    for profile in (AUTHENTICODE, UEFI, UEFI_VARIABLE, WINDOWS_KERNEL, LINUX_KERNEL, APPLE)
+    for profile in (
+        AUTHENTICODE,
+        UEFI,
+        UEFI_VARIABLE,
+        WINDOWS_KERNEL,
+        LINUX_KERNEL,
+        APPLE,
+        APPLE_INSTALLER,
+    )
 }

@@ -46,6 +46,13 @@ class Context:
         self.at = options.at or datetime.now(UTC)
         self.catalogs: dict[tuple[str, bytes], list[Any]] | None = None
         self._grounds: dict[str, Grounds] = {}
+        self._signers: tuple[bytes, ...] = ()
+
+    def knowing(self, *certificates: bytes) -> Self:
+        """Return the same context, which has these (DER) for signatures that bring none."""
+        other = copy(self)
+        other._signers = certificates  # noqa: SLF001 - its own
+        return other
 
     def as_of(self, at: datetime) -> Self:
         """Return the same context at another instant, with what was loaded so far."""
@@ -85,7 +92,8 @@ class Context:
         if not profile.keyring:
             return self.certificates
         anchors = self.grounds(profile).store.anchors()
-        return (*self.certificates, *(anchor.certificate.der for anchor in anchors))
+        keys = (anchor.certificate.der for anchor in anchors)
+        return (*self.certificates, *self._signers, *keys)
 
     @cached_property
     def evidence(self) -> Evidence:

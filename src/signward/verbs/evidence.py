@@ -90,8 +90,10 @@ class _RecordingStore(TrustStore):
         return anchor
 
     def anchors(self) -> tuple[TrustAnchor, ...]:
-        """Return every anchor of the real store."""
-        return self.inner.anchors()
+        """Return every anchor of the real store: whoever asks has consulted them all."""
+        anchors = self.inner.anchors()
+        self.found |= {anchor.certificate.sha256: anchor for anchor in anchors}
+        return anchors
 
 
 class RecordingContext(Context):

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from signward.findings import Finding
+from signward.findings import Code, Finding
 from signward.formats import all_formats
 from signward.frozen import replace
-from signward.integrity import check_regions, check_seals, check_signature, wanted_slots
+from signward.integrity import (
+    check_listed,
+    check_regions,
+    check_seals,
+    check_signature,
+    wanted_slots,
+)
 from signward.policy.evaluate import strength, unsigned
 from signward.policy.settings import SignatureRule
 from signward.state import (
@@ -21,7 +27,7 @@ from signward.state import (
 from signward.trust.judge import judge
 from signward.verbs.context import Context
 
-PARTS = ("page:", "file:", "part:")
+PARTS = ("page:", "file:", "part:", "link:")
 """How slots are named of which a file may have thousands: none of them speaks for the whole."""
 
 
@@ -82,8 +88,19 @@ def nested_findings(artifact: SignedArtifact, context: Context) -> Iterator[Find
             checked = check_signature(inner, claimed, computed, certificates)
             if isinstance(checked, BrokenSignature):
                 yield from (replace(f, subject=f"{name}, {f.subject}") for f in checked.findings)
-        own = (*check_seals(inner, computed), *check_regions(inner))
+        own = (*_seals(name, artifact, inner, computed), *inner.findings,
+               *check_listed(inner, computed), *check_regions(inner),
+               *nested_findings(inner, context))  # fmt: skip
         yield from (replace(f, subject=f"{name}, {f.subject}") for f in own)
+
+
+def _seals(
+    name: str, artifact: SignedArtifact, inner: SignedArtifact, computed: Manifest
+) -> Iterator[Finding]:
+    """Report seals; code whose hash the outer list gives needs no signer of its own."""
+    for finding in check_seals(inner, computed):
+        if finding.code is not Code.AD_HOC or name not in artifact.vouched:
+            yield finding
 
 
 def _judged(
