@@ -30,10 +30,14 @@ def variable(one: Variable, state: int = ADDED, *, timed: bool = True) -> bytes:
 def image(body: bytes, *, timed: bool = True, size: int = 0x4000, before: int = 0) -> bytes:
     """Return a volume of ``size`` octets behind ``before`` others, its store filled with 0xFF."""
     header = 72
-    head = struct.pack("<16x16sQ4sIHHHBB", guid(NV_DATA), size, b"_FVH", 0x4FEFF, header, 0, 0, 0, 2)
+    head = struct.pack(
+        "<16x16sQ4sIHHHBB", guid(NV_DATA), size, b"_FVH", 0x4FEFF, header, 0, 0, 0, 2
+    )
     blocks = struct.pack("<IIII", size // 4096, 4096, 0, 0)
     length = size - header
-    store = struct.pack("<16sIBBHI", guid(AUTHENTICATED if timed else PLAIN), length, 0x5A, 0xFE, 0, 0)
+    store = struct.pack(
+        "<16sIBBHI", guid(AUTHENTICATED if timed else PLAIN), length, 0x5A, 0xFE, 0, 0
+    )
     return bytes(before) + (head + blocks + store + body).ljust(size, b"\xff")
 
 
