@@ -72,8 +72,10 @@ def lay_out(folder: Path, files: Mapping[str, bytes | str]) -> Path:
 
 def told(folder: Path) -> dict[str, bytes | str]:
     """Return what stands below a folder, as `lay_out` takes it."""
-    return {
-        str(path.relative_to(folder)): str(path.readlink()) if path.is_symlink() else path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_symlink() or path.is_file()
-    }
+    found: dict[str, bytes | str] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            found[str(path.relative_to(folder))] = str(path.readlink())
+        elif path.is_file():
+            found[str(path.relative_to(folder))] = path.read_bytes()
+    return found
