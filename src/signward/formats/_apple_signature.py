@@ -66,7 +66,7 @@ MAX_PLIST = 1024 * 1024
 """Octets of a property list: entitlements and lists of cdhashes have some 500, Info.plist some
 thousands."""
 
-_PLIST_ERRORS = (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError,
+_PLIST_ERRORS = (ValueError, TypeError, LookupError, OverflowError, AttributeError,
                  RecursionError, ExpatError)  # fmt: skip
 """What the parser raises for bytes at fault."""
 

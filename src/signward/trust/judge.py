@@ -27,7 +27,7 @@ from signward.trust.anchors import TrustStore
 from signward.trust.apple import check_purpose, is_apple
 from signward.trust.kernel import check_driver, generation, with_cross_certificates
 from signward.trust.path import PathResult, find_path
-from signward.trust.profiles import LIFETIME_SIGNING, Profile
+from signward.trust.profiles import AUTHENTICODE, LIFETIME_SIGNING, Profile
 from signward.trust.revocation import Evidence, effective_date, revocation_status
 from signward.trust.rules import (
     AT_LEGACY,
@@ -85,7 +85,7 @@ def judge(
     findings += notes
     at = proven.instant if proven else grounds.at
     algorithms = _algorithms(grounds.policy, proven.instant if proven else None)
-    findings += _weak_digests(intact, algorithms)
+    findings += _weak_digests(intact, algorithms, profile)
     result = _path(intact.certificate, grounds, at, profile.usage, algorithms, profile.rules)
     findings += result.findings
     statuses: tuple[RevocationStatus, ...] = ()
@@ -128,6 +128,12 @@ def judge(
     )
 
 
+def proven_time(intact: IntactSignature, grounds: Grounds) -> datetime | None:
+    """Return the earliest instant that a trusted authority vouches for, whatever the profile."""
+    proven, _, _ = _prove_time(intact, AUTHENTICODE, with_embedded(intact, grounds))
+    return proven.instant if proven else None
+
+
 def with_embedded(intact: IntactSignature, grounds: Grounds) -> Grounds:
     """Return ``grounds`` with what the signature itself carries added to them."""
     embedded = list(_readable(intact.claimed.claimed_certificates))
@@ -156,13 +162,16 @@ def _algorithms(policy: TrustPolicy, proven: datetime | None) -> AlgorithmPolicy
     return AT_LEGACY if proven is not None and proven < policy.sha1_cutoff else STRICT
 
 
-def _weak_digests(intact: IntactSignature, algorithms: AlgorithmPolicy) -> Iterator[Finding]:
+def _weak_digests(
+    intact: IntactSignature, algorithms: AlgorithmPolicy, profile: Profile
+) -> Iterator[Finding]:
     claimed = intact.claimed
     used = {claimed.algorithm.digest, *(slot.algorithm for slot in claimed.slots[:1])}
     for digest in sorted(used - {""} - algorithms.digests):
+        tolerated = profile.sha1_content and digest == "sha1"
         yield Finding(
             code=Code.WEAK_DIGEST,
-            effect=Effect.REJECT,
+            effect=Effect.WARN if tolerated else Effect.REJECT,
             subject=f"signature {claimed.label}",
             found=f"digest {digest}",
             required="SHA-2 or SHA-3, or SHA-1 under a time proven before the cut-off",

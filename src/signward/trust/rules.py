@@ -18,6 +18,8 @@ ANY_EKU = "2.5.29.37.0"
 EKU_CODE_SIGNING = "1.3.6.1.5.5.7.3.3"
 EKU_TIME_STAMPING = "1.3.6.1.5.5.7.3.8"
 EKU_OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
+EKU_APPLE_INSTALLER = "1.2.840.113635.100.4.13"
+"""Developer ID Installer, as Apple's certificates of that kind have it."""
 
 _SIGNING = frozenset({"digitalSignature", "nonRepudiation"})
 
@@ -27,24 +29,39 @@ class Usage(Frozen, frozen=True, kw_only=True):
 
     ``eku`` (dotted; None: any) must be allowed by every certificate on the path that
     lists usages, Windows style, and by the anchor's store.  The leaf must name it
-    where ``eku_required``, and name nothing else where ``eku_sole``.  ``not_critical``
+    where ``eku_required``, and name nothing else where ``eku_sole``.  ``or_ekus`` do in its
+    place where a format's certificates have usages of their own.  ``not_critical``
     is what a leaf's extension that is not critical does (None: nothing).  A leaf that
     limits its key usage must include one of ``key_usage`` (empty: any).
     """
 
     name: str = "this usage"
     eku: str | None = None
+    or_ekus: frozenset[str] = frozenset()
     eku_required: bool = False
     eku_sole: bool = False
     not_critical: Effect | None = None
     key_usage: frozenset[str] = frozenset()
     ca_leaf_allowed: bool = True
 
+    @property
+    def ekus(self) -> frozenset[str]:
+        """Every extended key usage that does; empty where any does."""
+        return frozenset({self.eku}) | self.or_ekus if self.eku else frozenset()
+
 
 ANY_USAGE = Usage(name="any usage")
 CODE_SIGNING = Usage(
     name="code signing",
     eku=EKU_CODE_SIGNING,
+    eku_required=True,
+    key_usage=_SIGNING,
+    ca_leaf_allowed=False,
+)
+INSTALLER_SIGNING = Usage(
+    name="installer or code signing",
+    eku=EKU_CODE_SIGNING,
+    or_ekus=frozenset({EKU_APPLE_INSTALLER}),
     eku_required=True,
     key_usage=_SIGNING,
     ca_leaf_allowed=False,
