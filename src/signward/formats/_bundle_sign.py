@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from signward.errors import BadInputError, NotSignableError
 from signward.findings import Effect
 from signward.formats import Match, ParseOptions, Peek, Request, Signing, peek_at
-from signward.formats._apple_sign import FILE_OPTIONS, OPTIONS
+from signward.formats._apple_options import FILE_OPTIONS, OPTIONS
 from signward.formats._bundle_code import INFO, RESOURCES, BundleCode, open_code
 from signward.formats._bundle_layout import (
     Layout,
