@@ -33,6 +33,7 @@ from signward.wire.code_directory import (
     read_code_directory,
     slot_digest,
 )
+from signward.wire.requirement import DESIGNATED, read_requirements
 
 CDHASHES_PLIST = "1.2.840.113635.100.9.1"
 CDHASHES = "1.2.840.113635.100.9.2"
@@ -76,8 +77,6 @@ ALGORITHMS: Mapping[int, str] = {
 """How slots name the kinds of digests."""
 
 NOTHING: Mapping[int, bytes] = MappingProxyType({})
-DESIGNATED = 3
-"""The type of the designated requirement in a set (``kSecDesignatedRequirementType``)."""
 
 _WHAT = "code signature"
 _CLAUSE = "cs_blobs.h"
@@ -277,18 +276,16 @@ def _claims(
 
 
 def _own_requirement(opened: AppleSignature, outside: Mapping[int, bytes]) -> OwnRequirement | None:
-    """Return the designated requirement, and what it may ask about; None if there is none."""
+    """Return the requirement that code designates for itself, and what it may ask; None: none."""
     if not opened.requirements:
         return None
-    designated = sb.read_superblob(
-        opened.requirements, "requirements", magic=sb.REQUIREMENT_SET
-    ).get(DESIGNATED)
+    designated = read_requirements(opened.requirements).get(DESIGNATED)
     if designated is None:
         return None
     best = opened.best
     sealed = sb.INFO_SLOT in best.special
     return OwnRequirement(
-        requirement=designated,
+        requirement=designated.raw,
         identifier=best.identifier,
         cdhashes=tuple(directory.cdhash for directory in opened.directories),
         info=outside.get(sb.INFO_SLOT) if sealed else b"",

@@ -141,7 +141,7 @@ def _entries(text: bytes) -> Mapping[str, object] | None:
         return {}
     try:
         found = plistlib.loads(text)
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError,
+    except (ValueError, TypeError, LookupError, OverflowError, AttributeError,
             RecursionError, ExpatError):  # fmt: skip
         return None
     return found if isinstance(found, dict) else None

@@ -21,10 +21,12 @@ from signward.state import (
     IntactSignature,
     JudgedSignature,
     Manifest,
+    OwnRequirement,
     SignedArtifact,
     Stage,
 )
 from signward.trust.judge import judge
+from signward.trust.x509 import load_certificate
 from signward.verbs.context import Context
 
 PARTS = ("page:", "file:", "part:", "link:", "special:")
@@ -93,10 +95,32 @@ def nested_findings(artifact: SignedArtifact, context: Context) -> Iterator[Find
             checked = check_signature(inner, claimed, computed, certificates)
             if isinstance(checked, BrokenSignature):
                 yield from (replace(f, subject=f"{name}, {f.subject}") for f in checked.findings)
+            elif name in artifact.demands:
+                yield from _unmet(name, artifact.demands[name], checked, inner, context)
         own = (*_seals(name, artifact, inner, computed), *inner.findings,
                *check_listed(inner, computed), *check_regions(inner),
                *nested_findings(inner, context))  # fmt: skip
         yield from (replace(f, subject=f"{name}, {f.subject}") for f in own)
+
+
+def _unmet(
+    name: str,
+    demand: OwnRequirement,
+    intact: IntactSignature,
+    inner: SignedArtifact,
+    context: Context,
+) -> Iterator[Finding]:
+    """Report nested code whose signer is not whom the list around it asks for."""
+    if context.policy.stage is Stage.INTACT:
+        return
+    from signward.trust.requirement import check_own  # for bundles only
+
+    profile = context.profile_for(inner)
+    judged = judge(intact, profile, context.grounds(profile))
+    path = [load_certificate(one) for one in judged.basis.certificates] if judged.basis else []
+    for finding in check_own(demand, intact.claimed.label, path):
+        yield replace(finding, subject=f"{name}, {finding.subject}",
+                      found="code that does not meet what the list around it asks")  # fmt: skip
 
 
 def _seals(
