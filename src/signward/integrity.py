@@ -310,7 +310,7 @@ def _mismatches(what: str, slots: Sequence[Slot], computed: Manifest) -> Iterato
             return
         actual = computed.get((slot.name, slot.algorithm))
         if actual != slot.digest:
-            page = slot.name.startswith("page:")
+            page = slot.name.rpartition("/")[2].startswith("page:")
             yield Finding(
                 code=Code.PAGE_HASH_MISMATCH if page else Code.DIGEST_MISMATCH,
                 effect=Effect.REJECT,

@@ -259,11 +259,12 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     once every digest and the value are right.  ``nested`` are artifacts inside this one, by
     name, whose own signatures must be intact too.  ``profile`` names the rules the format's
     signatures are judged by (``trust.profiles``).  ``vouched`` are those nested artifacts whose
-    digest this one's own list gives: they need no signer of their own.  ``seals`` are digests
-    of parts that the artifact holds and nobody signed (an ad hoc code directory); ``listed``
-    those in a list that a slot of every signature, or a seal, covers (a bundle's CodeResources).
-    ``ticket`` is the platform's word that it examined this code, stapled to it.  ``layout``
-    belongs to the format.
+    digest this one's own list gives: they need no signer of their own; ``demands`` is what it
+    asks of the signers of others.  ``seals`` are digests of parts that the artifact holds and
+    nobody signed (an ad hoc code directory); ``listed`` those in a list that a slot of every
+    signature, or a seal, covers (a bundle's CodeResources).  ``every`` says that each signature
+    is over code of its own, so that all of them must count.  ``ticket`` is the platform's word
+    that it examined this code, stapled to it.  ``layout`` belongs to the format.
     """
 
     format: str
@@ -273,6 +274,7 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     conditions: Mapping[str, tuple[Finding, ...]] = msgspec.field(default_factory=dict)
     nested: Mapping[str, SignedArtifact] = msgspec.field(default_factory=dict)
     vouched: frozenset[str] = frozenset()
+    demands: Mapping[str, OwnRequirement] = msgspec.field(default_factory=dict)
     regions: tuple[Region, ...] = ()
     endorsements: tuple[Endorsement, ...] = ()
     profile: str = "authenticode"
@@ -280,6 +282,7 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     seals: tuple[Slot, ...] = ()
     listed: tuple[Slot, ...] = ()
+    every: bool = False
     ticket: ClaimedSignature | None = None
     layout: Any = None
 

@@ -19,7 +19,7 @@ from signward.envelopes.cms import DATA, no_slots, open_signatures
 from signward.errors import AmbiguousError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen, replace
-from signward.state import ClaimedSignature, Manifest, Slot, Source, Wanted
+from signward.state import ClaimedSignature, Manifest, OwnRequirement, Slot, Source, Wanted
 from signward.wire import der
 from signward.wire import superblob as sb
 from signward.wire.algorithms import DIGESTS as DIGESTS_BY_OID
@@ -33,6 +33,7 @@ from signward.wire.code_directory import (
     read_code_directory,
     slot_digest,
 )
+from signward.wire.requirement import DESIGNATED, read_requirements
 
 CDHASHES_PLIST = "1.2.840.113635.100.9.1"
 CDHASHES = "1.2.840.113635.100.9.2"
@@ -260,7 +261,28 @@ def _claims(opened: AppleSignature, slots: tuple[Slot, ...]) -> tuple[ClaimedSig
     if not claims:
         raise MalformedError("signature", "a CMS without signers", "one", "RFC 5652 5.1")
     signed = opened.directories[0].raw
-    return tuple(_claim(claim, signed, opened.directories, slots) for claim in claims)
+    own = _own_requirement(opened)
+    return tuple(
+        replace(_claim(claim, signed, opened.directories, slots), own_requirement=own)
+        for claim in claims
+    )
+
+
+def _own_requirement(opened: AppleSignature) -> OwnRequirement | None:
+    """Return the requirement that the code designates for itself; None if it designates none."""
+    if not opened.requirements:
+        return None
+    designated = read_requirements(opened.requirements).get(DESIGNATED)
+    if designated is None:
+        return None
+    return OwnRequirement(
+        requirement=designated.raw,
+        identifier=opened.best.identifier,
+        cdhashes=tuple(directory.cdhash for directory in opened.directories),
+        info=None if sb.INFO_SLOT in opened.best.special else b"",
+        entitlements=opened.entitlements,
+        platform=opened.best.platform,
+    )
 
 
 def _claim(

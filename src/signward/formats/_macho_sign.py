@@ -208,7 +208,8 @@ def place(source: Source, sites: Sequence[Site], rooms: Sequence[bytes]) -> Patc
     """Return the patch that gives each slice its superblob with all its room; none strips."""
     if rooms and len(rooms) != len(sites):
         raise NotSignableError(_WHAT, f"{len(rooms)} signatures", f"one a slice: {len(sites)}")
-    edits = [_edits(site, room) for site, room in zip(sites, rooms or [None] * len(sites))]  # noqa: B905
+    given: Sequence[bytes | None] = rooms or [None] * len(sites)
+    edits = [_edits(site, room) for site, room in zip(sites, given, strict=True)]
     size = table_size(source)
     if not size:
         return PatchSet(edits=edits[0])
@@ -330,7 +331,9 @@ def _is_signed(site: Site) -> bool:
     if site.image.signature is None:
         return False
     try:
-        blobs = sb.read_superblob(site.source.read(*site.image.signature), _WHAT)
+        room = site.source.read(*site.image.signature)
+        length = sb.blob_length(room, _WHAT, magic=sb.EMBEDDED_SIGNATURE)
+        blobs = sb.read_superblob(room[:length], _WHAT)
         flags = read_code_directory(blobs[sb.DIRECTORY_SLOT]).flags
     except (BadInputError, KeyError):
         return True

@@ -16,18 +16,25 @@ code.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from signward.envelopes.ticket import MAX_TICKET, is_ticket, listed_hashes, open_ticket
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Match, ParseOptions, Peek
 from signward.formats._apple_sign import OPTIONS
-from signward.formats._bundle_code import BundleCode, code_digests, hashes_of, open_code
+from signward.formats._bundle_code import (
+    INFO,
+    RESOURCES,
+    BundleCode,
+    code_digests,
+    demand_of,
+    known_hashes,
+    open_code,
+    read_demand,
+)
 from signward.formats._bundle_layout import (
     EXTENSIONS,
-    SIGNATURE_FOLDER,
     TICKET,
     Layout,
     by_path,
@@ -45,7 +52,13 @@ from signward.formats._bundle_survey import (
     listed_slots,
     survey,
 )
-from signward.formats._code_resources import CLAUSE, WHAT, Resources, read_resources, weaknesses
+from signward.formats._code_resources import (
+    WHAT,
+    Resources,
+    Seal,
+    read_resources,
+    weaknesses,
+)
 from signward.frozen import Frozen, replace
 from signward.state import (
     ClaimedSignature,
@@ -59,9 +72,7 @@ from signward.state import (
     TreeEntry,
     Wanted,
 )
-from signward.wire import superblob as sb
 from signward.wire.plist import MAX_OCTETS
-from signward.wire.requirement import DESIGNATED
 from signward.wire.tree import Subtree
 
 MAX_NESTED = 16
@@ -150,9 +161,9 @@ def _parse(tree: Tree, layout: Layout, depth: int) -> SignedArtifact:
         )  # fmt: skip
     entries = by_path(tree)
     listing = _listing(tree, layout, entries)
-    parts = {sb.INFO_SLOT: read_whole(tree.open(layout.info))}
+    parts = {INFO: read_whole(tree.open(layout.info))}
     if listing is not None:
-        parts[sb.RESOURCES_SLOT] = listing
+        parts[RESOURCES] = listing
     code = open_code(tree.open(layout.executable), parts)
     artifact = code.artifact
     found = _Findings()
@@ -170,8 +181,8 @@ def _parse(tree: Tree, layout: Layout, depth: int) -> SignedArtifact:
         format=BundleFormat.name,
         source=_Named(artifact.source, tree.name),
         signatures=artifact.signatures,
-        required={s.label: artifact.required.get(s.label, frozenset()) | code.outside_slots
-                  for s in artifact.signatures},
+        required={label: artifact.required.get(label, frozenset()) | files
+                  for label, files in code.required.items()},
         conditions=artifact.conditions,
         nested=found.nested,
         demands=found.demands,
@@ -183,6 +194,7 @@ def _parse(tree: Tree, layout: Layout, depth: int) -> SignedArtifact:
         seals=artifact.seals,
         listed=found.listed,
         ticket=ticket,
+        every=artifact.every,
         layout=BundleState(tree=tree, layout=layout, code=code),
     )  # fmt: skip
 
@@ -212,9 +224,7 @@ def _no_list(layout: Layout) -> Finding:
 
 def _required_of_seals(code: BundleCode) -> Iterator[Finding]:
     """Ask of an ad hoc signature what integrity asks of signers: the list and the properties."""
-    if not code.artifact.seals:
-        return
-    for name in sorted(code.outside_slots - {slot.name for slot in code.artifact.seals}):
+    for name in sorted(code.sealed - {slot.name for slot in code.artifact.seals}):
         yield Finding(
             code=Code.SLOT_MISSING,
             effect=Effect.REJECT,
@@ -257,11 +267,22 @@ def _nested(tree: Tree, resources: Resources, there: Survey, depth: int, found: 
         if inner is None:
             continue
         found.nested[entry.path] = inner
-        hashes = _hashes(inner)
-        if hashes and seal.cdhash and hashes == {seal.cdhash}:
-            found.vouched.add(entry.path)
-        else:
-            found.demands[entry.path] = _demand(seal.requirement, inner, hashes)
+        _ask(entry.path, seal, inner, found)
+
+
+def _ask(path: str, seal: Seal, inner: SignedArtifact, found: _Findings) -> None:
+    """Note whether the list gives the very code by its hash, or what it asks of its signer."""
+    state = inner.layout
+    code = state.code if isinstance(state, BundleState) else BundleCode(artifact=inner)
+    try:
+        requirement = read_demand(seal.requirement)
+    except BadInputError as error:
+        found.all.append(replace(error.finding, subject=f"{path}, requirement"))
+        return
+    if code.hashes and code.hashes <= known_hashes(requirement) | {seal.cdhash}:
+        found.vouched.add(path)
+    else:
+        found.demands[path] = demand_of(requirement, code)
 
 
 def _inner(tree: Tree, entry: TreeEntry, depth: int, found: _Findings) -> SignedArtifact | None:
@@ -274,12 +295,6 @@ def _inner(tree: Tree, entry: TreeEntry, depth: int, found: _Findings) -> Signed
     except BadInputError as error:
         found.all.append(replace(error.finding, subject=f"{entry.path}, {error.finding.subject}"))
         return None
-
-
-def _hashes(inner: SignedArtifact) -> frozenset[bytes]:
-    """Return the hash of each slice's best code directory."""
-    state = inner.layout
-    return hashes_of(state.code if isinstance(state, BundleState) else BundleCode(artifact=inner))
 
 
 def _other_versions(
@@ -331,7 +346,7 @@ def _ticket(
     except BadInputError as error:
         found.all.append(_odd_ticket(path, error.finding.found, error.finding.required))
         return None
-    strange = sorted(hashes_of(code) - known)
+    strange = sorted(code.hashes - known)
     if strange:
         found.all.append(_odd_ticket(path, f"a ticket without the code directory {strange[0].hex()}",
                                      "a ticket for this code"))  # fmt: skip
@@ -347,6 +362,23 @@ def _odd_ticket(path: str, what: str, required: str) -> Finding:
         required=required,
         hint="staple it anew: where there is no network, macOS goes by it",
     )
+
+
+class _Named:
+    """A source under another name: findings speak of the bundle, not of its program."""
+
+    __slots__ = ("_source", "length", "name")
+
+    def __init__(self, source: Source, name: str) -> None:
+        self._source, self.name, self.length = source, name, source.length
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return exactly ``size`` bytes at ``offset`` or raise ``MalformedError``."""
+        return self._source.read(offset, size)
+
+    def feed(self, ranges: Iterable[tuple[int, int]], hashers: Sequence[Hasher]) -> None:
+        """Stream each ``(start, end)`` range through every hasher, in one pass."""
+        self._source.feed(ranges, hashers)
 
 
 FORMAT = BundleFormat()

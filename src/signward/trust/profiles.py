@@ -7,6 +7,7 @@ user may name another (an EFI binary checked as Windows would load it, say).
 from __future__ import annotations
 
 from signward.frozen import Frozen
+from signward.trust.apple import CODE_MARKS, INSTALLER_MARKS, KNOWN_CRITICAL, Mark
 from signward.trust.rules import (
     ANY_USAGE,
     CODE_SIGNING,
@@ -27,6 +28,7 @@ class Profile(Frozen, frozen=True, kw_only=True):
     ``kernel``: the signer is also judged by the rules of a Windows generation.  ``keyring``:
     envelopes name a key and bring no certificate; the anchors are the keys.  ``sha1_content``:
     SHA-1 over content warns where elsewhere it rejects; certificates are judged as ever.
+    ``apple``: what a certificate must be marked for, one of these, where the anchor is Apple's.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Profile(Frozen, frozen=True, kw_only=True):
     kernel: bool = False
     keyring: bool = False
     sha1_content: bool = False
+    apple: tuple[Mark, ...] = ()
 
 
 AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
@@ -68,13 +71,19 @@ LINUX_KERNEL = Profile(
 )
 """Modules, IMA, fs-verity, IPE: a key of the kernel's keyrings, and no dates."""
 
-APPLE = Profile(name="apple", usage=CODE_SIGNING)
+APPLE = Profile(
+    name="apple",
+    usage=CODE_SIGNING,
+    rules=PathRules(known_critical=KNOWN_CRITICAL),
+    apple=CODE_MARKS,
+)
 
 APPLE_INSTALLER = Profile(
     name="apple-installer",
     usage=INSTALLER_SIGNING,
-    rules=PathRules(known_critical=frozenset({"1.2.840.113635.100.6.1.14"})),
+    rules=PathRules(known_critical=KNOWN_CRITICAL),
     sha1_content=True,
+    apple=INSTALLER_MARKS,
 )
 """Installer packages: Apple's own tools sign them with SHA-1 to this day, and macOS takes that."""
 

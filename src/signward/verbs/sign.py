@@ -17,13 +17,15 @@ from types import MappingProxyType
 from typing import Self
 
 from signward.envelopes import Draft, stamped
-from signward.errors import NotSignableError
+from signward.errors import EvidenceError, NotSignableError
 from signward.formats import (
     Existing,
     ParseOptions,
     Request,
     Signable,
+    all_formats,
     as_signable,
+    file_options,
     peek_at,
     recognise,
 )
@@ -104,6 +106,7 @@ class Signatory:
         self._credential = Credential(self._key, given, options.digest, pss=options.pss)
         self._stamp = Stamper(options.timestamps, self._credential.standing.signer.digest, self.at)
         self._receipts = Receipts(options.receipts) if options.receipts else None
+        self._given = _with_files(options.options)
         if tell and isinstance(self._key, Waiting):
             self._key.tell = tell
 
@@ -325,7 +328,7 @@ class Signatory:
             page_hashes=options.page_hashes,
             extension=parsing.extension,
             companions=parsing.companions,
-            options={name: v for name, v in options.options.items() if name in form.options},
+            options={name: v for name, v in self._given.items() if name in form.options},
             artifact=artifact,
         )
 
@@ -346,6 +349,19 @@ class Work:
 def settled(result: FileResult) -> Task:
     """Return the task that has a result already."""
     return lambda: lambda: result
+
+
+def _with_files(options: Mapping[str, str]) -> Mapping[str, str]:
+    """Return formats' options; those that name a file with the text that is in it.
+
+    Raises ``EvidenceError`` for a file that cannot be read, or holds no UTF-8.
+    """
+    named = {name for form in all_formats() for name in file_options(form)}
+    texts = {name: read_option(path) for name, path in options.items() if name in named}
+    try:
+        return {**options, **{name: text.decode() for name, text in texts.items()}}
+    except UnicodeDecodeError:
+        raise EvidenceError(f"--option {', '.join(texts)}: required a file of text") from None
 
 
 def _is_signable(source: Source) -> bool:

@@ -44,7 +44,7 @@ from signward.verbs.catalogs import vouched_by
 from signward.verbs.context import Context
 from signward.verbs.feeds import file_revoked, listed_content, revoked_by_feed
 from signward.verbs.firmware import listed_images, refused_by_firmware, replayed, signed_as
-from signward.verbs.stages import PARTS, judge_signatures, nested_findings
+from signward.verbs.stages import is_part, judge_signatures, nested_findings
 from signward.verbs.tickets import ticket_findings
 from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
@@ -198,10 +198,11 @@ def _assess_artifact(
         findings=findings,
         at=context.at,
         vouched=bool(judged) and not artifact.signatures,
+        every=artifact.every,
         facts={**artifact.facts, **_generation(artifact, context), **signed_as(judged),
                **catalogued},
         digests={f"{slot}-{name}": value for (slot, name), value in computed.items()
-                 if (slot, name) in told and not slot.startswith(PARTS)},
+                 if (slot, name) in told and not is_part(slot)},
     )  # fmt: skip
     return evaluate(case, context.policy)
 
