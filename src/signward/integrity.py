@@ -34,7 +34,7 @@ from signward.state import (
     Slot,
     Wanted,
 )
-from signward.wire.algorithms import COMPUTABLE
+from signward.wire.algorithms import COMPUTABLE, OF_SLOTS
 from signward.wire.certificate import Outline, outline
 from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 from signward.wire.spki import usual_key_id
@@ -176,7 +176,7 @@ def wanted_slots(artifact: SignedArtifact) -> Wanted:
     claimed = itertools.chain(artifact.seals, artifact.listed, *signed)
     named = [(slot.name, slot.algorithm) for slot in claimed]
     named += [(s.over, s.algorithm.digest) for s in artifact.signatures if s.over]
-    return frozenset(pair for pair in named if pair[1] in COMPUTABLE)
+    return frozenset(pair for pair in named if pair[1] in OF_SLOTS)
 
 
 def check_signature(
@@ -304,12 +304,12 @@ def _check_slots(
 def _mismatches(what: str, slots: Sequence[Slot], computed: Manifest) -> Iterator[Finding]:
     """Report the first slot whose digest is not the one computed from content."""
     for slot in slots:
-        if slot.algorithm not in COMPUTABLE:
+        if slot.algorithm not in OF_SLOTS:
             yield _unsupported(what, f"digest algorithm {slot.algorithm}")
             return
         actual = computed.get((slot.name, slot.algorithm))
         if actual != slot.digest:
-            page = slot.name.startswith("page:")
+            page = slot.name.rpartition("/")[2].startswith("page:")
             yield Finding(
                 code=Code.PAGE_HASH_MISMATCH if page else Code.DIGEST_MISMATCH,
                 effect=Effect.REJECT,
@@ -394,10 +394,12 @@ def _as_read(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> Claime
         for reading in claimed.readings:
             with suppress(ValueMismatchError, UnsupportedKeyError):
                 spki = outline(certificate).spki
-                check_value(spki, claimed.algorithm, reading.data, claimed.value)
+                algorithm = reading.algorithm or claimed.algorithm
+                check_value(spki, algorithm, reading.data, claimed.value)
                 return replace(
-                    claimed, to_be_verified=reading.data, read_as=reading.what, readings=()
-                )
+                    claimed, algorithm=algorithm, to_be_verified=reading.data,
+                    read_as=reading.what, readings=(),
+                )  # fmt: skip
     return claimed
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from signward.policy.blocklist import BlockList
     from signward.policy.rules.index import Index
     from signward.trust.feed import Feed
+    from signward.verbs.firmware import Firmware
     from signward.verbs.online import Online
 
 MAX_PATH = 4096
@@ -134,6 +135,16 @@ class Context:
         return read_block_lists(
             (path.rpartition("/")[2], read_option(path)) for path in self.options.block_lists
         )
+
+    @cached_property
+    def firmware(self) -> Firmware | None:
+        """What firmware refuses by the caller's lists; None where none were given."""
+        options = self.options
+        if not (options.dbx or options.sbat_level):
+            return None
+        from signward.verbs.firmware import load_firmware, read_given  # for few runs only
+
+        return load_firmware(read_given(options))
 
     @cached_property
     def rules(self) -> Index | None:

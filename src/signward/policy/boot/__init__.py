@@ -1,0 +1,1 @@
+"""Secure Boot as firmware and shim decide it: who may start, by what, and what would change it."""

@@ -1,0 +1,331 @@
+"""``boot status``: what firmware, shim and files say together, read and never written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from signward.errors import BadInputError, EvidenceError
+from signward.frozen import Frozen, replace
+from signward.inventory.boot.entries import load_options
+from signward.inventory.boot.files import (
+    BootFile,
+    boot_files,
+    esp_folders,
+    modules,
+    option_roms,
+)
+from signward.inventory.boot.variables import EFIVARFS, SHIM, Variables, read_variables
+from signward.policy.boot.advice import advise
+from signward.policy.boot.firmware import (
+    Firmware,
+    Image,
+    Keys,
+    Ruling,
+    issuer_name,
+    keys_of,
+    rulings,
+    signed_under,
+)
+from signward.policy.boot.microsoft import AUTHORITIES, OLD, dbx_age
+from signward.policy.boot.status import (
+    NO_VARIABLES,
+    BootStatus,
+    DbxStatus,
+    Entry,
+    FileStatus,
+    HeldKey,
+    Listing,
+    Mode,
+    ModuleStatus,
+    RomStatus,
+    SbatStatus,
+    Scenario,
+)
+from signward.policy.dbx import Dbx, dbx_of, read_dbx
+from signward.trust.x509 import Certificate, load_certificate
+from signward.verbs.boot_images import read_image
+from signward.verbs.options import read_option
+from signward.wire import sbat, siglist
+
+SECURE_BOOT_ENABLE = "f0a30bc7-af08-4556-99c4-001009c93a44"
+"""The GUID under which EDK II keeps whether Secure Boot is wanted (SecureBootEnable)."""
+
+MOK_PARTS = 16
+"""Parts that shim cuts a list into where a variable of firmware does not hold it (MokListRT1)."""
+
+
+class Asked(Frozen, frozen=True, kw_only=True):
+    """What the caller names: a root, variables and an ESP elsewhere, an update of dbx to try.
+
+    Paths are strings; empty ones stand for what lies below the root.
+    """
+
+    root: str = "/"
+    variables: str = ""
+    esp: str = ""
+    update: str = ""
+
+
+class _List(Frozen, frozen=True, kw_only=True):
+    """One list of keys as read: what to tell of it, its entries and certificates."""
+
+    listing: Listing
+    entries: tuple[siglist.Entry, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+
+
+def boot_status(
+    asked: Asked, at: datetime, tick: Callable[[str], None] = lambda _: None
+) -> BootStatus:
+    """Return what starts a machine, what would not any more, and what to do about it.
+
+    ``at`` is aware UTC; ``tick`` hears of every file before it is read.  Raises
+    ``EvidenceError`` where something that was named cannot be read.
+    """
+    variables = _variables(asked)
+    lists = {name: _list(name, parts, at) for name, parts in _contents(variables).items()}
+    update = read_dbx(asked.update, read_option(asked.update)) if asked.update else None
+    images = _images(boot_files(asked.root, asked.esp), tick)
+    firmware = _firmware(lists, _level(variables))
+    status = BootStatus(
+        at=at,
+        root=asked.root,
+        variables=variables.where,
+        kind=variables.kind,
+        mode=_mode(variables),
+        shim_validates=not _is_set(variables, SHIM, "MokSBStateRT", "MokSBState"),
+        lists=tuple(held.listing for held in lists.values()),
+        dbx=_dbx_status(firmware.dbx[0], update),
+        sbat=SbatStatus(level=str(firmware.level or ""), newest=str(_newest_level())),
+        entries=_entries(variables, asked),
+        files=_files(images, _answers(images, firmware, update, variables.kind)),
+        modules=tuple(_module_status(asked.root)),
+        option_roms=tuple(RomStatus(device=rom.device, ids=rom.ids, kind=rom.kind)
+                          for rom in option_roms(asked.root)),
+        update=asked.update,
+        unread=(*variables.unread, *_faults(lists)),
+    )  # fmt: skip
+    return replace(status, advice=advise(status))
+
+
+def _variables(asked: Asked) -> Variables:
+    """Return the variables asked for, or the root's own; none where it shows none."""
+    if asked.variables:
+        return read_variables(asked.variables)
+    place = str(Path(asked.root, EFIVARFS))
+    try:
+        return read_variables(place)
+    except EvidenceError:
+        return Variables(where=place, kind=NO_VARIABLES)
+
+
+def _contents(variables: Variables) -> dict[str, tuple[bytes | None, datetime | None]]:
+    """Return the content of every list of keys, and when it was written."""
+    found: dict[str, tuple[bytes | None, datetime | None]] = {}
+    for name, vendor in siglist.VENDORS.items():
+        variable = variables.get(name, vendor)
+        found[name] = (variable.content, variable.at) if variable else (None, None)
+    for name in ("MokList", "MokListX"):
+        found[name] = (_mok(variables, name), None)
+    return found
+
+
+def _mok(variables: Variables, name: str) -> bytes | None:
+    """Return a list of shim's: as it stores it, else as it shows it to the running system."""
+    stored = variables.content(name, SHIM)
+    if stored is not None:
+        return stored
+    parts = [variables.content(f"{name}RT{number or ''}", SHIM) for number in range(MOK_PARTS)]
+    there = [part for part in parts if part is not None]
+    return b"".join(there) if there else None
+
+
+def _list(name: str, held: tuple[bytes | None, datetime | None], at: datetime) -> _List:
+    content, written = held
+    if content is None:
+        return _List(listing=Listing(name=name, present=False))
+    try:
+        entries = siglist.read_lists(content)
+        certificates = tuple(load_certificate(e.data) for e in entries if e.kind == siglist.X509)
+    except BadInputError as error:
+        fault = error.finding.found
+        return _List(listing=Listing(name=name, present=True, octets=len(content), fault=fault))
+    digests = sum(entry.kind == siglist.SHA256 for entry in entries)
+    listing = Listing(
+        name=name,
+        present=True,
+        certificates=tuple(_held(certificate, at) for certificate in certificates),
+        digests=digests,
+        others=len(entries) - len(certificates) - digests,
+        octets=len(content),
+        written=written,
+    )
+    return _List(listing=listing, entries=entries, certificates=certificates)
+
+
+def _held(certificate: Certificate, at: datetime) -> HeldKey:
+    digest = certificate.sha256.hex()
+    known = AUTHORITIES.get(digest)
+    return HeldKey(
+        name=certificate.common_name or certificate.subject_text,
+        sha256=digest,
+        not_before=certificate.not_before,
+        not_after=certificate.not_after,
+        ended=certificate.not_after < at,
+        generation=known.generation if known else 0,
+    )
+
+
+def _faults(lists: dict[str, _List]) -> tuple[str, ...]:
+    faults = (held.listing for held in lists.values())
+    return tuple(f"{listing.name}: {listing.fault}" for listing in faults if listing.fault)
+
+
+def _firmware(lists: dict[str, _List], level: sbat.Level | None) -> Firmware:
+    db, mok = (keys_of(name, lists[name].entries, lists[name].certificates)
+               for name in ("db", "MokList"))  # fmt: skip
+    return Firmware(
+        db=db,
+        dbx=(dbx_of("dbx", lists["dbx"].entries),),
+        mok=mok,
+        mokx=dbx_of("MokListX", lists["MokListX"].entries),
+        level=level,
+    )
+
+
+def _level(variables: Variables) -> sbat.Level | None:
+    """Return the SBAT level that is set; None where there is none, or none that can be read."""
+    for name in ("SbatLevelRT", "SbatLevel"):
+        content = variables.content(name, SHIM)
+        if content:
+            try:
+                return sbat.read_level(content)
+            except BadInputError:
+                return None
+    return None
+
+
+def _newest_level() -> sbat.Level:
+    return sbat.read_level(sbat.LATEST)
+
+
+def _mode(variables: Variables) -> Mode:
+    """Return what Secure Boot does: as firmware says, else as a flash image implies."""
+    if not variables.found:
+        return Mode.UNKNOWN if variables.kind == NO_VARIABLES else Mode.SETUP
+    if _is_set(variables, siglist.GLOBAL, "SetupMode"):
+        return Mode.SETUP
+    told = variables.content("SecureBoot", siglist.GLOBAL)
+    if told is not None:
+        return Mode.ON if told[:1] == b"\1" else Mode.OFF
+    if variables.get("PK", siglist.GLOBAL) is None:
+        return Mode.SETUP
+    wanted = variables.content("SecureBootEnable", SECURE_BOOT_ENABLE)
+    return Mode.ON if wanted is None or wanted[:1] == b"\1" else Mode.OFF
+
+
+def _is_set(variables: Variables, vendor: str, *names: str) -> bool:
+    return any((variables.content(name, vendor) or b"")[:1] == b"\1" for name in names)
+
+
+def _dbx_status(dbx: Dbx, update: Dbx | None) -> DbxStatus:
+    age = dbx_age(frozenset(denied.digest for denied in dbx.images))
+    missing = None
+    if update:
+        missing = len(update.images.keys() - dbx.images.keys())
+    return DbxStatus(
+        entries=dbx.entries,
+        newest_entry=age.held,
+        newest_known=age.newest,
+        versions=tuple(str(version) for version in dbx.svns),
+        missing=missing,
+    )
+
+
+def _images(files: Iterable[BootFile], tick: Callable[[str], None]) -> tuple[Image, ...]:
+    images = []
+    for file in files:
+        tick(file.name)
+        images.append(read_image(file))
+    return tuple(images)
+
+
+def _answers(
+    images: Sequence[Image], firmware: Firmware, update: Dbx | None, kind: str
+) -> dict[Scenario, dict[str, Ruling]]:
+    """Return what would start in each scenario; nobody can tell where no variables were read."""
+    if kind == NO_VARIABLES:
+        unknown = {image.name: Ruling(starts=None, why=signed_under(image)) for image in images}
+        return dict.fromkeys(Scenario, unknown)
+    old = tuple(c for c in firmware.db.certificates if c.sha256.hex() in OLD)
+    listed = [siglist.Entry(kind=siglist.X509, owner="", data=c.der) for c in old]
+    without: Keys = firmware.db.without(OLD)
+    scenarios = {
+        Scenario.NOW: firmware,
+        Scenario.WITHOUT_2011: replace(firmware, db=without),
+        Scenario.REVOKED_2011: replace(
+            firmware, db=without, dbx=(*firmware.dbx, dbx_of("dbx with 2011", listed))
+        ),
+        Scenario.NEWEST_SBAT: replace(firmware, level=_newest_level()),
+    }
+    if update:
+        scenarios[Scenario.WITH_DBX] = replace(firmware, dbx=(*firmware.dbx, update))
+    return {scenario: rulings(images, decides) for scenario, decides in scenarios.items()}
+
+
+def _files(
+    images: Iterable[Image], answers: dict[Scenario, dict[str, Ruling]]
+) -> tuple[FileStatus, ...]:
+    return tuple(
+        FileStatus(
+            path=image.name,
+            role=image.role,
+            packaged=image.packaged,
+            sha256=image.digests[0].digest.hex() if image.digests else "",
+            signers=tuple(
+                f"{signer.leaf.common_name or signer.leaf.subject_text}, issued by "
+                f"{issuer_name(signer.leaf)}"
+                for signer in image.signers
+            ),
+            broken=image.broken,
+            sbat=tuple(str(component) for component in image.components or ()),
+            starts={scenario: every[image.name] for scenario, every in answers.items()},
+        )
+        for image in images
+    )
+
+
+def _module_status(root: str) -> Iterable[ModuleStatus]:
+    for held in modules(root):
+        yield ModuleStatus(kernel=held.kernel, modules=held.modules, signed=held.signed,
+                           packed=held.packed, foreign=held.foreign)  # fmt: skip
+
+
+def _entries(variables: Variables, asked: Asked) -> tuple[Entry, ...]:
+    folders = (asked.esp,) if asked.esp else esp_folders(asked.root)
+    return tuple(
+        Entry(number=option.number, title=option.title, file=option.file, active=option.active,
+              found=_is_there(option.file, folders) if option.file and folders else None)
+        for option in load_options(variables)
+    )  # fmt: skip
+
+
+def _is_there(file: str, folders: Iterable[str]) -> bool:
+    """Say whether a file is on an ESP, whose names know no case (FAT)."""
+    return any(_below(folder, [part for part in file.split("/") if part]) for folder in folders)
+
+
+def _below(folder: str, parts: list[str]) -> bool:
+    if not parts:
+        return True
+    if parts[0] in (".", ".."):
+        return False
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - paths stay strings
+    except OSError:
+        return False
+    same = (name for name in names if name.lower() == parts[0].lower())
+    return any(_below(f"{folder}/{name}", parts[1:]) for name in same)

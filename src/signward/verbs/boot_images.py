@@ -1,0 +1,187 @@
+"""What is known of one EFI file before anybody decides about it: digests, signers, SBAT, vendor.
+
+Signatures are checked for integrity only; by which keys they count, `policy.boot.firmware` asks.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+
+from signward.errors import BadInputError, UnreadableError
+from signward.findings import Code, Effect, Finding
+from signward.formats import ParseOptions, pe, peek_at
+from signward.integrity import check_signature, wanted_slots
+from signward.inventory.boot.files import BootFile
+from signward.policy.boot.firmware import Image, Keys, Signer, Vendor, keys_of
+from signward.policy.dbx import Denied, dbx_of
+from signward.state import IntactSignature, SignedArtifact, Source
+from signward.trust.x509 import Certificate, load_certificate
+from signward.wire import sbat, siglist
+from signward.wire.source import open_source
+
+MAX_SECTION = 1024 * 1024
+"""Largest section read of ``.sbat`` and ``.vendor_cert``; real ones have up to 64 KiB."""
+
+_VENDOR = struct.Struct("<IIII")
+"""Sizes of what a vendor allows and denies, then where each stands (shim, cert.S)."""
+
+_SYMBOL = 18
+"""Octets of a COFF symbol."""
+
+_NAMES = {
+    "windows": ("bootmgfw", "bootmgr", "cdboot", "wdsmgfw", "memtest.efi"),
+    "grub": ("grub", "gcd"),
+    "mok-manager": ("mm", "mokmanager"),
+    "fallback": ("fb", "fallback"),
+    "fwupd": ("fwup",),
+    "systemd-boot": ("systemd-boot", "loader"),
+    "kernel": ("vmlinuz", "vmlinux", "bzimage", "linux"),
+}
+"""What a file is by the beginning of its name, where nothing in it says so."""
+
+
+def read_image(file: BootFile) -> Image:
+    """Return what is known of a file; never raises for what it is or holds."""
+    try:
+        with open_source(file.path, file.name) as source:
+            image = _image(file, source)
+            source.check_unchanged()
+            return image
+    except UnreadableError as error:
+        fault = error.finding.found
+    except BadInputError as error:
+        fault = f"{error.finding.subject}: {error.finding.found}"
+    except RecursionError:
+        fault = "structures nested too deeply"
+    return Image(name=file.name, role=_role(file.name, frozenset()), packaged=file.packaged,
+                 fault=fault)  # fmt: skip
+
+
+def _image(file: BootFile, source: Source) -> Image:
+    form = pe.FORMAT
+    if not form.recognise(peek_at(source)):
+        kernel = _role(file.name, frozenset()) == "kernel"
+        fault = "a kernel without an EFI stub" if kernel else "no EFI program"
+        return Image(name=file.name, role=_role(file.name, frozenset()), packaged=file.packaged,
+                     fault=fault)  # fmt: skip
+    artifact = form.parse(source, ParseOptions())
+    whole = (pe.IMAGE, "sha256")
+    computed = form.digests(artifact, wanted_slots(artifact) | {whole})
+    signers, broken = _signers(artifact, computed)
+    sections = _sections(artifact, source)
+    vendor = _vendor(file.name, sections[b".vendor_cert"]) if b".vendor_cert" in sections else None
+    return Image(
+        name=file.name,
+        role=_role(file.name, frozenset(sections)),
+        packaged=file.packaged,
+        digests=(Denied("sha256", computed[whole]),),
+        signers=signers,
+        broken=broken,
+        components=sbat.read_components(sections[b".sbat"]) if b".sbat" in sections else None,
+        vendor=vendor,
+    )
+
+
+def _signers(
+    artifact: SignedArtifact, computed: Mapping[tuple[str, str], bytes]
+) -> tuple[tuple[Signer, ...], tuple[str, ...]]:
+    """Return who made the intact signatures, and what is wrong with the others."""
+    signers, broken = [], []
+    for claimed in artifact.signatures:
+        checked = check_signature(artifact, claimed, computed)
+        if isinstance(checked, IntactSignature):
+            pool = tuple(_readable(claimed.claimed_certificates))
+            signers.append(Signer(leaf=load_certificate(checked.certificate), pool=pool))
+        else:
+            broken.append(_reason(checked.findings))
+    return tuple(signers), tuple(broken)
+
+
+def _reason(findings: tuple[Finding, ...]) -> str:
+    bad = [finding for finding in findings if finding.effect in (Effect.REJECT, Effect.UNKNOWN)]
+    code = bad[0].code if bad else Code.MALFORMED
+    return str(code)
+
+
+def _readable(certificates: tuple[bytes, ...]) -> Iterator[Certificate]:
+    for certificate in certificates:
+        try:
+            yield load_certificate(certificate)
+        except BadInputError:
+            continue  # one that cannot be read leads nowhere
+
+
+def _sections(artifact: SignedArtifact, source: Source) -> dict[bytes, bytes]:
+    """Return the sections that say what a file is, by name; a second of one name is not looked at.
+
+    Raises ``LimitError``, and ``MalformedError`` for one outside the file.
+    """
+    strings = _string_table(source)
+    found: dict[bytes, bytes] = {}
+    for section in artifact.layout.sections:
+        name = _full_name(section.name, strings)
+        if name in (b".sbat", b".vendor_cert", b".linux") and name not in found:
+            size = min(section.end - section.start, section.virtual_size or MAX_SECTION)
+            wanted = 0 if name == b".linux" else min(size, MAX_SECTION)
+            found[name] = source.read(section.start, wanted)
+    return found
+
+
+def _string_table(source: Source) -> bytes:
+    """Return the table of names longer than eight octets, behind the symbols; empty if none.
+
+    PE Format, "COFF String Table": a length of four octets, counting itself, then the names.
+    """
+    pe_header = int.from_bytes(source.read(60, 4), "little")
+    symbols, count = struct.unpack("<II", source.read(pe_header + 12, 8))
+    start = symbols + _SYMBOL * count
+    if not symbols or start + 4 > source.length:
+        return b""
+    size = int.from_bytes(source.read(start, 4), "little")
+    return source.read(start, min(size, MAX_SECTION, source.length - start))
+
+
+def _full_name(name: bytes, strings: bytes) -> bytes:
+    """Return a section's name; ``/26`` stands for the one at that place of the string table."""
+    short = name.rstrip(b"\0")
+    if short[:1] == b"/" and short[1:].isdigit():
+        return strings[int(short[1:]) :].partition(b"\0")[0]
+    return short
+
+
+def _vendor(name: str, data: bytes) -> Vendor:
+    """Return what a shim's vendor allows and denies: a certificate or lists, each, or nothing."""
+    allowed, denied = _vendor_parts(data)
+    entries = _as_entries(allowed)
+    certificates = [load_certificate(e.data) for e in entries if e.kind == siglist.X509]
+    keys: Keys = keys_of(f"built into {name}", entries, certificates)
+    return Vendor(allows=keys, denies=dbx_of(f"the list built into {name}", _as_entries(denied)))
+
+
+def _vendor_parts(data: bytes) -> tuple[bytes, bytes]:
+    if len(data) < _VENDOR.size:
+        return b"", b""
+    allow_size, deny_size, allow_at, deny_at = _VENDOR.unpack_from(data)
+    return data[allow_at : allow_at + allow_size], data[deny_at : deny_at + deny_size]
+
+
+def _as_entries(data: bytes) -> tuple[siglist.Entry, ...]:
+    if not data:
+        return ()
+    if data[:1] == b"\x30":  # a certificate by itself (VENDOR_CERT_FILE)
+        return (siglist.Entry(kind=siglist.X509, owner="", data=data),)
+    return siglist.read_lists(data)
+
+
+def _role(path: str, sections: frozenset[bytes]) -> str:
+    """Return what a file is: by its sections, else by its name."""
+    if b".vendor_cert" in sections:
+        return "shim"
+    if b".linux" in sections:
+        return "unified-kernel"
+    name = path.rpartition("/")[2].lower()
+    for role, beginnings in _NAMES.items():
+        if name.startswith(beginnings):
+            return role
+    return "shim" if name.startswith("shim") else "other"
