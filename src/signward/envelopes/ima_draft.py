@@ -12,7 +12,8 @@ from signward.wire import ima
 class ImaDraft(Frozen, frozen=True, kw_only=True):
     """An attribute's value that lacks the signature value (an ``envelopes.Draft``).
 
-    ``kind`` is the value's first octet, ``digest`` is hashlib's name, ``key_id`` the end of the certificate's key identifier.
+    ``kind`` is the value's first octet, ``digest`` hashlib's name, ``key_id`` the end of the
+    certificate's key identifier.
     """
 
     kind: int
