@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import re
 import shutil
 from collections.abc import Callable
@@ -14,12 +16,16 @@ import pytest
 from signward.cli import main
 from signward.errors import EvidenceError
 from signward.inventory.boot import files as walking
-from signward.inventory.boot.files import boot_files, modules, option_roms
+from signward.inventory.boot.files import BootFile, boot_files, modules, option_roms
 from signward.inventory.boot.variables import SHIM
+from signward.policy.boot.firmware import Firmware, by_firmware, keys_of
 from signward.policy.boot.microsoft import _GREW, AUTHORITIES, UEFI_2011, UEFI_2023
 from signward.policy.boot.status import BootStatus, Gap, Mode, Scenario
+from signward.policy.dbx import dbx_of
 from signward.trust.pem import CERTIFICATES, blocks
+from signward.trust.x509 import load_certificate
 from signward.verbs.boot import Asked, boot_status
+from signward.verbs.boot_images import read_image
 from signward.wire import siglist
 from signward.wire.siglist import GLOBAL, IMAGE_SECURITY, Entry
 from signward.wire.varstore import Variable
@@ -43,8 +49,6 @@ def root(tmp_path_factory: pytest.TempPathFactory, corpus: Callable[[str], Path]
 def shipped() -> dict[str, bytes]:
     """Return the certificates of db that we ship, by name."""
     data = (REPOSITORY / "src" / "signward" / "trust" / "uefi.pem").read_bytes()
-    from signward.trust.x509 import load_certificate
-
     ders = blocks("uefi", data, CERTIFICATES)
     return {load_certificate(der).common_name: der for der in ders}
 
@@ -228,6 +232,23 @@ def test_boot_entries_are_followed_to_their_files(root: Path, tmp_path: Path) ->
     assert advice[0] == "boot entry 0002 (gone) leads to /EFI/gone/x.efi, which is not on the ESP"
 
 
+def test_what_the_fallback_program_would_enter_is_followed_too(tmp_path: Path) -> None:
+    folder = tmp_path / "boot" / "efi" / "EFI" / "debian"
+    folder.mkdir(parents=True)
+    lines = "shimx64.efi,debian,,This is the boot entry\ngone.efi,Gone,,\n,,\n"
+    (folder / "BOOTX64.CSV").write_bytes(b"\xff\xfe" + lines.encode("utf-16-le"))
+    (folder / "shimx64.efi").write_bytes(b"MZ")
+    status = ask(tmp_path, image(tmp_path / "v", UEFI_2023.name))
+    assert [(entry.number, entry.title, entry.file, entry.found) for entry in status.entries] == [
+        ("BOOTX64.CSV", "debian", "/EFI/debian/shimx64.efi", True),
+        ("BOOTX64.CSV", "Gone", "/EFI/debian/gone.efi", False),
+    ]
+    (advice,) = [advice for advice in status.advice if advice.gap is Gap.ENTRY]
+    assert advice.found.startswith("boot entry BOOTX64.CSV (Gone) leads to /EFI/debian/gone.efi")
+    (folder / "BOOTX64.CSV").write_bytes(b"\xff\xfe\x00\xd8" + bytes(3))
+    assert ask(tmp_path, image(tmp_path / "v", UEFI_2023.name)).entries == ()
+
+
 def test_modules_are_counted_and_roms_named(root: Path) -> None:
     (held,) = modules(str(root))
     assert (held.kernel, held.modules, held.signed, held.packed) == (KERNEL, 4023, 4023, 0)
@@ -258,9 +279,22 @@ def test_one_file_is_told_once_and_links_are_not_followed(tmp_path: Path, root: 
     (esp / "b.EFI").hardlink_to(esp / "a.efi")
     (esp / "c.efi").symlink_to(esp / "a.efi")
     (esp / "readme.txt").write_text("x")
-    assert [file.name for file in boot_files(str(tmp_path))] == ["/efi/EFI/Linux/a.efi"]
-    named = boot_files(str(root), str(tmp_path / "efi"))
+    assert [file.name for file in boot_files(str(tmp_path)).files] == ["/efi/EFI/Linux/a.efi"]
+    named = boot_files(str(root), str(tmp_path / "efi")).files
     assert "/EFI/Linux/a.efi" in {file.name for file in named}
+
+
+def test_an_esp_that_is_closed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: str) -> object:
+        raise PermissionError(13, "Permission denied", folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert boot_files(str(tmp_path)).unread == (
+        "/boot/efi: permission denied", "/efi: permission denied", "/boot: permission denied",
+    )  # fmt: skip
+    status = ask(tmp_path, image(tmp_path / "v", UEFI_2023.name))
+    (advice,) = [advice for advice in status.advice if advice.gap is Gap.UNREAD]
+    assert advice.todo == "run it as root: the ESP is closed to others"
 
 
 def test_files_that_are_no_efi_programs_are_told(tmp_path: Path) -> None:
@@ -367,3 +401,21 @@ def test_names_cannot_write_to_the_terminal(
         assert "\x1b" not in out
         assert "\x07" not in out
     assert "[bold]x.efi" in run(capsys, "--root", str(tmp_path), "--vars", held)[1]
+
+
+def test_no_changed_octet_of_a_shim_lets_it_start(root: Path, tmp_path: Path) -> None:
+    """At seeded offsets: what starts has the content that was signed; one signature is enough."""
+    real = (root / SHIMS[1][1:]).read_bytes()
+    keys = [load_certificate(der) for der in shipped().values()]
+    firmware = Firmware(db=keys_of("db", (), keys), dbx=(), mok=keys_of("MokList", (), ()),
+                        mokx=dbx_of("", ()))  # fmt: skip
+    file = BootFile(path=str(tmp_path / "x.efi"), name="/x.efi")
+    Path(file.path).write_bytes(real)
+    signed = read_image(file).digests
+    random_ = random.Random(47)
+    for _ in range(2000):
+        data, at = bytearray(real), random_.randrange(len(real))
+        data[at] ^= 1 << random_.randrange(8)
+        Path(file.path).write_bytes(data)
+        image = read_image(file)
+        assert image.digests == signed or not by_firmware(image, firmware).starts, at

@@ -169,16 +169,16 @@ def _sbat(status: BootStatus) -> Iterator[Advice]:
 def _entries(status: BootStatus) -> Iterator[Advice]:
     for entry in status.entries:
         if entry.active and entry.found is False:
+            listed = len(entry.number) > len("0000")
+            remove = "mend the list" if listed else f"`efibootmgr -B -b {entry.number}`"
             yield Advice(gap=Gap.ENTRY, found=f"boot entry {entry.number} ({entry.title}) leads "
                          f"to {entry.file}, which is not on the ESP",
-                         todo=f"`efibootmgr -B -b {entry.number}`, or reinstall the boot "
-                         "loader")  # fmt: skip
+                         todo=f"{remove}, or reinstall the boot loader")  # fmt: skip
 
 
 def _unread(status: BootStatus) -> Iterator[Advice]:
-    if status.mode is Mode.UNKNOWN:
-        return
-    files = [file for file in status.files if file.starts[Scenario.NOW].starts is None]
+    told = () if status.mode is Mode.UNKNOWN else status.files
+    files = [file for file in told if file.starts[Scenario.NOW].starts is None]
     names = [f"{file.path} ({file.starts[Scenario.NOW].why})" for file in files]
     names += status.unread
     if names:
