@@ -38,6 +38,6 @@ class MappedTree:
             raise MalformedError(path, "no such file", "a file in the folder")
         return BytesSource(f"{self.name}/{path}", content)
 
-    def attributes(self, path: str) -> tuple[str, ...]:  # noqa: ARG002 - as the protocol has it
+    def attributes(self, path: str) -> tuple[str, ...]:
         """Return nothing: memory has no extended attributes."""
         return ()

@@ -13,6 +13,7 @@ from conformance.authenticode.pki import NOW, Identity, issue, pem
 
 from signward.envelopes import Signer, stamped
 from signward.formats import Request, Signable, peek_at, recognise
+from signward.keys._local import LocalKey
 from signward.state import Algorithm, Source, Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import Options
@@ -82,6 +83,23 @@ def patch_of(
     except StopIteration as stop:
         patch: PatchSet = stop.value
         return patch
+
+
+def sign_beside(
+    form: Signable, content: bytes, who: Identity | None = None, digest: str = "sha256"
+) -> bytes:
+    """Return the signature that a format writes beside ``content``."""
+    who = who or identity()
+    source = BytesSource("file", content)
+    rounds = form.sign(source, Request(signer=signer_of(who, digest), at=NOW))
+    draft = next(rounds)
+    value = LocalKey("test", who.key.private).sign(draft.to_be_signed, draft.algorithm)
+    try:
+        rounds.send(draft.seal(value))
+    except StopIteration as stop:
+        patch: PatchSet = stop.value
+        return b"".join(pieces(Patched(source, patch)))
+    raise AssertionError("one signature is one round")
 
 
 def sign_bytes(name: str, data: bytes, **asked: Any) -> bytes:

@@ -102,6 +102,7 @@ class Code(StrEnum):
     PUBLISHER_REVOKED = "publisher-revoked"
     DIGEST_REVOKED = "digest-revoked"
     SBAT_REVOKED = "sbat-revoked"
+    REPLAYED = "replayed"
     BY_POLICY = "by-policy"
     POLICY_DENIED = "policy-denied"
     NO_RULE = "no-rule"

@@ -34,9 +34,10 @@ from signward.state import (
     Slot,
     Wanted,
 )
-from signward.wire.algorithms import COMPUTABLE
-from signward.wire.certificate import outline
+from signward.wire.algorithms import COMPUTABLE, OF_SLOTS
+from signward.wire.certificate import Outline, outline
 from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
+from signward.wire.spki import usual_key_id
 
 _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "md5": hashes.MD5,
@@ -103,12 +104,9 @@ def load_public_key(spki: bytes) -> Any:
     return key
 
 
-def check_value(
-    spki: bytes, algorithm: Algorithm, data: bytes, value: bytes, *, digested: bool = False
-) -> None:
+def check_value(spki: bytes, algorithm: Algorithm, data: bytes, value: bytes) -> None:
     """Check ``value`` over ``data`` with the key in ``spki``; return if it fits.
 
-    ``digested``: ``data`` is the digest of what was signed, not the octets themselves.
     Raises ``ValueMismatchError`` if it does not fit, ``UnsupportedKeyError`` if key
     and algorithm do not belong together or are unknown.
     """
@@ -119,7 +117,7 @@ def check_value(
     if type(key).__name__ != wanted:
         raise UnsupportedKeyError(f"a {type(key).__name__} cannot check {algorithm}")
     try:
-        _verify(key, algorithm, data, value, digested=digested)
+        _verify(key, algorithm, data, value)
     except (InvalidSignature, ValueError):
         raise ValueMismatchError(f"the value does not fit the key ({algorithm})") from None
     except UnsupportedAlgorithm as error:
@@ -143,12 +141,12 @@ def usual_algorithm(spki: bytes) -> Algorithm:
     return Algorithm(scheme=scheme)
 
 
-def _verify(key: Any, algorithm: Algorithm, data: bytes, value: bytes, *, digested: bool) -> None:
+def _verify(key: Any, algorithm: Algorithm, data: bytes, value: bytes) -> None:
     if not algorithm.digest:
         key.verify(value, data)
         return
     own = _HASHES[algorithm.digest]()
-    digest = Prehashed(own) if digested else own
+    digest = Prehashed(own) if algorithm.digested else own
     if algorithm.scheme == "rsa-pkcs1v15":
         key.verify(value, data, padding.PKCS1v15(), digest)
     elif algorithm.scheme == "rsa-pss":
@@ -178,7 +176,7 @@ def wanted_slots(artifact: SignedArtifact) -> Wanted:
     claimed = itertools.chain(artifact.seals, artifact.listed, *signed)
     named = [(slot.name, slot.algorithm) for slot in claimed]
     named += [(s.over, s.algorithm.digest) for s in artifact.signatures if s.over]
-    return frozenset(pair for pair in named if pair[1] in COMPUTABLE)
+    return frozenset(pair for pair in named if pair[1] in OF_SLOTS)
 
 
 def check_signature(
@@ -306,12 +304,12 @@ def _check_slots(
 def _mismatches(what: str, slots: Sequence[Slot], computed: Manifest) -> Iterator[Finding]:
     """Report the first slot whose digest is not the one computed from content."""
     for slot in slots:
-        if slot.algorithm not in COMPUTABLE:
+        if slot.algorithm not in OF_SLOTS:
             yield _unsupported(what, f"digest algorithm {slot.algorithm}")
             return
         actual = computed.get((slot.name, slot.algorithm))
         if actual != slot.digest:
-            page = slot.name.startswith("page:")
+            page = slot.name.rpartition("/")[2].startswith("page:")
             yield Finding(
                 code=Code.PAGE_HASH_MISMATCH if page else Code.DIGEST_MISMATCH,
                 effect=Effect.REJECT,
@@ -396,10 +394,12 @@ def _as_read(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> Claime
         for reading in claimed.readings:
             with suppress(ValueMismatchError, UnsupportedKeyError):
                 spki = outline(certificate).spki
-                check_value(spki, claimed.algorithm, reading.data, claimed.value)
+                algorithm = reading.algorithm or claimed.algorithm
+                check_value(spki, algorithm, reading.data, claimed.value)
                 return replace(
-                    claimed, to_be_verified=reading.data, read_as=reading.what, readings=()
-                )
+                    claimed, algorithm=algorithm, to_be_verified=reading.data,
+                    read_as=reading.what, readings=(),
+                )  # fmt: skip
     return claimed
 
 
@@ -413,25 +413,31 @@ def _signer_certificates(claimed: ClaimedSignature, certificates: Sequence[bytes
             continue  # an unreadable certificate can be nobody's signer
         by_name = seen.serial == signer.serial and seen.issuer == signer.issuer
         by_key = bool(signer.key_id) and seen.key_id == signer.key_id
-        if (by_key or by_name) and certificate not in found:
+        by_end = bool(signer.key_suffix) and _key_id_of(seen).endswith(signer.key_suffix)
+        if (by_key or by_name or by_end) and certificate not in found:
             found.append(certificate)
     return found
+
+
+def _key_id_of(seen: Outline) -> bytes:
+    """Return the key identifier, or the usual one of a certificate that names none."""
+    try:
+        return seen.key_id or usual_key_id(seen.spki)
+    except BadInputError:
+        return b""
 
 
 def _value_failure(
     what: str, claimed: ClaimedSignature, certificate: bytes, computed: Manifest
 ) -> Finding | None:
-    signed = claimed.to_be_verified
-    if claimed.over:
+    signed, algorithm = claimed.to_be_verified, claimed.algorithm
+    if claimed.over and algorithm.digest:
         digest = computed.get((claimed.over, claimed.algorithm.digest))
         if digest is None:
             return _unsupported(what, f"digest {claimed.algorithm.digest} of {claimed.over}")
-        signed = digest
+        signed, algorithm = digest, replace(algorithm, digested=True)
     try:
-        check_value(
-            outline(certificate).spki, claimed.algorithm, signed, claimed.value,
-            digested=bool(claimed.over),
-        )  # fmt: skip
+        check_value(outline(certificate).spki, algorithm, signed, claimed.value)
     except MalformedKeyError as error:
         return _malformed_key(what, str(error))
     except UnsupportedKeyError as error:
@@ -443,7 +449,7 @@ def _value_failure(
             subject=what,
             found=str(error),
             required=f"a value by the signer's key over {claimed.over or 'these attributes'}",
-            clause="RFC 5652 5.6",
+            clause="" if claimed.envelope == "ima" else "RFC 5652 5.6",
             hint=_ALTERED
             if claimed.over
             else "the signature was changed, or made with another key",
@@ -470,7 +476,7 @@ def _check_certificate_digests(
 
 def _key_missing(what: str, claimed: ClaimedSignature) -> Finding:
     signer = claimed.claimed_signer
-    name = signer.key_id.hex() or f"serial {signer.serial:x}"
+    name = (signer.key_id or signer.key_suffix).hex() or f"serial {signer.serial:x}"
     return Finding(
         code=Code.KEY_MISSING,
         effect=Effect.UNKNOWN,

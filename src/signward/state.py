@@ -103,13 +103,15 @@ class Algorithm(Frozen, frozen=True, kw_only=True):
 
     ``scheme`` is ``rsa-pkcs1v15``, ``rsa-pss``, ``ecdsa``, ``dsa``, ``ed25519``,
     ``ed448``, ``ml-dsa-44``, ``ml-dsa-65`` or ``ml-dsa-87``; ``digest`` a hashlib
-    name, or empty when the scheme hashes for itself.
+    name, or empty when the scheme hashes for itself.  ``digested`` says that what goes to the
+    key is the digest already, not the octets it is of.
     """
 
     scheme: str
     digest: str = ""
     mgf_digest: str = ""
     salt_length: int = 0
+    digested: bool = False
 
     def __str__(self) -> str:
         return f"{self.scheme}/{self.digest}" if self.digest else self.scheme
@@ -126,11 +128,15 @@ class Binding(Frozen, frozen=True, kw_only=True):
 
 
 class SignerId(Frozen, frozen=True, kw_only=True):
-    """How an envelope names its signer: issuer and serial, or a key identifier."""
+    """How an envelope names its signer: issuer and serial, or a key identifier.
+
+    ``key_suffix`` are the last octets of a key identifier, where an envelope has no room for all.
+    """
 
     issuer: bytes = b""
     serial: int = 0
     key_id: bytes = b""
+    key_suffix: bytes = b""
 
 
 class Attribute(Frozen, frozen=True, kw_only=True):
@@ -158,11 +164,31 @@ class ClaimedTimestamp(Frozen, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
 
 
+class OwnRequirement(Frozen, frozen=True, kw_only=True):
+    """What a signature asks of its own signer, and of the code it speaks of (Apple's code).
+
+    ``requirement`` is the designated requirement's blob, ``cdhashes`` what the code is known by,
+    ``info`` and ``entitlements`` property lists as they stand; empty if there is none, and
+    ``info`` is None where it is not at hand.
+    """
+
+    requirement: bytes
+    identifier: str
+    cdhashes: tuple[bytes, ...]
+    info: bytes | None = None
+    entitlements: bytes = b""
+    platform: int = 0
+
+
 class Reading(Frozen, frozen=True, kw_only=True):
-    """Octets that a value may be over, and what they would say (``dbx, append``)."""
+    """Octets that a value may be over, and what they would say (``dbx, append``).
+
+    ``algorithm`` is the one that goes with this reading, where it is not the signature's.
+    """
 
     what: str
     data: bytes
+    algorithm: Algorithm | None = None
 
 
 class ClaimedSignature(Frozen, frozen=True, kw_only=True):
@@ -171,11 +197,12 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     ``slots`` are the claimed digests of the artifact's parts, ``bindings`` those
     over bytes inside the envelope; ``to_be_verified`` and ``value`` go to the key.
     ``over`` names the slot whose digest, by ``algorithm.digest``, is itself what the value is
-    made over, where nothing in between claims it (CMS without signed attributes, IMA):
-    ``to_be_verified`` is then not looked at.
+    made over, where nothing in between claims it (CMS without signed attributes, IMA); only for
+    schemes that hash for themselves is the slot's content in ``to_be_verified``.
     ``claimed_certificate_digests`` are the signing-certificate attributes (RFC 5035),
     ``countersigns`` is the label of the signature whose value this one is over (a second
-    party's word about the first; it has no slots of its own), ``raw`` the whole envelope.
+    party's word about the first; it has no slots of its own), ``raw`` the whole envelope,
+    ``own_requirement`` what it asks of its own signer, where it asks anything.
     ``readings`` are what the value may be over where the file does not say it (a UEFI variable's
     name): the first that fits takes the place of ``to_be_verified``, and ``read_as`` tells it.
     """
@@ -202,6 +229,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     countersigns: str = ""
     findings: tuple[Finding, ...] = ()
     raw: bytes = b""
+    own_requirement: OwnRequirement | None = None
     readings: tuple[Reading, ...] = ()
     read_as: str = ""
 
@@ -230,10 +258,13 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     ``conditions`` what else its content asks of a signature, found wanting: they count
     once every digest and the value are right.  ``nested`` are artifacts inside this one, by
     name, whose own signatures must be intact too.  ``profile`` names the rules the format's
-    signatures are judged by (``trust.profiles``); ``seals`` are digests of parts that the
-    artifact holds and nobody signed (an ad hoc code directory); ``listed`` those in a list that
-    a slot of every signature, or a seal, covers (a bundle's CodeResources).  ``ticket`` is the
-    platform's word that it examined this code, stapled to it.  ``layout`` belongs to the format.
+    signatures are judged by (``trust.profiles``).  ``vouched`` are those nested artifacts whose
+    digest this one's own list gives: they need no signer of their own; ``demands`` is what it
+    asks of the signers of others.  ``seals`` are digests of parts that the artifact holds and
+    nobody signed (an ad hoc code directory); ``listed`` those in a list that a slot of every
+    signature, or a seal, covers (a bundle's CodeResources).  ``every`` says that each signature
+    is over code of its own, so that all of them must count.  ``ticket`` is the platform's word
+    that it examined this code, stapled to it.  ``layout`` belongs to the format.
     """
 
     format: str
@@ -242,6 +273,8 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     required: Mapping[str, frozenset[str]] = msgspec.field(default_factory=dict)
     conditions: Mapping[str, tuple[Finding, ...]] = msgspec.field(default_factory=dict)
     nested: Mapping[str, SignedArtifact] = msgspec.field(default_factory=dict)
+    vouched: frozenset[str] = frozenset()
+    demands: Mapping[str, OwnRequirement] = msgspec.field(default_factory=dict)
     regions: tuple[Region, ...] = ()
     endorsements: tuple[Endorsement, ...] = ()
     profile: str = "authenticode"
@@ -249,6 +282,7 @@ class SignedArtifact(Frozen, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     seals: tuple[Slot, ...] = ()
     listed: tuple[Slot, ...] = ()
+    every: bool = False
     ticket: ClaimedSignature | None = None
     layout: Any = None
 

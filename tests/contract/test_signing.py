@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from conformance.authenticode import tsa
 from conformance.authenticode.keys import key
-from conformance.authenticode.pki import EKU_TIME_STAMPING, NOW, issue
+from conformance.authenticode.pki import EKU_TIME_STAMPING, NOW, Identity, issue
 
 from signward.errors import NotSignableError
 from signward.findings import Code
@@ -71,8 +71,9 @@ class Sample:
         asked = {"companions": self.companions, **self.asked, **asked}
         return sign_bytes(self.name, self.data, **asked)
 
-    def judge(self, data: bytes, judging: Context) -> Verdict:
-        return assess(BytesSource(self.name, data), judging, self.companions)
+    def judge(self, data: bytes, judging: Context, who: Identity | None = None) -> Verdict:
+        knowing = judging.knowing((who or identity()).certificate)
+        return assess(BytesSource(self.name, data), knowing, self.companions)
 
 
 @cache
@@ -122,13 +123,14 @@ def test_signing_is_reproducible(sample: Sample) -> None:
 def test_every_algorithm_signs_or_is_refused_by_name(
     sample: Sample, judging: Context, kind: str, digest: str
 ) -> None:
+    who = identity(kind, f"Signing Test Publisher {kind}")
     try:
-        data = sample.signed(who=identity(kind, f"Signing Test Publisher {kind}"), digest=digest)
+        data = sample.signed(who=who, digest=digest)
     except NotSignableError as error:
         named = any(word in str(error).lower() for word in (digest, kind, "rsa", "ecdsa"))
         assert named, error  # noqa: PT017 - an algorithm the format has no name for
         return
-    verdict = sample.judge(data, judging)
+    verdict = sample.judge(data, judging, who)
     assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
 
 

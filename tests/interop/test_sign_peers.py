@@ -25,7 +25,7 @@ from signward.formats import Existing, Format, ParseOptions
 from signward.formats.pe import FORMAT as PE
 from signward.formats.script import FORMAT as SCRIPT
 from signward.state import Outcome
-from signward.verbs.detached import assess_detached
+from signward.verbs.detached import DETACHED, assess_detached
 from signward.verbs.sign import Signatory, SignOptions
 from signward.verbs.verify import assess_path
 from signward.wire.source import BytesSource
@@ -328,7 +328,7 @@ def test_lief_and_we_agree_on_the_image_hash() -> None:
 def test_openssl_checks_our_detached_signature(tmp_path: Path, root: Path) -> None:
     content = tmp_path / "image.bin"
     content.write_bytes(bytes(range(256)) * 100)
-    with Signatory(SignOptions(key=_write_key(tmp_path), detached=True)) as signatory:
+    with Signatory(SignOptions(key=_write_key(tmp_path), beside=DETACHED)) as signatory:
         result = signatory.sign(str(content))
     assert not result.failed, result
     check = [tool("openssl"), "cms", "-verify", "-inform", "DER", "-in", result.output, "-binary",

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from signward.formats import Peek
 from signward.inventory.classify import (
     KINDS,
-    MODULE_MAGIC,
     QUICK_HEAD,
     QUICK_TAIL,
     classify,
     needs_tail,
     quick_kind,
 )
+from signward.wire.module_trailer import MAGIC as MODULE_MAGIC
 
 
 def kind_of(data: bytes, name: str = "file") -> str:
@@ -64,7 +64,11 @@ ROWS = [
     (elf(1), "x.o", "elf"),
     (elf(1), "x.ko", "kernel-module"),
     (elf(1) + MODULE_MAGIC, "renamed", "kernel-module"),
-    (elf(2) + MODULE_MAGIC, "prog", "kernel-module"),
+    (elf(2) + MODULE_MAGIC, "prog", "elf"),
+    (b"\xfd7zXZ\0", "loop.ko.xz", "kernel-module"),
+    (b"\x1f\x8b\x08", "loop.ko.gz", "kernel-module"),
+    (b"\x28\xb5\x2f\xfd", "loop.ko.zst", "kernel-module"),
+    (b"\xfd7zXZ\0", "loop.ko.gz", "xz"),
     (b"\xcf\xfa\xed\xfe" + bytes(28), "m", "macho"),
     (b"\xfe\xed\xfa\xce" + bytes(28), "m", "macho"),
     (b"\xca\xfe\xba\xbe" + struct.pack(">I", 2) + bytes(40), "m", "macho-fat"),

@@ -47,8 +47,8 @@ def add_judgement(parser: argparse.ArgumentParser) -> None:
 def add_trust(group: argparse._ArgumentGroup) -> None:
     """Add anchors, further certificates, catalogs, profile and instant."""
     _many(group, "--store", "STORE", "trust these roots: authenticode (what Windows trusts), "
-          "uefi (Secure Boot), uefi-variable, windows-kernel, apple, linux-kernel, or a file or folder of "
-          "certificates")  # fmt: skip
+          "uefi (Secure Boot), uefi-variable (who writes its lists), windows-kernel, apple, "
+          "linux-kernel, or a file or folder of certificates")  # fmt: skip
     _many(group, "--anchor", "PEM", "trust this certificate, and no store unless --store names one")
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
     _many(group, "--catalog", "PATH", "catalogs (.cat file or folder) that may vouch for files "
@@ -88,6 +88,15 @@ def add_policy(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--host", default="", metavar="NAME", help="the machine that rules with "
                        "hosts ask for")  # fmt: skip
     _many(group, "--tag", "NAME", "what such rules call this machine besides")
+    _many(group, "--dbx", "FILE", "reject the boot programs that this UEFI dbx names: a signature "
+          "list, an update, a file of efivarfs, or Microsoft's dbx_info.json")  # fmt: skip
+    _many(group, "--dbt", "FILE", "whose timestamps count where --dbx names a time: a signature "
+          "list or certificates (default: nobody's)")  # fmt: skip
+    group.add_argument("--sbat-level", default="", metavar="LEVEL", help="reject the boot programs "
+                       "that shim starts no more: latest, a level's file, or a shim that has "
+                       "one")  # fmt: skip
+    group.add_argument("--after", type=instant, metavar="TIME", help="reject a write of a UEFI "
+                       "variable that is not later: when the last one was")  # fmt: skip
     _many(group, "--block-list", "XML", "reject what this list denies: Microsoft's vulnerable "
           "driver block list, or another SiPolicy XML")  # fmt: skip
     _choice(group, "--signatures", ("best", "all", "any"), "of several signatures, trust the "
@@ -140,10 +149,23 @@ def options_from(arguments: argparse.Namespace) -> Options:
         judging_from(arguments),
         policy=policy,
         block_lists=tuple(arguments.block_list),
+        dbx=tuple(map(_placed, arguments.dbx)),
+        dbt=tuple(map(_placed, arguments.dbt)),
+        sbat_level=_level_named(arguments.sbat_level),
+        after=arguments.after,
         rules=_rules_from(arguments),
         host=arguments.host,
         tags=frozenset(arguments.tag),
     )
+
+
+def _placed(path: str) -> str:
+    """Return a path that nobody takes for a word: variables' files often have no extension."""
+    return path if "/" in path else f"./{path}"
+
+
+def _level_named(text: str) -> str:
+    return text if text in ("", "latest") else _placed(text)
 
 
 def _rules_from(arguments: argparse.Namespace) -> RuleSet | None:

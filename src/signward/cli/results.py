@@ -27,12 +27,17 @@ def add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--quiet", action="store_true", help="tell of failures and warnings only")
 
 
-def report(results: Iterable[FileResult], arguments: argparse.Namespace, doing: str) -> int:
-    """Print each result as it comes and a summary; return 0 if none failed, else 1."""
+def report(
+    results: Iterable[FileResult], arguments: argparse.Namespace, doing: str, total: int = 0
+) -> int:
+    """Print each result as it comes and a summary; return 0 if none failed, else 1.
+
+    ``total`` is how many there will be, where that is not one for each argument.
+    """
     counts: Counter[str] = Counter()
     warned: set[str] = set()
     ending.check()
-    for result in _watched(results, arguments, doing):
+    for result in _watched(results, arguments, doing, total or len(arguments.files)):
         ending.check()
         counts[result.outcome] += 1
         _tell(result, arguments, warned)
@@ -80,14 +85,14 @@ def _json(result: FileResult) -> str:
 
 
 def _watched(
-    results: Iterable[FileResult], arguments: argparse.Namespace, doing: str
+    results: Iterable[FileResult], arguments: argparse.Namespace, doing: str, total: int
 ) -> Iterator[FileResult]:
     """Pass the results on; for many files on a terminal, draw how far the work is."""
-    if len(arguments.files) < MANY or arguments.quiet or not sys.stderr.isatty():
+    if total < MANY or arguments.quiet or not sys.stderr.isatty():
         yield from results
         return
     from rich.console import Console
     from rich.progress import track
 
     console = Console(stderr=True)
-    yield from track(results, doing, total=len(arguments.files), console=console, transient=True)
+    yield from track(results, doing, total=total, console=console, transient=True)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from signward.cli.arguments import add_revocation, add_trust
 from signward.cli.results import add_output, report
+from signward.cli.verity import add_verity, verity_from
 
 if TYPE_CHECKING:
+    from signward.verbs.detached import Beside
     from signward.verbs.sign import SignOptions
 
 DESCRIPTION = """\
@@ -33,6 +35,9 @@ add a second signature, beside the one that is there:
   signward sign --key file:second.pem --nested setup.exe
 sign a file of any kind, beside it:
   signward sign --key file:release.pem --detached image.bin
+sign whole trees for Linux (IMA), and single files for fs-verity:
+  signward sign --key file:ima.pem --ima /usr/bin /usr/lib
+  signward sign --key file:ima.pem --fs-verity program
 see what would be done, and whether it would be accepted:
   signward sign --key file:release.pem --dry-run --require-accepted setup.exe
 
@@ -40,7 +45,8 @@ Passwords and tokens come from --pass-file, from the environment
 (SIGNWARD_PASSWORD) or from a prompt; never from the command line.
 
 --json writes one object for each file, with all of these: path, outcome
-(signed, planned or failed), format, output (where the result is), members
+(signed, planned, failed; with --ima also kept: signed so already, and
+hashed), format, output (where the result is), members
 (signed inside, with --deep), signer, algorithm, problem and hint (why it
 failed), warnings (what a verifier may object to), receipts (files of
 --receipts).  Octets of a name that are
@@ -69,8 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_key(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--key", required=True, metavar="URI",
-                       help="where the key is: file:key.pem, pkcs12:release.p12, "
+    group.add_argument("--key", default="", metavar="URI",
+                       help="where the key is (--ima-hash alone needs none): file:key.pem, "
+                       "pkcs12:release.p12, "
                        "pkcs11:token=..., https://HOST/keys/NAME, see docs/keys.md")  # fmt: skip
     group.add_argument("--cert", action="append", default=[], metavar="PEM",
                        help="the key's certificate and its issuers, where the key's holder "
@@ -98,24 +105,85 @@ def _add_signature(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--description", default="", metavar="TEXT",
                        help="what the file is, for Windows' prompts")  # fmt: skip
     group.add_argument("--url", default="", metavar="URL", help="where to learn more of it")
-    group.add_argument("--detached", action="store_true",
-                       help="sign files of any kind; the signature goes into FILE.p7s")  # fmt: skip
+    _add_places(group.add_mutually_exclusive_group())
+    _add_linux(group)
     group.add_argument("--deep", action="store_true",
                        help="in packages and ZIP archives, first sign what they hold")  # fmt: skip
     group.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
                        help="an option of one format's own, see docs/formats.md")  # fmt: skip
 
 
+def _add_places(group: argparse._MutuallyExclusiveGroup) -> None:
+    """Add where signatures go, other than into the files."""
+    group.add_argument("--detached", action="store_true",
+                       help="sign files of any kind; the signature goes into FILE.p7s")  # fmt: skip
+    group.add_argument("--ima", action="store_true",
+                       help="sign files of any kind, and all in folders, for Linux IMA: into the "
+                       "attribute security.ima (as root); what is signed so is kept")  # fmt: skip
+    group.add_argument("--ima-sigfile", action="store_true",
+                       help="the same, but the attribute's value goes into FILE.sig")  # fmt: skip
+    group.add_argument("--ima-hash", action="store_true",
+                       help="as --ima, but write a digest that nobody signed")  # fmt: skip
+    group.add_argument("--fs-verity", action="store_true",
+                       help="sign files of any kind for fs-verity; the built-in signature goes "
+                       "into FILE.fsverity-sig")  # fmt: skip
+
+
+def _add_linux(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--ima-version", type=int, choices=(2, 3), default=2, metavar="{2,3}",
+                       help="version of IMA signatures: 2 is what every kernel takes, 3 what some "
+                       "take since 2026 (default: 2)")  # fmt: skip
+    add_verity(group)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Sign every file; return 0 if all were."""
     from signward.verbs.sign import Signatory
 
+    _check_words(arguments)
+    if arguments.ima_hash or arguments.ima:
+        return _run_below(arguments)
     # The results are closed before the key: nobody is to sign with it then.
     with (
         Signatory(_options(arguments), _tell) as signatory,
         closing(signatory.run(arguments.files)) as results,
     ):
         return report(results, arguments, "signing")
+
+
+def _run_below(arguments: argparse.Namespace) -> int:
+    """Sign or hash all files in folders into their attributes."""
+    from signward.verbs.ima import AttributeSignatory, Hasher, files_below
+
+    found = list(files_below(arguments.files))
+    if arguments.ima_hash:
+        hasher = Hasher(
+            arguments.digest or "sha256", replace=arguments.replace, dry_run=arguments.dry_run
+        )
+        with closing(hasher.run(found)) as results:
+            return report(results, arguments, "hashing", len(found))
+    with (
+        AttributeSignatory(_options(arguments), arguments.ima_version, _tell) as signatory,
+        closing(signatory.run(found)) as results,
+    ):
+        return report(results, arguments, "signing", len(found))
+
+
+_NOT_BELOW = ("out", "deep", "nested", "timestamp", "page_hashes", "description", "url", "option")
+"""What an attribute of a file has no place for."""
+
+
+def _check_words(arguments: argparse.Namespace) -> None:
+    """Raise ``EvidenceError`` for options that go with no such signature."""
+    from signward.errors import EvidenceError
+
+    if not arguments.key and not arguments.ima_hash:
+        raise EvidenceError("--key: found none, required where the key is")
+    if arguments.ima or arguments.ima_hash:
+        for name in _NOT_BELOW:
+            if getattr(arguments, name):
+                word = name.replace("_", "-")
+                raise EvidenceError(f"--{word}: an attribute has no place for it, required none")
 
 
 def _tell(line: str) -> None:
@@ -141,7 +209,7 @@ def _options(arguments: argparse.Namespace) -> SignOptions:
         page_hashes=arguments.page_hashes,
         description=arguments.description,
         url=arguments.url,
-        detached=arguments.detached,
+        beside=_beside(arguments),
         deep=arguments.deep,
         out=arguments.out,
         receipts=arguments.receipts,
@@ -150,6 +218,17 @@ def _options(arguments: argparse.Namespace) -> SignOptions:
         options=_format_options(arguments.option),
         judge=judging_from(arguments),
     )
+
+
+def _beside(arguments: argparse.Namespace) -> Beside | None:
+    """Return how signatures are written beside files, if they are."""
+    from signward.verbs.detached import DETACHED, ima_beside, verity_beside
+
+    if arguments.ima_sigfile:
+        return ima_beside(arguments.ima_version)
+    if arguments.fs_verity:
+        return verity_beside(verity_from(arguments))
+    return DETACHED if arguments.detached else None
 
 
 def _format_options(given: list[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from signward.cli.arguments import EXIT_CODES, add_judgement, options_from
+from signward.cli.verity import add_verity, verity_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +31,8 @@ EPILOG = f"""examples:
   signward verify --policy policy.toml setup.exe
 a detached signature, in a file of its own:
   signward verify --detached image.bin.p7s image.bin
+a file that Linux keeps an IMA or fs-verity signature of:
+  signward verify --anchor /etc/keys/x509_ima.der /usr/bin/busybox
 with your own anchor and revocation list, as of a date:
   signward verify --anchor root.pem --crl ca.crl --at 2026-01-01 tool.exe
 fetch what is missing, keep all of it, and give the same answer from it later:
@@ -46,8 +49,9 @@ _GRAVITY = (1, 3, 4, 0)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``verify``."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="what to judge")
-    parser.add_argument("--detached", metavar="SIG", help="judge FILE by this detached CMS "
-                        "signature (.p7s), DER or PEM")  # fmt: skip
+    parser.add_argument("--detached", metavar="SIG", help="judge FILE by this signature beside "
+                        "it: detached CMS (.p7s, DER or PEM), IMA (.sig) or fs-verity")  # fmt: skip
+    add_verity(parser.add_argument_group("fs-verity: with --detached"))
     output = parser.add_argument_group("output")
     output.add_argument("--explain", action="store_true",
                         help="tell every finding, with the clause that asks for it")  # fmt: skip
@@ -116,7 +120,8 @@ def _detached(arguments: argparse.Namespace) -> Verdict:
         raise EvidenceError("--detached: found --policy, required none: rules speak of files that "
                             "carry their signatures")  # fmt: skip
     context = Context(options)
-    return assess_detached(arguments.files[0], arguments.detached, context)
+    tree = verity_from(arguments)
+    return assess_detached(arguments.files[0], arguments.detached, context, tree)
 
 
 def _replayed(arguments: argparse.Namespace) -> Iterable[Verdict]:

@@ -154,6 +154,15 @@ class Signable(Format, Protocol):
         """
 
 
+def file_options(form: Format) -> frozenset[str]:
+    """Return the format's options whose values name files, if it has any.
+
+    A request carries what stands in them; a format that has some has a field of this name.
+    """
+    own: frozenset[str] = getattr(form, "file_options", frozenset())
+    return own
+
+
 @runtime_checkable
 class Listing(Protocol):
     """A container that lists its members' digests or places in a part of its own."""

@@ -82,11 +82,45 @@ def _version_resource(source: Source, layout: Layout) -> bytes | None:
         entry = _find(source, base, entry & ~_SUBDIRECTORY, None)
     if entry is None or entry & _SUBDIRECTORY:
         return None
-    rva, size = struct.unpack("<II", source.read(base + entry, 8))
+    return _data(source, layout, base + entry)
+
+
+def _data(source: Source, layout: Layout, entry: int) -> bytes | None:
+    """Return the octets of a data entry: where the loader maps them, and how many."""
+    rva, size = struct.unpack("<II", source.read(entry, 8))
     start = file_offset(layout, rva)
     if start is None or size > MAX_VERSION_RESOURCE:
         return None
     return source.read(start, size)
+
+
+def named_data(source: Source, layout: Layout, kind: int, name: str) -> bytes | None:
+    """Return the resource of a type and a name, in its first language; None without it.
+
+    Raises ``BadInputError`` and ``struct.error`` for directories that lead out of the file.
+    """
+    base = file_offset(layout, layout.resources[0]) if layout.resources[0] else None
+    names = _find(source, base, 0, kind) if base is not None else None
+    if base is None or names is None or not names & _SUBDIRECTORY:
+        return None
+    languages = _find_named(source, base, names & ~_SUBDIRECTORY, name.encode("utf-16-le"))
+    if languages is None or not languages & _SUBDIRECTORY:
+        return None
+    entry = _find(source, base, languages & ~_SUBDIRECTORY, None)
+    return None if entry is None or entry & _SUBDIRECTORY else _data(source, layout, base + entry)
+
+
+def _find_named(source: Source, base: int, directory: int, wanted: bytes) -> int | None:
+    """Return what an entry of this name (UTF-16LE, counted) points at; named ones come first."""
+    named = int.from_bytes(source.read(base + directory + 12, 2), "little")
+    table = source.read(base + directory + 16, 8 * min(named, MAX_DIRECTORY_ENTRIES))
+    for identifier, target in struct.iter_unpack("<II", table):
+        at = base + (identifier & ~_SUBDIRECTORY)
+        if int.from_bytes(source.read(at, 2), "little") * 2 != len(wanted):
+            continue
+        if source.read(at + 2, len(wanted)) == wanted:
+            return int(target)
+    return None
 
 
 def _find(source: Source, base: int, directory: int, wanted: int | None) -> int | None:

@@ -1,9 +1,9 @@
 """Authenticated writes of UEFI variables (.auth), and the signature lists they write (.esl).
 
 Sources: UEFI 2.10, 8.2.2 (EFI_VARIABLE_AUTHENTICATION_2) and 32.4.1 (EFI_SIGNATURE_LIST).  A
-write is a time, a SignedData and the content.  The value is over the variable's name (UTF-16LE), its
-GUID, its attributes, the time and the content: of these the file holds the last two.  The name is
-taken from the file's name where that tells it (``dbx``, ``dbxupdate_x64.bin``,
+write is a time, a SignedData and the content.  The value is over the variable's name (UTF-16LE),
+its GUID, its attributes, the time and the content: of these the file holds the last two.  The name
+is taken from the file's name where that tells it (``dbx``, ``dbxupdate_x64.bin``,
 ``db-d719b2cb-....auth``); else those of Secure Boot are tried in turn.  Whether a write replaces or
 appends is an attribute too, so both are tried.
 
@@ -38,6 +38,9 @@ from signward.wire.patch import Edit, PatchSet
 
 MAX_SHOWN = 4096
 """Entries that `show` lists; Microsoft's dbx has some 450."""
+
+NO_TIME = "none"
+"""What stands for the time of a write that bears none."""
 
 _WHAT = "authenticated variable"
 _CLAUSE = "UEFI 2.10 8.2.2"
@@ -150,18 +153,20 @@ def variable_of(path: str) -> tuple[str, str] | None:
 
 def told_of(entry: siglist.Entry) -> str:
     """Return an entry in one line: type, what it names, its owner."""
-    version = siglist.svn(entry)
-    form = siglist.FORMS.get(entry.kind)
-    kind = "svn" if version else form.name if form else entry.kind
+    version, kind = siglist.svn(entry), _kind(entry)
     what = str(version) if version else entry.data[:80].hex()
     if kind == "x509":
         what = f"{common_name(entry.data)} sha256 {hashlib.sha256(entry.data).hexdigest()}"
     elif kind.startswith("x509-"):
         since = siglist.revocation_time(entry)
-        what = (
-            f"{entry.data[:-16].hex()} since {f'{since:%Y-%m-%dT%H:%M:%SZ}' if since else 'ever'}"
-        )
+        told = f"{since:%Y-%m-%dT%H:%M:%SZ}" if since else "ever"
+        what = f"{entry.data[:-16].hex()} since {told}"
     return f"{kind} {what} owner {entry.owner}"
+
+
+def _kind(entry: siglist.Entry) -> str:
+    form = siglist.FORMS.get(entry.kind)
+    return "svn" if siglist.svn(entry) else form.name if form else entry.kind
 
 
 def _whole(source: Source) -> bytes:
@@ -177,19 +182,12 @@ def _facts(
         yield "variable", named[0]
         yield "guid", named[1]
     if held.update:
-        yield "time", f"{held.update.at:%Y-%m-%dT%H:%M:%SZ}"
+        none = held.update.at == siglist.NO_TIME
+        yield "time", NO_TIME if none else f"{held.update.at:%Y-%m-%dT%H:%M:%SZ}"
     if held.attributes is not None:
         yield "attributes", f"{held.attributes:#x}"
     yield "entries", len(entries)
-    kinds = Counter(
-        "svn"
-        if siglist.svn(e)
-        else siglist.FORMS[e.kind].name
-        if e.kind in siglist.FORMS
-        else "other"
-        for e in entries
-    )
-    yield from sorted(kinds.items())
+    yield from sorted(Counter(map(_kind, entries)).items())
 
 
 # --- what a signature is over ----------------------------------------------------------------
@@ -209,7 +207,9 @@ def _readings(update: siglist.Update, named: tuple[str, str] | None) -> Iterator
     """Yield what the value may be over: each name in question, replacing and appending."""
     for name, guid in [named] if named else siglist.VENDORS.items():
         for append in (False, True):
-            data = siglist.to_be_signed(name, update.content, update.at, append=append, guid=guid)
+            data = siglist.to_be_signed(
+                name, update.content, update.at, append=append, guid=guid, time=update.time
+            )
             yield Reading(what=f"{name}, {'append' if append else 'replace'}", data=data)
 
 

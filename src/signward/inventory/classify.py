@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from signward.wire import siglist
+from signward.wire.module_trailer import RELOCATABLE, is_module, is_packed_module
 
 if TYPE_CHECKING:
     from signward.formats import Peek
@@ -32,9 +33,6 @@ QUICK_TAIL = 512
 
 ZIP_NAMES = 64
 """Local headers looked at in the head of a ZIP before its extension decides."""
-
-MODULE_MAGIC = b"~Module signature appended~\n"
-"""The last bytes of a signed kernel module (Linux, kernel/module_signature.h)."""
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -143,9 +141,13 @@ def _refine_mz(head: bytes, _name: str, length: int) -> str:
     return "pe" if at + 4 <= length else "mz"
 
 
-def _refine_elf(_head: bytes, name: str, _length: int) -> str:
+def _refine_elf(head: bytes, name: str, _length: int) -> str:
     """Only a relocatable object's trailer or its name tells a kernel module."""
-    return "kernel-module" if name.endswith(".ko") else "elf"
+    return "kernel-module" if is_module(head, b"", name) else "elf"
+
+
+def _packed_or(kind: str) -> Refiner:
+    return lambda head, name, _length: "kernel-module" if is_packed_module(head, name) else kind
 
 
 def _refine_cafebabe(head: bytes, _name: str, _length: int) -> str:
@@ -343,10 +345,10 @@ _MAGICS: tuple[tuple[bytes, str | Refiner], ...] = (
     (b"PK\x03\x04", _refine_zip),
     (b"PK\x01\x02", "zip"),
     (b"PK\x05\x06", "zip"),
-    (b"\x1f\x8b\x08", "gzip"),
+    (b"\x1f\x8b\x08", _packed_or("gzip")),
     (b"BZh", "bzip2"),
-    (b"\xfd7zXZ\0", "xz"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\xfd7zXZ\0", _packed_or("xz")),
+    (b"\x28\xb5\x2f\xfd", _packed_or("zstd")),
     (b"!<arch>\n", _refine_ar),
     (b"\xed\xab\xee\xdb", "rpm"),
     (b"xar!", "pkg"),
@@ -450,16 +452,16 @@ def needs_tail(kind: str, name: str, head: bytes) -> bool:
     module only in its last line (relocatable ELF: e_type 1 at 16).
     """
     if kind == "elf":
-        return head[16:18] in {b"\x01\0", b"\0\x01"}
+        return head[16:18] in RELOCATABLE
     return kind in _MAYBE_DMG and name[-4:].lower() == ".dmg"
 
 
 _MAYBE_DMG = frozenset({"data", "bzip2", "gzip", "xz"})
 
 
-def refine_with_tail(kind: str, tail: bytes) -> str:
+def refine_with_tail(kind: str, head: bytes, tail: bytes) -> str:
     """Return the kind when the tail is known too (UDIF ``koly`` block, module trailer)."""
-    if kind == "elf" and tail.endswith(MODULE_MAGIC):
+    if kind == "elf" and is_module(head, tail, ""):
         return "kernel-module"
     if tail[-512:-508] == b"koly" and kind in _MAYBE_DMG:
         return "dmg"
@@ -469,4 +471,4 @@ def refine_with_tail(kind: str, tail: bytes) -> str:
 def classify(peek: Peek) -> str:
     """Return the kind of the file that ``peek`` looks at.  Pure, bounded, never raises."""
     kind = quick_kind(peek.name, peek.head, peek.length)
-    return refine_with_tail(kind, peek.tail)
+    return refine_with_tail(kind, peek.head, peek.tail)

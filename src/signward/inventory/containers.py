@@ -162,7 +162,7 @@ def _examine(
         whole = b""
         if inside or wanted(kind) or kind == "elf":
             whole = _whole(reader, head, raw, path, budget.limits)
-            kind = refine_with_tail(kind, whole[-QUICK_TAIL:])
+            kind = refine_with_tail(kind, head, whole[-QUICK_TAIL:])
     except LimitError:
         raise
     except _TooLargeError as error:

@@ -300,7 +300,8 @@ def glance(path: str) -> Glance | Trouble:
         if needs_head(kind):
             kind = quick_kind(path, os.pread(fd, HEAD, 0), length)
         if needs_tail(kind, path, head):
-            kind = refine_with_tail(kind, os.pread(fd, QUICK_TAIL, max(0, length - QUICK_TAIL)))
+            tail = os.pread(fd, QUICK_TAIL, max(0, length - QUICK_TAIL))
+            kind = refine_with_tail(kind, head, tail)
         return Glance(path, kind, Identity.of(status))
     except OSError as error:
         return unreadable(path, error)

@@ -7,6 +7,7 @@ prompt, never from a command line, and stand in no message and no log.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -44,7 +45,7 @@ class SigningKey(Protocol):
         """Whether the key is in this process's memory: a copy of the process has it too."""
 
     def sign(self, data: bytes, algorithm: Algorithm) -> bytes:
-        """Return the signature value over ``data`` as CMS carries it.
+        """Return the signature value over ``data`` (or that it is the digest of) as CMS has it.
 
         ECDSA values are DER (ECDSA-Sig-Value), RSA values as long as the modulus.
         Raises ``KeyProviderError``, and ``RotatedError`` where the key is no longer the one
@@ -105,6 +106,13 @@ def sign_for(
     """
     own: Callable[[bytes, Algorithm, Purpose], Signed] | None = getattr(key, "sign_for", None)
     return own(data, algorithm, purpose()) if own else Signed(value=key.sign(data, algorithm))
+
+
+def digest_of(data: bytes, algorithm: Algorithm) -> bytes:
+    """Return the digest that a key gets: of ``data``, or ``data`` itself if it is one already."""
+    if algorithm.digested:
+        return data
+    return hashlib.new(algorithm.digest, data, usedforsecurity=False).digest()
 
 
 class Provider(Protocol):

@@ -10,6 +10,7 @@ from typing import Any
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from signward.errors import KeyProviderError
 from signward.keys._certificates import leaf_first, spki_of
@@ -31,6 +32,9 @@ _KEY_CLASS = {
     "ml-dsa-65": "MLDSA65PrivateKey",
     "ml-dsa-87": "MLDSA87PrivateKey",
 }
+
+_HASHED = frozenset({"rsa-pkcs1v15", "rsa-pss", "ecdsa"})
+"""Schemes that leave the hash to whoever uses them."""
 
 
 class LocalKey:
@@ -71,17 +75,19 @@ class LocalKey:
 
 def _arguments(algorithm: Algorithm) -> tuple[Any, ...]:
     """Return what ``private.sign`` takes after the data."""
+    if algorithm.scheme not in _HASHED:
+        return ()
+    own = _hash(algorithm.digest)
+    digest = Prehashed(own) if algorithm.digested else own
     if algorithm.scheme == "rsa-pkcs1v15":
-        return padding.PKCS1v15(), _hash(algorithm.digest)
+        return padding.PKCS1v15(), digest
     if algorithm.scheme == "rsa-pss":
         mgf = padding.MGF1(_hash(algorithm.mgf_digest))
-        return padding.PSS(mgf, algorithm.salt_length), _hash(algorithm.digest)
-    if algorithm.scheme == "ecdsa":
-        return (_ecdsa(_hash(algorithm.digest)),)
-    return ()
+        return padding.PSS(mgf, algorithm.salt_length), digest
+    return (_ecdsa(digest),)
 
 
-def _ecdsa(digest: hashes.HashAlgorithm) -> ec.ECDSA:
+def _ecdsa(digest: hashes.HashAlgorithm | Prehashed) -> ec.ECDSA:
     try:
         return ec.ECDSA(digest, deterministic_signing=True)
     except UnsupportedAlgorithm:  # cryptography on an OpenSSL before 3.2

@@ -10,7 +10,6 @@ anew: so that is done when a handle turns out to be dead, once for each value as
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, TokenFlag
 
 from signward.errors import BadInputError, KeyProviderError
-from signward.keys import Secrets
+from signward.keys import Secrets, digest_of
 from signward.keys._certificates import key_in, leaf_first, path_from, spki_of
 from signward.keys._local import PASSWORD_HINT, read_key_file
 from signward.keys._pkcs11_uri import Pkcs11Uri, module_file
@@ -392,7 +391,7 @@ def _order(name: str, data: bytes, algorithm: Algorithm) -> tuple[Mechanism, Any
         return Mechanism.EDDSA, None, data
     if not {algorithm.digest, algorithm.mgf_digest or algorithm.digest} <= _DIGESTS.keys():
         raise KeyProviderError(name, f"{algorithm}", f"a digest of {', '.join(_DIGESTS)}")
-    digest = hashlib.new(algorithm.digest, data, usedforsecurity=False).digest()
+    digest = digest_of(data, algorithm)
     if algorithm.scheme == "rsa-pss":
         salt = algorithm.salt_length
         parameter = (_DIGESTS[algorithm.digest], _MGFS[algorithm.mgf_digest], salt)

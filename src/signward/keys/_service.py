@@ -11,7 +11,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives import serialization
 
 from signward.errors import KeyProviderError
-from signward.keys import Secrets
+from signward.keys import Secrets, digest_of
 from signward.keys._certificates import leaf_first, spki_of
 from signward.state import Algorithm
 from signward.wire import der
@@ -56,8 +56,7 @@ class ServiceKey:
         if theirs is None or not _standard_pss(algorithm):
             known = ", ".join(sorted({"/".join(name) for name in self._names}))
             raise KeyProviderError(self._name, f"algorithm {algorithm}", f"one of {known}")
-        digest = hashlib.new(algorithm.digest, data, usedforsecurity=False).digest()
-        return self._value(Order(theirs, digest, algorithm))
+        return self._value(Order(theirs, digest_of(data, algorithm), algorithm))
 
     def _value(self, order: Order) -> bytes:
         """Return the signature value over a digest, as CMS carries it."""

@@ -100,6 +100,11 @@ class RemoteKey:
 
         Raises ``KeyProviderError``; ``RotatedError`` where another leaf signed.
         """
+        if algorithm.digested:
+            raise KeyProviderError(
+                self._name, "a digest to be signed", "octets: a service signs no bare digests",
+                hint="of IMA signatures, those of version 3 are over octets: --ima-version 3",
+            )  # fmt: skip
         if len(data) > MAX_DATA:
             found = f"{len(data)} octets to be signed"
             raise KeyProviderError(self._name, found, f"at most {MAX_DATA}")

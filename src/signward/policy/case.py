@@ -15,7 +15,8 @@ from signward.state import JudgedSignature, Stage
 class Case(Frozen, frozen=True, kw_only=True):
     """What is to be decided: one artifact, its judged signatures, and facts about it.
 
-    ``vouched`` marks signatures of a catalog that lists an unsigned artifact.
+    ``vouched`` marks signatures of a catalog that lists an unsigned artifact; ``every`` that each
+    signature is over code of its own.
     """
 
     subject: str
@@ -24,6 +25,7 @@ class Case(Frozen, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
     at: datetime
     vouched: bool = False
+    every: bool = False
     digests: Mapping[str, bytes] = msgspec.field(default_factory=dict)
     facts: Mapping[str, str | int] = msgspec.field(default_factory=dict)
 

@@ -10,7 +10,8 @@ Order (first that applies):
    stage *intact* several signature entries do not, each being judged for itself;
 2. no signature at all, or none but countersignatures: REJECTED, ``unsigned`` - unless a
    trusted catalog vouches;
-3. every signature must be intact (rule ``any`` asks it of one only);
+3. every signature must be intact (rule ``any`` asks it of one only, unless each is over
+   code of its own);
 4. the asked stage: the strongest signature (rule ``best``; never a countersignature,
    which says who received the file, not who made it), every one (``all``), or one of
    them (``any``) must be trusted;
@@ -36,8 +37,9 @@ from signward.state import (
     TrustedSignature,
     Verdict,
 )
+from signward.wire.algorithms import SHA256_160
 
-_STRENGTH = ("md2", "md5", "sha1", "sha224", "sha3_224", "sha256", "sha3_256",
+_STRENGTH = ("md2", "md5", "sha1", SHA256_160, "sha224", "sha3_224", "sha256", "sha3_256",
              "sha384", "sha3_384", "sha512", "sha3_512")  # fmt: skip
 
 
@@ -49,7 +51,7 @@ def evaluate(case: Case, policy: Policy) -> Verdict:
     makers = [i for i, s in enumerate(case.judged) if not _claimed(s).countersigns]
     if not makers:
         return _verdict(case, policy, "signed", (*case.findings, unsigned(case.subject)), None)
-    if policy.signatures is SignatureRule.ANY:
+    if policy.signatures is SignatureRule.ANY and not case.every:
         chosen = max(range(len(case.judged)), key=lambda i: _merit(case.judged[i], i))
         return _decide(case, policy, [chosen])
     broken = [i for i, s in enumerate(case.judged) if isinstance(s, BrokenSignature)]
@@ -57,7 +59,7 @@ def evaluate(case: Case, policy: Policy) -> Verdict:
         return _verdict(
             case, policy, "every-signature-intact", _broken_findings(case, broken), broken[0]
         )
-    if policy.signatures is SignatureRule.ALL:
+    if policy.signatures is SignatureRule.ALL or case.every:
         return _decide(case, policy, range(len(case.judged)))
     chosen = max(makers, key=lambda i: _rank(case.judged[i], i))
     return _decide(case, policy, [chosen])

@@ -24,9 +24,10 @@ from signward.state import (
     X509Path,
 )
 from signward.trust.anchors import TrustStore
+from signward.trust.apple import check_purpose, is_apple
 from signward.trust.kernel import check_driver, generation, with_cross_certificates
 from signward.trust.path import PathResult, find_path
-from signward.trust.profiles import LIFETIME_SIGNING, Profile
+from signward.trust.profiles import AUTHENTICODE, LIFETIME_SIGNING, Profile
 from signward.trust.revocation import Evidence, effective_date, revocation_status
 from signward.trust.rules import (
     AT_LEGACY,
@@ -79,12 +80,12 @@ def judge(
         grounds = replace(grounds, store=store)
     findings = list(intact.findings)
     proven, tsa_status, notes = (
-        _prove_time(intact, grounds) if profile.timestamps else (None, (), [])
+        _prove_time(intact, profile, grounds) if profile.timestamps else (None, (), [])
     )
     findings += notes
     at = proven.instant if proven else grounds.at
     algorithms = _algorithms(grounds.policy, proven.instant if proven else None)
-    findings += _weak_digests(intact, algorithms)
+    findings += _weak_digests(intact, algorithms, profile)
     result = _path(intact.certificate, grounds, at, profile.usage, algorithms, profile.rules)
     findings += result.findings
     statuses: tuple[RevocationStatus, ...] = ()
@@ -94,6 +95,13 @@ def judge(
         if profile.kernel:
             asked = generation(grounds.policy.windows_generation)
             findings += check_driver(result.path[0], result.anchor, asked)
+        if profile.apple:
+            findings += check_purpose(result.path, result.anchor.certificate, profile.apple)
+        if claimed.own_requirement is not None:
+            # Only Apple's signatures have one: nobody else need wait for the reader of them.
+            from signward.trust.requirement import check_own
+
+            findings += check_own(claimed.own_requirement, claimed.label, result.path)
         if profile.revocation:
             statuses = _statuses(result, grounds, at)
             findings += _revocation_findings(result, statuses, proven, grounds)
@@ -118,6 +126,12 @@ def judge(
         revocation=statuses,
         findings=tuple(findings),
     )
+
+
+def proven_time(intact: IntactSignature, grounds: Grounds) -> datetime | None:
+    """Return the earliest instant that a trusted authority vouches for, whatever the profile."""
+    proven, _, _ = _prove_time(intact, AUTHENTICODE, with_embedded(intact, grounds))
+    return proven.instant if proven else None
 
 
 def with_embedded(intact: IntactSignature, grounds: Grounds) -> Grounds:
@@ -148,13 +162,16 @@ def _algorithms(policy: TrustPolicy, proven: datetime | None) -> AlgorithmPolicy
     return AT_LEGACY if proven is not None and proven < policy.sha1_cutoff else STRICT
 
 
-def _weak_digests(intact: IntactSignature, algorithms: AlgorithmPolicy) -> Iterator[Finding]:
+def _weak_digests(
+    intact: IntactSignature, algorithms: AlgorithmPolicy, profile: Profile
+) -> Iterator[Finding]:
     claimed = intact.claimed
     used = {claimed.algorithm.digest, *(slot.algorithm for slot in claimed.slots[:1])}
     for digest in sorted(used - {""} - algorithms.digests):
+        tolerated = profile.sha1_content and digest == "sha1"
         yield Finding(
             code=Code.WEAK_DIGEST,
-            effect=Effect.REJECT,
+            effect=Effect.WARN if tolerated else Effect.REJECT,
             subject=f"signature {claimed.label}",
             found=f"digest {digest}",
             required="SHA-2 or SHA-3, or SHA-1 under a time proven before the cut-off",
@@ -193,7 +210,7 @@ def _basis(result: PathResult) -> X509Path | None:
 
 
 def _prove_time(
-    intact: IntactSignature, grounds: Grounds
+    intact: IntactSignature, profile: Profile, grounds: Grounds
 ) -> tuple[ProvenTime | None, tuple[Finding, ...], list[Finding]]:
     """Return the earliest trusted time, its TSA's revocation findings, and all notes.
 
@@ -202,7 +219,7 @@ def _prove_time(
     best: tuple[ProvenTime, tuple[Finding, ...]] | None = None
     notes: list[Finding] = []
     for timestamp in intact.timestamps:
-        proven, findings = _judge_timestamp(timestamp, grounds)
+        proven, findings = _judge_timestamp(timestamp, profile, grounds)
         if proven is None:
             notes += (_as_warning(f) for f in findings)
         elif best is None or proven.instant < best[0].instant:
@@ -215,7 +232,7 @@ def _prove_time(
 
 
 def _judge_timestamp(
-    timestamp: IntactTimestamp, grounds: Grounds
+    timestamp: IntactTimestamp, profile: Profile, grounds: Grounds
 ) -> tuple[ProvenTime | None, tuple[Finding, ...]]:
     what = timestamp.signature.claimed.label
     grounds = replace(grounds, store=grounds.tsa_store or grounds.store)
@@ -224,7 +241,11 @@ def _judge_timestamp(
     algorithms = _algorithms(grounds.policy, timestamp.time)
     usage = STRICT_TIME_STAMPING if grounds.policy.strict_tsa else TIME_STAMPING
     result = _path(timestamp.signature.certificate, grounds, timestamp.time, usage, algorithms)
-    findings = [*map(_of_timestamp, result.findings), *_weak_token(what, timestamp, algorithms)]
+    own = bool(profile.apple) and result.anchor is not None and is_apple(result.anchor.certificate)
+    findings = [
+        *map(_of_timestamp, result.findings),
+        *_weak_token(what, timestamp, algorithms, sha1=Effect.WARN if own else Effect.REJECT),
+    ]
     basis = _basis(result)
     if result.anchor:
         statuses = _statuses(result, grounds, timestamp.time)
@@ -273,14 +294,18 @@ def _disproves(finding: Finding) -> bool:
 
 
 def _weak_token(
-    what: str, timestamp: IntactTimestamp, algorithms: AlgorithmPolicy
+    what: str, timestamp: IntactTimestamp, algorithms: AlgorithmPolicy, *, sha1: Effect
 ) -> Iterator[Finding]:
+    """Report digests of a token that do not count; ``sha1`` is what SHA-1 does.
+
+    Apple's own timestamp authority, the only one that its systems ask, signs with it to this day.
+    """
     imprint = timestamp.claimed.imprint
     used = {timestamp.signature.claimed.algorithm.digest, imprint.algorithm if imprint else ""}
     for digest in sorted(used - {""} - algorithms.digests):
         yield Finding(
             code=Code.WEAK_DIGEST,
-            effect=Effect.REJECT,
+            effect=sha1 if digest == "sha1" else Effect.REJECT,
             subject=what,
             found=f"digest {digest}",
             required="SHA-2, or SHA-1 for times before the cut-off",

@@ -355,7 +355,7 @@ def _check_leaf_ekus(leaf: Certificate, usage: Usage) -> list[Finding]:
             return []
         return [_finding(Code.WRONG_USAGE, leaf, "no extended key usage", usage.eku, clause)]
     findings = []
-    if usage.eku not in leaf.ekus:
+    if not usage.ekus & leaf.ekus:
         found = f"extended key usage {_listed(leaf.ekus)}"
         findings.append(_finding(Code.WRONG_USAGE, leaf, found, usage.eku, clause))
     elif usage.eku_sole and len(leaf.ekus) > 1:
@@ -384,7 +384,7 @@ def _check_usage_down(path: tuple[Certificate, ...], usage: Usage) -> list[Findi
             f"{usage.eku} all the way down", "RFC 5280 4.2.1.12",
         )
         for issuer in path[1:]
-        if issuer.ekus is not None and not issuer.ekus & {usage.eku, ANY_EKU}
+        if issuer.ekus is not None and not issuer.ekus & {*usage.ekus, ANY_EKU}
     ]  # fmt: skip
 
 

@@ -7,7 +7,15 @@ user may name another (an EFI binary checked as Windows would load it, say).
 from __future__ import annotations
 
 from signward.frozen import Frozen
-from signward.trust.rules import ANY_USAGE, CODE_SIGNING, DEFAULT_RULES, PathRules, Usage
+from signward.trust.apple import CODE_MARKS, INSTALLER_MARKS, KNOWN_CRITICAL, Mark
+from signward.trust.rules import (
+    ANY_USAGE,
+    CODE_SIGNING,
+    DEFAULT_RULES,
+    INSTALLER_SIGNING,
+    PathRules,
+    Usage,
+)
 
 LIFETIME_SIGNING = "1.3.6.1.4.1.311.10.3.13"
 SUBSCRIBER_ARC = "1.3.6.1.4.1.311.97."
@@ -18,7 +26,9 @@ class Profile(Frozen, frozen=True, kw_only=True):
     """How one ecosystem judges: what the signer must be for, whether dates matter.
 
     ``kernel``: the signer is also judged by the rules of a Windows generation.  ``keyring``:
-    envelopes name a key and bring no certificate; the anchors are the keys.
+    envelopes name a key and bring no certificate; the anchors are the keys.  ``sha1_content``:
+    SHA-1 over content warns where elsewhere it rejects; certificates are judged as ever.
+    ``apple``: what a certificate must be marked for, one of these, where the anchor is Apple's.
     """
 
     name: str
@@ -28,6 +38,8 @@ class Profile(Frozen, frozen=True, kw_only=True):
     revocation: bool = True
     kernel: bool = False
     keyring: bool = False
+    sha1_content: bool = False
+    apple: tuple[Mark, ...] = ()
 
 
 AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
@@ -59,7 +71,21 @@ LINUX_KERNEL = Profile(
 )
 """Modules, IMA, fs-verity, IPE: a key of the kernel's keyrings, and no dates."""
 
-APPLE = Profile(name="apple", usage=CODE_SIGNING)
+APPLE = Profile(
+    name="apple",
+    usage=CODE_SIGNING,
+    rules=PathRules(known_critical=KNOWN_CRITICAL),
+    apple=CODE_MARKS,
+)
+
+APPLE_INSTALLER = Profile(
+    name="apple-installer",
+    usage=INSTALLER_SIGNING,
+    rules=PathRules(known_critical=KNOWN_CRITICAL),
+    sha1_content=True,
+    apple=INSTALLER_MARKS,
+)
+"""Installer packages: Apple's own tools sign them with SHA-1 to this day, and macOS takes that."""
 
 APPLE_TICKET = Profile(
     name="apple",
@@ -71,5 +97,14 @@ APPLE_TICKET = Profile(
 """Notarization tickets: Apple's anchors, and no dates; extensions say what the signer is for."""
 
 PROFILES = {
-    profile.name: profile for profile in (AUTHENTICODE, UEFI, UEFI_VARIABLE, WINDOWS_KERNEL, LINUX_KERNEL, APPLE)
+    profile.name: profile
+    for profile in (
+        AUTHENTICODE,
+        UEFI,
+        UEFI_VARIABLE,
+        WINDOWS_KERNEL,
+        LINUX_KERNEL,
+        APPLE,
+        APPLE_INSTALLER,
+    )
 }

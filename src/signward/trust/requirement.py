@@ -9,18 +9,25 @@ expression is unknown where that decides.
 from __future__ import annotations
 
 import hashlib
+import plistlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import zip_longest
+from xml.parsers.expat import ExpatError
 
 from signward.errors import BadInputError
+from signward.findings import Code as Cause
+from signward.findings import Effect, Finding
 from signward.frozen import Frozen
+from signward.state import OwnRequirement
+from signward.trust.apple import is_apple
 from signward.trust.names import COMMON_NAME, EMAIL_ADDRESS, ORGANIZATION, attribute_values
 from signward.trust.x509 import CERTIFICATE_POLICIES, SUBJECT_ALT_NAME, Certificate
 from signward.wire import der
 from signward.wire.requirement import (
+    EPOCH,
     INSTANTS,
     OPERANDS,
     ROOT,
@@ -29,8 +36,8 @@ from signward.wire.requirement import (
     Match,
     Op,
     Requirement,
+    read_requirement,
 )
-from signward.wire.requirement_text import EPOCH
 
 APPLE_INTERMEDIATE = ("Apple Code Signing Certification Authority", "Apple Inc.")
 """Common name and organization of the authority that signs Apple's own code (``anchor apple``)."""
@@ -86,6 +93,58 @@ def evaluate(requirement: Requirement, code: Code) -> Standing:
     if requirement.expression is None:
         return Standing.UNKNOWN
     return _standing(requirement.expression, code)
+
+
+def check_own(own: OwnRequirement, label: str, path: Sequence[Certificate]) -> tuple[Finding, ...]:
+    """Return why code does not meet the requirement that its own signature designates.
+
+    ``path`` is the certification path that was found, its anchor last.
+    """
+    try:
+        requirement = read_requirement(own.requirement)
+    except BadInputError as error:
+        return (error.finding,)
+    standing = evaluate(requirement, _known(own, tuple(path)))
+    if standing is Standing.MET:
+        return ()
+    from signward.wire.requirement_text import requirement_text
+
+    unmet = standing is Standing.UNMET
+    return (
+        Finding(
+            code=Cause.REQUIREMENT_FAILED,
+            effect=Effect.REJECT if unmet else Effect.WARN,
+            subject=f"signature {label}",
+            found=f"code that {'does not meet' if unmet else 'may not meet'} its own requirement",
+            required=requirement_text(requirement),
+            clause="Code Signing Requirement Language, designated requirement",
+            hint="" if unmet else "only a Mac knows what the requirement asks",
+        ),
+    )
+
+
+def _known(own: OwnRequirement, path: tuple[Certificate, ...]) -> Code:
+    return Code(
+        identifier=own.identifier,
+        cdhashes=frozenset(own.cdhashes),
+        path=path,
+        apple=bool(path) and is_apple(path[ROOT]),
+        info=None if own.info is None else _entries(own.info),
+        entitlements=_entries(own.entitlements),
+        platform=own.platform,
+    )
+
+
+def _entries(text: bytes) -> Mapping[str, object] | None:
+    """Return what a property list holds; None for one that cannot be read."""
+    if not text:
+        return {}
+    try:
+        found = plistlib.loads(text)
+    except (ValueError, TypeError, LookupError, OverflowError, AttributeError,
+            RecursionError, ExpatError):  # fmt: skip
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _standing(expression: Expression, code: Code) -> Standing:

@@ -11,13 +11,15 @@ from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen, replace
 from signward.state import Algorithm
 from signward.trust.x509 import Certificate
-from signward.wire.algorithms import UNKNOWN
+from signward.wire.algorithms import SHA256_160, UNKNOWN
 
 ANY_POLICY = "2.5.29.32.0"
 ANY_EKU = "2.5.29.37.0"
 EKU_CODE_SIGNING = "1.3.6.1.5.5.7.3.3"
 EKU_TIME_STAMPING = "1.3.6.1.5.5.7.3.8"
 EKU_OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
+EKU_APPLE_INSTALLER = "1.2.840.113635.100.4.13"
+"""Developer ID Installer, as Apple's certificates of that kind have it."""
 
 _SIGNING = frozenset({"digitalSignature", "nonRepudiation"})
 
@@ -27,24 +29,39 @@ class Usage(Frozen, frozen=True, kw_only=True):
 
     ``eku`` (dotted; None: any) must be allowed by every certificate on the path that
     lists usages, Windows style, and by the anchor's store.  The leaf must name it
-    where ``eku_required``, and name nothing else where ``eku_sole``.  ``not_critical``
+    where ``eku_required``, and name nothing else where ``eku_sole``.  ``or_ekus`` do in its
+    place where a format's certificates have usages of their own.  ``not_critical``
     is what a leaf's extension that is not critical does (None: nothing).  A leaf that
     limits its key usage must include one of ``key_usage`` (empty: any).
     """
 
     name: str = "this usage"
     eku: str | None = None
+    or_ekus: frozenset[str] = frozenset()
     eku_required: bool = False
     eku_sole: bool = False
     not_critical: Effect | None = None
     key_usage: frozenset[str] = frozenset()
     ca_leaf_allowed: bool = True
 
+    @property
+    def ekus(self) -> frozenset[str]:
+        """Every extended key usage that does; empty where any does."""
+        return frozenset({self.eku}) | self.or_ekus if self.eku else frozenset()
+
 
 ANY_USAGE = Usage(name="any usage")
 CODE_SIGNING = Usage(
     name="code signing",
     eku=EKU_CODE_SIGNING,
+    eku_required=True,
+    key_usage=_SIGNING,
+    ca_leaf_allowed=False,
+)
+INSTALLER_SIGNING = Usage(
+    name="installer or code signing",
+    eku=EKU_CODE_SIGNING,
+    or_ekus=frozenset({EKU_APPLE_INSTALLER}),
     eku_required=True,
     key_usage=_SIGNING,
     ca_leaf_allowed=False,
@@ -132,7 +149,7 @@ def _objection(code: Code, subject: str, found: str, policy: str) -> Finding:
 
 
 _SHA2_AND_3 = frozenset(
-    {"sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"}
+    {"sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512", SHA256_160}
 )
 STRICT = AlgorithmPolicy(name="strict", digests=_SHA2_AND_3, min_dsa_bits=2048)
 AT_LEGACY = replace(STRICT, name="at-legacy", digests=_SHA2_AND_3 | {"sha1"})

@@ -41,6 +41,7 @@ FOLDERS = {
     "ocsp": "ocsp",
     "catalog": "catalogs",
     "blocklist": "blocklists",
+    "firmware": "firmware",
     "feed": "feeds",
     "feedkey": "keys",
     "signature": "signatures",
@@ -54,6 +55,7 @@ _EXTENSIONS = {
     "crl": "crl",
     "catalog": "cat",
     "blocklist": "xml",
+    "firmware": "bin",
     "signature": "p7s",
     "feed": "json",
     "verdict": "json",
@@ -127,6 +129,15 @@ class BlockListEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     sha256: str
 
 
+class FirmwareEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The files about firmware the caller gave, under their names; ``after`` as it was asked."""
+
+    dbx: tuple[BlockListEntry, ...] = ()
+    dbt: tuple[BlockListEntry, ...] = ()
+    level: BlockListEntry | None = None
+    after: Instant | None = None
+
+
 class FeedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The revocation feeds: documents and keys by SHA-256, and what was said of them."""
 
@@ -175,6 +186,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     catalogs: tuple[CatalogEntry, ...] = ()
     block_lists: tuple[BlockListEntry, ...] = ()
     feeds: FeedEntry = FeedEntry()
+    firmware: FirmwareEntry = FirmwareEntry()
     rules: RulesEntry | None = None
     files: tuple[FileEntry, ...] = ()
     members: tuple[Member, ...] = ()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from signward.policy.blocklist import BlockList
     from signward.policy.rules.index import Index
     from signward.trust.feed import Feed
+    from signward.verbs.firmware import Firmware
     from signward.verbs.online import Online
 
 MAX_PATH = 4096
@@ -45,6 +46,13 @@ class Context:
         self.at = options.at or datetime.now(UTC)
         self.catalogs: dict[tuple[str, bytes], list[Any]] | None = None
         self._grounds: dict[str, Grounds] = {}
+        self._signers: tuple[bytes, ...] = ()
+
+    def knowing(self, *certificates: bytes) -> Self:
+        """Return the same context, which has these (DER) for signatures that bring none."""
+        other = copy(self)
+        other._signers = certificates  # noqa: SLF001 - its own
+        return other
 
     def as_of(self, at: datetime) -> Self:
         """Return the same context at another instant, with what was loaded so far."""
@@ -84,7 +92,8 @@ class Context:
         if not profile.keyring:
             return self.certificates
         anchors = self.grounds(profile).store.anchors()
-        return (*self.certificates, *(anchor.certificate.der for anchor in anchors))
+        keys = (anchor.certificate.der for anchor in anchors)
+        return (*self.certificates, *self._signers, *keys)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -126,6 +135,16 @@ class Context:
         return read_block_lists(
             (path.rpartition("/")[2], read_option(path)) for path in self.options.block_lists
         )
+
+    @cached_property
+    def firmware(self) -> Firmware | None:
+        """What firmware refuses by the caller's lists; None where none were given."""
+        options = self.options
+        if not (options.dbx or options.sbat_level):
+            return None
+        from signward.verbs.firmware import load_firmware, read_given  # for few runs only
+
+        return load_firmware(read_given(options))
 
     @cached_property
     def rules(self) -> Index | None:

@@ -57,7 +57,7 @@ class Standing:
         leaf, usage = self.leaf, profile.usage
         if profile.rules.judge_validity and not leaf.not_before <= at <= leaf.not_after:
             raise _outside_validity(leaf, at)
-        if usage.eku_required and usage.eku not in (leaf.ekus or ()):
+        if usage.eku_required and not usage.ekus & (leaf.ekus or frozenset()):
             raise SigningError(
                 leaf.label, f"extended key usage {', '.join(sorted(leaf.ekus or ())) or 'none'}",
                 f"{usage.eku} ({usage.name})", hint="this certificate is for something else",

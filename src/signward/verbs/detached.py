@@ -1,33 +1,77 @@
-"""Detached signatures: any file, and its CMS signature in a file beside it."""
+"""Signatures beside a file: any file, and its signature in a file of its own.
+
+That is a detached CMS signature, the value of ``security.ima`` as evmctl writes it, or an
+fs-verity built-in signature; which of them, its bytes say.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from signward.envelopes.fsverity import is_plain
 from signward.errors import UnreadableError
+from signward.formats import Signable
 from signward.formats._detached import DetachedFormat
+from signward.formats._fsverity import FsVerityFormat
+from signward.formats._ima import ImaFormat, is_value
+from signward.frozen import Frozen
 from signward.state import Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import read_option
 from signward.verbs.verify import assess_as, unreadable
 from signward.wire.source import open_source
-
-SUFFIX = ".p7s"
-"""The extension of a detached signature's file (RFC 8551 3.2.1)."""
+from signward.wire.verity import Parameters
 
 
-def assess_detached(path: str, signature: str, context: Context) -> Verdict:
-    """Return the verdict on a file by a detached signature (DER or PEM) in another file.
+class Beside(Frozen, frozen=True, kw_only=True):
+    """How signatures are written beside files: the ending of their names, and the format.
 
-    Never raises for what either holds.  Raises ``EvidenceError`` where the signature's file
-    cannot be read.
+    ``form`` makes the format, with a signature to judge by or without any.
     """
-    blob = _decoded(signature)
+
+    suffix: str
+    form: Callable[[bytes | None], Signable]
+
+
+DETACHED = Beside(suffix=".p7s", form=DetachedFormat)
+"""Detached CMS (RFC 8551 3.2.1 has the ending)."""
+
+
+def ima_beside(version: int = 2) -> Beside:
+    """Return how evmctl writes IMA signatures beside files."""
+    return Beside(suffix=".sig", form=lambda value: ImaFormat(value, version=version))
+
+
+def verity_beside(parameters: Parameters | None = None) -> Beside:
+    """Return how fs-verity built-in signatures are written for ``fsverity enable``."""
+    return Beside(
+        suffix=".fsverity-sig", form=lambda signature: FsVerityFormat(signature, parameters)
+    )
+
+
+def assess_detached(
+    path: str, signature: str, context: Context, parameters: Parameters | None = None
+) -> Verdict:
+    """Return the verdict on a file by a signature (CMS: DER or PEM) in another file.
+
+    ``parameters`` say how the fs-verity tree is built.  Never raises for what either holds.
+    Raises ``EvidenceError`` where the signature's file cannot be read.
+    """
+    form = form_of(_decoded(signature), parameters)
     try:
         with open_source(path) as source:
-            verdict = assess_as(DetachedFormat(blob), source, context)
+            verdict = assess_as(form, source, context)
             source.check_unchanged()
             return verdict
     except UnreadableError as error:
         return unreadable(path, error, context)
+
+
+def form_of(blob: bytes, parameters: Parameters | None = None) -> Signable:
+    """Return the format that judges by this signature; bytes that are none are no CMS."""
+    if is_value(blob):
+        return ImaFormat(blob)
+    return FsVerityFormat(blob, parameters) if is_plain(blob) else DetachedFormat(blob)
 
 
 def _decoded(path: str) -> bytes:

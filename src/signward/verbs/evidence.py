@@ -38,6 +38,7 @@ from signward.verbs.bundle import (
     FailureEntry,
     FeedEntry,
     FileEntry,
+    FirmwareEntry,
     GivenEntry,
     Manifest,
     Member,
@@ -48,6 +49,7 @@ from signward.verbs.bundle import (
     write_bundle,
 )
 from signward.verbs.context import Context
+from signward.verbs.firmware import read_given
 from signward.verbs.options import Options, read_option
 from signward.verbs.replay import ReplayContext, file_digest
 from signward.verbs.verify import assess, unreadable
@@ -88,8 +90,10 @@ class _RecordingStore(TrustStore):
         return anchor
 
     def anchors(self) -> tuple[TrustAnchor, ...]:
-        """Return every anchor of the real store."""
-        return self.inner.anchors()
+        """Return every anchor of the real store: whoever asks has consulted them all."""
+        anchors = self.inner.anchors()
+        self.found |= {anchor.certificate.sha256: anchor for anchor in anchors}
+        return anchors
 
 
 class RecordingContext(Context):
@@ -232,6 +236,7 @@ def _manifest(context: RecordingContext, recorder: _Recorder, paths: Sequence[st
         catalogs=tuple(_catalog(path, recorder) for path in sorted(context.listing)),
         block_lists=tuple(_block_list(path, recorder) for path in options.block_lists),
         feeds=_feeds(context, recorder),
+        firmware=_firmware(options, recorder),
         rules=_rules(context, recorder, paths),
     )
 
@@ -318,6 +323,21 @@ def _catalog(path: str, recorder: _Recorder) -> CatalogEntry:
 def _block_list(path: str, recorder: _Recorder) -> BlockListEntry:
     digest = recorder.add("blocklist", read_option(path))
     return BlockListEntry(name=safe_text(Path(path).name), sha256=digest)
+
+
+def _firmware(options: Options, recorder: _Recorder) -> FirmwareEntry:
+    """Keep the files about firmware, each under the name that findings give it."""
+    given = read_given(options)
+
+    def kept(file: tuple[str, bytes]) -> BlockListEntry:
+        return BlockListEntry(name=safe_text(file[0]), sha256=recorder.add("firmware", file[1]))
+
+    return FirmwareEntry(
+        dbx=tuple(map(kept, given.dbx)),
+        dbt=tuple(map(kept, given.dbt)),
+        level=kept(given.level) if given.level else None,
+        after=options.after,
+    )
 
 
 def _names(path: str) -> tuple[str, str]:

@@ -28,7 +28,7 @@ from signward.state import (
 )
 from signward.trust.settings import RevocationMode
 from signward.verbs.options import Options, read_option
-from signward.verbs.stages import PARTS, judged_all
+from signward.verbs.stages import is_part, judged_all
 from signward.wire.source import whole_digest
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _effective(found: Iterator[Finding] | list[Finding], context: Context) -> tu
 def _content(computed: Mapping[tuple[str, str], bytes]) -> Iterator[ContentDigest]:
     """Yield the digests of whole contents, as a verdict shows them."""
     for (slot, algorithm), value in computed.items():
-        if not slot.startswith(PARTS):
+        if not is_part(slot):
             yield "content", algorithm, value
 
 

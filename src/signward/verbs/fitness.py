@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from signward.errors import SigningError
 from signward.findings import Effect, Finding
-from signward.formats._detached import DetachedFormat
+from signward.formats import Format
 from signward.state import (
     BrokenSignature,
     Companions,
@@ -52,13 +52,12 @@ class Assessor:
         """Return the warnings on a result.  Raises ``SigningError`` for one not to be released."""
         return self._checked(written.name, lambda by: assess(written, by, companions), leaf)
 
-    def check_detached(self, content: Source, signature: bytes, leaf: Certificate) -> Warnings:
-        """Do the same for a detached signature and the content it speaks of."""
-        form = DetachedFormat(signature)
+    def check_beside(self, content: Source, form: Format, leaf: Certificate) -> Warnings:
+        """Do the same for content whose signature lies elsewhere: ``form`` was made with it."""
         return self._checked(content.name, lambda by: assess_as(form, content, by), leaf)
 
     def _checked(self, name: str, judge: Judge, leaf: Certificate) -> Warnings:
-        verdict = judge(self._intact)
+        verdict = judge(self._intact.knowing(leaf.der))
         if verdict.outcome is not Outcome.ACCEPTED:
             raise _refused(name, verdict, "an intact signature")
         if not any(_certificate(one) == leaf.der for one in verdict.signatures):
@@ -66,7 +65,7 @@ class Assessor:
                                hint="this is a fault of ours: please report it")  # fmt: skip
         key = verdict.format, leaf.der
         if self._require_accepted or key not in self._warned:
-            self._warned[key] = self._judged(name, judge)
+            self._warned[key] = self._judged(name, judge, leaf)
         return self._warned[key]
 
     def check_stripped(self, written: Source, companions: Companions) -> None:
@@ -80,10 +79,10 @@ class Assessor:
         if verdict.outcome is not Outcome.ACCEPTED:
             raise _refused(written.name, verdict, "intact signatures")
 
-    def _judged(self, name: str, judge: Judge) -> Warnings:
+    def _judged(self, name: str, judge: Judge, leaf: Certificate) -> Warnings:
         if not self._timeless:
             self._accepting = self._accepting.as_of(datetime.now(UTC))
-        verdict = judge(self._accepting)
+        verdict = judge(self._accepting.knowing(leaf.der))
         if verdict.outcome is Outcome.ACCEPTED:
             return []
         if self._require_accepted:

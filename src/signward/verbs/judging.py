@@ -19,9 +19,10 @@ from signward.inventory.classify import KINDS
 from signward.inventory.containers import Member, open_members
 from signward.policy.record import Record, UnruledRecord, safe_text
 from signward.state import Outcome, Source
+from signward.verbs.bundles import BUNDLE
 from signward.verbs.epoch import horizon_of
 from signward.verbs.tasks import Job, Judge, Result, Task, entry_of, undecided
-from signward.wire.source import open_source
+from signward.wire.source import BytesSource, open_source
 
 TIME_LIMIT = 600
 """Seconds for one file and all its members in a worker: a 100 GB file hashes in 100."""
@@ -34,6 +35,8 @@ class _TimeUpError(Exception):
 def judge_task(task: Task, job: Job, judge: Judge) -> Result:
     """Judge one file.  Raises only ``EvidenceError`` (the caller's options are at fault)."""
     try:
+        if task.kind == BUNDLE:
+            return _judge_folder(task, job, judge)
         with open_source(task.path) as source:
             if source.identity != task.identity:
                 return _undecided(task, job, changed(task.path))
@@ -50,6 +53,12 @@ def judge_task(task: Task, job: Job, judge: Judge) -> Result:
         raise
     except Exception as error:  # noqa: BLE001  one file must not end a scan of a million
         return _undecided(task, job, failed(task.path, f"{type(error).__name__}: {error}"))
+
+
+def _judge_folder(task: Task, job: Job, judge: Judge) -> Result:
+    """Judge a folder by its name; one that only looks like a bundle has no record."""
+    record = _judge_one(BytesSource(task.path, b""), task.kind, "", job, judge)
+    return Result(entry_of(() if record.cause == Code.NOT_A_FILE else (record,)))
 
 
 def _judge_all(

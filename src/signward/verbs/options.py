@@ -29,8 +29,10 @@ class Options(Frozen, frozen=True, kw_only=True):
     asks OCSP responders under a nonce and past all caches.  ``feeds`` are files and URLs;
     ``verbs.feeds.followed`` makes files of them all, and ``feed_notes`` of what is to be said.
     ``rules`` decide what the signatures are worth is let in, ``host`` and ``tags`` are the machine
-    they ask for.  ``asked`` are digests wanted of every file besides those that rules ask for, in
-    the words of ``Index.asked``: an inventory keeps them for policies to come.
+    they ask for.  ``dbx``, ``dbt`` and ``sbat_level`` are files about firmware, ``after`` when the
+    last write of a UEFI variable was.  ``asked`` are digests wanted of every file besides those
+    that rules ask for, in the words of ``Index.asked``: an inventory keeps them for policies to
+    come.
     """
 
     stores: tuple[str, ...] = ()
@@ -40,6 +42,10 @@ class Options(Frozen, frozen=True, kw_only=True):
     ocsp: tuple[str, ...] = ()
     catalogs: tuple[str, ...] = ()
     block_lists: tuple[str, ...] = ()
+    dbx: tuple[str, ...] = ()
+    dbt: tuple[str, ...] = ()
+    sbat_level: str = ""
+    after: datetime | None = None
     feeds: tuple[str, ...] = ()
     feed_keys: tuple[str, ...] = ()
     feed_notes: tuple[Finding, ...] | None = None

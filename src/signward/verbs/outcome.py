@@ -12,9 +12,10 @@ from signward.frozen import Frozen
 class FileResult(Frozen, frozen=True, kw_only=True):
     """The outcome for one file.
 
-    ``outcome`` is ``signed``, ``stamped``, ``stripped``, ``planned`` (a dry run) or
-    ``failed``; ``problem`` and ``hint`` say why it failed, ``warnings`` what a verifier may
-    object to.  ``output`` is where the result stands, ``receipts`` where the log's are.
+    ``outcome`` is ``signed``, ``stamped``, ``stripped``, ``hashed`` (a digest that nobody
+    signed), ``kept`` (signed so already), ``planned`` (a dry run) or ``failed``; ``problem`` and
+    ``hint`` say why it failed, ``warnings`` what a verifier may object to.  ``output`` is where
+    the result stands, ``receipts`` where the log's are.
     """
 
     path: str

@@ -30,6 +30,7 @@ from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.bundle import AnchorEntry, Bundle, FileEntry, StoreEntry, read_bundle
 from signward.verbs.catalogs import add_catalog
 from signward.verbs.context import Context, read_block_lists
+from signward.verbs.firmware import Firmware, Given, load_firmware
 from signward.verbs.online import Online
 from signward.verbs.options import Options
 from signward.verbs.verify import assess
@@ -100,6 +101,7 @@ class ReplayContext(Context):
                 profile=manifest.profile,
                 at=manifest.at,
                 policy=manifest.policy,
+                after=manifest.firmware.after,
                 rules=_rules(bundle),
                 host=manifest.rules.host if manifest.rules else "",
                 tags=frozenset(manifest.rules.tags if manifest.rules else ()),
@@ -145,6 +147,21 @@ class ReplayContext(Context):
         """The block lists the caller had given."""
         entries = self._bundle.manifest.block_lists
         return read_block_lists((entry.name, self._bundle.blob(entry.sha256)) for entry in entries)
+
+    @cached_property
+    def firmware(self) -> Firmware | None:
+        """What firmware refused by the lists the caller had given."""
+        entry, blob = self._bundle.manifest.firmware, self._bundle.blob
+        if not (entry.dbx or entry.level):
+            return None
+        level = entry.level
+        return load_firmware(
+            Given(
+                dbx=tuple((one.name, blob(one.sha256)) for one in entry.dbx),
+                dbt=tuple((one.name, blob(one.sha256)) for one in entry.dbt),
+                level=(level.name, blob(level.sha256)) if level else None,
+            )
+        )
 
     @cached_property
     def online(self) -> Online | None:

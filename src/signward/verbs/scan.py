@@ -26,6 +26,7 @@ from signward.inventory.limits import Limits
 from signward.inventory.walk import Folder, Glance, Trouble, WalkOptions, walk_folders
 from signward.policy.record import Record
 from signward.state import Source
+from signward.verbs.bundles import BUNDLE, noting_bundles
 from signward.verbs.epoch import code_epoch, rules_epoch, trust_epoch
 from signward.verbs.sighting import sightings
 from signward.verbs.tasks import Job, Judge, JudgeFactory, Result, Task, entry_of, undecided
@@ -57,12 +58,14 @@ def default_judge(options: Any) -> Judge:
     """Return the judge that `signward verify` uses, for ``verbs.context.Options``."""
     from signward.policy.record import record
     from signward.verbs.context import Context
-    from signward.verbs.verify import assess
+    from signward.verbs.verify import assess, assess_path
     from signward.wire.companions import FolderCompanions
 
     context = Context(options)
 
     def judge(source: Source, kind: str, container: str) -> Record:
+        if kind == BUNDLE:  # its name is all that the source holds: a folder is opened by it
+            return record(assess_path(source.name, context), kind=kind)
         if KINDS[kind].beside and not container:
             folder = os.path.dirname(source.name)  # noqa: PTH120 - paths stay strings
             with FolderCompanions(folder) as companions:
@@ -116,6 +119,12 @@ class _Batch(msgspec.Struct):
     kinds: list[str] = []
     seen: int = 0
     size: int = 0
+
+    def add(self, task: Task) -> None:
+        """Take up what is to be judged."""
+        self.items.append(task)
+        self.tasks.append(task)
+        self.size += task.identity.size
 
     @property
     def full(self) -> bool:
@@ -250,7 +259,12 @@ class Scan:
     def _batches(self) -> Iterator[_Batch]:
         batch = _Batch()
         walked = walk_folders(self.options.paths, self.options.walk)
+        bundles: list[Task] = []
+        walked = noting_bundles(walked, bundles) if BUNDLE in self._wanted else walked
         for sighted in sightings(walked, self._wanted, self._cache, self._now):
+            while bundles:
+                batch.add(bundles.pop(0))
+                batch.kinds.append(BUNDLE)
             self.tally.files += len(sighted.kinds)
             batch.kinds += sighted.kinds
             batch.seen += len(sighted.kinds)
@@ -285,10 +299,7 @@ class Scan:
             batch.items.append(entry)
             batch.size += sum(map(len, entry.lines))
             return
-        task = Task(seen.path, seen.kind, seen.identity, place)
-        batch.items.append(task)
-        batch.tasks.append(task)
-        batch.size += seen.identity.size
+        batch.add(Task(seen.path, seen.kind, seen.identity, place))
 
 
 def _followed(trust: Any) -> Any:

@@ -6,9 +6,11 @@ import os
 from contextlib import suppress
 
 from signward.errors import BadInputError, UnreadableError
+from signward.findings import Code
 from signward.formats import Describing, ParseOptions, peek_at, recognise
 from signward.policy.record import Record, record
-from signward.state import Companions, SignedArtifact, Source
+from signward.state import Companions, SignedArtifact, Source, Verdict
+from signward.verbs.attributes import form_beside
 from signward.verbs.context import Context
 from signward.verbs.verify import assess, assess_path
 from signward.wire.companions import FolderCompanions
@@ -24,11 +26,22 @@ def show(path: str | os.PathLike[str], context: Context) -> tuple[SignedArtifact
         folder = os.path.dirname(os.fspath(path))  # noqa: PTH120 - paths stay strings
         with open_source(path) as source, FolderCompanions(folder) as companions:
             verdict = assess(source, context, companions)
-            answer = parsed(source, companions), record(verdict, size=source.length)
+            artifact = _beside(source, verdict) or parsed(source, companions)
+            answer = artifact, record(verdict, size=source.length)
             source.check_unchanged()
             return answer
     except UnreadableError:
         return None, record(assess_path(path, context))
+
+
+def _beside(source: Source, verdict: Verdict) -> SignedArtifact | None:
+    """Return the artifact as the system's own signature has it, where the verdict is by that."""
+    form = form_beside(source, Code.UNSIGNED)
+    if form is None or form.name != verdict.format:
+        return None
+    with suppress(BadInputError):
+        return form.parse(source, ParseOptions())
+    return None
 
 
 def parsed(source: Source, companions: Companions | None = None) -> SignedArtifact | None:

@@ -17,17 +17,18 @@ from types import MappingProxyType
 from typing import Self
 
 from signward.envelopes import Draft, stamped
-from signward.errors import NotSignableError
+from signward.errors import EvidenceError, NotSignableError
 from signward.formats import (
     Existing,
     ParseOptions,
     Request,
     Signable,
+    all_formats,
     as_signable,
+    file_options,
     peek_at,
     recognise,
 )
-from signward.formats._detached import DetachedFormat
 from signward.keys import Purpose, RotatedError, Signed, Waiting, open_key
 from signward.state import Companions, SignedArtifact, Source
 from signward.trust.pem import CERTIFICATES, blocks
@@ -36,7 +37,7 @@ from signward.verbs.change import Destination, prepare, signable
 from signward.verbs.credential import Credential, Standing
 from signward.verbs.crew import Crew, Finish, Task, copies_for
 from signward.verbs.deep import InsideOut
-from signward.verbs.detached import SUFFIX
+from signward.verbs.detached import Beside
 from signward.verbs.fitness import Assessor
 from signward.verbs.options import Options, read_option
 from signward.verbs.outcome import FileResult, caught
@@ -56,7 +57,8 @@ class SignOptions:
     """What the caller asks for.
 
     ``options`` are formats' own (``Signable.options``); ``judge`` says how results are
-    assessed: anchors, evidence, instant.  ``receipts`` is the folder for the log's receipts.
+    assessed: anchors, evidence, instant.  ``beside`` has signatures written beside files of any
+    kind, instead of into them.  ``receipts`` is the folder for the log's receipts.
     """
 
     key: str
@@ -69,7 +71,7 @@ class SignOptions:
     page_hashes: bool = False
     description: str = ""
     url: str = ""
-    detached: bool = False
+    beside: Beside | None = None
     deep: bool = False
     out: str = ""
     receipts: str = ""
@@ -92,7 +94,9 @@ class Signatory:
         self.at = options.judge.at or datetime.now(UTC)
         self._assessor = Assessor(options.judge, require_accepted=options.require_accepted)
         self._destination = Destination(
-            out=options.out, suffix=SUFFIX if options.detached else "", dry_run=options.dry_run
+            out=options.out,
+            suffix=options.beside.suffix if options.beside else "",
+            dry_run=options.dry_run,
         )
         given = [
             block for path in options.certificates
@@ -102,6 +106,7 @@ class Signatory:
         self._credential = Credential(self._key, given, options.digest, pss=options.pss)
         self._stamp = Stamper(options.timestamps, self._credential.standing.signer.digest, self.at)
         self._receipts = Receipts(options.receipts) if options.receipts else None
+        self._given = _with_files(options.options)
         if tell and isinstance(self._key, Waiting):
             self._key.tell = tell
 
@@ -111,15 +116,17 @@ class Signatory:
     def __exit__(self, *_: object) -> None:
         self._key.close()
 
-    def run(self, paths: Iterable[str]) -> Generator[FileResult]:
+    def run(self, paths: Iterable[str | FileResult]) -> Generator[FileResult]:
         """Sign every file, many at once; return results in the order of ``paths``.
 
-        The results are to be asked for in the end: what was released is settled then.
+        Results among them are handed on.  They are to be asked for in the end: what was
+        released is settled then.
         """
-        paths = tuple(paths)
-        tasks = [self._task(path) for path in paths]
+        found = tuple(paths)
+        names = [one if isinstance(one, str) else one.path for one in found]
+        tasks = [self._task(one) if isinstance(one, str) else settled(one) for one in found]
         copies = copies_for(len(tasks)) if self._may_be_copied else 0
-        crew = Crew(paths, tasks, copies, self._give_up)
+        crew = Crew(names, tasks, copies, self._give_up)
         return self._destination.settled(crew.results())
 
     def _give_up(self) -> None:
@@ -154,10 +161,9 @@ class Signatory:
         return begin
 
     def _sign(self, path: str, target: str) -> Finish:
-        work = _Work()
-
-        if self.options.detached:
-            return self._sign_beside(path, target)
+        if self.options.beside:
+            return self._sign_beside(path, target, self.options.beside)
+        work = Work()
 
         def make(source: Source, companions: Companions) -> Source:
             if self.options.deep:
@@ -180,9 +186,10 @@ class Signatory:
         put_in_place = prepare(path, target, self._destination, make, check)
         return lambda: self._result(path, work, put_in_place())
 
-    def _sign_beside(self, path: str, target: str) -> Finish:
+    def _sign_beside(self, path: str, target: str, beside: Beside) -> Finish:
         """Sign a file of any kind: the signature becomes a file of its own beside it."""
-        work = _Work(format="detached")
+        form = beside.form(None)
+        work = Work(format=form.name)
         existing = self.options.existing
         if existing is Existing.NESTED:
             raise NotSignableError(path, "--nested", "one signature in a file beside it")
@@ -193,24 +200,25 @@ class Signatory:
 
         def make(source: Source, companions: Companions) -> Source:
             contents.append(source)
-            result = self._signed(DetachedFormat(), source, companions, work)
+            result = self._signed(form, source, companions, work)
             self._keep_receipts(path, work)
             return result
 
         def check(written: Source, _companions: Companions) -> None:
             signature = written.read(0, written.length)
-            found = self._assessor.check_detached(contents[0], signature, work.standing.leaf)
+            judged = beside.form(signature)
+            found = self._assessor.check_beside(contents[0], judged, work.standing.leaf)
             work.warnings |= dict.fromkeys(found)
 
         put_in_place = prepare(path, target, self._destination, make, check)
         return lambda: self._result(path, work, put_in_place())
 
-    def _keep_receipts(self, path: str, work: _Work) -> None:
+    def _keep_receipts(self, path: str, work: Work) -> None:
         """Write receipts before the file is released: none is released without, if so asked."""
         if self._receipts and not self.options.dry_run:
             work.written = self._receipts.write(path, work.receipts)
 
-    def _result(self, path: str, work: _Work, output: str) -> FileResult:
+    def _result(self, path: str, work: Work, output: str) -> FileResult:
         return FileResult(
             path=path,
             outcome="planned" if self.options.dry_run else "signed",
@@ -223,7 +231,7 @@ class Signatory:
             receipts=work.written,
         )
 
-    def _inside_out(self, source: Source, work: _Work) -> Source:
+    def _inside_out(self, source: Source, work: Work) -> Source:
         """Sign what a container holds; each member is assessed like a file of its own."""
 
         def sign(form: Signable, member: Source) -> Source:
@@ -238,9 +246,7 @@ class Signatory:
         work.members = inside.names
         return result
 
-    def _signed(
-        self, form: Signable, source: Source, companions: Companions, work: _Work
-    ) -> Source:
+    def _signed(self, form: Signable, source: Source, companions: Companions, work: Work) -> Source:
         """Let the format sign; begin again where the service changed its leaf meanwhile."""
         options = ParseOptions(extension=peek_at(source).extension, companions=companions)
         artifact = form.parse(source, options)
@@ -322,13 +328,13 @@ class Signatory:
             page_hashes=options.page_hashes,
             extension=parsing.extension,
             companions=parsing.companions,
-            options={name: v for name, v in options.options.items() if name in form.options},
+            options={name: v for name, v in self._given.items() if name in form.options},
             artifact=artifact,
         )
 
 
 @dataclass(slots=True)
-class _Work:
+class Work:
     """What is known of a file under way; ``outer`` is whether it carries a signature itself."""
 
     standing: Standing = field(init=False)
@@ -338,6 +344,24 @@ class _Work:
     receipts: list[bytes] = field(default_factory=list)
     written: tuple[str, ...] = ()
     warnings: dict[str, None] = field(default_factory=dict)
+
+
+def settled(result: FileResult) -> Task:
+    """Return the task that has a result already."""
+    return lambda: lambda: result
+
+
+def _with_files(options: Mapping[str, str]) -> Mapping[str, str]:
+    """Return formats' options; those that name a file with the text that is in it.
+
+    Raises ``EvidenceError`` for a file that cannot be read, or holds no UTF-8.
+    """
+    named = {name for form in all_formats() for name in file_options(form)}
+    texts = {name: read_option(path) for name, path in options.items() if name in named}
+    try:
+        return {**options, **{name: text.decode() for name, text in texts.items()}}
+    except UnicodeDecodeError:
+        raise EvidenceError(f"--option {', '.join(texts)}: required a file of text") from None
 
 
 def _is_signable(source: Source) -> bool:

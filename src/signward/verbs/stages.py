@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from signward.findings import Finding
+from signward.findings import Code, Finding
 from signward.formats import all_formats
 from signward.frozen import replace
-from signward.integrity import check_regions, check_seals, check_signature, wanted_slots
+from signward.integrity import (
+    check_listed,
+    check_regions,
+    check_seals,
+    check_signature,
+    wanted_slots,
+)
 from signward.policy.evaluate import strength, unsigned
 from signward.policy.settings import SignatureRule
 from signward.state import (
@@ -15,14 +21,21 @@ from signward.state import (
     IntactSignature,
     JudgedSignature,
     Manifest,
+    OwnRequirement,
     SignedArtifact,
     Stage,
 )
 from signward.trust.judge import judge
+from signward.trust.x509 import load_certificate
 from signward.verbs.context import Context
 
-PARTS = ("page:", "file:", "part:")
+PARTS = ("page:", "file:", "part:", "link:", "special:")
 """How slots are named of which a file may have thousands: none of them speaks for the whole."""
+
+
+def is_part(slot: str) -> bool:
+    """Say whether a slot is one of many parts; that of one slice has the slice before its name."""
+    return slot.startswith(PARTS) or slot.partition("/")[2].startswith(PARTS)
 
 
 def judge_signatures(
@@ -43,7 +56,7 @@ def judge_signatures(
     if context.policy.stage is Stage.INTACT:
         return tuple(checked)
     several = "several" in context.asked
-    best = context.policy.signatures is SignatureRule.BEST and not several
+    best = context.policy.signatures is SignatureRule.BEST and not several and not artifact.every
     makers = [claimed for claimed in artifact.signatures if not claimed.countersigns]
     floor = max(map(strength, makers), default=0) if best else 0
     return tuple(
@@ -82,8 +95,41 @@ def nested_findings(artifact: SignedArtifact, context: Context) -> Iterator[Find
             checked = check_signature(inner, claimed, computed, certificates)
             if isinstance(checked, BrokenSignature):
                 yield from (replace(f, subject=f"{name}, {f.subject}") for f in checked.findings)
-        own = (*check_seals(inner, computed), *check_regions(inner))
+            elif name in artifact.demands:
+                yield from _unmet(name, artifact.demands[name], checked, inner, context)
+        own = (*_seals(name, artifact, inner, computed), *inner.findings,
+               *check_listed(inner, computed), *check_regions(inner),
+               *nested_findings(inner, context))  # fmt: skip
         yield from (replace(f, subject=f"{name}, {f.subject}") for f in own)
+
+
+def _unmet(
+    name: str,
+    demand: OwnRequirement,
+    intact: IntactSignature,
+    inner: SignedArtifact,
+    context: Context,
+) -> Iterator[Finding]:
+    """Report nested code whose signer is not whom the list around it asks for."""
+    if context.policy.stage is Stage.INTACT:
+        return
+    from signward.trust.requirement import check_own  # for bundles only
+
+    profile = context.profile_for(inner)
+    judged = judge(intact, profile, context.grounds(profile))
+    path = [load_certificate(one) for one in judged.basis.certificates] if judged.basis else []
+    for finding in check_own(demand, intact.claimed.label, path):
+        yield replace(finding, subject=f"{name}, {finding.subject}",
+                      found="code that does not meet what the list around it asks")  # fmt: skip
+
+
+def _seals(
+    name: str, artifact: SignedArtifact, inner: SignedArtifact, computed: Manifest
+) -> Iterator[Finding]:
+    """Report seals; code whose hash the outer list gives needs no signer of its own."""
+    for finding in check_seals(inner, computed):
+        if finding.code is not Code.AD_HOC or name not in artifact.vouched:
+            yield finding
 
 
 def _judged(

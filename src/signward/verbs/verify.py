@@ -15,8 +15,16 @@ from signward.errors import (
     UnreadableError,
 )
 from signward.findings import Code, Effect, Finding
-from signward.formats import Format, ParseOptions, Peek, peek_at, recognise
-from signward.integrity import check_regions, check_seals, wanted_slots
+from signward.formats import (
+    Format,
+    ParseOptions,
+    Peek,
+    TreeFormat,
+    peek_at,
+    recognise,
+    tree_format,
+)
+from signward.integrity import check_listed, check_regions, check_seals, wanted_slots
 from signward.inventory.classify import KINDS, classify
 from signward.policy.case import Case
 from signward.policy.evaluate import evaluate
@@ -26,16 +34,21 @@ from signward.state import (
     Outcome,
     SignedArtifact,
     Source,
+    Tree,
     Verdict,
     Wanted,
 )
+from signward.verbs.attributes import form_beside
 from signward.verbs.blocking import LISTED_SLOTS, blocked_by
 from signward.verbs.catalogs import vouched_by
 from signward.verbs.context import Context
 from signward.verbs.feeds import file_revoked, listed_content, revoked_by_feed
-from signward.verbs.stages import PARTS, judge_signatures, nested_findings
+from signward.verbs.firmware import listed_images, refused_by_firmware, replayed, signed_as
+from signward.verbs.stages import is_part, judge_signatures, nested_findings
+from signward.verbs.tickets import ticket_findings
 from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
+from signward.wire.tree import FolderTree
 from signward.wire.zip import read_directory
 
 
@@ -59,6 +72,8 @@ def require(verdict: Verdict) -> Accepted:
 def assess_path(path: str | os.PathLike[str], context: Context) -> Verdict:
     """Return the verdict on a file; never raises for what the file is or holds."""
     try:
+        if os.path.isdir(path) and (verdict := _assess_folder(path, context)) is not None:  # noqa: PTH112
+            return verdict
         folder = os.path.dirname(os.fspath(path))  # noqa: PTH120 - paths stay strings
         with open_source(path) as source, FolderCompanions(folder) as companions:
             verdict = assess(source, context, companions)
@@ -66,6 +81,33 @@ def assess_path(path: str | os.PathLike[str], context: Context) -> Verdict:
             return verdict
     except UnreadableError as error:
         return unreadable(os.fspath(path), error, context)
+
+
+def _assess_folder(path: str | os.PathLike[str], context: Context) -> Verdict | None:
+    """Return the verdict on a folder that is one artifact; None for one that is none."""
+    with FolderTree(path) as tree:
+        form = tree_format(tree)
+        if form is None:
+            return None
+        verdict = assess_tree(form, tree, context)
+        tree.check_unchanged()
+        return verdict
+
+
+def assess_tree(form: TreeFormat, tree: Tree, context: Context) -> Verdict:
+    """Return the verdict on a folder of one format; never raises for what is in it."""
+    try:
+        artifact = form.parse_tree(tree, ParseOptions())
+        verdict = _assess_artifact(form, artifact, context, catalogs=False)
+    except BadInputError as error:
+        return _failed(tree.name, form.name, (error.finding,), context)
+    except RecursionError:
+        return _failed(tree.name, form.name, (_too_deep(tree.name),), context)
+    if not context.asked and context.rules is None:
+        return verdict
+    from signward.verbs.ruling import by_rules  # for few runs only
+
+    return by_rules(verdict, artifact.source, form.name, context)
 
 
 def unreadable(path: str, error: UnreadableError, context: Context) -> Verdict:
@@ -88,6 +130,9 @@ def assess(source: Source, context: Context, companions: Companions | None = Non
         verdict = _unrecognised(source, peek, context)
     else:
         verdict = assess_as(signable, source, context, _options(peek, companions))
+    beside = form_beside(source, verdict.cause)
+    if beside is not None:
+        verdict = assess_as(beside, source, context)
     if not context.asked and context.rules is None:
         return verdict
     from signward.verbs.ruling import by_rules  # for few runs only
@@ -113,10 +158,14 @@ def _options(peek: Peek, companions: Companions | None) -> ParseOptions:
     return ParseOptions(extension=peek.extension, companions=companions)
 
 
-def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Context) -> Verdict:
+def _assess_artifact(
+    signable: Format, artifact: SignedArtifact, context: Context, *, catalogs: bool = True
+) -> Verdict:
+    """Judge a parsed artifact; ``catalogs`` may vouch for it where it has no signature."""
     source = artifact.source
     wanted = wanted_slots(artifact)
     listed = (LISTED_SLOTS if context.block_lists else frozenset()) | listed_content(context)
+    listed |= listed_images(context)
     ruled = _ruled_content(context)
     told = wanted | ruled
     computed = signable.digests(artifact, told | listed) if told or listed else {}
@@ -124,11 +173,13 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
     findings = (
         *check_seals(artifact, computed),
         *artifact.findings,
+        *check_listed(artifact, computed),
         *check_regions(artifact),
+        *ticket_findings(artifact, context),
         *nested_findings(artifact, context),
     )
     catalogued: dict[str, str] = {}
-    if not judged:
+    if not judged and catalogs:
         vouched = vouched_by(signable, artifact, source, context)
         if vouched:
             judged, findings = vouched.signatures, (*findings, *vouched.findings)
@@ -136,6 +187,8 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
     findings = (
         *revoked_by_feed(artifact, judged, computed, context),
         *blocked_by(signable, artifact, judged, computed, context),
+        *refused_by_firmware(artifact, judged, computed, context),
+        *replayed(artifact, judged, context),
         *findings,
     )
     case = Case(
@@ -145,9 +198,11 @@ def _assess_artifact(signable: Format, artifact: SignedArtifact, context: Contex
         findings=findings,
         at=context.at,
         vouched=bool(judged) and not artifact.signatures,
-        facts={**artifact.facts, **_generation(artifact, context), **catalogued},
+        every=artifact.every,
+        facts={**artifact.facts, **_generation(artifact, context), **signed_as(judged),
+               **catalogued},
         digests={f"{slot}-{name}": value for (slot, name), value in computed.items()
-                 if (slot, name) in told and not slot.startswith(PARTS)},
+                 if (slot, name) in told and not is_part(slot)},
     )  # fmt: skip
     return evaluate(case, context.policy)
 

@@ -30,6 +30,12 @@ COMPUTABLE = frozenset({"md5", "sha1", "sha224", "sha256", "sha384", "sha512"} |
                        {"sha3_256", "sha3_384", "sha3_512"})  # fmt: skip
 """Digests hashlib computes for us; the others are recognised and refused by name."""
 
+SHA256_160 = "sha256-160"
+"""SHA-256 of which 20 octets are kept: no envelope names it, Apple's code directories hold it."""
+
+OF_SLOTS = COMPUTABLE | {SHA256_160}
+"""Digests that formats compute of slots."""
+
 RSA = "1.2.840.113549.1.1.1"
 RSA_PSS = "1.2.840.113549.1.1.10"
 MGF1 = "1.2.840.113549.1.1.8"

@@ -26,6 +26,12 @@ PKCS7 = 2
 MAX_SIGNATURE = 1024 * 1024
 """Octets of a signature; the kernel's own have some 500 to 5,000."""
 
+RELOCATABLE = frozenset({b"\x01\0", b"\0\x01"})
+"""``e_type`` (at 16) of object files and modules, in either byte order."""
+
+_PACKED = {b"\x1f\x8b\x08": ".ko.gz", b"\xfd7zXZ\0": ".ko.xz", b"\x28\xb5\x2f\xfd": ".ko.zst"}
+"""Compressed modules: a stream's magic, and how such a file is named."""
+
 _STRUCTURE = struct.Struct(">5B3sI")
 _KINDS = {0: "0 (OpenPGP)", 1: "1 (X.509, of kernels before 4.3)"}
 _WHAT = "module signature"
@@ -42,6 +48,16 @@ class Trailer(Frozen, frozen=True, kw_only=True):
 
     start: int
     end: int
+
+
+def is_module(head: bytes, tail: bytes, name: str) -> bool:
+    """Say whether an ELF file is a kernel module: so named, or relocatable and with a trailer."""
+    return name.endswith(".ko") or (head[16:18] in RELOCATABLE and tail.endswith(MAGIC))
+
+
+def is_packed_module(head: bytes, name: str) -> bool:
+    """Say whether a compressed stream is a kernel module: only its name tells."""
+    return any(head.startswith(magic) and name.endswith(end) for magic, end in _PACKED.items())
 
 
 def read_trailer(source: Source) -> Trailer | None:

@@ -7,11 +7,9 @@ read what whoever obeys it reads.  Entities are refused.
 
 from __future__ import annotations
 
-import plistlib
 import struct
 from collections.abc import Mapping
 from typing import Any
-from xml.parsers.expat import ExpatError
 
 from signward.errors import AmbiguousError, LimitError, MalformedError
 
@@ -23,10 +21,10 @@ MAX_DEPTH = 64
 
 _BINARY = b"bplist00"
 _FAULTS = (
-    ValueError, OverflowError, TypeError, AttributeError, IndexError, KeyError,
-    struct.error, ExpatError, plistlib.InvalidFileException, MemoryError,
+    ValueError, OverflowError, TypeError, AttributeError, IndexError, KeyError, struct.error,
+    MemoryError,
 )  # fmt: skip
-"""What the library raises for lists that are none."""
+"""What the library raises for lists that are none, beside what its XML parser does."""
 
 
 class _Unique(dict[str, Any]):
@@ -50,6 +48,9 @@ def read_plist(data: bytes, what: str) -> Mapping[str, Any]:
     """
     if len(data) > MAX_OCTETS:
         raise LimitError(what, f"{len(data)} octets", f"at most {MAX_OCTETS} in a property list")
+    import plistlib  # and expat with it, for few runs only
+    from xml.parsers.expat import ExpatError
+
     form = plistlib.FMT_BINARY if data.startswith(_BINARY) else plistlib.FMT_XML
     try:
         value = plistlib.loads(data, fmt=form, dict_type=_Unique)
@@ -57,7 +58,7 @@ def read_plist(data: bytes, what: str) -> Mapping[str, Any]:
         raise AmbiguousError(what, f"the key {error.args[0]!r} twice", "each key once") from None
     except RecursionError:
         raise LimitError(what, "a list nested deeper", f"at most {MAX_DEPTH} levels") from None
-    except _FAULTS as error:
+    except (*_FAULTS, ExpatError) as error:
         found = f"no property list ({type(error).__name__})"
         raise MalformedError(what, found, "one, in XML or binary") from None
     if not isinstance(value, dict):
@@ -82,4 +83,7 @@ def _check_depth(value: Any, what: str) -> None:
 
 def write_plist(value: Mapping[str, Any]) -> bytes:
     """Return a dictionary in XML (UTF-8), keys sorted, a tab for each level, as Apple writes."""
-    return plistlib.dumps(value, fmt=plistlib.FMT_XML, sort_keys=True)
+    import plistlib
+
+    written = plistlib.dumps(value, fmt=plistlib.FMT_XML, sort_keys=True)
+    return written.replace(b".0</real>", b"</real>")  # in text a "<" stands as "&lt;"

@@ -13,6 +13,7 @@ type (``wire.superblob``).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -103,7 +104,10 @@ class Comparison(IntEnum):
 
 
 INSTANTS = frozenset(range(Comparison.ON, Comparison.ON_OR_AFTER + 1))
-"""Comparisons with an instant; it is in seconds since 2001-01-01 UTC."""
+"""Comparisons with an instant; it is in seconds since `EPOCH`."""
+
+EPOCH = datetime(2001, 1, 1, tzinfo=UTC)
+"""Where instants are counted from."""
 
 _BARE = frozenset((Comparison.EXISTS, Comparison.ABSENT))
 
@@ -122,8 +126,8 @@ OPERANDS: Mapping[int, str] = {
 class Match(Frozen, frozen=True, kw_only=True):
     """A comparison: ``kind`` is a `Comparison` or a number unknown here.
 
-    ``value`` are the octets compared with, ``instant`` seconds since 2001-01-01 UTC for the
-    comparisons of `INSTANTS`.
+    ``value`` are the octets compared with, ``instant`` seconds since `EPOCH` for the comparisons of
+    `INSTANTS`.
     """
 
     kind: int

@@ -18,6 +18,7 @@ from signward.errors import LimitError, MalformedError
 from signward.wire import der
 from signward.wire.requirement import (
     DESIGNATED,
+    EPOCH,
     GUEST,
     HOST,
     INSTANTS,
@@ -41,9 +42,6 @@ TYPES: Mapping[str, int] = {
     "host": HOST, "guest": GUEST, "designated": DESIGNATED, "library": LIBRARY, "plugin": PLUGIN,
 }  # fmt: skip
 """Names of the requirements in a set."""
-
-EPOCH = datetime(2001, 1, 1, tzinfo=UTC)
-"""Where instants are counted from."""
 
 _WHAT = "code requirement"
 _CLAUSE = "Code Signing Requirement Language"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import struct
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -25,6 +27,12 @@ APART = 1024 * 1024
 
 WHOLE = 1024 * 1024
 """Files up to this size are read in one call and kept while they are judged."""
+
+_FS_IOC_READ_VERITY_METADATA = 0xC0286687
+"""``_IOWR('f', 135, struct fsverity_read_metadata_arg)`` of linux/fsverity.h (Linux 5.12)."""
+
+_READ_METADATA = struct.Struct("=5Q")
+"""That structure: type, offset, length, address of the buffer, reserved."""
 
 
 class Identity(NamedTuple):
@@ -149,6 +157,31 @@ class FileSource:
             return os.getxattr(self._fd, name)
         except OSError:
             return b""
+
+    def set_attribute(self, name: str, value: bytes) -> None:
+        """Set an extended attribute of the file.  Raises ``OSError``."""
+        os.setxattr(self._fd, name, value)
+
+    def remove_attribute(self, name: str) -> None:
+        """Remove an extended attribute of the file.  Raises ``OSError``."""
+        os.removexattr(self._fd, name)
+
+    def verity_metadata(self, kind: int, most: int) -> bytes:
+        """Return what the kernel keeps of a file's fs-verity, at most ``most`` octets.
+
+        Empty for a file without, and where the system knows of no such thing.
+        """
+        try:
+            import fcntl  # not on Windows
+        except ImportError:
+            return b""
+        buffer = array("B", bytes(most))
+        order = bytearray(_READ_METADATA.pack(kind, 0, most, buffer.buffer_info()[0], 0))
+        try:
+            read = fcntl.ioctl(self._fd, _FS_IOC_READ_VERITY_METADATA, order)
+        except OSError:
+            return b""
+        return buffer[: max(0, read)].tobytes()
 
     def _pread(self, offset: int, size: int) -> bytes:
         parts, position, end = [], offset, offset + size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from signward.errors import MalformedError
 from signward.wire import der
 from signward.wire.algorithms import EC_PUBLIC_KEY, RSA
@@ -19,6 +21,14 @@ CURVE_SIZES = {
 def key_bits(spki: bytes) -> bytes:
     """Return the octets of subjectPublicKey.  Raises ``MalformedError``."""
     return der.parse(spki, _WHAT).fields(_WHAT, 2)[1].bits(_WHAT)
+
+
+def usual_key_id(spki: bytes) -> bytes:
+    """Return the SHA-1 of subjectPublicKey: the usual key identifier (RFC 5280 4.2.1.2).
+
+    Raises ``MalformedError``.
+    """
+    return hashlib.sha1(key_bits(spki), usedforsecurity=False).digest()
 
 
 def rsa_numbers(spki: bytes) -> tuple[int, int] | None:

@@ -44,17 +44,20 @@ _SWAPPED = frozenset({errno.ELOOP, errno.ENOENT, errno.ENOTDIR})
 
 
 class FolderTree:
-    """A folder on disk; ``name`` is the path it was asked for by.  Close it after use.
+    """A folder on disk; ``name`` is what it was asked for by.  Close it after use.
 
     Raises ``UnreadableError`` where the folder or something in it cannot be read, ``LimitError``
     beyond the bounds.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open the folder, which may itself be reached by a link: whoever asks chose that."""
-        self.name = os.fspath(path)
+    def __init__(self, path: str | os.PathLike[str], name: str = "") -> None:
+        """Open the folder, which may itself be reached by a link: whoever asks chose that.
+
+        ``name`` is for messages, where the folder stands in for another.
+        """
+        self.name = name or os.fspath(path)
         with _told_of(self.name, swapped=False):
-            self._root = os.open(self.name, _FOLDER & ~os.O_NOFOLLOW)
+            self._root = os.open(path, _FOLDER & ~os.O_NOFOLLOW)
         self._entries: tuple[TreeEntry, ...] | None = None
         self._identities: dict[str, Identity] = {}
         self._open: OrderedDict[str, FileSource] = OrderedDict()

@@ -47,6 +47,7 @@ ALTERED = frozenset({
 
 WITHDRAWN = frozenset({
     Code.REVOKED, Code.DISTRUSTED, Code.BLOCKED, Code.PUBLISHER_REVOKED, Code.DIGEST_REVOKED,
+    Code.SBAT_REVOKED, Code.REPLAYED,
 })  # fmt: skip
 """Causes that say somebody took his word back."""
 

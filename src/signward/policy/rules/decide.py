@@ -21,7 +21,7 @@ from signward.policy.rules.requiring import NOTHING, Lack, lack_of
 from signward.policy.rules.subject import Subject
 from signward.state import Outcome
 
-FINAL = frozenset({Code.BLOCKED, Code.DIGEST_REVOKED, Code.PUBLISHER_REVOKED})
+FINAL = frozenset({Code.BLOCKED, Code.DIGEST_REVOKED, Code.PUBLISHER_REVOKED, Code.SBAT_REVOKED})
 """Causes that no rule overcomes."""
 
 

@@ -38,7 +38,17 @@ _BY_KIND: Mapping[str, str] = {
     **dict.fromkeys(("git-commit", "git-tag"), "source"),
     "jar": "library",
     "kernel-module": "kernel-module",
+    "bundle": "library",
 }
+
+
+_OF_BUNDLES: Mapping[str, str] = {
+    ".app": "executable",
+    **dict.fromkeys((".kext", ".dext", ".systemextension"), "kernel-module"),
+}
+"""By a bundle's extension; others are loaded by programs."""
+_ELF_ROLES: Mapping[str, str] = {"executable": "executable", "library": "library"}
+"""What an ELF file is to whoever starts or loads it; nothing starts an object file or a core."""
 
 
 NAMED = frozenset({"pe", *CLASSES, *_BY_KIND})
@@ -49,6 +59,10 @@ def class_of(kind: str, facts: Mapping[str, str | int]) -> str:
     """Return the class of a file of ``kind`` with these facts; empty for what nothing starts."""
     if kind == "pe":
         return _of_pe(facts)
+    if kind == "bundle":
+        return _OF_BUNDLES.get(str(facts.get("bundle", "")), "library")
+    if kind == "elf" and "elf-role" in facts:
+        return _ELF_ROLES.get(str(facts["elf-role"]), "")
     return _BY_KIND.get(kind, "")
 
 

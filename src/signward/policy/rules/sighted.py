@@ -39,8 +39,11 @@ _NAMES = ("product", "original-name", "internal-name", "version")
 _UNCOVERED = frozenset({Code.UNCOVERED_CONTENT, Code.AMBIGUOUS})
 _OPEN_ENDED = frozenset({"msi", "cab"})
 """Formats whose content digest leaves something of the file out, signature aside."""
-_PE_CLASSES = frozenset({"executable", "library", "driver", "firmware"})
-"""What a PE may be of which nothing else could be read."""
+_UNREAD = {
+    "pe": ("dll", frozenset({"executable", "library", "driver", "firmware"})),
+    "elf": ("elf-role", frozenset({"executable", "library"})),
+}
+"""The fact that tells what a file is, and what one may be of which it could not be read."""
 
 _PART = re.compile(r"((?:[^,+\\]|\\.)*)([,+]|\Z)", re.DOTALL)
 _ESCAPED = re.compile(r"\\([0-9A-F]{2}|.)", re.DOTALL)
@@ -60,14 +63,15 @@ def subject_of(
     whole, content = frozenset(_whole_digests(record)), frozenset(_content_digests(record))
     covered = _is_covered(record)
     catalog = str(facts.get(CATALOG, "")) if outcome is Outcome.ACCEPTED else ""
-    unread = kind == "pe" and "dll" not in facts
+    telling, classes = _UNREAD.get(kind, ("", frozenset[str]()))
+    unread = bool(telling) and telling not in facts
     return Subject(
         path=path or record.subject,
         host=host,
         tags=tags,
         kind=kind,
         file_class="" if unread else class_of(kind, facts),
-        classes=_PE_CLASSES if unread else frozenset(),
+        classes=classes if unread else frozenset(),
         digests=whole | content if covered else whole,
         partial=frozenset() if covered else content,
         signers=_signers(record) if outcome is Outcome.ACCEPTED else (),

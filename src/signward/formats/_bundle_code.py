@@ -1,0 +1,104 @@
+"""A bundle's code: Mach-O whose signature also speaks of files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from signward.formats.macho import FORMAT as MACHO
+from signward.formats.macho import MachoLayout, parse_code
+from signward.frozen import Frozen
+from signward.state import Manifest, OwnRequirement, SignedArtifact, Source, Wanted
+from signward.wire import superblob as sb
+from signward.wire.requirement import Expression, Op, write_requirement
+from signward.wire.requirement_text import parse_requirement
+
+_FILES = ("special:info-plist", "special:resources")
+"""Slots that every signature of a bundle must have: its property list's and its list's."""
+
+
+class BundleCode(Frozen, frozen=True, kw_only=True):
+    """A Mach-O, parsed (``formats.macho``)."""
+
+    artifact: SignedArtifact
+
+    @property
+    def required(self) -> Mapping[str, frozenset[str]]:
+        """Slots of files that each signature must have, by its label."""
+        layout: MachoLayout = self.artifact.layout
+        return {
+            claim.label: frozenset(one.signature.prefix + name for name in _FILES)
+            for one in layout.code
+            if one.signature is not None
+            for claim in one.signature.claimed
+        }
+
+    @property
+    def sealed(self) -> frozenset[str]:
+        """Slots of files that ad hoc signatures must have."""
+        layout: MachoLayout = self.artifact.layout
+        return frozenset(
+            one.signature.prefix + name
+            for one in layout.code
+            if one.signature is not None and not one.signature.claimed
+            for name in _FILES
+        )
+
+    @property
+    def hashes(self) -> frozenset[bytes]:
+        """The hash of each slice's best code directory (20 octets)."""
+        layout: MachoLayout = self.artifact.layout
+        return frozenset(
+            one.signature.best.cdhash for one in layout.code if one.signature is not None
+        )
+
+
+def open_code(source: Source, parts: Mapping[int, bytes]) -> BundleCode:
+    """Parse a Mach-O; ``parts`` is the content of its special slots that lies outside.
+
+    Raises ``BadInputError``.
+    """
+    return BundleCode(artifact=parse_code(source, parts))
+
+
+def code_digests(code: BundleCode, wanted: Wanted) -> Manifest:
+    """Compute the wanted digests of pages and special slots."""
+    return MACHO.digests(code.artifact, wanted)
+
+
+def known_hashes(requirement: Expression) -> frozenset[bytes]:
+    """Return the hashes of a requirement that names code by nothing else; none for another."""
+    if requirement.op == Op.CDHASH:
+        return frozenset((requirement.data,))
+    if requirement.op != Op.OR:
+        return frozenset()
+    parts = [known_hashes(part) for part in requirement.parts]
+    return frozenset().union(*parts) if all(parts) else frozenset()
+
+
+def read_demand(text: str) -> Expression:
+    """Read the requirement that a list has for nested code.  Raises ``BadInputError``."""
+    return parse_requirement(text)
+
+
+def demand_of(requirement: Expression, inner: BundleCode) -> OwnRequirement:
+    """Return a requirement together with what is known of the code that must meet it."""
+    for claim in inner.artifact.signatures:
+        if claim.own_requirement is not None:
+            known = claim.own_requirement
+            return OwnRequirement(
+                requirement=write_requirement(requirement),
+                identifier=known.identifier,
+                cdhashes=known.cdhashes,
+                info=known.info,
+                entitlements=known.entitlements,
+                platform=known.platform,
+            )
+    return OwnRequirement(
+        requirement=write_requirement(requirement),
+        identifier=str(inner.artifact.facts.get("identifier", "")),
+        cdhashes=tuple(inner.hashes),
+    )
+
+
+INFO, RESOURCES = sb.INFO_SLOT, sb.RESOURCES_SLOT
+"""Special slots whose content a bundle has outside its code."""

@@ -1,0 +1,207 @@
+"""Signing a bundle: what is signed in which order, and the list its executable then covers.
+
+Inside out: nested code first, since the list around it holds its code directory's hash.  Who
+drives it (``verbs.sign_bundle``) works on a copy of the folder, and asks anew after each step,
+for what was signed has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from signward.errors import BadInputError, NotSignableError
+from signward.formats import ParseOptions, Peek, Request, Signing, peek_at
+from signward.formats._apple_sign import FILE_OPTIONS, OPTIONS
+from signward.formats._bundle_code import INFO, RESOURCES, BundleCode, open_code
+from signward.formats._bundle_layout import (
+    Layout,
+    by_path,
+    check_link,
+    is_bundle,
+    read_whole,
+)
+from signward.formats._bundle_survey import FORKS, Survey, survey
+from signward.formats._code_resources import (
+    Resources,
+    Rule,
+    Sealed,
+    read_rules,
+    standard_rules,
+    write_resources,
+)
+from signward.formats._macho_sign import sign_sites
+from signward.formats.macho import FORMAT as MACHO
+from signward.formats.macho import MachoLayout
+from signward.findings import Effect
+from signward.state import Manifest, SignedArtifact, Source, Tree, TreeEntry, Wanted
+from signward.wire.macho import is_thin, is_universal
+from signward.wire.patch import PatchSet
+from signward.wire.requirement import DESIGNATED, read_requirements
+from signward.wire.requirement_text import requirement_text
+from signward.wire.tree import Subtree
+
+
+class MainExecutable:
+    """A bundle's main executable as a format that signs: its slots cover the bundle's files."""
+
+    name = "bundle"
+    spec = MACHO.spec
+    extensions: tuple[str, ...] = ()
+    options: Mapping[str, str] = OPTIONS
+    file_options = FILE_OPTIONS
+
+    def __init__(self, info: bytes, listing: bytes) -> None:
+        self._parts = {INFO: info, RESOURCES: listing}
+
+    def recognise(self, peek: Peek) -> Any:
+        """Answer as for any Mach-O."""
+        return MACHO.recognise(peek)
+
+    def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
+        """Find the signatures, which speak of the bundle's files too."""
+        return open_code(source, self._parts).artifact
+
+    def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
+        """Compute digests as for any Mach-O."""
+        return MACHO.digests(artifact, wanted)
+
+    def sign(self, source: Source, request: Request) -> Signing:
+        """Sign every slice."""
+        return sign_sites(source, request, parts=self._parts)
+
+    def envelopes(self, source: Source) -> tuple[bytes, ...]:
+        """Return each slice's superblob."""
+        return MACHO.envelopes(source)
+
+    def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
+        """Give each slice its superblob."""
+        return MACHO.embed(source, envelopes)
+
+
+def planned(tree: Tree, layout: Layout) -> Survey:
+    """Sort a folder by the rules its new list will have."""
+    return survey(tree, layout, Resources(seals={}, rules=_rules(layout)))
+
+
+def _rules(layout: Layout) -> tuple[Rule, ...]:
+    return read_rules(standard_rules(layout.localized)[1])
+
+
+def nested_bundles(tree: Tree, there: Survey) -> Iterator[str]:
+    """Yield the folders of nested code.  Raises ``NotSignableError`` for one that is no bundle."""
+    for entry in there.nested.values():
+        if not is_bundle(Subtree(tree, entry.path)):
+            raise NotSignableError(
+                entry.path, "a folder with a dot in its name where code lies", "a bundle",
+                hint="move it to Resources, or rename it",
+            )  # fmt: skip
+        yield entry.path
+
+
+def nested_code(tree: Tree, layout: Layout, there: Survey) -> Iterator[str]:
+    """Yield the programs and libraries that lie where code does, outside of nested bundles."""
+    rules = Resources(seals={}, rules=_rules(layout))
+    for path, entry in there.present.items():
+        rule = rules.rule_for(path)
+        if rule is not None and rule.nested and entry.kind == "file" and _is_code(tree, entry.path):
+            yield entry.path
+
+
+def _is_code(tree: Tree, path: str) -> bool:
+    source = tree.open(path)
+    head = peek_at(source).head if source.length else b""
+    return is_thin(head) or is_universal(head)
+
+
+def is_signed(source: Source) -> bool:
+    """Say whether a program carries a signature by somebody.  Raises ``BadInputError``."""
+    return bool(open_code(source, {}).artifact.signatures)
+
+
+def new_list(tree: Tree, layout: Layout) -> bytes:
+    """Return the list of a folder whose nested code is signed.
+
+    Raises ``NotSignableError`` for what no list can cover, ``BadInputError`` for bad code.
+    """
+    there = planned(tree, layout)
+    entries = by_path(tree)
+    for entry in there.other.values():
+        raise NotSignableError(entry.path, "neither a file, a folder nor a link", "one of them")
+    inside = set(nested_code(tree, layout, there))
+    sealed = [_sealed(tree, layout, entries, entry, inside) for entry in there.present.values()]
+    sealed += (_bundle(tree, layout, path) for path in nested_bundles(tree, there))
+    return write_resources(sealed, layout.localized)
+
+
+def _sealed(
+    tree: Tree,
+    layout: Layout,
+    entries: Mapping[str, TreeEntry],
+    entry: TreeEntry,
+    inside: set[str],
+) -> Sealed:
+    path = entry.path[len(layout.base) :]
+    rule = Resources(seals={}, rules=_rules(layout)).rule_for(path)
+    optional = rule is not None and rule.optional
+    if entry.kind == "link":
+        _check_link(entries, entry)
+        return Sealed(path=path, target=entry.target, optional=optional)
+    _check_forks(tree, entry)
+    source = tree.open(entry.path)
+    if entry.path in inside:
+        return _code(path, open_code(source, {}))
+    hashers = [hashlib.sha1(usedforsecurity=False), hashlib.sha256()]
+    source.feed([(0, source.length)], hashers)
+    sha1, sha256 = (hasher.digest() for hasher in hashers)
+    return Sealed(path=path, sha1=sha1, sha256=sha256, optional=optional)
+
+
+def _check_link(entries: Mapping[str, TreeEntry], entry: TreeEntry) -> None:
+    stray = check_link(entries, entry.path)
+    if stray is not None and stray.effect is Effect.REJECT:
+        raise NotSignableError(entry.path, stray.found, stray.required)
+
+
+def _check_forks(tree: Tree, entry: TreeEntry) -> None:
+    names = {name.removeprefix("user.") for name in tree.attributes(entry.path)}
+    for name in sorted(names.intersection(FORKS)):
+        raise NotSignableError(entry.path, f"the extended attribute {name}", "none",
+                               hint="no signature covers it: take it off (xattr -c)")  # fmt: skip
+
+
+def _bundle(tree: Tree, layout: Layout, path: str) -> Sealed:
+    from signward.formats.bundle import FORMAT, BundleState  # it asks this module to sign
+
+    artifact = FORMAT.parse_tree(Subtree(tree, path), ParseOptions())
+    state: BundleState = artifact.layout
+    return _code(path[len(layout.base) :], state.code)
+
+
+def _code(path: str, code: BundleCode) -> Sealed:
+    """Return the seal of nested code: its requirement, and its first slice's hash."""
+    layout: MachoLayout = code.artifact.layout
+    first = layout.code[0].signature
+    if first is None:
+        raise NotSignableError(path, "code without a signature", "one, where code lies")
+    return Sealed(path=path, requirement=_requirement(code), cdhash=first.best.cdhash)
+
+
+def _requirement(code: BundleCode) -> str:
+    """Return the requirement that code designates; ad hoc code is known by its hashes alone."""
+    layout: MachoLayout = code.artifact.layout
+    for one in layout.code:
+        if one.signature is not None and one.signature.claimed and one.signature.requirements:
+            try:
+                found = read_requirements(one.signature.requirements).get(DESIGNATED)
+            except BadInputError:
+                continue
+            if found is not None:
+                return requirement_text(found)
+    return " or ".join(f'cdhash H"{digest.hex()}"' for digest in sorted(code.hashes))
+
+
+def info_of(tree: Tree, layout: Layout) -> bytes:
+    """Return the bundle's property list as it stands."""
+    return read_whole(tree.open(layout.info))

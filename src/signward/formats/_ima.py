@@ -1,0 +1,229 @@
+"""Any Linux file with an IMA signature: in ``security.ima``, or beside it in a ``.sig`` file.
+
+Source: Linux ``security/integrity/ima/ima_appraise.c`` and ``digsig_asymmetric.c``.  The kernel
+finds the key by its id in the ``.ima`` keyring and takes the algorithm from it; certificate,
+validity and usage count for nothing.  A value of version 2 is made over the digest of the file,
+one of version 3 over a structure that names the digest's kind as well; what fs-verity digests
+can be signed so too.  A digest without signature is a seal: whoever may write the attribute can
+write it anew.
+
+Not found by recognition: attributes are no bytes of the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from signward.envelopes import Signer
+from signward.envelopes.ima import claim_of, claim_over
+from signward.errors import BadInputError, MalformedError, NotSignableError
+from signward.findings import Code, Effect, Finding
+from signward.formats import Match, ParseOptions, Peek, Request, Signing
+from signward.frozen import replace
+from signward.state import (
+    Manifest,
+    SignedArtifact,
+    Slot,
+    Source,
+    Wanted,
+)
+from signward.wire import ima, verity
+from signward.wire.algorithms import COMPUTABLE
+from signward.wire.certificate import outline
+from signward.wire.patch import Edit, PatchSet
+from signward.wire.source import whole_digest
+from signward.wire.spki import usual_key_id
+
+ATTRIBUTE, EVM_ATTRIBUTE = "security.ima", "security.evm"
+
+WHOLE = "file"
+"""The slot of all bytes."""
+
+VERITY = "fs-verity"
+"""The slot of the fs-verity digest."""
+
+VERSIONS = (2, 3)
+"""What a signature can be written as; Linux takes version 3 of plain digests since 2026 only."""
+
+PROFILE = "linux-kernel"
+
+_SCHEMES = frozenset({"rsa-pkcs1v15", "ecdsa"})
+"""What the kernel checks values with (``digsig_asymmetric.c``)."""
+
+_CLAUSE = "security/integrity/ima/ima_appraise.c"
+_NOTHING: Manifest = MappingProxyType({})
+
+
+class ImaFormat:
+    """A file judged by the attribute's value it is given with; unsigned without.
+
+    ``evm`` is the value of ``security.evm``, to be shown; ``version`` that of new signatures.
+    """
+
+    name = "ima"
+    spec = "Linux security/integrity, `security.ima` versions 2 and 3"
+    extensions: tuple[str, ...] = (".sig",)
+
+    options: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, value: bytes | None = None, *, evm: bytes = b"", version: int = 2) -> None:
+        self._value, self._evm, self._version = value, evm, version
+
+    def recognise(self, peek: Peek) -> Match:  # noqa: ARG002
+        """Claim nothing: the attribute is no part of the bytes."""
+        return Match.NO
+
+    def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
+        """Read the attribute's value; a signature of version 3 has the file digested here."""
+        artifact = SignedArtifact(
+            format=self.name,
+            source=source,
+            signatures=(),
+            profile=PROFILE,
+            facts=_evm_facts(self._evm),
+        )
+        if self._value is None:
+            return artifact
+        value = ima.read_value(self._value, ATTRIBUTE)
+        if isinstance(value, ima.Sealed):
+            facts = {**artifact.facts, "ima": f"{value.algorithm} digest, not signed"}
+            seal = Slot(name=WHOLE, algorithm=value.algorithm, digest=value.digest)
+            return replace(artifact, seals=(seal,), facts=facts)
+        if isinstance(value, ima.Keyed) or value.kind == ima.PORTABLE:
+            raise MalformedError(ATTRIBUTE, "a value of security.evm", "a digest or a signature",
+                                 _CLAUSE)  # fmt: skip
+        return _signed(artifact, value, self._value)
+
+    def sign(self, source: Source, request: Request) -> Signing:
+        """Sign all bytes; the patch puts the attribute's value in their place."""
+        signer = request.signer
+        _check_signer(source.name, signer)
+        from signward.envelopes.ima_draft import ImaDraft  # for signing only
+
+        digest = whole_digest(source, signer.digest)
+        plain = self._version == 2
+        octets = digest if plain else ima.file_id(ima.SIGNATURE, signer.digest, digest)
+        sealed = yield ImaDraft(
+            version=self._version,
+            digest=signer.digest,
+            key_id=key_id_of(signer.certificates[0]),
+            to_be_signed=octets,
+            algorithm=replace(signer.algorithm, digested=plain),
+        )
+        return self.embed(source, (sealed,))
+
+    def envelopes(self, source: Source) -> tuple[bytes, ...]:  # noqa: ARG002
+        """Return the value this was made with."""
+        return () if self._value is None else (self._value,)
+
+    def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
+        """Return the patch that turns the file into the first envelope's, or leaves it alone."""
+        whole = Edit(start=0, end=source.length, data=envelopes[0]) if envelopes else None
+        return PatchSet(edits=(whole,) if whole else ())
+
+    def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
+        """Compute the digests of all bytes that parsing did not compute yet, in one pass."""
+        known: Manifest = artifact.layout or _NOTHING
+        hashers = {
+            (name, algorithm): hashlib.new(algorithm, usedforsecurity=False)
+            for name, algorithm in wanted - known.keys()
+            if name == WHOLE
+        }
+        if hashers:
+            artifact.source.feed([(0, artifact.source.length)], list(hashers.values()))
+        fresh = {slot: hasher.digest() for slot, hasher in hashers.items()}
+        return {**{slot: known[slot] for slot in wanted & known.keys()}, **fresh}
+
+
+def is_value(data: bytes) -> bool:
+    """Say whether bytes are a value of ``security.ima`` that signs or seals a file."""
+    if data[:1] not in (b"\1", b"\3", b"\4", b"\6"):
+        return False
+    try:
+        ima.read_value(data)
+    except BadInputError:
+        return False
+    return True
+
+
+def is_signature(data: bytes) -> bool:
+    """Say whether bytes are a signature, and no mere digest."""
+    return data[:1] in (b"\3", b"\6")
+
+
+def key_id_of(certificate: bytes) -> bytes:
+    """Return the key id of a certificate (DER): the end of its subject key identifier.
+
+    Raises ``BadInputError`` for bytes that are no certificate.
+    """
+    seen = outline(certificate)
+    return (seen.key_id or usual_key_id(seen.spki))[-ima.KEY_ID :]
+
+
+def _signed(artifact: SignedArtifact, value: ima.Signed, raw: bytes) -> SignedArtifact:
+    """Return the artifact with the one signature that an attribute's value holds."""
+    told = f"signature, version {value.version}, {value.algorithm}, key {value.key_id.hex()}"
+    artifact = replace(artifact, facts={**artifact.facts, "ima": told})
+    if value.version == 1 or value.algorithm not in COMPUTABLE:
+        return replace(artifact, findings=(_unknown(value),))
+    name = VERITY if value.kind == ima.VERITY else WHOLE
+    if name == VERITY and value.algorithm not in verity.NUMBERS:
+        return replace(artifact, findings=(_unknown(value),))
+    known = {}
+    if value.version == 2:
+        claimed = claim_over(value, raw, name)
+    else:
+        digest = _digest(artifact.source, name, value.algorithm)
+        slot = Slot(name=name, algorithm=value.algorithm, digest=digest)
+        claimed, known = claim_of(value, raw, slot), {(name, value.algorithm): digest}
+    required = {claimed.label: frozenset({name})}
+    return replace(artifact, signatures=(claimed,), required=required, layout=known)
+
+
+def _digest(source: Source, name: str, algorithm: str) -> bytes:
+    """Return a digest that version 3 is over: the value alone tells whether it was signed."""
+    if name == WHOLE:
+        return whole_digest(source, algorithm)
+    built = verity.parameters_of(source) or verity.Parameters()
+    return verity.source_digest(source, replace(built, algorithm=algorithm))
+
+
+def _unknown(value: ima.Signed) -> Finding:
+    found = f"a signature of version {value.version} with {value.algorithm}"
+    return Finding(
+        code=Code.UNSUPPORTED_ALGORITHM,
+        effect=Effect.UNKNOWN,
+        subject=ATTRIBUTE,
+        found=found,
+        required="version 2 or 3 with a digest that can be computed",
+        clause=_CLAUSE,
+    )
+
+
+def _check_signer(name: str, signer: Signer) -> None:
+    """Raise ``NotSignableError`` for a key or a digest that the kernel has no use for."""
+    if signer.algorithm.scheme not in _SCHEMES:
+        raise NotSignableError(name, f"a key for {signer.algorithm}", "an RSA or ECDSA key",
+                               hint="the kernel's .ima keyring knows no other")  # fmt: skip
+    if not ima.is_known(signer.digest):
+        raise NotSignableError(name, f"digest {signer.digest}", "one of hash_algo")
+
+
+def _evm_facts(data: bytes) -> Mapping[str, str]:
+    """Return what ``security.evm`` says of itself; only the machine itself can check most of it."""
+    return dict(_told(data)) if data else {}
+
+
+def _told(data: bytes) -> Iterator[tuple[str, str]]:
+    try:
+        value = ima.read_value(data, EVM_ATTRIBUTE)
+    except BadInputError:
+        yield "evm", "cannot be read"
+        return
+    if isinstance(value, ima.Keyed):
+        yield "evm", "HMAC by a key of the machine"
+    elif isinstance(value, ima.Signed):
+        kind = "portable signature" if value.kind == ima.PORTABLE else "signature"
+        yield "evm", f"{kind}, {value.algorithm}, key {value.key_id.hex()}"

@@ -1,0 +1,52 @@
+"""What a Mach-O says of itself: who it claims to be, what it loads, what it asks to be allowed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from signward.errors import BadInputError
+from signward.formats._apple_signature import AppleSignature, read_plist
+from signward.formats._macho_code import CodeSlice
+from signward.wire.macho import FILE_TYPES
+from signward.wire.requirement import read_requirements
+from signward.wire.requirement_text import requirements_text
+
+MAX_LISTED = 500
+"""Libraries and entitlements shown of one slice; the largest real programs have some 150."""
+
+
+def facts_of(code: Sequence[CodeSlice]) -> dict[str, str | int]:
+    """Return what policy and people go by: the first slice's words, all slices' cdhashes."""
+    signatures = [one.signature for one in code if one.signature is not None]
+    facts: dict[str, str | int] = dict(signatures[0].facts) if signatures else {}
+    first = code[0].image
+    facts["type"] = FILE_TYPES.get(first.file_type, str(first.file_type))
+    facts["architecture"] = ",".join(one.image.architecture for one in code)
+    if signatures:
+        facts["cdhash"] = ",".join(s.best.cdhash.hex() for s in signatures)
+    return facts
+
+
+def described(code: Sequence[CodeSlice]) -> dict[str, str | int]:
+    """Return the libraries, entitlements and requirements of each slice, told apart by name."""
+    found: dict[str, str | int] = {}
+    for one in code:
+        prefix = f"{one.image.architecture} " if len(code) > 1 else ""
+        for number, library in enumerate(one.image.libraries[:MAX_LISTED], 1):
+            found[f"{prefix}library {number}"] = f"{library.name} ({library.kind})"
+        if one.signature is not None:
+            found.update((prefix + name, value) for name, value in _inside(one.signature))
+    return found
+
+
+def _inside(signature: AppleSignature) -> Iterator[tuple[str, str]]:
+    with suppress(BadInputError):
+        if signature.requirements:
+            yield "requirements", requirements_text(read_requirements(signature.requirements))
+    with suppress(BadInputError):
+        if signature.entitlements:
+            listed = read_plist(signature.entitlements, "entitlements")
+            for name in list(listed)[:MAX_LISTED]:
+                yield f"entitlement {name}", json.dumps(listed[name], default=str)

@@ -1,0 +1,384 @@
+"""macOS bundles: a folder that is one piece of code (.app, .framework, .kext, ...).
+
+Sources: Apple's Security framework (``bundlediskrep.cpp``, ``StaticCode.cpp``, ``resources.cpp``),
+Technical Note 2206.  The signature lies in the main executable.  Two of its special slots hold
+the digests of the bundle's property list and of ``_CodeSignature/CodeResources``, which lists
+every other file: by digest, a link by its target, nested code by a requirement and the code
+directory hash it had.  A part is thus covered when the list is what the signature says and the
+part what the list says; nested code must have an intact signature of its own, or be the very
+code whose hash the list gives.
+
+A framework's other versions are judged as nested code is.  A stapled notarization ticket
+(``Contents/CodeResources``) is no part of what is signed; it must be Apple's and speak of this
+code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from signward.envelopes.ticket import MAX_TICKET, is_ticket, listed_hashes, open_ticket
+from signward.errors import BadInputError, LimitError, MalformedError
+from signward.findings import Code, Effect, Finding
+from signward.formats import Match, ParseOptions, Peek
+from signward.formats._apple_sign import OPTIONS
+from signward.formats._bundle_code import (
+    INFO,
+    RESOURCES,
+    BundleCode,
+    code_digests,
+    demand_of,
+    known_hashes,
+    open_code,
+    read_demand,
+)
+from signward.formats._bundle_layout import (
+    EXTENSIONS,
+    TICKET,
+    Layout,
+    by_path,
+    current_version,
+    find_layout,
+    is_bundle,
+    outside,
+    read_whole,
+    resolve,
+)
+from signward.formats._bundle_survey import (
+    Survey,
+    beside_list,
+    differences,
+    listed_slots,
+    survey,
+)
+from signward.formats._code_resources import (
+    WHAT,
+    Resources,
+    Seal,
+    read_resources,
+    weaknesses,
+)
+from signward.frozen import Frozen, replace
+from signward.state import (
+    ClaimedSignature,
+    Hasher,
+    Manifest,
+    OwnRequirement,
+    SignedArtifact,
+    Slot,
+    Source,
+    Tree,
+    TreeEntry,
+    Wanted,
+)
+from signward.wire.plist import MAX_OCTETS
+from signward.wire.tree import Subtree
+
+MAX_NESTED = 16
+"""Bundles inside bundles; an application with helpers with frameworks has four."""
+
+
+class BundleState(Frozen, frozen=True, kw_only=True):
+    """What the format keeps of a parsed bundle: its folder and its main executable."""
+
+    tree: Tree
+    layout: Layout
+    code: BundleCode
+
+
+class _Findings:
+    """Findings under way, and what they leave of the bundle."""
+
+    def __init__(self) -> None:
+        self.all: list[Finding] = []
+        self.nested: dict[str, SignedArtifact] = {}
+        self.demands: dict[str, OwnRequirement] = {}
+        self.vouched: set[str] = set()
+        self.listed: tuple[Slot, ...] = ()
+
+
+class BundleFormat:
+    """The format of bundles: folders, never files."""
+
+    name = "bundle"
+    spec = "Apple code signing of bundles, Technical Note 2206"
+    extensions: tuple[str, ...] = EXTENSIONS
+    tree_options: Mapping[str, str] = OPTIONS
+
+    def recognise(self, peek: Peek) -> Match:  # noqa: ARG002
+        """Claim no file."""
+        return Match.NO
+
+    def recognise_tree(self, tree: Tree) -> Match:
+        """Recognise a folder by its name and the property list in it."""
+        return Match.SPECIFIC if is_bundle(tree) else Match.NO
+
+    def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
+        """Refuse: a bundle is a folder.  Raises ``MalformedError``."""
+        raise MalformedError(source.name, "a file", "a folder")
+
+    def parse_tree(self, tree: Tree, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
+        """Find the main executable's signatures, and hold the folder against the signed list."""
+        return _parse(tree, find_layout(tree), 0)
+
+    def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
+        """Compute digests: of the executable's slots, of files and of the targets of links."""
+        state: BundleState = artifact.layout
+        found = dict(code_digests(state.code, wanted))
+        links = {e.path: e.target for e in state.tree.entries() if e.kind == "link"}
+        files: dict[str, set[str]] = {}
+        for name, algorithm in wanted:
+            kind, _, path = name.partition(":")
+            if kind == "link" and path in links:
+                target = links[path].encode("utf-8", "surrogateescape")
+                found[name, algorithm] = hashlib.new(algorithm, target).digest()
+            elif kind == "file":
+                files.setdefault(path, set()).add(algorithm)
+        for path in sorted(files):
+            found.update(_file_digests(state.tree, path, sorted(files[path])))
+        return found
+
+
+def _file_digests(tree: Tree, path: str, algorithms: list[str]) -> Manifest:
+    source = tree.open(path)
+    hashers = [hashlib.new(name, usedforsecurity=False) for name in algorithms]
+    feeding: list[Hasher] = list(hashers)
+    source.feed([(0, source.length)], feeding)
+    return {
+        (f"file:{path}", name): hasher.digest()
+        for name, hasher in zip(algorithms, hashers, strict=True)
+    }
+
+
+def _parse(tree: Tree, layout: Layout, depth: int) -> SignedArtifact:
+    if depth > MAX_NESTED:
+        raise LimitError(tree.name, "bundles nested deeper", f"at most {MAX_NESTED}")
+    if not layout.executable:
+        raise MalformedError(
+            layout.info, "no CFBundleExecutable", "the name of the main executable",
+            hint="bundles without code are not judged by this version",
+        )  # fmt: skip
+    entries = by_path(tree)
+    listing = _listing(tree, layout, entries)
+    parts = {INFO: read_whole(tree.open(layout.info))}
+    if listing is not None:
+        parts[RESOURCES] = listing
+    code = open_code(tree.open(layout.executable), parts)
+    artifact = code.artifact
+    found = _Findings()
+    if artifact.signatures or artifact.seals:
+        found.all += _required_of_seals(code)
+        found.all += outside(entries, layout)
+        found.all += beside_list(entries, layout)
+        if listing is None:
+            found.all.append(_no_list(layout))
+        else:
+            _hold_against(tree, layout, read_resources(listing, layout.list_path), depth, found)
+        _other_versions(tree, layout, entries, depth, found)
+    ticket = _ticket(tree, layout, entries, code, found)
+    return SignedArtifact(
+        format=BundleFormat.name,
+        source=_Named(artifact.source, tree.name),
+        signatures=artifact.signatures,
+        required={label: artifact.required.get(label, frozenset()) | files
+                  for label, files in code.required.items()},
+        conditions=artifact.conditions,
+        nested=found.nested,
+        demands=found.demands,
+        vouched=frozenset(found.vouched),
+        regions=artifact.regions,
+        profile=artifact.profile,
+        facts={**artifact.facts, "bundle": _extension(tree), "executable": layout.executable},
+        findings=(*artifact.findings, *found.all),
+        seals=artifact.seals,
+        listed=found.listed,
+        ticket=ticket,
+        every=artifact.every,
+        layout=BundleState(tree=tree, layout=layout, code=code),
+    )  # fmt: skip
+
+
+def _listing(tree: Tree, layout: Layout, entries: Mapping[str, TreeEntry]) -> bytes | None:
+    entry = entries.get(layout.list_path)
+    if entry is None or entry.kind != "file":
+        return None
+    return read_whole(tree.open(layout.list_path), MAX_OCTETS)
+
+
+def _extension(tree: Tree) -> str:
+    name = tree.name.rstrip("/").lower()
+    return next((extension for extension in EXTENSIONS if name.endswith(extension)), "")
+
+
+def _no_list(layout: Layout) -> Finding:
+    return Finding(
+        code=Code.SLOT_MISSING,
+        effect=Effect.REJECT,
+        subject=WHAT,
+        found=f"no {layout.list_path}",
+        required="the list of the bundle's files: nothing covers them",
+        clause="errSecCSResourcesNotFound",
+    )
+
+
+def _required_of_seals(code: BundleCode) -> Iterator[Finding]:
+    """Ask of an ad hoc signature what integrity asks of signers: the list and the properties."""
+    for name in sorted(code.sealed - {slot.name for slot in code.artifact.seals}):
+        yield Finding(
+            code=Code.SLOT_MISSING,
+            effect=Effect.REJECT,
+            subject="ad hoc signature",
+            found=f"no digest of {name}",
+            required="one: it runs, so it must be covered",
+        )
+
+
+def _hold_against(
+    tree: Tree, layout: Layout, resources: Resources, depth: int, found: _Findings
+) -> None:
+    """Hold the folder against its list, and parse nested code."""
+    entries = by_path(tree)
+    there = survey(tree, layout, resources)
+    found.all += (_weak(layout, what) for what in weaknesses(resources, layout.localized))
+    found.all += differences(tree, entries, resources, there)
+    found.listed = listed_slots(resources, there)
+    _nested(tree, resources, there, depth, found)
+
+
+def _weak(layout: Layout, what: str) -> Finding:
+    return Finding(
+        code=Code.UNCOVERED_CONTENT,
+        effect=Effect.REJECT,
+        subject=layout.list_path,
+        found=f"rules that leave out {what}",
+        required="rules that leave out nothing but what every bundle may",
+        clause="errSecCSWeakResourceRules",
+        hint="its signer chose them: ask for one signed with the usual rules",
+    )
+
+
+def _nested(tree: Tree, resources: Resources, there: Survey, depth: int, found: _Findings) -> None:
+    for path, entry in {**there.present, **there.nested}.items():
+        seal = resources.seals.get(path)
+        if seal is None or seal.kind != "code" or entry.kind == "link":
+            continue
+        inner = _inner(tree, entry, depth, found)
+        if inner is None:
+            continue
+        found.nested[entry.path] = inner
+        _ask(entry.path, seal, inner, found)
+
+
+def _ask(path: str, seal: Seal, inner: SignedArtifact, found: _Findings) -> None:
+    """Note whether the list gives the very code by its hash, or what it asks of its signer."""
+    state = inner.layout
+    code = state.code if isinstance(state, BundleState) else BundleCode(artifact=inner)
+    try:
+        requirement = read_demand(seal.requirement)
+    except BadInputError as error:
+        found.all.append(replace(error.finding, subject=f"{path}, requirement"))
+        return
+    if code.hashes and code.hashes <= known_hashes(requirement) | {seal.cdhash}:
+        found.vouched.add(path)
+    else:
+        found.demands[path] = demand_of(requirement, code)
+
+
+def _inner(tree: Tree, entry: TreeEntry, depth: int, found: _Findings) -> SignedArtifact | None:
+    """Return nested code: a bundle, or a program; None where it cannot be read."""
+    try:
+        if entry.kind == "directory":
+            inside = Subtree(tree, entry.path)
+            return _parse(inside, find_layout(inside), depth + 1)
+        return open_code(tree.open(entry.path), {}).artifact
+    except BadInputError as error:
+        found.all.append(replace(error.finding, subject=f"{entry.path}, {error.finding.subject}"))
+        return None
+
+
+def _other_versions(
+    tree: Tree,
+    layout: Layout,
+    entries: Mapping[str, TreeEntry],
+    depth: int,
+    found: _Findings,
+) -> None:
+    """Parse the versions of a framework that are not the current one (``validateOtherVersions``)."""
+    if not layout.base.startswith("Versions/") or layout.base != _current_base(entries):
+        return
+    for path, entry in entries.items():
+        if entry.kind == "directory" and path.startswith("Versions/") and path.count("/") == 1:
+            if f"{path}/" == layout.base:
+                continue
+            try:
+                other = find_layout(tree, path.partition("/")[2])
+                found.nested[path] = _parse(tree, other, depth + 1)
+            except BadInputError as error:
+                found.all.append(replace(error.finding, subject=f"{path}, {error.finding.subject}"))
+
+
+def _current_base(entries: Mapping[str, TreeEntry]) -> str:
+    return f"Versions/{current_version(entries)}/"
+
+
+def _ticket(
+    tree: Tree,
+    layout: Layout,
+    entries: Mapping[str, TreeEntry],
+    code: BundleCode,
+    found: _Findings,
+) -> ClaimedSignature | None:
+    """Read a stapled ticket, if there is one, and see that it speaks of this code."""
+    path = layout.base + TICKET
+    entry = entries.get(path)
+    if entry is None:
+        return None
+    if entry.kind == "link" and resolve(entries, path) == layout.list_path:
+        return None
+    data = read_whole(tree.open(path), MAX_TICKET) if entry.kind == "file" else b""
+    if not is_ticket(data):
+        found.all.append(_odd_ticket(path, "no notarization ticket", "one, or nothing"))
+        return None
+    try:
+        ticket = open_ticket(data)
+        known = listed_hashes(ticket.content)
+    except BadInputError as error:
+        found.all.append(_odd_ticket(path, error.finding.found, error.finding.required))
+        return None
+    strange = sorted(code.hashes - known)
+    if strange:
+        found.all.append(_odd_ticket(path, f"a ticket without the code directory {strange[0].hex()}",
+                                     "a ticket for this code"))  # fmt: skip
+    return ticket
+
+
+def _odd_ticket(path: str, what: str, required: str) -> Finding:
+    return Finding(
+        code=Code.TICKET,
+        effect=Effect.REJECT,
+        subject=path,
+        found=what,
+        required=required,
+        hint="staple it anew: where there is no network, macOS goes by it",
+    )
+
+
+class _Named:
+    """A source under another name: findings speak of the bundle, not of its program."""
+
+    __slots__ = ("_source", "length", "name")
+
+    def __init__(self, source: Source, name: str) -> None:
+        self._source, self.name, self.length = source, name, source.length
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return exactly ``size`` bytes at ``offset`` or raise ``MalformedError``."""
+        return self._source.read(offset, size)
+
+    def feed(self, ranges: Iterable[tuple[int, int]], hashers: Sequence[Hasher]) -> None:
+        """Stream each ``(start, end)`` range through every hasher, in one pass."""
+        self._source.feed(ranges, hashers)
+
+
+FORMAT = BundleFormat()

@@ -1,0 +1,33 @@
+"""Signatures that Linux keeps beside a file's bytes: IMA's attribute, fs-verity's built-in one.
+
+Asked only where a file's own format found none: what a file carries in itself goes before.
+"""
+
+from __future__ import annotations
+
+from signward.envelopes.fsverity import MAX_SIGNATURE
+from signward.findings import Code
+from signward.formats import Signable
+from signward.formats._fsverity import FsVerityFormat
+from signward.formats._ima import ATTRIBUTE, EVM_ATTRIBUTE, ImaFormat, is_signature
+from signward.state import Source
+from signward.wire.source import attribute_of
+from signward.wire.verity import signature_of
+
+
+def form_beside(source: Source, cause: Code | None) -> Signable | None:
+    """Return the format by which the system's own signature of a file is judged, or None.
+
+    ``cause`` is what its bytes alone were found to be.  A digest that nobody signed says more of
+    an unsigned file, and nothing of one whose kind cannot be judged.
+    """
+    if cause not in (Code.UNSIGNED, Code.UNSUPPORTED_KIND):
+        return None
+    value = attribute_of(source, ATTRIBUTE)
+    if not is_signature(value):
+        built_in = signature_of(source, MAX_SIGNATURE)
+        if built_in:
+            return FsVerityFormat(built_in)
+    if value and (is_signature(value) or cause is Code.UNSIGNED):
+        return ImaFormat(value, evm=attribute_of(source, EVM_ATTRIBUTE))
+    return None

@@ -1,0 +1,99 @@
+"""Signing folders that are one piece of code: inside out, in a copy that takes their place.
+
+Each program and library in a bundle is assessed like a file of its own when it is signed, and
+the bundle as a whole before the copy takes the place of the original.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from signward.formats import Existing, Signable, tree_format
+from signward.formats._bundle_layout import LIST, TICKET, find_layout
+from signward.formats._bundle_sign import (
+    MainExecutable,
+    info_of,
+    is_signed,
+    nested_bundles,
+    nested_code,
+    new_list,
+    planned,
+)
+from signward.formats.macho import FORMAT as MACHO
+from signward.state import Source
+from signward.verbs.folders import write_into
+from signward.wire.source import BytesSource
+from signward.wire.tree import FolderTree
+
+LIST_MODE = 0o644
+
+SignOne = Callable[[Signable, Source], Source]
+"""Signs one source; of what is no bundle's main executable, it assesses the result too."""
+
+
+class BundleSigning:
+    """Signs everything in one folder, which must be a copy that nobody else reads.
+
+    Nested code that somebody signed keeps its signature, unless ``existing`` says otherwise.
+    ``names`` are the paths of what was signed inside.
+    """
+
+    def __init__(self, existing: Existing, sign: SignOne, check: Callable[[str, str], None]) -> None:
+        """``check`` raises for a signed folder (a path, and its name) that is not as it should be."""
+        self._existing, self._sign, self._check = existing, sign, check
+        self.names: list[str] = []
+
+    def __call__(self, folder: str, name: str, prefix: str = "") -> None:
+        """Sign the bundle in ``folder``.  Raises ``BadInputError`` and ``SigningError``."""
+        with FolderTree(folder, name) as tree:
+            layout = find_layout(tree)
+            there = planned(tree, layout)
+            inner = list(nested_bundles(tree, there))
+            code = list(nested_code(tree, layout, there))
+        for path in inner:
+            if not self._keeps(os.path.join(folder, path)):  # noqa: PTH118 - strings
+                self(os.path.join(folder, path), f"{name}/{path}", f"{prefix}{path}/")  # noqa: PTH118
+                self.names.append(f"{prefix}{path}")
+        for path in code:
+            self._sign_file(folder, name, path, prefix)
+        self._sign_main(folder, name)
+        self._check(folder, name)
+
+    def _keeps(self, folder: str) -> bool:
+        if self._existing is not Existing.REFUSE:
+            return False
+        with FolderTree(folder) as tree:
+            layout = find_layout(tree)
+            return bool(layout.executable) and is_signed(tree.open(layout.executable))
+
+    def _sign_file(self, folder: str, name: str, path: str, prefix: str) -> None:
+        with FolderTree(folder, name) as tree:
+            tree.entries()
+            source = tree.open(path)
+            if self._existing is Existing.REFUSE and is_signed(source):
+                return
+            write_into(folder, path, self._sign(MACHO, source))
+        self.names.append(f"{prefix}{path}")
+
+    def _sign_main(self, folder: str, name: str) -> None:
+        with FolderTree(folder, name) as tree:
+            layout = find_layout(tree)
+            listing = new_list(tree, layout)
+            form = MainExecutable(info_of(tree, layout), listing)
+            signed = self._sign(form, tree.open(layout.executable))
+            write_into(folder, layout.executable, signed)
+        write_into(folder, layout.base + LIST, BytesSource(LIST, listing), LIST_MODE)
+        ticket = os.path.join(folder, layout.base + TICKET)  # noqa: PTH118
+        if os.path.isfile(ticket) and not os.path.islink(ticket):  # noqa: PTH113, PTH114
+            os.unlink(ticket)  # noqa: PTH108 - it speaks of the code that was there before
+
+
+def is_bundle_folder(path: str) -> bool:
+    """Say whether a path is a folder that some format claims as a whole."""
+    if not os.path.isdir(path):  # noqa: PTH112
+        return False
+    with ExitStack() as stack:
+        tree = stack.enter_context(FolderTree(path))
+        return tree_format(tree) is not None
