@@ -86,12 +86,16 @@ def _summary(status: BootStatus) -> Iterator[str]:
         return
     files = [file for file in status.files if not file.packaged] or status.files
     now = [file for file in files if file.starts[Scenario.NOW].starts]
+    many = f"{len(now):,} of {quantity(len(files), 'EFI file')}"
+    if len(now) == len(files) > 1:
+        many = f"All {len(files):,} EFI files"
     told = "would start" if status.mode is not Mode.ON else "start" + "s" * (len(now) == 1)
-    yield f"{len(now):,} of {quantity(len(files), 'EFI file')} {told} under Secure Boot."
+    yield f"{many} {told} under Secure Boot."
     lost = sum(file.starts[Scenario.WITHOUT_2011].starts is False for file in now)
     if now:
         without = "without Microsoft's certificates of 2011"
-        yield f"{lost:,} would not {without}." if lost else f"All of them go on {without}."
+        fewer = "None of them" if lost == len(now) else f"{len(now) - lost:,} of them"
+        yield f"{fewer} would {without}." if lost else f"All of them go on {without}."
 
 
 def _keys(status: BootStatus) -> Table:
@@ -171,7 +175,9 @@ def _because(ruling: Ruling) -> str:
 
 
 def _below_files(status: BootStatus) -> Iterator[str]:
-    if not status.files:
+    if status.files:
+        yield "without 2011: as if Microsoft's certificates of 2011 were gone from db."
+    else:
         yield f"No EFI file and no kernel was found below {visible(status.root)}."
     for held in status.modules:
         yield _modules(held)
