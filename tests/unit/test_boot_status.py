@@ -114,8 +114,7 @@ def test_a_db_of_both_goes_on_without_2011(root: Path, tmp_path: Path) -> None:
 def test_both_signatures_are_refused_once_2011_stands_in_dbx(root: Path, tmp_path: Path) -> None:
     status = ask(root, image(tmp_path / "v", UEFI_2011.name, UEFI_2023.name))
     assert starting(status, Scenario.REVOKED_2011) == set()
-    (advice,) = [advice for advice in status.advice if advice.gap is Gap.STRANDED]
-    assert not advice.urgent
+    assert Gap.STRANDED not in gaps(status)
     real = ask(root, image(tmp_path / "w", UEFI_2023.name, dbx=lists(UEFI_2011.name)))
     assert starting(real, Scenario.NOW) == set()
 
@@ -202,6 +201,26 @@ def test_an_empty_flash_image_is_in_setup_mode(tmp_path: Path) -> None:
     status = ask(tmp_path, str(tmp_path / "v"))
     assert status.mode is Mode.SETUP
     assert gaps(status) == {Gap.NOT_ON}
+
+
+def test_some_variables_do_not_tell_the_mode(tmp_path: Path) -> None:
+    (tmp_path / "db.esl").write_bytes(lists(UEFI_2023.name))
+    status = ask(tmp_path, str(tmp_path))
+    assert (status.mode, gaps(status) & {Gap.NOT_ON, Gap.NO_VARIABLES}) == (
+        Mode.UNKNOWN, {Gap.NOT_ON},
+    )  # fmt: skip
+    assert run_code(tmp_path) == 1
+
+
+def run_code(folder: Path) -> int:
+    return main(["boot", "status", "--root", str(folder), "--vars", str(folder)])
+
+
+def test_a_level_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    held = image(tmp_path / "v", UEFI_2011.name, SbatLevelRT=(SHIM, b"torn"))
+    status = ask(tmp_path, held)
+    assert [why.partition(":")[0] for why in status.unread] == ["SbatLevelRT"]
+    assert Gap.UNREAD in gaps(status)
 
 
 def test_shim_that_checks_nothing_is_told(tmp_path: Path) -> None:
@@ -351,6 +370,11 @@ def test_json_says_all_of_it(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     held = image(tmp_path / "v", UEFI_2011.name, UEFI_2023.name)
+    out = run(capsys, "--root", str(root), "--vars", held)[1]
+    assert "All of them go on without Microsoft's certificates of 2011." in out
+    assert "8 files would go on then, but not with these certificates in dbx" in " ".join(
+        out.split()
+    )
     code, out, err = run(capsys, "--root", str(root), "--vars", held, "--json")
     told = json.loads(out)
     assert (code, err, told["mode"]) == (1, "", "on")

@@ -38,6 +38,7 @@ _TITLES = {
     Scenario.WITHOUT_2011: "without 2011",
     Scenario.WITH_DBX: "with that dbx",
 }
+_REVOKED = Scenario.REVOKED_2011
 _LISTS = {
     "PK": "owner", "KEK": "may update", "db": "may start", "dbx": "may not start",
     "MokList": "may start (shim)", "MokListX": "may not start (shim)",
@@ -177,6 +178,9 @@ def _because(ruling: Ruling) -> str:
 def _below_files(status: BootStatus) -> Iterator[str]:
     if status.files:
         yield "without 2011: as if Microsoft's certificates of 2011 were gone from db."
+        if left := sum(map(_held_back, status.files)):
+            yield (f"{quantity(left, 'file')} would go on then, but not with these certificates "
+                   "in dbx: a signature under them is left, and one is enough.")  # fmt: skip
     else:
         yield f"No EFI file and no kernel was found below {visible(status.root)}."
     for held in status.modules:
@@ -185,6 +189,12 @@ def _below_files(status: BootStatus) -> Iterator[str]:
         kinds = ", ".join(sorted({rom.kind for rom in status.option_roms}))
         yield (f"Option ROMs: {quantity(len(status.option_roms), 'device')} ({kinds}). What signed "
                "them is not read; db decides about them too.")  # fmt: skip
+
+
+def _held_back(file: FileStatus) -> bool:
+    """Say whether a file goes on without the certificates of 2011, and not with them in dbx."""
+    without, revoked = (file.starts[s].starts for s in (Scenario.WITHOUT_2011, _REVOKED))
+    return bool(without) and revoked is False
 
 
 def _modules(held: ModuleStatus) -> str:

@@ -90,7 +90,8 @@ def boot_status(
     update = read_dbx(asked.update, read_option(asked.update)) if asked.update else None
     found = boot_files(asked.root, asked.esp)
     images = _images(found.files, tick)
-    firmware = _firmware(lists, _level(variables))
+    level, untold = _level(variables)
+    firmware = _firmware(lists, level)
     status = BootStatus(
         at=at,
         root=asked.root,
@@ -107,7 +108,7 @@ def boot_status(
         option_roms=tuple(RomStatus(device=rom.device, ids=rom.ids, kind=rom.kind)
                           for rom in option_roms(asked.root)),
         update=asked.update,
-        unread=(*found.unread, *variables.unread, *_faults(lists)),
+        unread=(*found.unread, *variables.unread, *_faults(lists), *untold),
     )  # fmt: skip
     return replace(status, advice=advise(status))
 
@@ -197,16 +198,16 @@ def _firmware(lists: dict[str, _List], level: sbat.Level | None) -> Firmware:
     )
 
 
-def _level(variables: Variables) -> sbat.Level | None:
-    """Return the SBAT level that is set; None where there is none, or none that can be read."""
+def _level(variables: Variables) -> tuple[sbat.Level | None, tuple[str, ...]]:
+    """Return the SBAT level that is set, and why it could not be read."""
     for name in ("SbatLevelRT", "SbatLevel"):
         content = variables.content(name, SHIM)
         if content:
             try:
-                return sbat.read_level(content)
-            except BadInputError:
-                return None
-    return None
+                return sbat.read_level(content), ()
+            except BadInputError as error:
+                return None, (f"{name}: {error.finding.found}",)
+    return None, ()
 
 
 def _newest_level() -> sbat.Level:
@@ -215,15 +216,13 @@ def _newest_level() -> sbat.Level:
 
 def _mode(variables: Variables) -> Mode:
     """Return what Secure Boot does: as firmware says, else as a flash image implies."""
-    if not variables.found:
-        return Mode.UNKNOWN if variables.kind == NO_VARIABLES else Mode.SETUP
     if _is_set(variables, siglist.GLOBAL, "SetupMode"):
         return Mode.SETUP
     told = variables.content("SecureBoot", siglist.GLOBAL)
     if told is not None:
         return Mode.ON if told[:1] == b"\1" else Mode.OFF
     if variables.get("PK", siglist.GLOBAL) is None:
-        return Mode.SETUP
+        return Mode.SETUP if variables.complete else Mode.UNKNOWN
     wanted = variables.content("SecureBootEnable", SECURE_BOOT_ENABLE)
     return Mode.ON if wanted is None or wanted[:1] == b"\1" else Mode.OFF
 
