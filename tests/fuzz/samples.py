@@ -10,6 +10,7 @@ from conformance.authenticode import msi
 from tests.builders import clickonce, images, msix, vsix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
+from tests.samples import dmg, pkg
 from tests.samples.cab import SAMPLES, cabinet
 from tests.signing import sign_bytes
 
@@ -23,6 +24,7 @@ REAL = (
     "go-uefi/authenticode/testdata/test.pecoff.signed",
     "authenticode-rs/authenticode/tests/testdata/tiny32.efi",
     "relic/functest/packages/hyperv.cat",
+    "goxar/testdata/valid.pkg",
     "PowerShell-OpenAuthenticode/tests/data/expired-timestamp.ps1",
 )
 
@@ -67,5 +69,7 @@ def _made() -> dict[str, bytes]:
         "app.msixbundle": sign_bytes("app.msixbundle", msix.bundle(make_appx=False)),
         "App.exe.manifest": sign_bytes("App.exe.manifest", clickonce.alone()),
         "a.vsix": sign_bytes("a.vsix", vsix.related()),
+        "tool.pkg": sign_bytes("tool.pkg", pkg.archive()),
+        "tool.dmg": sign_bytes("tool.dmg", dmg.image()),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip
