@@ -27,7 +27,7 @@ def variable(one: Variable, state: int = ADDED, *, timed: bool = True) -> bytes:
     return whole + b"\xff" * (-len(whole) % 4)
 
 
-def image(body: bytes, *, timed: bool = True, size: int = 0x4000, before: int = 0) -> bytes:
+def image(body: bytes, *, timed: bool = True, size: int = 0x10000, before: int = 0) -> bytes:
     """Return a volume of ``size`` octets behind ``before`` others, its store filled with 0xFF."""
     header = 72
     head = struct.pack(

@@ -94,7 +94,7 @@ def start(folder: Path, image: Path, variables: Path, ends: Sequence[bytes]) -> 
     Returns the console as soon as it says one of ``ends``.
     """
     disk = folder / "disk" / "EFI" / "BOOT"
-    disk.mkdir(parents=True)
+    disk.mkdir(parents=True, exist_ok=True)
     shutil.copy(image, disk / "BOOTX64.EFI")
     drive = ["-drive", f"format=raw,file=fat:rw:{folder / 'disk'}"]
     return _run(folder, [*drive, *_firmware(variables)], ends)

@@ -7,10 +7,11 @@ from functools import cache
 
 from conformance.authenticode import msi
 
-from tests.builders import clickonce, images, msix, vsix
+from signward.wire.compressed import pack
+from tests.builders import clickonce, elf, images, msix, vsix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
-from tests.samples import dmg, pkg
+from tests.samples import dmg, efi_variable, pkg
 from tests.samples.cab import SAMPLES, cabinet
 from tests.signing import sign_bytes
 
@@ -71,5 +72,11 @@ def _made() -> dict[str, bytes]:
         "a.vsix": sign_bytes("a.vsix", vsix.related()),
         "tool.pkg": sign_bytes("tool.pkg", pkg.archive()),
         "tool.dmg": sign_bytes("tool.dmg", dmg.image()),
+        "bare.ko": sign_bytes("bare.ko", elf.module()),
+        "packed.ko.xz": sign_bytes("packed.ko.xz", pack("xz", elf.module(), "packed")),
+        "packed.ko.gz": sign_bytes("packed.ko.gz", pack("gzip", elf.module(), "packed")),
+        "library.so": sign_bytes("library.so", elf.linked(needed=("libc.so.6",))),
+        "dbx.auth": sign_bytes("dbx.esl", efi_variable.digests()),
+        "db.esl": efi_variable.certificates(),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip

@@ -19,6 +19,7 @@ from signward.state import BrokenSignature, IntactSignature, Manifest, SignedArt
 from signward.wire.source import BytesSource
 from tests.fuzz.mutate import mutated
 from tests.fuzz.samples import samples
+from tests.signing import identity
 
 INPUTS = int(os.environ.get("SIGNWARD_FUZZ_INPUTS", "20000"))
 SHARDS = 20
@@ -50,21 +51,23 @@ def read(signable: Format, source: BytesSource) -> Seen:
         computed = signable.digests(artifact, wanted_slots(artifact))
     except BadInputError as error:
         return Seen(error=str(error))
-    states = tuple(check_signature(artifact, s, computed) for s in artifact.signatures)
+    keys = (identity().certificate,)  # of envelopes that bring none
+    states = tuple(check_signature(artifact, s, computed, keys) for s in artifact.signatures)
     return Seen(artifact=artifact, computed=computed, states=states)
 
 
 def native(name: str) -> Format:
     """The format a sample is of, whatever a mutation made of its first bytes."""
-    extension = f".{name.rpartition('.')[2]}"
-    return next((f for f in FORMATS if extension in f.extensions), PE)
+    return next((f for f in FORMATS if name.endswith(f.extensions)), PE)
 
 
 def signed_parts(seen: Seen) -> tuple[object, ...]:
     """What an acceptance would speak for: each signature's slots and its bytes to be verified."""
     states = [s.claimed for s in seen.states]
     members = seen.artifact.endorsements if seen.artifact else ()
-    return (*((s.label, s.slots, s.to_be_verified) for s in states), members)
+    computed = seen.computed or {}
+    over = tuple(computed.get((s.over, s.algorithm.digest)) for s in states)
+    return (*((s.label, s.slots, s.to_be_verified) for s in states), over, members)
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))

@@ -15,8 +15,13 @@ from signward.compilers import ima, ipe, kernel_blacklist, uefi
 from signward.frozen import replace
 from signward.policy.rules.material import material
 from signward.policy.rules.model import Action, PublisherMatch, Rule, RuleSet
+from signward.state import Outcome
+from signward.verbs.context import Context
+from signward.verbs.options import Options
 from signward.verbs.policies.signing import Form, opened, seal, signed_update
+from signward.verbs.verify import assess
 from signward.wire import siglist
+from signward.wire.source import BytesSource
 from tests.builders import vm
 from tests.builders.keyfiles import encoded
 from tests.builders.policies import digest, rule_set
@@ -190,6 +195,50 @@ def test_firmware_starts_what_our_db_knows(machine: tuple[Path, list[str]], tmp_
         console = vm.start(tmp_path / name, image, folder / "variables", ends)
         answers.append((DENIED in console, STARTED in console))
     assert answers == [(True, False), (False, True)]
+
+
+def test_the_kernel_loads_the_modules_that_our_signer_signed(
+    machine: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    """Debian's kernel takes module signatures by keys of db, and under Secure Boot no others."""
+    folder, _ = machine
+    theirs = vm.efivarfs()
+    bare = strip_bytes("efivarfs.ko", theirs)
+    own = sign_bytes("efivarfs.ko", bare, who=OWN)
+    modules = {
+        "theirs": theirs,
+        "bare": bare,
+        "own": own,
+        "by-key": sign_bytes("efivarfs.ko", bare, who=OWN, options={"key-id": "yes"}),
+        "sha384": sign_bytes("efivarfs.ko", bare, who=OWN, digest="sha384"),
+        "strangers": sign_bytes("efivarfs.ko", bare, who=STRANGER),
+        "changed": own.replace(b"license=GPL", b"license=gpl", 1),
+        "appended": own + b"\n",
+    }
+    init = f"""{vm.PROLOGUE}
+for one in {" ".join(modules)}; do
+  if $B insmod /$one.ko 2>/dev/null
+  then echo SW: $one loaded; $B rmmod efivarfs; else echo SW: $one refused; fi
+done
+{vm.EPILOGUE}"""
+    archive = vm.initramfs(init, {f"/{name}.ko": data for name, data in modules.items()})
+    console = vm.boot(tmp_path, archive, "module.sig_enforce=1", image=signed_kernel(tmp_path),
+                      variables=folder / "variables")  # fmt: skip
+    assert vm.said(console) == [
+        "theirs loaded", "bare refused", "own loaded", "by-key loaded", "sha384 loaded",
+        "strangers refused", "changed refused", "appended refused",
+    ], console[-3000:]  # fmt: skip
+    (tmp_path / "own.pem").write_bytes(pem(OWN.certificate))
+    keyring = Context(Options(anchors=(str(tmp_path / "own.pem"), str(vm.kernel()))))
+    ours = [
+        f"{name} {'loaded' if accepted(data, keyring) else 'refused'}"
+        for name, data in modules.items()
+    ]
+    assert ours == vm.said(console)
+
+
+def accepted(data: bytes, keyring: Context) -> bool:
+    return assess(BytesSource("efivarfs.ko", data), keyring).outcome is Outcome.ACCEPTED
 
 
 def test_ipe_runs_what_it_is_told(machine: tuple[Path, list[str]], tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from signward.verbs.verify import assess, assess_path
 from signward.wire.source import BytesSource
 
 FORMATS = frozenset(
-    {"nupkg", "vsix", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "cab", "msi", "navx"}
+    {"efi-siglist", "efi-auth-variable"}
+    | {"nupkg", "vsix", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "cab", "msi", "navx"}
     | {"fuzz-exe", "fuzz-appx", "fuzz-cab", "fuzz-msi", "xar-pkg"}
 )
 
@@ -35,6 +36,7 @@ EXPECTED_CODES = {
     "invalid": {1},
     "malformed": {1, 3},
     "unsigned": {4},
+    "parses": {0, 4},
 }
 """Exit codes of ``signward verify`` for each expectation, as SAMPLES.md maps them."""
 

@@ -135,6 +135,7 @@ SAMPLES = {
     "libsample.dylib": lambda: program(kind=DYLIB),
     "hardened": program,
     "older": program,
+    "universal": lambda: fat((("x86_64", program()), ("i386", program("i386")))),
 }
 
 ENTITLEMENTS = plistlib.dumps({"com.apple.security.app-sandbox": True, "groups": ["one", "two"]})

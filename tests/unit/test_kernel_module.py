@@ -20,9 +20,12 @@ from signward.errors import LimitError, MalformedError, NotSignableError
 from signward.findings import Code
 from signward.formats import Existing, kernel_module, peek_at, recognise
 from signward.formats import _appended as appended
+from signward.policy.record import record, to_json
 from signward.state import Outcome, Verdict
 from signward.verbs.context import Context
+from signward.verbs.evidence import assess_with_evidence
 from signward.verbs.options import Options
+from signward.verbs.replay import replay
 from signward.verbs.show import parsed
 from signward.verbs.verify import assess
 from signward.wire.compressed import compression_of, pack, unpack
@@ -317,6 +320,26 @@ def test_show_tells_of_the_module() -> None:
         assert artifact is not None
         told = {"license": "GPL", "name": "sample", "vermagic": "6.1.0 SMP "}
         assert told.items() <= artifact.facts.items()
+
+
+def test_evidence_replays_whatever_the_keyring_said(tmp_path: Path) -> None:
+    """The keys are in no envelope: a bundle keeps those that were at hand."""
+    anchor = tmp_path / "signer.pem"
+    anchor.write_bytes(pem(identity().certificate))
+    options = Options(anchors=(str(anchor),), at=NOW)
+    files = {
+        "good": (SIGNED, None),
+        "changed": (changed(SIGNED, 100, b"!"), Code.SIGNATURE_MISMATCH),
+        "strangers": (sign_bytes("a.ko", MODULE, who=identity("p256")), Code.KEY_MISSING),
+        "unsigned": (MODULE, Code.UNSIGNED),
+    }
+    for name, (data, expected) in files.items():
+        path = tmp_path / f"{name}.ko"
+        path.write_bytes(data)
+        (verdict,), _ = assess_with_evidence([str(path)], options, str(tmp_path / f"of-{name}"))
+        assert verdict.cause is expected
+        again = replay(str(tmp_path / f"of-{name}"), str(path))
+        assert to_json(record(again)) == to_json(record(verdict))
 
 
 def test_signing_and_verifying_on_the_command_line(

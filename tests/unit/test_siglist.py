@@ -94,7 +94,9 @@ def test_an_update_is_laid_out_as_specified() -> None:
     assert struct.unpack_from("<IHH", data, 16) == (24 + 6, 0x0200, 0x0EF1)
     assert data[24:40].hex() == "9dd2af4adf68ee498aa9347d375665a7"
     assert data[40:] == b"signedcontent"
-    assert siglist.read_update(data) == update
+    read = siglist.read_update(data)
+    assert (read.at, read.signed_data, read.content) == (update.at, b"signed", b"content")
+    assert siglist.authenticated(read) == data
 
 
 def test_times_are_told_in_utc() -> None:
@@ -136,3 +138,31 @@ def test_sizes_that_the_type_forbids_are_refused(kind: str, each: int, header: i
 def test_a_list_of_an_unknown_type_is_read_as_it_stands() -> None:
     data = bytes(15) + b"\1" + struct.pack("<III", 28 + 4 + 20, 4, 20) + bytes(4 + 20)
     assert [len(one.data) for one in siglist.read_lists(data)] == [4]
+
+
+@pytest.mark.parametrize(("fields", "at"), [
+    ((0, 0, 0, 0, 0, 0), siglist.NO_TIME),
+    ((2026, 0, 31, 1, 2, 3), datetime(2026, 1, 31, 1, 2, 3, tzinfo=UTC)),
+    ((2026, 2, 31, 0, 0, 0), datetime(2026, 2, 28, tzinfo=UTC)),
+    ((2028, 2, 30, 0, 0, 0), datetime(2028, 2, 29, tzinfo=UTC)),
+    ((2010, 3, 6, 19, 17, 21), datetime(2010, 3, 6, 19, 17, 21, tzinfo=UTC)),
+])  # fmt: skip
+def test_times_that_no_calendar_has_are_the_nearest_there_are(
+    fields: tuple[int, ...], at: datetime
+) -> None:
+    """sbvarsign counts months from zero; sign-efi-sig-list -a writes no time at all."""
+    time = struct.pack("<HBBBBB", *fields) + bytes(9)
+    whole = siglist.authenticated(Update(at=AT, signed_data=b"s", content=b"c", time=time))
+    read = siglist.read_update(whole)
+    assert (read.at, read.time) == (at, time)
+    assert siglist.to_be_signed("db", b"", AT, time=time)[-16:] == time
+
+
+@pytest.mark.parametrize("fields", [
+    (2026, 13, 1, 0, 0, 0), (2026, 1, 32, 0, 0, 0), (2026, 1, 1, 24, 0, 0), (0, 1, 1, 0, 0, 0),
+])  # fmt: skip
+def test_times_that_mean_nothing_are_refused(fields: tuple[int, ...]) -> None:
+    time = struct.pack("<HBBBBB", *fields) + bytes(9)
+    whole = siglist.authenticated(Update(at=AT, signed_data=b"s", content=b"c", time=time))
+    with pytest.raises(MalformedError):
+        siglist.read_update(whole)

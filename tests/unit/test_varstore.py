@@ -87,7 +87,7 @@ def test_sizes_beyond_the_store_are_refused(offset: int) -> None:
 
 def test_a_store_beyond_its_volume_is_refused() -> None:
     data = bytearray(store([DB]))
-    struct.pack_into("<I", data, 72 + 16, 0x10000)
+    struct.pack_into("<I", data, 72 + 16, 0x20000)
     with pytest.raises(MalformedError, match="a store inside its volume"):
         read_store(bytes(data))
 

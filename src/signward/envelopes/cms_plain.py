@@ -15,6 +15,7 @@ from signward.envelopes.cms_draft import digest_algorithm, signature_algorithm, 
 from signward.frozen import Frozen
 from signward.state import Algorithm
 from signward.wire import der
+from signward.wire.algorithms import DIGEST_OIDS
 from signward.wire.certificate import outline
 
 
@@ -23,6 +24,8 @@ class PlainDraft(Frozen, frozen=True, kw_only=True):
 
     The content is inside if ``attached``, and the signer's path if ``certificates``.  The
     signer is named by issuer and serial number, or ``by_key``: by its certificate's key identifier.
+    A digest is named with NULL parameters, as firmware and old readers expect, or without
+    (``nulls``), as OpenSSL and RFC 5754 2 have it.
     """
 
     content: bytes
@@ -30,6 +33,7 @@ class PlainDraft(Frozen, frozen=True, kw_only=True):
     attached: bool
     certificates: bool
     by_key: bool = False
+    nulls: bool = True
 
     @property
     def to_be_signed(self) -> bytes:
@@ -52,7 +56,7 @@ class PlainDraft(Frozen, frozen=True, kw_only=True):
         """Return the SignedData without the ContentInfo around it, as UEFI wants it."""
         inside = der.context(0, der.octet_string(self.content)) if self.attached else b""
         path = b"".join(sorted(set(self.signer.certificates)))
-        digest = digest_algorithm(self.signer.digest)
+        digest = self._digest()
         info = der.sequence(
             self._signer_id(),
             digest,
@@ -66,6 +70,11 @@ class PlainDraft(Frozen, frozen=True, kw_only=True):
             der.context(0, path) if self.certificates else b"",
             der.set_of(info),
         )
+
+    def _digest(self) -> bytes:
+        """Return the digest's AlgorithmIdentifier."""
+        name = self.signer.digest
+        return digest_algorithm(name) if self.nulls else der.sequence(der.oid(DIGEST_OIDS[name]))
 
     def _signer_id(self) -> bytes:
         """Return a SignerInfo's version and the signer's name (RFC 5652 5.3)."""

@@ -102,6 +102,7 @@ def drafted(content: Source, request: Request) -> PlainDraft:
         attached=False,
         certificates=False,
         by_key=_by_key(request),
+        nulls=False,
     )
 
 

@@ -21,7 +21,14 @@ from types import MappingProxyType
 
 from signward.envelopes import Signer
 from signward.envelopes.cms import DATA
-from signward.envelopes.cms_draft import CmsDraft, Form, attribute, draft, signing_time
+from signward.envelopes.cms_draft import (
+    CmsDraft,
+    Form,
+    attribute,
+    draft,
+    signing_time,
+    with_unsigned,
+)
 from signward.errors import BadInputError, NotSignableError
 from signward.formats import Request
 from signward.formats._apple_signature import CDHASHES, CDHASHES_PLIST
@@ -64,22 +71,6 @@ ALIGNMENT = 16
 
 PAGE = 4096
 """Octets of a page where the content asks for no other size."""
-
-OPTIONS: Mapping[str, str] = MappingProxyType(
-    {
-        "identifier": "what the code is called, com.example.tool; else its Info.plist or file name",
-        "team": "the team identifier; a certificate of Apple's names its own",
-        "runtime": "yes, or a version such as 13.0.0: the hardened runtime",
-        "flags": f"further flags, comma between them: {', '.join(FLAGS.values())}",
-        "requirements": "internal requirements, in Apple's language; none for an empty set",
-        "entitlements": "a file: a property list in XML",
-        "digests": "sha256 (the default), or sha1+sha256 for systems before macOS 10.11",
-    }
-)
-"""Options of every format signed so."""
-
-FILE_OPTIONS = frozenset({"entitlements"})
-"""Options whose values name files; a request carries their content."""
 
 DEVELOPER_ID_LEAF = "1.2.840.113635.100.6.1.13"
 DEVELOPER_ID_AUTHORITY = "1.2.840.113635.100.6.2.6"
@@ -257,6 +248,21 @@ def fitted(superblob: bytes, room: int) -> bytes:
             hint="sign anew with the timestamp, instead of adding it",
         )  # fmt: skip
     return superblob.ljust(room, b"\0")
+
+
+def with_token(room: bytes, token: bytes) -> bytes:
+    """Return a superblob with its room, with a timestamp (DER) more in its CMS.
+
+    Raises ``NotSignableError`` where there is no CMS, or no room left for it.
+    """
+    length = sb.blob_length(room, _WHAT, magic=sb.EMBEDDED_SIGNATURE)
+    blobs = dict(sb.read_superblob(room[:length], _WHAT))
+    if sb.CMS_SLOT not in blobs:
+        raise NotSignableError(_WHAT, "no CMS", "one, to put a timestamp beside its value")
+    cms = sb.content_of(blobs[sb.CMS_SLOT], _WHAT, magic=sb.BLOB_WRAPPER)
+    stamped = with_unsigned(cms, 0, attribute(TIMESTAMP_TOKEN, token))
+    blobs[sb.CMS_SLOT] = sb.make_blob(sb.BLOB_WRAPPER, stamped)
+    return fitted(sb.write_superblob(blobs), len(room))
 
 
 def _page_count(content: Content) -> int:

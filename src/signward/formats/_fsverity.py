@@ -14,23 +14,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from signward.envelopes import Signer
-from signward.envelopes._cms_read import read_signed_data, read_signer_info
-from signward.envelopes.cms import DATA, no_slots, open_signatures
-from signward.envelopes.cms_plain import PlainDraft
-from signward.errors import BadInputError, MalformedError, NotSignableError
+from signward.envelopes.fsverity import open_built_in
+from signward.errors import NotSignableError
 from signward.formats import Match, ParseOptions, Peek, Request, Signing
 from signward.formats._ima import PROFILE, VERITY
 from signward.frozen import replace
-from signward.state import ClaimedSignature, Manifest, SignedArtifact, Slot, Source, Wanted
+from signward.state import Manifest, SignedArtifact, Slot, Source, Wanted
 from signward.wire import verity
 from signward.wire.patch import Edit, PatchSet
 
-MAX_SIGNATURE = 16128
-"""Octets of a built-in signature, as the kernel bounds it (``FS_VERITY_MAX_SIGNATURE_SIZE``)."""
-
 _SCHEMES = frozenset({"rsa-pkcs1v15", "ecdsa"})
-_WHAT = "fs-verity signature"
-_CLAUSE = "fsverity.rst, built-in signature verification"
 
 
 class FsVerityFormat:
@@ -61,25 +54,28 @@ class FsVerityFormat:
         artifact = SignedArtifact(format=self.name, source=source, signatures=(), profile=PROFILE)
         if self._signature is None:
             return artifact
-        opened = _opened(self._signature)
         built = verity.parameters_of(source)
         computed: dict[tuple[str, str], bytes] = {}
-        signatures = []
-        for claimed in opened:
-            own = built or replace(self._parameters, algorithm=claimed.algorithm.digest)
+
+        def compute(algorithm: str) -> Slot:
+            own = built or replace(self._parameters, algorithm=algorithm)
             slot = VERITY, own.algorithm
             if slot not in computed:
                 computed[slot] = verity.source_digest(source, own)
-            signatures.append(_over(claimed, own.algorithm, computed[slot]))
+            return Slot(name=VERITY, algorithm=own.algorithm, digest=computed[slot])
+
+        signatures = open_built_in(self._signature, compute)
         return replace(
             artifact,
-            signatures=tuple(signatures),
+            signatures=signatures,
             required={one.label: frozenset({VERITY}) for one in signatures},
             layout=computed,
         )
 
     def sign(self, source: Source, request: Request) -> Signing:
         """Sign the file's fs-verity digest; the patch puts the signature in the file's place."""
+        from signward.envelopes.cms_plain import PlainDraft  # for signing only
+
         signer = request.signer
         _check_signer(source.name, signer)
         own = replace(self._parameters, algorithm=signer.digest)
@@ -102,39 +98,6 @@ class FsVerityFormat:
         """Return the digests that parsing computed."""
         known: Manifest = artifact.layout or {}
         return {slot: known[slot] for slot in wanted & known.keys()}
-
-
-def is_plain(blob: bytes) -> bool:
-    """Say whether bytes are a detached CMS without signed attributes, as the kernel's are."""
-    try:
-        data = read_signed_data(blob, _WHAT)
-        signers = [read_signer_info(node, _WHAT) for node in data.signers]
-    except (BadInputError, RecursionError):
-        return False
-    plain = data.content_type == DATA and not data.content
-    return plain and bool(signers) and not any(info.signed for info in signers)
-
-
-def _opened(blob: bytes) -> tuple[ClaimedSignature, ...]:
-    if len(blob) > MAX_SIGNATURE:
-        raise MalformedError(_WHAT, f"{len(blob)} octets", f"at most {MAX_SIGNATURE}", _CLAUSE)
-    opened = open_signatures(blob, no_slots)
-    if not opened:
-        raise MalformedError(_WHAT, "no signer", "one", _CLAUSE)
-    for claimed in opened:
-        if claimed.content or claimed.signed_attributes:
-            found = "content inside" if claimed.content else "signed attributes"
-            raise MalformedError(_WHAT, found, "none", _CLAUSE)
-        if claimed.algorithm.digest not in verity.NUMBERS:
-            raise MalformedError(_WHAT, f"digest {claimed.algorithm.digest or 'unknown'}",
-                                 "sha256 or sha512", _CLAUSE)  # fmt: skip
-    return opened
-
-
-def _over(claimed: ClaimedSignature, algorithm: str, digest: bytes) -> ClaimedSignature:
-    """Return the signature with what its value must be over: only the value tells if it is."""
-    slot = Slot(name=VERITY, algorithm=algorithm, digest=digest)
-    return replace(claimed, slots=(slot,), to_be_verified=verity.formatted(digest, algorithm))
 
 
 def _check_signer(name: str, signer: Signer) -> None:

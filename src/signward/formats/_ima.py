@@ -17,16 +17,14 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from signward.envelopes import Signer
+from signward.envelopes.ima import claim_of, claim_over
 from signward.errors import BadInputError, MalformedError, NotSignableError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Match, ParseOptions, Peek, Request, Signing
-from signward.frozen import Frozen, replace
+from signward.frozen import replace
 from signward.state import (
-    Algorithm,
-    ClaimedSignature,
     Manifest,
     SignedArtifact,
-    SignerId,
     Slot,
     Source,
     Wanted,
@@ -54,32 +52,8 @@ PROFILE = "linux-kernel"
 _SCHEMES = frozenset({"rsa-pkcs1v15", "ecdsa"})
 """What the kernel checks values with (``digsig_asymmetric.c``)."""
 
-_LEAST_RSA = 128
-"""Octets of the shortest RSA value, 1024 bits; ECDSA's are shorter, but of the largest curve."""
-
-_MOST_ECDSA = 141
-"""Octets of the longest ECDSA value: two integers of 521 bits."""
-
-_LABEL = "1"
 _CLAUSE = "security/integrity/ima/ima_appraise.c"
 _NOTHING: Manifest = MappingProxyType({})
-
-
-class ImaDraft(Frozen, frozen=True, kw_only=True):
-    """An attribute's value that lacks the signature value (an ``envelopes.Draft``)."""
-
-    version: int
-    digest: str
-    key_id: bytes
-    to_be_signed: bytes
-    algorithm: Algorithm
-
-    def seal(self, value: bytes, _tokens: object = ()) -> bytes:
-        """Return the attribute's value; there is no place for tokens."""
-        return ima.write_signature(ima.SIGNATURE, self.version, self.digest, self.key_id, value)
-
-    def stamped(self, _value: bytes) -> None:
-        """Tell that no timestamp has a place."""
 
 
 class ImaFormat:
@@ -126,6 +100,8 @@ class ImaFormat:
         """Sign all bytes; the patch puts the attribute's value in their place."""
         signer = request.signer
         _check_signer(source.name, signer)
+        from signward.envelopes.ima_draft import ImaDraft  # for signing only
+
         digest = whole_digest(source, signer.digest)
         plain = self._version == 2
         octets = digest if plain else ima.file_id(ima.SIGNATURE, signer.digest, digest)
@@ -192,33 +168,18 @@ def _signed(artifact: SignedArtifact, value: ima.Signed, raw: bytes) -> SignedAr
     artifact = replace(artifact, facts={**artifact.facts, "ima": told})
     if value.version == 1 or value.algorithm not in COMPUTABLE:
         return replace(artifact, findings=(_unknown(value),))
-    claimed = ClaimedSignature(
-        label=_LABEL,
-        envelope="ima",
-        slots=(),
-        bindings=(),
-        algorithm=Algorithm(scheme=_scheme(value.value), digest=value.algorithm),
-        to_be_verified=b"",
-        value=value.value,
-        claimed_signer=SignerId(key_suffix=value.key_id),
-        claimed_certificates=(),
-        over=WHOLE,
-        raw=raw,
-    )
-    if value.version == 2:
-        return _with(artifact, claimed, WHOLE)
     name = VERITY if value.kind == ima.VERITY else WHOLE
     if name == VERITY and value.algorithm not in verity.NUMBERS:
         return replace(artifact, findings=(_unknown(value),))
-    digest = _digest(artifact.source, name, value.algorithm)
-    slot = Slot(name=name, algorithm=value.algorithm, digest=digest)
-    octets = ima.file_id(value.kind, value.algorithm, digest)
-    artifact = replace(artifact, layout={(name, value.algorithm): digest})
-    return _with(artifact, replace(claimed, over="", slots=(slot,), to_be_verified=octets), name)
-
-
-def _with(artifact: SignedArtifact, claimed: ClaimedSignature, slot: str) -> SignedArtifact:
-    return replace(artifact, signatures=(claimed,), required={claimed.label: frozenset({slot})})
+    known = {}
+    if value.version == 2:
+        claimed = claim_over(value, raw, name)
+    else:
+        digest = _digest(artifact.source, name, value.algorithm)
+        slot = Slot(name=name, algorithm=value.algorithm, digest=digest)
+        claimed, known = claim_of(value, raw, slot), {(name, value.algorithm): digest}
+    required = {claimed.label: frozenset({name})}
+    return replace(artifact, signatures=(claimed,), required=required, layout=known)
 
 
 def _digest(source: Source, name: str, algorithm: str) -> bytes:
@@ -227,12 +188,6 @@ def _digest(source: Source, name: str, algorithm: str) -> bytes:
         return whole_digest(source, algorithm)
     built = verity.parameters_of(source) or verity.Parameters()
     return verity.source_digest(source, replace(built, algorithm=algorithm))
-
-
-def _scheme(value: bytes) -> str:
-    """Return the scheme of a value by its length: nothing else names it but the key."""
-    large = value[:2] == b"\x30\x81" and len(value) <= _MOST_ECDSA
-    return "ecdsa" if len(value) < _LEAST_RSA or large else "rsa-pkcs1v15"
 
 
 def _unknown(value: ima.Signed) -> Finding:

@@ -331,7 +331,9 @@ def _is_signed(site: Site) -> bool:
     if site.image.signature is None:
         return False
     try:
-        blobs = sb.read_superblob(site.source.read(*site.image.signature), _WHAT)
+        room = site.source.read(*site.image.signature)
+        length = sb.blob_length(room, _WHAT, magic=sb.EMBEDDED_SIGNATURE)
+        blobs = sb.read_superblob(room[:length], _WHAT)
         flags = read_code_directory(blobs[sb.DIRECTORY_SLOT]).flags
     except (BadInputError, KeyError):
         return True

@@ -32,28 +32,34 @@ CAB_DATA = "1.3.6.1.4.1.311.2.1.25"
 PE_IMAGE_DATA = "1.3.6.1.4.1.311.2.1.15"
 """SpcPeImageData: the digest is a PE image's hash."""
 
+PE_OF_SBSIGN = "1.3.6.1.4.1.311.2.1.21"
+"""What some releases of sbsign write in its place (Debian's fwupd has it): an EKU, which no
+other format writes there.  Firmware does not look, Windows does."""
+
 _WHAT = "SpcIndirectDataContent"
 _CLAUSE = "Authenticode PE"
 
 
 def open_embedded(
-    blob: bytes, content_slot: str, *, label: str = "1", kind: str = ""
+    blob: bytes, content_slot: str, *, label: str = "1", kind: str = "", also: str = ""
 ) -> tuple[ClaimedSignature, ...]:
     """Return the signatures in an embedded Authenticode PKCS#7.
 
     Their first slot is ``content_slot``; page hashes follow as ``page:<offset>``.
-    ``kind`` is as in `read_slots`.  Raises ``BadInputError``.
+    ``kind`` and ``also`` are as in `read_slots`.  Raises ``BadInputError``.
     """
-    reader = read_slots(content_slot, kind=kind)
+    reader = read_slots(content_slot, kind=kind, also=also)
     return open_signatures(blob, reader, label=label, uniform_digest=True)
 
 
-def read_slots(content_slot: str, *, kind: str = "", package: bytes = b"") -> SlotReader:
+def read_slots(
+    content_slot: str, *, kind: str = "", package: bytes = b"", also: str = ""
+) -> SlotReader:
     """Return a reader of SpcIndirectDataContent that names the content's slot.
 
-    ``kind`` is the OID of what must have been digested (empty: of anything), ``package`` the
-    GUID (16 octets, as stored) that an SpcSipInfo must have: what is digested may be the same
-    bytes in files of different formats.
+    ``kind`` is the OID of what must have been digested (empty: of anything), ``also`` another one
+    that will do, ``package`` the GUID (16 octets, as stored) that an SpcSipInfo must have: what
+    is digested may be the same bytes in files of different formats.
     """
 
     def read(content_type: str, content: bytes) -> tuple[Slot, ...]:
@@ -64,7 +70,9 @@ def read_slots(content_slot: str, *, kind: str = "", package: bytes = b"") -> Sl
             )  # fmt: skip
         fields = _indirect_data(content)
         if kind:
-            _check_kind(fields[0].fields(_WHAT, 1), kind, package)
+            attribute = fields[0].fields(_WHAT, 1)
+            if not also or attribute[0].oid(_WHAT) != also:
+                _check_kind(attribute, kind, package)
         digest_info = fields[1].fields(_WHAT, 2)
         own = Slot(
             name=content_slot,

@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 from signward.errors import MalformedError
 from signward.formats import Match, ParseOptions, Peek, Request, Signing
-from signward.formats._apple_sign import OPTIONS
+from signward.formats._apple_options import OPTIONS
 from signward.formats._apple_signature import (
     AppleSignature,
     digests_of,

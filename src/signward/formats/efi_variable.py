@@ -39,6 +39,9 @@ from signward.wire.patch import Edit, PatchSet
 MAX_SHOWN = 4096
 """Entries that `show` lists; Microsoft's dbx has some 450."""
 
+NO_TIME = "none"
+"""What stands for the time of a write that bears none."""
+
 _WHAT = "authenticated variable"
 _CLAUSE = "UEFI 2.10 8.2.2"
 _NAMED = re.compile(
@@ -179,7 +182,8 @@ def _facts(
         yield "variable", named[0]
         yield "guid", named[1]
     if held.update:
-        yield "time", f"{held.update.at:%Y-%m-%dT%H:%M:%SZ}"
+        none = held.update.at == siglist.NO_TIME
+        yield "time", NO_TIME if none else f"{held.update.at:%Y-%m-%dT%H:%M:%SZ}"
     if held.attributes is not None:
         yield "attributes", f"{held.attributes:#x}"
     yield "entries", len(entries)
@@ -203,7 +207,9 @@ def _readings(update: siglist.Update, named: tuple[str, str] | None) -> Iterator
     """Yield what the value may be over: each name in question, replacing and appending."""
     for name, guid in [named] if named else siglist.VENDORS.items():
         for append in (False, True):
-            data = siglist.to_be_signed(name, update.content, update.at, append=append, guid=guid)
+            data = siglist.to_be_signed(
+                name, update.content, update.at, append=append, guid=guid, time=update.time
+            )
             yield Reading(what=f"{name}, {'append' if append else 'replace'}", data=data)
 
 

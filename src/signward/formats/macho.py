@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from signward.formats import Match, ParseOptions, Peek
+from signward.formats import Match, ParseOptions, Peek, Request, Signing
+from signward.formats._apple_options import FILE_OPTIONS, OPTIONS
 from signward.formats._apple_signature import digests_of
 from signward.formats._macho_code import CodeSlice, disagreements, read_code, regions
 from signward.formats._macho_facts import described, facts_of
 from signward.frozen import Frozen, replace
-from signward.state import Manifest, SignedArtifact, Source, Wanted
+from signward.state import ClaimedSignature, Manifest, SignedArtifact, Source, Wanted
 from signward.wire.macho import is_thin, is_universal
+from signward.wire.patch import PatchSet
 from signward.wire.superblob import INFO_SLOT
 
 NOTHING: Mapping[int, bytes] = MappingProxyType({})
@@ -35,6 +37,8 @@ class MachoFormat:
     name = "macho"
     spec = "Mach-O with a code signature: loader.h, fat.h, cs_blobs.h (xnu)"
     extensions: tuple[str, ...] = (".dylib", ".macho")
+    options: Mapping[str, str] = OPTIONS
+    file_options: frozenset[str] = FILE_OPTIONS
 
     def recognise(self, peek: Peek) -> Match:
         """Recognise a thin Mach-O, or a universal one by its count of slices."""
@@ -62,6 +66,34 @@ class MachoFormat:
         """Add what is loaded beside the code, its entitlements and its requirements."""
         layout: MachoLayout = artifact.layout
         return replace(artifact, facts={**artifact.facts, **described(layout.code)})
+
+    def sign(self, source: Source, request: Request) -> Signing:
+        """Sign every slice, one draft each (see ``_macho_sign``)."""
+        from signward.formats._macho_sign import sign_sites
+
+        return sign_sites(source, request)
+
+    def envelopes(self, source: Source) -> tuple[bytes, ...]:
+        """Return each slice's superblob with the zeros behind it."""
+        from signward.formats._macho_sign import read_rooms
+
+        return read_rooms(source)
+
+    def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
+        """Return the patch that makes these the slices' superblobs with all their room."""
+        from signward.formats._macho_sign import place, read_sites
+
+        return place(source, read_sites(source), envelopes)
+
+    def stamped(self, signature: ClaimedSignature) -> bytes | None:
+        """Return the value that a timestamp speaks for."""
+        return signature.value
+
+    def with_token(self, envelope: bytes, signature: ClaimedSignature, token: bytes) -> bytes:  # noqa: ARG002
+        """Return a superblob in its room, with a token (DER) beside its signature's value."""
+        from signward.formats._apple_sign import with_token
+
+        return with_token(envelope, token)
 
 
 def parse_code(source: Source, outside: Mapping[int, bytes] = NOTHING) -> SignedArtifact:

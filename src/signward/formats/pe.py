@@ -37,7 +37,7 @@ from signward.formats import (
 from signward.formats._pe_checksum import checksum
 from signward.formats._pe_layout import Layout, page_name, read_layout
 from signward.formats._pe_resources import naming_facts
-from signward.formats._spc import PE_IMAGE_DATA, open_embedded
+from signward.formats._spc import PE_IMAGE_DATA, PE_OF_SBSIGN, open_embedded
 from signward.frozen import Frozen, replace
 from signward.state import (
     ClaimedSignature,
@@ -117,7 +117,7 @@ class PeFormat:
         if any(layout.table):
             entries = _read_table(source, layout, regions)
             for number, entry in enumerate(entries, 1):
-                signatures += _open_entry(entry, number)
+                signatures += _open_entry(entry, number, PE_OF_SBSIGN if layout.is_efi else "")
             findings += _entry_findings(layout, len(entries))
             layout = _with_page_size(layout, signatures)
         else:
@@ -426,8 +426,8 @@ def _mapped(layout: Layout, start: int, end: int) -> Iterator[Region]:
             )
 
 
-def _open_entry(entry: _Entry, number: int) -> tuple[ClaimedSignature, ...]:
-    signatures = open_embedded(entry.blob, IMAGE, label=str(number), kind=PE_IMAGE_DATA)
+def _open_entry(entry: _Entry, number: int, also: str) -> tuple[ClaimedSignature, ...]:
+    signatures = open_embedded(entry.blob, IMAGE, label=str(number), kind=PE_IMAGE_DATA, also=also)
     if not signatures:
         raise MalformedError(
             f"signature {number}", "a PKCS#7 without signers", "at least one", "RFC 5652 5.1",

@@ -52,7 +52,7 @@ def write_status(status: BootStatus, out: TextIO, *, colour: bool | None = None)
     width = None if out.isatty() else WIDE
     console = Console(file=out, no_color=colour is False, highlight=False, width=width)
     fold = console.width if out.isatty() else NARROW
-    out.writelines(_folded("", line, fold) for line in (*_head(status), *_summary(status)))
+    out.writelines(line + "\n" for line in (*_head(status), *_summary(status)))
     if status.kind != NO_VARIABLES:
         console.print(_keys(status))
     out.writelines(_folded("", line, fold) for line in _below_keys(status))

@@ -22,6 +22,7 @@ from signward.findings import Code as Cause
 from signward.findings import Effect, Finding
 from signward.frozen import Frozen
 from signward.state import OwnRequirement
+from signward.trust.apple import is_apple
 from signward.trust.names import COMMON_NAME, EMAIL_ADDRESS, ORGANIZATION, attribute_values
 from signward.trust.x509 import CERTIFICATE_POLICIES, SUBJECT_ALT_NAME, Certificate
 from signward.wire import der
@@ -40,18 +41,6 @@ from signward.wire.requirement import (
 
 APPLE_INTERMEDIATE = ("Apple Code Signing Certification Authority", "Apple Inc.")
 """Common name and organization of the authority that signs Apple's own code (``anchor apple``)."""
-
-APPLE_ROOTS = frozenset(
-    map(
-        bytes.fromhex,
-        (
-            "b0b1730ecbc7ff4505142c49f1295e6eda6bcaed7e2c68c5be91b5a11001f024",
-            "c2b9b042dd57830e7d117dac55ac8ae19407d38e41d88f3215bc3a890444a050",
-            "63343abfb89a6a03ebb57e9b3f5fa7be7c4f5c756f3017b3a8c488c3653e9179",
-        ),
-    )
-)
-"""SHA-256 of Apple Root CA, its G2 and its G3, as www.apple.com/certificateauthority lists them."""
 
 _SUBJECT = {
     "subject.C": "2.5.4.6", "subject.CN": COMMON_NAME, "subject.D": "2.5.4.13",
@@ -139,7 +128,7 @@ def _known(own: OwnRequirement, path: tuple[Certificate, ...]) -> Code:
         identifier=own.identifier,
         cdhashes=frozenset(own.cdhashes),
         path=path,
-        apple=bool(path) and path[ROOT].sha256 in APPLE_ROOTS,
+        apple=bool(path) and is_apple(path[ROOT]),
         info=None if own.info is None else _entries(own.info),
         entitlements=_entries(own.entitlements),
         platform=own.platform,

@@ -5,9 +5,10 @@ Asked only where a file's own format found none: what a file carries in itself g
 
 from __future__ import annotations
 
+from signward.envelopes.fsverity import MAX_SIGNATURE
 from signward.findings import Code
 from signward.formats import Signable
-from signward.formats._fsverity import MAX_SIGNATURE, FsVerityFormat
+from signward.formats._fsverity import FsVerityFormat
 from signward.formats._ima import ATTRIBUTE, EVM_ATTRIBUTE, ImaFormat, is_signature
 from signward.state import Source
 from signward.wire.source import attribute_of

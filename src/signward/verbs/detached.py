@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from signward.envelopes.fsverity import is_plain
 from signward.errors import UnreadableError
 from signward.formats import Signable
 from signward.formats._detached import DetachedFormat
-from signward.formats._fsverity import FsVerityFormat, is_plain
+from signward.formats._fsverity import FsVerityFormat
 from signward.formats._ima import ImaFormat, is_value
 from signward.frozen import Frozen
 from signward.state import Verdict

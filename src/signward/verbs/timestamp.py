@@ -70,17 +70,22 @@ class Timestamper:
         for signature in wanting:
             subject = form.stamped(signature) if isinstance(form, Stampable) else signature.value
             if subject is not None:
-                _add_token(form, envelopes, signature, self._stamp(subject)[0])
+                number = signatures.index(signature)
+                _add_token(form, envelopes, number, signature, self._stamp(subject)[0])
         return Patched(source, form.embed(source, tuple(envelopes)))
 
 
 def _add_token(
-    form: Signable, envelopes: list[bytes], signature: ClaimedSignature, token: bytes
+    form: Signable, envelopes: list[bytes], number: int, signature: ClaimedSignature, token: bytes
 ) -> None:
-    """Put a token beside the signature it speaks for, in the envelope that carries it."""
+    """Put a token beside the signature it speaks for, in the envelope that carries it.
+
+    Where labels name no envelope (the slices of a universal Mach-O), the file's signature
+    ``number`` (from 0) is in the envelope of that number.
+    """
     label = _LABEL.fullmatch(signature.label)
-    if label is not None and isinstance(form, Stampable):
-        index = int(label[1]) - 1
+    if isinstance(form, Stampable) and (label is not None or number < len(envelopes)):
+        index = int(label[1]) - 1 if label else number
         envelopes[index] = form.with_token(envelopes[index], signature, token)
         return
     if label is None or signature.envelope != "cms":

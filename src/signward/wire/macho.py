@@ -131,7 +131,9 @@ class Image(Frozen, frozen=True, kw_only=True):
         return next((segment for segment in self.segments if segment.name == name), None)
 
 
-class _Command(NamedTuple):
+class Command(NamedTuple):
+    """One load command with its eight octets of kind and size; ``offset`` is behind the header."""
+
     kind: int
     offset: int
     data: bytes
@@ -262,7 +264,20 @@ def read_image(source: Source, at: Slice) -> Image:
     )
 
 
-def _commands(data: bytes, count: int, order: str, unit: int) -> Iterator[_Command]:
+def read_commands(source: Source, at: Slice) -> tuple[str, int, tuple[Command, ...]]:
+    """Return a thin file's byte order (as ``struct`` writes it), header's octets and commands.
+
+    For those who write it: what the commands say, and that they can be read at all, is
+    `read_image`'s.
+    """
+    order, wide = _THIN[source.read(at.start, 4)]
+    size = 32 if wide else 28
+    count, octets = struct.unpack(f"{order}2I", source.read(at.start + 16, 8))
+    data = source.read(at.start + size, octets)
+    return order, size, tuple(_commands(data, count, order, 8 if wide else 4))
+
+
+def _commands(data: bytes, count: int, order: str, unit: int) -> Iterator[Command]:
     """Yield load commands; each size is a multiple of 4 octets and all lie inside."""
     at = 0
     for number in range(count):
@@ -274,12 +289,12 @@ def _commands(data: bytes, count: int, order: str, unit: int) -> Iterator[_Comma
                 _WHAT, f"load command {kind:#x} of {size} octets",
                 f"8 to {len(data) - at}, a multiple of {unit}", _CLAUSE,
             )  # fmt: skip
-        yield _Command(kind, at, data[at : at + size])
+        yield Command(kind, at, data[at : at + size])
         at += size
 
 
 def _read_segments(
-    commands: list[_Command], order: str, size: int
+    commands: list[Command], order: str, size: int
 ) -> tuple[tuple[Segment, ...], tuple[int, int] | None]:
     """Return the segments, and where ``__TEXT,__info_plist`` lies."""
     segments: list[Segment] = []
@@ -330,7 +345,7 @@ def _name(octets: bytes) -> str:
     return octets.partition(b"\0")[0].decode("ascii", "replace")
 
 
-def _libraries(commands: list[_Command], order: str) -> Iterator[Library]:
+def _libraries(commands: list[Command], order: str) -> Iterator[Library]:
     """Yield what is loaded; each name is at an offset inside its command, ended by a zero."""
     for command in commands:
         kind = LIBRARIES.get(command.kind)
@@ -346,7 +361,7 @@ def _libraries(commands: list[_Command], order: str) -> Iterator[Library]:
 
 
 def _signature(
-    commands: list[_Command], order: str, size: int, least: int
+    commands: list[Command], order: str, size: int, least: int
 ) -> tuple[int, int] | None:
     """Return where LC_CODE_SIGNATURE says the superblob lies; it must be inside, behind code."""
     found = [command for command in commands if command.kind == _SIGNATURE]

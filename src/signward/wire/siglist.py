@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from signward.errors import LimitError, MalformedError
@@ -75,6 +75,9 @@ MAX_OCTETS = 16 * 1024 * 1024
 MAX_ENTRIES = 1 << 18
 """Most entries: a SHA-256 entry takes 48 octets, so this is as much as `MAX_OCTETS` nearly."""
 
+NO_TIME = datetime.min.replace(tzinfo=UTC)
+"""The time of a write that bears none (an EFI_TIME of zeros): older than any other."""
+
 _HEADER = struct.Struct("<16sIII")
 _TIME = struct.Struct("<HBBBBBBIhBB")
 _CERTIFICATE = struct.Struct("<IHH16s")
@@ -114,11 +117,15 @@ class Stored(Frozen, frozen=True, kw_only=True):
 
 
 class Update(Frozen, frozen=True, kw_only=True):
-    """An authenticated write: its time (UTC), the SignedData over it, what is written."""
+    """An authenticated write: its time (UTC), the SignedData over it, what is written.
+
+    ``time`` is the EFI_TIME as it stands in the file: tools write some that no calendar has.
+    """
 
     at: datetime
     signed_data: bytes
     content: bytes
+    time: bytes = b""
 
 
 def read_lists(data: bytes) -> tuple[Entry, ...]:
@@ -192,16 +199,22 @@ def efi_time(at: datetime) -> bytes:
 
 
 def to_be_signed(
-    name: str, content: bytes, at: datetime, *, append: bool = False, guid: str = ""
+    name: str,
+    content: bytes,
+    at: datetime,
+    *,
+    append: bool = False,
+    guid: str = "",
+    time: bytes = b"",
 ) -> bytes:
     """Return the octets that a write of a variable signs (UEFI 2.10 8.2.2, step 2).
 
-    Without ``guid`` it is one of `VENDORS`.
+    Without ``guid`` it is one of `VENDORS`; ``time`` is an EFI_TIME that stands in for ``at``.
     """
     attributes = ATTRIBUTES | (APPEND if append else 0)
     return b"".join((
         name.encode("utf-16-le"), _octets(guid or VENDORS[name]), struct.pack("<I", attributes),
-        efi_time(at), content,
+        time or efi_time(at), content,
     ))  # fmt: skip
 
 
@@ -212,7 +225,7 @@ def authenticated(update: Update) -> bytes:
     """
     size = _CERTIFICATE.size + len(update.signed_data)
     head = _CERTIFICATE.pack(size, _REVISION, _KIND, _octets(PKCS7))
-    return efi_time(update.at) + head + update.signed_data + update.content
+    return (update.time or efi_time(update.at)) + head + update.signed_data + update.content
 
 
 def read_update(data: bytes) -> Update:
@@ -232,15 +245,27 @@ def read_update(data: bytes) -> Update:
         raise MalformedError(what, f"a signature of {size} octets", f"at most {len(data)} in all",
                              clause, offset=_TIME.size)  # fmt: skip
     return Update(at=_read_time(data, what, clause), signed_data=data[least:end],
-                  content=data[end:])  # fmt: skip
+                  content=data[end:], time=data[: _TIME.size])  # fmt: skip
 
 
 def _read_time(data: bytes, what: str, clause: str) -> datetime:
+    """Return an EFI_TIME, or the nearest day that the calendar has; `NO_TIME` for all zeros.
+
+    Firmware compares field by field and asks no calendar; sbvarsign counts months from zero.
+    """
     year, month, day, hour, minute, second, *rest = _TIME.unpack_from(data)
+    if not any(data[: _TIME.size]):
+        return NO_TIME
     try:
-        at = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+        at = datetime(
+            year, max(month, 1), min(max(day, 1), _EVERY_MONTH), hour, minute, second, tzinfo=UTC
+        )
     except ValueError as error:
         raise MalformedError(what, str(error), "an EFI_TIME", clause, offset=0) from None
+    if day > _LAST_DAY:
+        raise MalformedError(what, f"day {day}", "an EFI_TIME", clause, offset=0)
+    while at.day < day and (at + timedelta(days=1)).month == at.month:
+        at += timedelta(days=1)
     if any(rest):
         raise MalformedError(what, "nanoseconds, a zone or padding", "zeros", clause, offset=0)
     return at
@@ -307,4 +332,5 @@ KINDS = frozenset(map(_octets, FORMS))
 """How a list begins: the GUID of its type."""
 
 _ATTRIBUTES_SIZE = 4
+_EVERY_MONTH, _LAST_DAY = 28, 31
 _SIGNED = struct.pack("<HH", _REVISION, _KIND) + _octets(PKCS7)

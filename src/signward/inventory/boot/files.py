@@ -98,10 +98,7 @@ def esp_folders(root: str) -> tuple[str, ...]:
 
 
 def _holds_efi(place: Path) -> bool:
-    try:
-        return any(entry.name.lower() == "efi" and entry.is_dir() for entry in os.scandir(place))
-    except OSError:
-        return False
+    return any(entry.name.lower() == "efi" and entry.is_dir() for entry in _entries(place))
 
 
 def _on_esp(root: str, esp: str) -> Iterator[BootFile]:
