@@ -128,7 +128,7 @@ def _ends(peek: Peek) -> bool:
 def _open(source: Source, trailer: Trailer) -> AppleSignature:
     """Return what the signature claims; it must speak of the content and of the trailer."""
     blob = source.read(trailer.offset, trailer.size)
-    opened = open_superblob(blob, outside=(REP_SPECIFIC_SLOT,))
+    opened = open_superblob(blob, outside={REP_SPECIFIC_SLOT: trailer.blind})
     for directory in opened.directories:
         if directory.code_limit > trailer.offset or not directory.code:
             raise MalformedError(
