@@ -190,7 +190,7 @@ def test_what_lies_outside_is_left_out_with_a_note_or_asked_for() -> None:
     opened = open_superblob(blob)
     assert [f.subject for f in opened.findings] == ["signature 1, special:info-plist"]
     assert "special:info-plist" not in {slot.name for slot in opened.claimed[0].slots}
-    opened = open_superblob(blob, outside=[1])
+    opened = open_superblob(blob, outside={1: info})
     assert opened.findings == ()
     artifact = artifact_of(opened)
     for content, intact in ((info, True), (b"other", False), (None, False)):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import plistlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from xml.parsers.expat import ExpatError
 
@@ -33,7 +33,6 @@ from signward.wire.code_directory import (
     read_code_directory,
     slot_digest,
 )
-from signward.wire.requirement import DESIGNATED, read_requirements
 
 CDHASHES_PLIST = "1.2.840.113635.100.9.1"
 CDHASHES = "1.2.840.113635.100.9.2"
@@ -75,6 +74,10 @@ ALGORITHMS: Mapping[int, str] = {
     for kind, (name, size) in DIGESTS.items()
 }
 """How slots name the kinds of digests."""
+
+NOTHING: Mapping[int, bytes] = MappingProxyType({})
+DESIGNATED = 3
+"""The type of the designated requirement in a set (``kSecDesignatedRequirementType``)."""
 
 _WHAT = "code signature"
 _CLAUSE = "cs_blobs.h"
@@ -128,7 +131,7 @@ class AppleSignature(Frozen, frozen=True, kw_only=True):
         best = self.best
         facts: dict[str, str | int] = {
             "identifier": best.identifier,
-            "cdhash": best.cdhash.hex(),
+            "cdhash": f"{'sha1:' if best.digest == 'sha1' else ''}{best.cdhash.hex()}",
             "flags": ",".join(best.flag_names) or "none",
         }
         if best.team:
@@ -148,11 +151,11 @@ def special_name(number: int) -> str:
 
 
 def open_superblob(
-    blob: bytes, *, label: str = "1", prefix: str = "", outside: Iterable[int] = ()
+    blob: bytes, *, label: str = "1", prefix: str = "", outside: Mapping[int, bytes] = NOTHING
 ) -> AppleSignature:
     """Return what a superblob claims.
 
-    ``outside`` are the special slots of `OUTSIDE` that the caller has content for; digests of
+    ``outside`` is the content of special slots of `OUTSIDE` that the caller has; digests of
     the others are left out with a note, for their content is no part of what is judged.  Raises
     ``BadInputError``: also where directories speak of different code, where the CMS and the ad
     hoc flag contradict each other, and for blobs that no directory covers.
@@ -179,7 +182,7 @@ def open_superblob(
     )
     if _is_ad_hoc(opened):
         return replace(opened, seals=slots)
-    return replace(opened, claimed=_claims(opened, slots))
+    return replace(opened, claimed=_claims(opened, slots, outside))
 
 
 def _check_kinds(blobs: Mapping[int, bytes]) -> None:
@@ -255,43 +258,49 @@ def _is_ad_hoc(opened: AppleSignature) -> bool:
     return flag
 
 
-def _claims(opened: AppleSignature, slots: tuple[Slot, ...]) -> tuple[ClaimedSignature, ...]:
+def _claims(
+    opened: AppleSignature, slots: tuple[Slot, ...], outside: Mapping[int, bytes]
+) -> tuple[ClaimedSignature, ...]:
     """Return the CMS's signatures, each over directory 0 and bound to the others."""
     claims = open_signatures(opened.cms, no_slots, label=opened.label)
     if not claims:
         raise MalformedError("signature", "a CMS without signers", "one", "RFC 5652 5.1")
-    signed = opened.directories[0].raw
-    own = _own_requirement(opened)
+    own = _own_requirement(opened, outside)
     return tuple(
-        replace(_claim(claim, signed, opened.directories, slots), own_requirement=own)
+        replace(
+            _claim(claim, opened.directories, slots),
+            own_requirement=own,
+            claimed_team=opened.best.team,
+        )
         for claim in claims
     )
 
 
-def _own_requirement(opened: AppleSignature) -> OwnRequirement | None:
-    """Return the requirement that the code designates for itself; None if it designates none."""
+def _own_requirement(opened: AppleSignature, outside: Mapping[int, bytes]) -> OwnRequirement | None:
+    """Return the designated requirement, and what it may ask about; None if there is none."""
     if not opened.requirements:
         return None
-    designated = read_requirements(opened.requirements).get(DESIGNATED)
+    designated = sb.read_superblob(
+        opened.requirements, "requirements", magic=sb.REQUIREMENT_SET
+    ).get(DESIGNATED)
     if designated is None:
         return None
+    best = opened.best
+    sealed = sb.INFO_SLOT in best.special
     return OwnRequirement(
-        requirement=designated.raw,
-        identifier=opened.best.identifier,
+        requirement=designated,
+        identifier=best.identifier,
         cdhashes=tuple(directory.cdhash for directory in opened.directories),
-        info=None if sb.INFO_SLOT in opened.best.special else b"",
+        info=outside.get(sb.INFO_SLOT) if sealed else b"",
         entitlements=opened.entitlements,
-        platform=opened.best.platform,
+        platform=best.platform,
     )
 
 
 def _claim(
-    claim: ClaimedSignature,
-    signed: bytes,
-    directories: tuple[CodeDirectory, ...],
-    slots: tuple[Slot, ...],
+    claim: ClaimedSignature, directories: tuple[CodeDirectory, ...], slots: tuple[Slot, ...]
 ) -> ClaimedSignature:
-    what = f"signature {claim.label}"
+    what, signed = f"signature {claim.label}", directories[0].raw
     if claim.content or claim.content_type != DATA:
         raise MalformedError(what, "content of its own", "a detached CMS", "RFC 5652 5.2")
     return replace(
@@ -387,7 +396,7 @@ def digests_of(
     wanted: Wanted,
     *,
     start: int = 0,
-    outside: Mapping[int, bytes] = MappingProxyType({}),
+    outside: Mapping[int, bytes] = NOTHING,
 ) -> Manifest:
     """Compute the wanted digests of this signature's slots, pages in one pass.
 

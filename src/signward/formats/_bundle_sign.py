@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from signward.errors import BadInputError, NotSignableError
+from signward.findings import Effect
 from signward.formats import ParseOptions, Peek, Request, Signing, peek_at
-from signward.formats._apple_sign import FILE_OPTIONS, OPTIONS
+from signward.formats._apple_options import FILE_OPTIONS, OPTIONS
 from signward.formats._bundle_code import INFO, RESOURCES, BundleCode, open_code
 from signward.formats._bundle_layout import (
     Layout,
@@ -34,7 +35,6 @@ from signward.formats._code_resources import (
 from signward.formats._macho_sign import sign_sites
 from signward.formats.macho import FORMAT as MACHO
 from signward.formats.macho import MachoLayout
-from signward.findings import Effect
 from signward.state import Manifest, SignedArtifact, Source, Tree, TreeEntry, Wanted
 from signward.wire.macho import is_thin, is_universal
 from signward.wire.patch import PatchSet

@@ -22,7 +22,7 @@ from signward.envelopes.ticket import MAX_TICKET, is_ticket, listed_hashes, open
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Match, ParseOptions, Peek
-from signward.formats._apple_sign import OPTIONS
+from signward.formats._apple_options import OPTIONS
 from signward.formats._bundle_code import (
     INFO,
     RESOURCES,

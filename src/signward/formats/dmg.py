@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from signward.errors import MalformedError
 from signward.formats import Match, ParseOptions, Peek, Request, Signing
-from signward.formats._apple_sign import OPTIONS
+from signward.formats._apple_options import OPTIONS
 from signward.formats._apple_signature import (
     AppleSignature,
     digests_of,
@@ -124,7 +124,7 @@ def _ends(peek: Peek) -> bool:
 def _open(source: Source, trailer: Trailer) -> AppleSignature:
     """Return what the signature claims; it must speak of the content and of the trailer."""
     blob = source.read(trailer.offset, trailer.size)
-    opened = open_superblob(blob, outside=(REP_SPECIFIC_SLOT,))
+    opened = open_superblob(blob, outside={REP_SPECIFIC_SLOT: trailer.blind})
     for directory in opened.directories:
         if directory.code_limit > trailer.offset or not directory.code:
             raise MalformedError(
