@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from signward.errors import BadInputError, NotSignableError
 from signward.findings import Effect
-from signward.formats import ParseOptions, Peek, Request, Signing, peek_at
+from signward.formats import Match, ParseOptions, Peek, Request, Signing, peek_at
 from signward.formats._apple_options import FILE_OPTIONS, OPTIONS
 from signward.formats._bundle_code import INFO, RESOURCES, BundleCode, open_code
 from signward.formats._bundle_layout import (
@@ -32,7 +31,7 @@ from signward.formats._code_resources import (
     standard_rules,
     write_resources,
 )
-from signward.formats._macho_sign import sign_sites
+from signward.formats._macho_sign import place, read_rooms, read_sites, sign_sites
 from signward.formats.macho import FORMAT as MACHO
 from signward.formats.macho import MachoLayout
 from signward.state import Manifest, SignedArtifact, Source, Tree, TreeEntry, Wanted
@@ -42,20 +41,29 @@ from signward.wire.requirement import DESIGNATED, read_requirements
 from signward.wire.requirement_text import requirement_text
 from signward.wire.tree import Subtree
 
+OF_ONE = frozenset({"identifier", "entitlements", "requirements"})
+"""Options that speak of one piece of code: of what a bundle holds, none is asked for by them."""
 
-class MainExecutable:
-    """A bundle's main executable as a format that signs: its slots cover the bundle's files."""
+
+class Program:
+    """A program of a bundle as a format that signs.
+
+    ``parts`` are the files beside it that its slots cover: the main executable's property list
+    and list.  ``nested`` code takes only those options that can be meant for all.
+    """
 
     name = "bundle"
     spec = MACHO.spec
     extensions: tuple[str, ...] = ()
-    options: Mapping[str, str] = OPTIONS
     file_options = FILE_OPTIONS
 
-    def __init__(self, info: bytes, listing: bytes) -> None:
-        self._parts = {INFO: info, RESOURCES: listing}
+    def __init__(self, parts: Mapping[int, bytes], *, nested: bool) -> None:
+        self._parts = parts
+        self.options: Mapping[str, str] = {
+            name: told for name, told in OPTIONS.items() if not (nested and name in OF_ONE)
+        }
 
-    def recognise(self, peek: Peek) -> Any:
+    def recognise(self, peek: Peek) -> Match:
         """Answer as for any Mach-O."""
         return MACHO.recognise(peek)
 
@@ -72,12 +80,12 @@ class MainExecutable:
         return sign_sites(source, request, parts=self._parts)
 
     def envelopes(self, source: Source) -> tuple[bytes, ...]:
-        """Return each slice's superblob."""
-        return MACHO.envelopes(source)
+        """Return each slice's superblob with the room behind it."""
+        return read_rooms(source)
 
     def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
-        """Give each slice its superblob."""
-        return MACHO.embed(source, envelopes)
+        """Give each slice its superblob; none takes all away."""
+        return place(source, read_sites(source), envelopes)
 
 
 def planned(tree: Tree, layout: Layout) -> Survey:
@@ -202,6 +210,14 @@ def _requirement(code: BundleCode) -> str:
     return " or ".join(f'cdhash H"{digest.hex()}"' for digest in sorted(code.hashes))
 
 
-def info_of(tree: Tree, layout: Layout) -> bytes:
-    """Return the bundle's property list as it stands."""
-    return read_whole(tree.open(layout.info))
+def main_program(tree: Tree, layout: Layout, *, nested: bool) -> tuple[Program, bytes]:
+    """Return the main executable as it is to be signed, and the list that its signature covers.
+
+    Raises ``NotSignableError`` for a bundle without code, and as `new_list` does.
+    """
+    if not layout.executable:
+        raise NotSignableError(tree.name, "a bundle without code", "a main executable",
+                               hint="Info.plist names it: CFBundleExecutable")  # fmt: skip
+    listing = new_list(tree, layout)
+    info = read_whole(tree.open(layout.info))
+    return Program({INFO: info, RESOURCES: listing}, nested=nested), listing

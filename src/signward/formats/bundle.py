@@ -304,7 +304,7 @@ def _other_versions(
     depth: int,
     found: _Findings,
 ) -> None:
-    """Parse the versions of a framework that are not the current one (``validateOtherVersions``)."""
+    """Parse a framework's versions but for the current one (``validateOtherVersions``)."""
     if not layout.base.startswith("Versions/") or layout.base != _current_base(entries):
         return
     for path, entry in entries.items():
@@ -348,8 +348,8 @@ def _ticket(
         return None
     strange = sorted(code.hashes - known)
     if strange:
-        found.all.append(_odd_ticket(path, f"a ticket without the code directory {strange[0].hex()}",
-                                     "a ticket for this code"))  # fmt: skip
+        what = f"a ticket without the code directory {strange[0].hex()}"
+        found.all.append(_odd_ticket(path, what, "a ticket for this code"))
     return ticket
 
 

@@ -48,7 +48,7 @@ class Destination:
         Raises ``ReleaseError`` for a second file of one name, a second name of one file, and
         an output that is its own input.
         """
-        folder, name = os.path.split(path)
+        folder, name = os.path.split(path.rstrip("/") or path)
         if self.out:
             target = os.path.join(self.out, name)  # noqa: PTH118
             if not self.suffix:

@@ -26,7 +26,7 @@ from signward.state import (
 from signward.trust.x509 import Certificate
 from signward.verbs.context import Context
 from signward.verbs.options import Options, stopping_at
-from signward.verbs.verify import assess, assess_as
+from signward.verbs.verify import assess, assess_as, assess_path
 
 Warnings = list[str]
 """What a verifier may object to, one sentence each."""
@@ -51,6 +51,10 @@ class Assessor:
     def check(self, written: Source, companions: Companions, leaf: Certificate) -> Warnings:
         """Return the warnings on a result.  Raises ``SigningError`` for one not to be released."""
         return self._checked(written.name, lambda by: assess(written, by, companions), leaf)
+
+    def check_folder(self, folder: str, name: str, leaf: Certificate) -> Warnings:
+        """Do the same for a folder that is one piece of code; ``name`` is what it is called."""
+        return self._checked(name, lambda by: assess_path(folder, by, name), leaf)
 
     def check_beside(self, content: Source, form: Format, leaf: Certificate) -> Warnings:
         """Do the same for content whose signature lies elsewhere: ``form`` was made with it."""

@@ -48,6 +48,33 @@ def working_copy(path: str, folder: str, *, linked: bool) -> Iterator[str]:
         shutil.rmtree(holder, ignore_errors=True)
 
 
+Snapshot = dict[str, tuple[int, int, int]]
+
+
+def snapshot(path: str) -> Snapshot:
+    """Return inode, size and time of every name below a folder.
+
+    Unlike ``wire.tree``'s identities without the time of the last status change: a further
+    name (hard link) changes that.  Raises ``ReleaseError``.
+    """
+    found: Snapshot = {}
+    with told_of(path):
+        for folder, folders, files in os.walk(path):
+            for name in (*folders, *files):
+                full = os.path.join(folder, name)  # noqa: PTH118
+                status = os.stat(full, follow_symlinks=False)  # noqa: PTH116
+                size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+                found[full] = (status.st_ino, size, status.st_mtime_ns)
+    return found
+
+
+def check_same(path: str, before: Snapshot) -> None:
+    """Raise ``ReleaseError`` if a name came, went or changed since a snapshot."""
+    if snapshot(path) != before:
+        raise ReleaseError(path, "a folder that changed while it was signed",
+                           "one that stays as it is", hint="sign it again")  # fmt: skip
+
+
 def write_into(copy: str, name: str, result: Source, mode: int | None = None) -> None:
     """Write a file in a working copy anew: its other names keep the content they have.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -33,16 +34,20 @@ from signward.keys import Purpose, RotatedError, Signed, Waiting, open_key
 from signward.state import Companions, SignedArtifact, Source
 from signward.trust.pem import CERTIFICATES, blocks
 from signward.trust.profiles import PROFILES
+from signward.verbs.bundles import BUNDLE
 from signward.verbs.change import Destination, prepare, signable
 from signward.verbs.credential import Credential, Standing
 from signward.verbs.crew import Crew, Finish, Task, copies_for
 from signward.verbs.deep import InsideOut
 from signward.verbs.detached import Beside
 from signward.verbs.fitness import Assessor
+from signward.verbs.folders import check_same, put_in_place, snapshot, working_copy
 from signward.verbs.options import Options, read_option
 from signward.verbs.outcome import FileResult, caught
 from signward.verbs.receipts import Receipts
+from signward.verbs.release import make_folder
 from signward.verbs.secrets import SecretFinder
+from signward.verbs.sign_bundle import BundleSigning, is_bundle_folder
 from signward.verbs.stamping import Stamper
 from signward.wire.companions import MappedCompanions
 from signward.wire.patch import Patched
@@ -163,6 +168,8 @@ class Signatory:
     def _sign(self, path: str, target: str) -> Finish:
         if self.options.beside:
             return self._sign_beside(path, target, self.options.beside)
+        if is_bundle_folder(path):
+            return self._sign_folder(path, target)
         work = Work()
 
         def make(source: Source, companions: Companions) -> Source:
@@ -185,6 +192,41 @@ class Signatory:
         work.standing = self._credential.standing
         put_in_place = prepare(path, target, self._destination, make, check)
         return lambda: self._result(path, work, put_in_place())
+
+    def _sign_folder(self, path: str, target: str) -> Finish:
+        """Sign a folder that is one piece of code, in a copy that takes its place."""
+        work = Work(format=BUNDLE)
+        work.standing = self._credential.standing
+        real = os.path.realpath(path)
+
+        def sign(form: Signable, source: Source) -> Source:
+            return self._signed(form, source, MappedCompanions({}), work)
+
+        def check(folder: str, name: str) -> None:
+            found = self._assessor.check_folder(folder, name, work.standing.leaf)
+            work.warnings |= dict.fromkeys(found)
+
+        with ExitStack() as stack:
+            out = self.options.out
+            if out and not self.options.dry_run:
+                make_folder(out)
+            beside = out if out and not self.options.dry_run else os.path.dirname(real)  # noqa: PTH120
+            before = snapshot(real)
+            copy = stack.enter_context(working_copy(real, beside, linked=not out))
+            signing = BundleSigning(self.options.existing, sign, check)
+            signing(copy, path)
+            work.members = signing.names
+            self._keep_receipts(path, work)
+            kept = stack.pop_all()
+
+        def finish() -> FileResult:
+            with kept:
+                check_same(real, before)
+                if not self.options.dry_run:
+                    put_in_place(copy, target)
+            return self._result(path, work, path if self.options.dry_run else target)
+
+        return finish
 
     def _sign_beside(self, path: str, target: str, beside: Beside) -> Finish:
         """Sign a file of any kind: the signature becomes a file of its own beside it."""

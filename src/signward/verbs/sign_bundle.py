@@ -13,15 +13,13 @@ from contextlib import ExitStack
 from signward.formats import Existing, Signable, tree_format
 from signward.formats._bundle_layout import LIST, TICKET, find_layout
 from signward.formats._bundle_sign import (
-    MainExecutable,
-    info_of,
+    Program,
     is_signed,
+    main_program,
     nested_bundles,
     nested_code,
-    new_list,
     planned,
 )
-from signward.formats.macho import FORMAT as MACHO
 from signward.state import Source
 from signward.verbs.folders import write_into
 from signward.wire.source import BytesSource
@@ -30,7 +28,11 @@ from signward.wire.tree import FolderTree
 LIST_MODE = 0o644
 
 SignOne = Callable[[Signable, Source], Source]
-"""Signs one source; of what is no bundle's main executable, it assesses the result too."""
+"""Signs one source."""
+
+
+Check = Callable[[str, str], None]
+"""Assesses a folder: where it is, and what it is called."""
 
 
 class BundleSigning:
@@ -40,8 +42,8 @@ class BundleSigning:
     ``names`` are the paths of what was signed inside.
     """
 
-    def __init__(self, existing: Existing, sign: SignOne, check: Callable[[str, str], None]) -> None:
-        """``check`` raises for a signed folder (a path, and its name) that is not as it should be."""
+    def __init__(self, existing: Existing, sign: SignOne, check: Check) -> None:
+        """``check`` raises for a signed folder that is not as it should be."""
         self._existing, self._sign, self._check = existing, sign, check
         self.names: list[str] = []
 
@@ -58,7 +60,7 @@ class BundleSigning:
                 self.names.append(f"{prefix}{path}")
         for path in code:
             self._sign_file(folder, name, path, prefix)
-        self._sign_main(folder, name)
+        self._sign_main(folder, name, nested=bool(prefix))
         self._check(folder, name)
 
     def _keeps(self, folder: str) -> bool:
@@ -74,14 +76,13 @@ class BundleSigning:
             source = tree.open(path)
             if self._existing is Existing.REFUSE and is_signed(source):
                 return
-            write_into(folder, path, self._sign(MACHO, source))
+            write_into(folder, path, self._sign(Program({}, nested=True), source))
         self.names.append(f"{prefix}{path}")
 
-    def _sign_main(self, folder: str, name: str) -> None:
+    def _sign_main(self, folder: str, name: str, *, nested: bool) -> None:
         with FolderTree(folder, name) as tree:
             layout = find_layout(tree)
-            listing = new_list(tree, layout)
-            form = MainExecutable(info_of(tree, layout), listing)
+            form, listing = main_program(tree, layout, nested=nested)
             signed = self._sign(form, tree.open(layout.executable))
             write_into(folder, layout.executable, signed)
         write_into(folder, layout.base + LIST, BytesSource(LIST, listing), LIST_MODE)

@@ -69,10 +69,13 @@ def require(verdict: Verdict) -> Accepted:
     raise error(verdict, message)
 
 
-def assess_path(path: str | os.PathLike[str], context: Context) -> Verdict:
-    """Return the verdict on a file; never raises for what the file is or holds."""
+def assess_path(path: str | os.PathLike[str], context: Context, name: str = "") -> Verdict:
+    """Return the verdict on a file or bundle; never raises for what it is or holds.
+
+    ``name`` is a folder's for messages, where it stands in for another.
+    """
     try:
-        if os.path.isdir(path) and (verdict := _assess_folder(path, context)) is not None:  # noqa: PTH112
+        if os.path.isdir(path) and (verdict := _assess_folder(path, context, name)) is not None:  # noqa: PTH112
             return verdict
         folder = os.path.dirname(os.fspath(path))  # noqa: PTH120 - paths stay strings
         with open_source(path) as source, FolderCompanions(folder) as companions:
@@ -83,9 +86,9 @@ def assess_path(path: str | os.PathLike[str], context: Context) -> Verdict:
         return unreadable(os.fspath(path), error, context)
 
 
-def _assess_folder(path: str | os.PathLike[str], context: Context) -> Verdict | None:
+def _assess_folder(path: str | os.PathLike[str], context: Context, name: str) -> Verdict | None:
     """Return the verdict on a folder that is one artifact; None for one that is none."""
-    with FolderTree(path) as tree:
+    with FolderTree(path, name) as tree:
         form = tree_format(tree)
         if form is None:
             return None
