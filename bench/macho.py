@@ -58,7 +58,7 @@ def against_apple_platform(rounds: int) -> list[Row]:
         f"{peer.processor / mine.processor:.2f}x"
     )
     how = (
-        f"{len(files)} files, {octets / 1e6:.0f} MB, one process, warm; assess_path with path, time "
-        "and usage; verify_macho without"
+        f"{len(files)} files, {octets / 1e6:.0f} MB, one process, warm; assess_path with path, "
+        "time and usage; verify_macho without"
     )
     return [Row("Mach-O, ratio to apple-platform-py", figure, "", how)]

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
+from signward.envelopes import read_as
 from signward.errors import BadInputError, SignwardError
 from signward.findings import GRAVITY, Code, Effect, Finding, worst
 from signward.frozen import replace
@@ -397,10 +398,7 @@ def _as_read(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> Claime
                 spki = outline(certificate).spki
                 algorithm = reading.algorithm or claimed.algorithm
                 check_value(spki, algorithm, reading.data, claimed.value)
-                return replace(
-                    claimed, algorithm=algorithm, to_be_verified=reading.data,
-                    read_as=reading.what, readings=(),
-                )  # fmt: skip
+                return read_as(claimed, reading)
     return claimed
 
 

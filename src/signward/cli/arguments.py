@@ -22,7 +22,7 @@ GENERATIONS = (
 
 
 PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel",
-            "apple")  # fmt: skip
+            "apple", "apple-installer")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
 
 
