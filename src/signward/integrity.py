@@ -70,6 +70,7 @@ MAX_RSA_BITS = 16384
 
 
 _NOTHING: Manifest = MappingProxyType({})
+_WITHOUT_KEYRING = "give the signer's certificate, or the kernel image that has it, with --anchor"
 _ALTERED = "the content or its signature was changed, or it was made with another key"
 
 MAX_TOLD = 50
@@ -482,7 +483,9 @@ def _key_missing(what: str, claimed: ClaimedSignature) -> Finding:
         found=f"no certificate of the signer ({name})",
         required="it, embedded or given",
         clause="RFC 5652 5.3",
-        hint="give the signer's certificate with --certificate",
+        hint=_WITHOUT_KEYRING
+        if claimed.over
+        else "give the signer's certificate with --certificate",
     )
 
 
