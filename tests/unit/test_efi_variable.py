@@ -196,3 +196,14 @@ def test_what_cannot_be_listed_is_the_callers_fault(
     assert run(["siglist", *given, "-o", str(tmp_path / "out.esl")]) == 2
     assert not (tmp_path / "out.esl").exists()
     assert capsys.readouterr().err.startswith("signward: ")
+
+
+def test_a_write_takes_no_timestamp_afterwards(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "db.auth"
+    path.write_bytes(sign_bytes("db.esl", digests()))
+    before = path.read_bytes()
+    assert run(["timestamp", "--timestamp", "http://127.0.0.1:9/tsa", str(path)]) == 1
+    assert "without a place for a timestamp" in capsys.readouterr().out
+    assert path.read_bytes() == before
