@@ -202,7 +202,8 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     ``claimed_certificate_digests`` are the signing-certificate attributes (RFC 5035),
     ``countersigns`` is the label of the signature whose value this one is over (a second
     party's word about the first; it has no slots of its own), ``raw`` the whole envelope,
-    ``own_requirement`` what it asks of its own signer, where it asks anything.
+    ``own_requirement`` what it asks of its own signer, where it asks anything, and
+    ``claimed_team`` the team that it says its signer is of (Apple's code).
     ``readings`` are what the value may be over where the file does not say it (a UEFI variable's
     name): the first that fits takes the place of ``to_be_verified``, and ``read_as`` tells it.
     """
@@ -230,6 +231,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     raw: bytes = b""
     own_requirement: OwnRequirement | None = None
+    claimed_team: str = ""
     readings: tuple[Reading, ...] = ()
     read_as: str = ""
 

@@ -11,7 +11,7 @@ from signward.wire.compressed import pack
 from tests.builders import clickonce, elf, images, msix, vsix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
-from tests.samples import efi_variable
+from tests.samples import dmg, efi_variable, pkg
 from tests.samples.cab import SAMPLES, cabinet
 from tests.signing import sign_bytes
 
@@ -25,6 +25,7 @@ REAL = (
     "go-uefi/authenticode/testdata/test.pecoff.signed",
     "authenticode-rs/authenticode/tests/testdata/tiny32.efi",
     "relic/functest/packages/hyperv.cat",
+    "goxar/testdata/valid.pkg",
     "PowerShell-OpenAuthenticode/tests/data/expired-timestamp.ps1",
 )
 
@@ -69,6 +70,8 @@ def _made() -> dict[str, bytes]:
         "app.msixbundle": sign_bytes("app.msixbundle", msix.bundle(make_appx=False)),
         "App.exe.manifest": sign_bytes("App.exe.manifest", clickonce.alone()),
         "a.vsix": sign_bytes("a.vsix", vsix.related()),
+        "tool.pkg": sign_bytes("tool.pkg", pkg.archive()),
+        "tool.dmg": sign_bytes("tool.dmg", dmg.image()),
         "bare.ko": sign_bytes("bare.ko", elf.module()),
         "packed.ko.xz": sign_bytes("packed.ko.xz", pack("xz", elf.module(), "packed")),
         "packed.ko.gz": sign_bytes("packed.ko.gz", pack("gzip", elf.module(), "packed")),

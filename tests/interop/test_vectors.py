@@ -25,7 +25,7 @@ from signward.wire.source import BytesSource
 FORMATS = frozenset(
     {"efi-siglist", "efi-auth-variable"}
     | {"nupkg", "vsix", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "cab", "msi", "navx"}
-    | {"fuzz-exe", "fuzz-appx", "fuzz-cab", "fuzz-msi"}
+    | {"fuzz-exe", "fuzz-appx", "fuzz-cab", "fuzz-msi", "xar-pkg"}
 )
 
 EXPECTED_CODES = {
@@ -72,6 +72,8 @@ def _options(row: dict[str, str], root: Path, tmp_path: Path) -> Options:
         return Options(anchors=(_own_signer(path, tmp_path),), stores=("authenticode",))
     if row["given"] == "cert db.pem":
         return Options(anchors=(str(path.parent / "db.pem"),))
+    if row["given"] == "Apple root":
+        return Options(stores=("apple",))
     return replace(INTACT)
 
 

@@ -25,6 +25,7 @@ from signward.wire import superblob as sb
 from signward.wire.code_directory import read_code_directory, write_code_directory
 from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource
+from tests.builders.ticket import ticket
 from tests.samples.dmg import CONTENT, PLIST, image, trailer
 from tests.signing import authority, context, identity, sign_bytes, signer_of, strip_bytes
 
@@ -214,6 +215,29 @@ def test_under_other_names_the_end_alone_says_nothing() -> None:
     assert FORMAT.recognise(peek_at(BytesSource("a.ps1", data))) is Match.NO
     assert FORMAT.recognise(peek_at(BytesSource("a.dmg", data))) is Match.EXTENSION
     assert FORMAT.recognise(peek_at(BytesSource("a.dmg", bytes(600)))) is Match.NO
+
+
+# --- tickets ----------------------------------------------------------------------
+
+
+def stapled(data: bytes, content: bytes) -> bytes:
+    """Return an image with a ticket in its superblob, as the stapler puts it there."""
+    offset, size = signature_of(data)
+    blobs = dict(sb.read_superblob(data[offset : offset + size], "x"))
+    blobs[sb.TICKET_SLOT] = sb.make_blob(sb.BLOB_WRAPPER, content)
+    blob = sb.write_superblob(blobs)
+    return with_numbers(data[:offset] + blob + data[-KOLY:], offset, len(blob))
+
+
+def test_a_ticket_must_name_the_code_directory(judging: Context) -> None:
+    data = sign_bytes("a.dmg", image())
+    apple = issue("Ticket Test Signer", subject_key=key("p256", "ticket"))
+    cdhash = bytes.fromhex(str(judged(data, judging).facts["cdhash"]))
+    verdict = judged(stapled(data, ticket([cdhash], apple)), judging)
+    assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
+    assert Code.TICKET in {f.code for f in verdict.findings}  # not Apple's: a note
+    for broken in (ticket([bytes(20)], apple), b"ticket", ticket([cdhash], apple)[:-9]):
+        assert judged(stapled(data, broken), judging).cause is Code.TICKET
 
 
 # --- signing ----------------------------------------------------------------------

@@ -17,7 +17,7 @@ from conformance.authenticode.pki import EKU_TIME_STAMPING, NOW, issue, pem
 from signward.envelopes.cms_detached import draft_detached
 from signward.errors import BadInputError, NotSignableError
 from signward.findings import Code, Effect
-from signward.formats import ParseOptions
+from signward.formats import Existing, ParseOptions
 from signward.formats._pkg_ticket import write_trailer
 from signward.formats.pkg import FORMAT
 from signward.state import IntactSignature, Outcome, TrustedSignature, Verdict
@@ -28,6 +28,7 @@ from signward.wire.certificate import outline
 from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource
 from signward.wire.xar import HEADER, Xar, read_xar
+from tests.builders.ticket import ticket
 from tests.samples.pkg import NUMBERS, archive, checksum_node, file_node, packed
 from tests.signing import authority, context, identity, sign_bytes, signer_of, strip_bytes
 
@@ -392,6 +393,26 @@ def test_a_table_that_unpacks_to_more_than_it_says_is_refused() -> None:
 # --- tickets ----------------------------------------------------------------------
 
 
+def test_a_ticket_must_name_the_checksum(judging: Context) -> None:
+    data = sign_bytes("a.pkg", archive())
+    apple = issue("Ticket Test Signer", subject_key=key("p256", "ticket"))
+    good = ticket([layout(data).stored], apple)
+    verdict = judged(data + write_trailer(good), judging)
+    assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
+    assert Code.TICKET in {f.code for f in verdict.findings}  # not Apple's: a note
+    other = ticket([bytes(20)], apple)
+    assert judged(data + write_trailer(other), judging).cause is Code.TICKET
+    for broken in (good[:-9], b"s8ch" + bytes(40), good[:-8] + bytes([good[-8] ^ 1]) + good[-7:]):
+        assert judged(data + write_trailer(broken), judging).cause is Code.TICKET
+
+
+def test_a_ticket_goes_with_the_signature_it_speaks_of(judging: Context) -> None:
+    data = sign_bytes("a.pkg", archive())
+    stapled = data + write_trailer(ticket([layout(data).stored], identity("p256", "T")))
+    assert strip_bytes("a.pkg", stapled) == strip_bytes("a.pkg", data)
+    assert sign_bytes("a.pkg", stapled, existing=Existing.REPLACE) == data
+
+
 def test_what_looks_like_a_ticket_and_is_none_rejects(judging: Context) -> None:
     data = sign_bytes("a.pkg", archive())
     assert judged(data + write_trailer(b"")[:-1], judging).cause is Code.UNCOVERED_CONTENT
@@ -429,7 +450,7 @@ def test_a_timestamp_has_its_place_in_the_cms_only(judging: Context) -> None:
         "Package Test TSA", issuer=authority(), subject_key=key("rsa2048", "pkg-tsa"),
         ekus=(EKU_TIME_STAMPING,), eku_critical=True,
     )  # fmt: skip
-    token = tsa.token_der(FORMAT.stamped(cms), stamper, at=NOW)
+    token = tsa.token_der(FORMAT.stamped(cms) or b"", stamper, at=NOW)
     envelopes = FORMAT.envelopes(source)
     stamped = FORMAT.with_token(envelopes[0], cms, token)
     patch = FORMAT.embed(source, (stamped, envelopes[1]))

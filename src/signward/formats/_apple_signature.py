@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import plistlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 from xml.parsers.expat import ExpatError
 
 from signward.envelopes.cms import DATA, no_slots, open_signatures
@@ -33,7 +34,6 @@ from signward.wire.code_directory import (
     read_code_directory,
     slot_digest,
 )
-from signward.wire.requirement import DESIGNATED, read_requirements
 
 CDHASHES_PLIST = "1.2.840.113635.100.9.1"
 CDHASHES = "1.2.840.113635.100.9.2"
@@ -62,6 +62,9 @@ _MAGICS: Mapping[int, int] = {
     sb.DER_ENTITLEMENTS_SLOT: sb.DER_ENTITLEMENTS,
     sb.CMS_SLOT: sb.BLOB_WRAPPER,
 }
+RUN = 256 * 1024
+"""Octets read at once for pages, whose sizes are powers of two up to this; larger ones stream."""
+
 MAX_PLIST = 1024 * 1024
 """Octets of a property list: entitlements and lists of cdhashes have some 500, Info.plist some
 thousands."""
@@ -75,6 +78,8 @@ ALGORITHMS: Mapping[int, str] = {
     for kind, (name, size) in DIGESTS.items()
 }
 """How slots name the kinds of digests."""
+
+NOTHING: Mapping[int, bytes] = MappingProxyType({})
 
 _WHAT = "code signature"
 _CLAUSE = "cs_blobs.h"
@@ -128,7 +133,7 @@ class AppleSignature(Frozen, frozen=True, kw_only=True):
         best = self.best
         facts: dict[str, str | int] = {
             "identifier": best.identifier,
-            "cdhash": best.cdhash.hex(),
+            "cdhash": f"{'sha1:' if best.digest == 'sha1' else ''}{best.cdhash.hex()}",
             "flags": ",".join(best.flag_names) or "none",
         }
         if best.team:
@@ -148,11 +153,11 @@ def special_name(number: int) -> str:
 
 
 def open_superblob(
-    blob: bytes, *, label: str = "1", prefix: str = "", outside: Iterable[int] = ()
+    blob: bytes, *, label: str = "1", prefix: str = "", outside: Mapping[int, bytes] = NOTHING
 ) -> AppleSignature:
     """Return what a superblob claims.
 
-    ``outside`` are the special slots of `OUTSIDE` that the caller has content for; digests of
+    ``outside`` is the content of special slots of `OUTSIDE` that the caller has; digests of
     the others are left out with a note, for their content is no part of what is judged.  Raises
     ``BadInputError``: also where directories speak of different code, where the CMS and the ad
     hoc flag contradict each other, and for blobs that no directory covers.
@@ -179,7 +184,7 @@ def open_superblob(
     )
     if _is_ad_hoc(opened):
         return replace(opened, seals=slots)
-    return replace(opened, claimed=_claims(opened, slots))
+    return replace(opened, claimed=_claims(opened, slots, outside))
 
 
 def _check_kinds(blobs: Mapping[int, bytes]) -> None:
@@ -255,43 +260,47 @@ def _is_ad_hoc(opened: AppleSignature) -> bool:
     return flag
 
 
-def _claims(opened: AppleSignature, slots: tuple[Slot, ...]) -> tuple[ClaimedSignature, ...]:
+def _claims(
+    opened: AppleSignature, slots: tuple[Slot, ...], outside: Mapping[int, bytes]
+) -> tuple[ClaimedSignature, ...]:
     """Return the CMS's signatures, each over directory 0 and bound to the others."""
     claims = open_signatures(opened.cms, no_slots, label=opened.label)
     if not claims:
         raise MalformedError("signature", "a CMS without signers", "one", "RFC 5652 5.1")
-    signed = opened.directories[0].raw
-    own = _own_requirement(opened)
+    own = _own_requirement(opened, outside)
     return tuple(
-        replace(_claim(claim, signed, opened.directories, slots), own_requirement=own)
+        replace(
+            _claim(claim, opened.directories, slots),
+            own_requirement=own,
+            claimed_team=opened.best.team,
+        )
         for claim in claims
     )
 
 
-def _own_requirement(opened: AppleSignature) -> OwnRequirement | None:
-    """Return the requirement that the code designates for itself; None if it designates none."""
+def _own_requirement(opened: AppleSignature, outside: Mapping[int, bytes]) -> OwnRequirement | None:
+    """Return the requirement that code designates for itself, and what it may ask; None: none."""
     if not opened.requirements:
         return None
     designated = read_requirements(opened.requirements).get(DESIGNATED)
     if designated is None:
         return None
+    best = opened.best
+    sealed = sb.INFO_SLOT in best.special
     return OwnRequirement(
         requirement=designated.raw,
-        identifier=opened.best.identifier,
+        identifier=best.identifier,
         cdhashes=tuple(directory.cdhash for directory in opened.directories),
-        info=None if sb.INFO_SLOT in opened.best.special else b"",
+        info=outside.get(sb.INFO_SLOT) if sealed else b"",
         entitlements=opened.entitlements,
-        platform=opened.best.platform,
+        platform=best.platform,
     )
 
 
 def _claim(
-    claim: ClaimedSignature,
-    signed: bytes,
-    directories: tuple[CodeDirectory, ...],
-    slots: tuple[Slot, ...],
+    claim: ClaimedSignature, directories: tuple[CodeDirectory, ...], slots: tuple[Slot, ...]
 ) -> ClaimedSignature:
-    what = f"signature {claim.label}"
+    what, signed = f"signature {claim.label}", directories[0].raw
     if claim.content or claim.content_type != DATA:
         raise MalformedError(what, "content of its own", "a detached CMS", "RFC 5652 5.2")
     return replace(
@@ -387,7 +396,7 @@ def digests_of(
     wanted: Wanted,
     *,
     start: int = 0,
-    outside: Mapping[int, bytes] = MappingProxyType({}),
+    outside: Mapping[int, bytes] = NOTHING,
 ) -> Manifest:
     """Compute the wanted digests of this signature's slots, pages in one pass.
 
@@ -417,12 +426,32 @@ def _pages(opened: AppleSignature, source: Source, wanted: Wanted, start: int) -
             by_size.setdefault(directory.page_size, []).append(directory)
     for directories in by_size.values():
         hashers = [(ALGORITHMS[d.kind], *DIGESTS[d.kind]) for d in directories]
-        for number, (begin, end) in enumerate(directories[0].pages()):
-            if start + end > source.length:
-                break
+        for number, digests in _digested(source, start, directories[0], [h[1] for h in hashers]):
             name = f"{opened.prefix}page:{number}"
-            made = [hashlib.new(digest, usedforsecurity=False) for _, digest, _ in hashers]
-            source.feed([(start + begin, start + end)], made)
-            for (algorithm, _, size), hasher in zip(hashers, made, strict=True):
-                found[name, algorithm] = hasher.digest()[:size]
+            for (algorithm, _, size), digest in zip(hashers, digests, strict=True):
+                found[name, algorithm] = digest[:size]
     return found
+
+
+def _digested(
+    source: Source, start: int, directory: CodeDirectory, names: Sequence[str]
+) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield each page's number and its digests; pages are read many at once."""
+    makers: list[Callable[[memoryview], Any]] = [getattr(hashlib, name) for name in names]
+    size = directory.page_size
+    if not size or size > RUN:
+        for number, (begin, end) in enumerate(directory.pages()):
+            if start + end > source.length:
+                return
+            made = [hashlib.new(name, usedforsecurity=False) for name in names]
+            source.feed([(start + begin, start + end)], made)
+            yield number, [hasher.digest() for hasher in made]
+        return
+    end = min(directory.code_limit, source.length - start)
+    for run in range(0, end, RUN):
+        held = memoryview(source.read(start + run, min(RUN, end - run)))
+        for at in range(0, len(held), size):
+            page = held[at : at + size]
+            if len(page) < size and run + at + len(page) < directory.code_limit:
+                return
+            yield (run + at) // size, [make(page).digest() for make in makers]

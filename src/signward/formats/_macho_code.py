@@ -7,11 +7,11 @@ signature covers a slice from its first octet to where the superblob begins.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from signward.errors import LimitError, MalformedError, UncoveredError
 from signward.findings import Code, Effect, Finding
-from signward.formats._apple_signature import MAX_PLIST, AppleSignature, open_superblob
+from signward.formats._apple_signature import MAX_PLIST, NOTHING, AppleSignature, open_superblob
 from signward.frozen import Frozen
 from signward.state import Region, Source
 from signward.wire import superblob as sb
@@ -45,10 +45,10 @@ class CodeSlice(Frozen, frozen=True, kw_only=True):
         return self.image.slice.start
 
 
-def read_code(source: Source, outside: Collection[int] = ()) -> tuple[CodeSlice, ...]:
+def read_code(source: Source, outside: Mapping[int, bytes] = NOTHING) -> tuple[CodeSlice, ...]:
     """Return the slices of a Mach-O, each with its signature opened.
 
-    ``outside`` are the special slots that the caller has content for (a bundle's).  Raises
+    ``outside`` is content of special slots that the caller has (a bundle's).  Raises
     ``BadInputError``.
     """
     slices = read_slices(source)
@@ -56,7 +56,9 @@ def read_code(source: Source, outside: Collection[int] = ()) -> tuple[CodeSlice,
     return tuple(_read_slice(source, one, outside, several=several) for one in slices)
 
 
-def _read_slice(source: Source, at: Slice, outside: Collection[int], *, several: bool) -> CodeSlice:
+def _read_slice(
+    source: Source, at: Slice, outside: Mapping[int, bytes], *, several: bool
+) -> CodeSlice:
     image = read_image(source, at)
     _check_page_zero(image)
     if image.signature is None:
@@ -73,7 +75,7 @@ def _read_slice(source: Source, at: Slice, outside: Collection[int], *, several:
     if length > sb.MAX_OCTETS:
         raise LimitError(_WHAT, f"a superblob of {length} octets", f"{sb.MAX_OCTETS}", CLAUSE)
     plist = b"" if sb.INFO_SLOT in outside else _plist(source, image)
-    parts = {*outside, sb.INFO_SLOT} if plist else outside
+    parts = {**outside, sb.INFO_SLOT: plist} if plist else outside
     label = image.architecture if several else "1"
     signature = open_superblob(
         source.read(at.start + offset, length),

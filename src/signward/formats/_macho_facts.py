@@ -25,7 +25,7 @@ def facts_of(code: Sequence[CodeSlice]) -> dict[str, str | int]:
     facts["type"] = FILE_TYPES.get(first.file_type, str(first.file_type))
     facts["architecture"] = ",".join(one.image.architecture for one in code)
     if signatures:
-        facts["cdhash"] = ",".join(s.best.cdhash.hex() for s in signatures)
+        facts["cdhash"] = ",".join(str(s.facts["cdhash"]) for s in signatures)
     return facts
 
 

@@ -28,7 +28,6 @@ from signward.formats._apple_sign import (
     read_settings,
     reserve,
 )
-from signward.formats._apple_signature import read_plist
 from signward.frozen import Frozen
 from signward.state import Source
 from signward.wire import superblob as sb
@@ -49,6 +48,7 @@ from signward.wire.macho import (
     table_size,
 )
 from signward.wire.patch import Edit, Joined, Patched, PatchSet, append
+from signward.wire.plist import read_plist
 
 ARM_PAGE = 0x4000
 """Octets of a page of Apple's ARM processors; all others have `PAGE`."""

@@ -23,8 +23,17 @@ from signward.state import Algorithm, Source
 from signward.wire.certificate import outline
 from signward.wire.patch import Edit, PatchSet
 from signward.wire.spki import rsa_numbers
-from signward.wire.xar import CHECKSUMS, HEADER, MAGIC, Member, SignatureNode, Xar, read_xar
-from signward.wire.xar_toc import WHAT, Element
+from signward.wire.xar import (
+    CHECKSUMS,
+    HEADER,
+    MAGIC,
+    Member,
+    SignatureNode,
+    Xar,
+    read_xar,
+    stored_elements,
+)
+from signward.wire.xar_toc import WHAT, Element, read_toc
 
 TOKEN_ROOM = 8 * 1024
 """Octets kept for a timestamp: tokens with their certificates have 3 to 7 KiB."""
@@ -183,9 +192,13 @@ def _new_table(
         raise NotSignableError(WHAT, "UTF-16", "UTF-8")
     size = hashlib.new(checksum, usedforsecurity=False).digest_size
     shift = size + sum(place.length for place in places) - _moved(archive)
-    edits = [*_nodes(archive, _written(checksum, size, places)), *_renumbered(archive, shift)]
+    toc = read_toc(archive.table).one("toc")
+    elements = [element for _, element in stored_elements(toc)]
+    stored = list(zip(archive.members, elements, strict=True))
+    edits = [*_nodes(archive.table, toc, _written(checksum, size, places))]
+    edits += _renumbered(stored, shift)
     if places:
-        edits += _rechecked(source, archive, checksum)
+        edits += _rechecked(source, archive, stored, checksum)
     table = _edited(archive.table, edits)
     return zlib.compress(table, LEVEL), table
 
@@ -224,34 +237,38 @@ def _written(checksum: str, size: int, places: Sequence[_Place]) -> str:
     return text
 
 
-def _nodes(archive: Xar, text: str) -> Iterator[_TextEdit]:
+_Stored = Sequence[tuple[Member, Element]]
+"""Members, each with its element in the table."""
+
+
+def _nodes(table: bytes, toc: Element, text: str) -> Iterator[_TextEdit]:
     """Put ``text`` where the first of the old elements stands, or first of all; they go."""
     old = [
-        element for element in archive.toc.children
+        element for element in toc.children
         if element.name in ("checksum", "signature", "x-signature")
     ]  # fmt: skip
     if not old:
-        yield archive.toc.inner, archive.toc.inner, text.encode()
+        yield toc.inner, toc.inner, text.encode()
     for number, element in enumerate(old):
-        start = len(archive.table[: element.start].rstrip())
+        start = len(table[: element.start].rstrip())
         yield start, element.end, text.encode() if number == 0 else b""
 
 
-def _renumbered(archive: Xar, shift: int) -> Iterator[_TextEdit]:
-    for member in archive.members:
+def _renumbered(stored: _Stored, shift: int) -> Iterator[_TextEdit]:
+    for member, element in stored:
         if member.length:
-            yield _content(member.element.one("offset"), str(member.start + shift))
+            yield _content(element.one("offset"), str(member.start + shift))
 
 
-def _rechecked(source: Source, archive: Xar, checksum: str) -> Iterator[_TextEdit]:
+def _rechecked(source: Source, archive: Xar, stored: _Stored, checksum: str) -> Iterator[_TextEdit]:
     """Replace checksums of files that are weak or absent: they are what covers the files."""
-    for member in archive.members:
+    for member, parent in stored:
         if member.algorithm in _STRONG:
             continue
         text = _archived_checksum(source, archive, member, checksum)
-        element = member.element.at_most_one("archived-checksum")
+        element = parent.at_most_one("archived-checksum")
         if element is None:
-            yield member.element.close, member.element.close, text
+            yield parent.close, parent.close, text
         else:
             yield element.start, element.end, text
 

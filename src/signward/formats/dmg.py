@@ -7,8 +7,9 @@ with the signature's size as zero.
 
 **Nothing is left out.**  Content up to the signature is what the code directory covers, the
 signature ends where the trailer begins, the trailer ends the file, and the size that no digest
-reaches is the only one that fits.  Without the digest of the trailer the whole image could be put
-together anew from covered parts: a signature that lacks it is refused.
+reaches is the only one that fits.  Without the digest of the trailer the whole image could be
+put together anew from covered parts: a signature that lacks it is refused.  A stapled ticket
+stands in the superblob: it is signed by Apple itself, and must name this code directory.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from signward.formats._apple_signature import (
     special_name,
 )
 from signward.formats._dmg_layout import CLAUSE, KOLY, MAGIC, WHAT, Trailer, read_trailer
+from signward.formats._stapled import Stapled, read_stapled
 from signward.frozen import Frozen
 from signward.state import ClaimedSignature, Manifest, Region, SignedArtifact, Source, Wanted
 from signward.wire.patch import PatchSet
-from signward.wire.superblob import REP_SPECIFIC_SLOT
+from signward.wire.superblob import HEADER, REP_SPECIFIC_SLOT, TICKET_SLOT
 
 _NAMES = frozenset({"", ".dmg", ".cdr", ".img", ".udif"})
 """Extensions of disk images.  Under other names the magic at the end says too little: anything
@@ -66,6 +68,7 @@ class DmgFormat:
         opened = _open(source, trailer) if trailer.size else None
         signatures = opened.claimed if opened else ()
         required = frozenset({"page:0", special_name(REP_SPECIFIC_SLOT)})
+        stapled = _stapled(opened) if opened else Stapled()
         return SignedArtifact(
             format=self.name,
             source=source,
@@ -74,8 +77,9 @@ class DmgFormat:
             regions=tuple(_regions(trailer, opened)) if opened else (),
             profile="apple",
             facts=opened.facts if opened else {},
-            findings=opened.findings if opened else (),
+            findings=(*opened.findings, *stapled.findings) if opened else (),
             seals=opened.seals if opened else (),
+            ticket=stapled.ticket,
             layout=DmgLayout(trailer=trailer, opened=opened),
         )
 
@@ -124,7 +128,7 @@ def _ends(peek: Peek) -> bool:
 def _open(source: Source, trailer: Trailer) -> AppleSignature:
     """Return what the signature claims; it must speak of the content and of the trailer."""
     blob = source.read(trailer.offset, trailer.size)
-    opened = open_superblob(blob, outside=(REP_SPECIFIC_SLOT,))
+    opened = open_superblob(blob, outside={REP_SPECIFIC_SLOT: trailer.blind})
     for directory in opened.directories:
         if directory.code_limit > trailer.offset or not directory.code:
             raise MalformedError(
@@ -134,6 +138,12 @@ def _open(source: Source, trailer: Trailer) -> AppleSignature:
         if REP_SPECIFIC_SLOT not in directory.special:
             raise MalformedError(WHAT, "no digest of it", "one in each code directory", CLAUSE)
     return opened
+
+
+def _stapled(opened: AppleSignature) -> Stapled:
+    """Read the ticket that the stapler put into the superblob, which no code directory covers."""
+    ticket = opened.blobs.get(TICKET_SLOT, b"")[HEADER:]
+    return read_stapled(ticket, opened.best.cdhash, "code directory")
 
 
 def _regions(trailer: Trailer, opened: AppleSignature) -> Iterator[Region]:

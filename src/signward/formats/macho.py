@@ -8,11 +8,10 @@ accepted by itself, and all must agree about who signed what.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from signward.formats import Match, ParseOptions, Peek, Request, Signing
 from signward.formats._apple_options import FILE_OPTIONS, OPTIONS
-from signward.formats._apple_signature import digests_of
+from signward.formats._apple_signature import NOTHING, digests_of
 from signward.formats._macho_code import CodeSlice, disagreements, read_code, regions
 from signward.formats._macho_facts import described, facts_of
 from signward.frozen import Frozen, replace
@@ -20,8 +19,6 @@ from signward.state import ClaimedSignature, Manifest, SignedArtifact, Source, W
 from signward.wire.macho import is_thin, is_universal
 from signward.wire.patch import PatchSet
 from signward.wire.superblob import INFO_SLOT
-
-NOTHING: Mapping[int, bytes] = MappingProxyType({})
 
 
 class MachoLayout(Frozen, frozen=True, kw_only=True):
@@ -101,7 +98,7 @@ def parse_code(source: Source, outside: Mapping[int, bytes] = NOTHING) -> Signed
 
     Raises ``BadInputError``.
     """
-    code = read_code(source, outside.keys())
+    code = read_code(source, outside)
     opened = [one.signature for one in code if one.signature is not None]
     signatures = tuple(claim for signature in opened for claim in signature.claimed)
     findings = [finding for signature in opened for finding in signature.findings]

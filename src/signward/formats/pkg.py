@@ -28,6 +28,7 @@ from signward.formats._pkg_signature import (
     slot_names,
 )
 from signward.formats._pkg_ticket import read_trailer
+from signward.formats._stapled import read_stapled
 from signward.state import ClaimedSignature, Manifest, Region, SignedArtifact, Source, Wanted
 from signward.wire.patch import PatchSet
 from signward.wire.xar import MAGIC, Xar, read_xar
@@ -51,6 +52,8 @@ class PkgFormat:
         archive = read_xar(source)
         signatures = open_archive(source, archive)
         names = slot_names(archive)
+        ticket = read_trailer(source, archive.heap + archive.end) if signatures.claimed else b""
+        stapled = read_stapled(ticket, archive.stored, "checksum")
         required = frozenset((TABLE, *(n for n, m in names.items() if m.algorithm)))
         return SignedArtifact(
             format=self.name,
@@ -58,8 +61,10 @@ class PkgFormat:
             signatures=signatures.claimed,
             required={one.label: required for one in signatures.claimed},
             conditions=signatures.conditions,
-            regions=tuple(_regions(source, archive)) if signatures.claimed else (),
+            regions=tuple(_regions(source, archive, ticket)) if signatures.claimed else (),
             profile="apple-installer",
+            ticket=stapled.ticket,
+            findings=stapled.findings,
             facts={"toc-checksum": archive.checksum, "files": len(archive.members)},
             layout=archive,
         )
@@ -114,7 +119,7 @@ class PkgFormat:
         return with_unsigned(envelope, 0, attribute(CMS_TIMESTAMP, token))
 
 
-def _regions(source: Source, archive: Xar) -> Iterator[Region]:
+def _regions(source: Source, archive: Xar, ticket: bytes) -> Iterator[Region]:
     """Yield heap octets that no checksum reaches, and what stands behind the archive."""
     for start, end in archive.gaps:
         yield _region(archive, start, end, "heap outside of every file")
@@ -123,7 +128,6 @@ def _regions(source: Source, archive: Xar) -> Iterator[Region]:
             yield _region(archive, member.start, member.end, f"{member.name}, without checksum")
     at = archive.heap + archive.end
     if at < source.length:
-        ticket = read_trailer(source, at)
         what, exempt = ("stapled ticket", CLAUSE) if ticket else ("octets behind the archive", "")
         yield Region(start=at, end=source.length, what=what, exempt=exempt)
 

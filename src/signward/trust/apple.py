@@ -12,7 +12,10 @@ from collections.abc import Iterator, Sequence
 
 from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen
+from signward.trust.names import attribute_values
 from signward.trust.x509 import Certificate
+
+ORGANIZATIONAL_UNIT = "2.5.4.11"
 
 ROOTS = frozenset(
     map(
@@ -81,16 +84,29 @@ def is_apple(anchor: Certificate) -> bool:
     return anchor.sha256 in ROOTS
 
 
-def check_purpose(
-    path: Sequence[Certificate], anchor: Certificate, marks: Sequence[Mark]
+def check_signer(
+    path: Sequence[Certificate], anchor: Certificate, marks: Sequence[Mark], team: str
 ) -> Iterator[Finding]:
     """Say what a path (leaf first) to one of Apple's roots is for, or that it is not for this.
 
-    Other anchors' certificates carry no marks and are asked for none.
+    ``team`` is the one that the code claims, if any; Apple puts it into a developer's
+    certificate as organizational unit.  Other anchors' certificates carry no marks and are
+    asked for nothing.
     """
     if not is_apple(anchor) or len(path) < 2 or not marks:
         return
-    leaf, issuer = path[0], path[1]
+    yield from _check_purpose(path[0], path[1], marks)
+    units = attribute_values(path[0].subject, ORGANIZATIONAL_UNIT)
+    if team and units and team not in units:
+        yield _finding(
+            path[0], Effect.REJECT, f"a certificate of team {units[-1]}",
+            f"one of team {team}, which the code claims", code=Code.REQUIREMENT_FAILED,
+        )  # fmt: skip
+
+
+def _check_purpose(
+    leaf: Certificate, issuer: Certificate, marks: Sequence[Mark]
+) -> Iterator[Finding]:
     if issuer.common_name in OWN_AUTHORITIES and issuer.organization == "Apple Inc.":
         yield _finding(leaf, Effect.NOTE, "Apple's own software", "a purpose for code")
         return
@@ -106,10 +122,15 @@ def check_purpose(
 
 
 def _finding(
-    leaf: Certificate, effect: Effect, found: str, required: str, hint: str = ""
+    leaf: Certificate,
+    effect: Effect,
+    found: str,
+    required: str,
+    hint: str = "",
+    code: Code = Code.WRONG_USAGE,
 ) -> Finding:
     return Finding(
-        code=Code.WRONG_USAGE,
+        code=code,
         effect=effect,
         subject=leaf.label,
         found=found,

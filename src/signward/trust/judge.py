@@ -24,7 +24,7 @@ from signward.state import (
     X509Path,
 )
 from signward.trust.anchors import TrustStore
-from signward.trust.apple import check_purpose, is_apple
+from signward.trust.apple import check_signer, is_apple
 from signward.trust.kernel import check_driver, generation, with_cross_certificates
 from signward.trust.path import PathResult, find_path
 from signward.trust.profiles import AUTHENTICODE, LIFETIME_SIGNING, Profile
@@ -96,7 +96,8 @@ def judge(
             asked = generation(grounds.policy.windows_generation)
             findings += check_driver(result.path[0], result.anchor, asked)
         if profile.apple:
-            findings += check_purpose(result.path, result.anchor.certificate, profile.apple)
+            anchor = result.anchor.certificate
+            findings += check_signer(result.path, anchor, profile.apple, claimed.claimed_team)
         if claimed.own_requirement is not None:
             # Only Apple's signatures have one: nobody else need wait for the reader of them.
             from signward.trust.requirement import check_own

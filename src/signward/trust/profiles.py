@@ -29,6 +29,7 @@ class Profile(Frozen, frozen=True, kw_only=True):
     envelopes name a key and bring no certificate; the anchors are the keys.  ``sha1_content``:
     SHA-1 over content warns where elsewhere it rejects; certificates are judged as ever.
     ``apple``: what a certificate must be marked for, one of these, where the anchor is Apple's.
+    ``store`` names the anchors, where that is not the profile's name.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Profile(Frozen, frozen=True, kw_only=True):
     keyring: bool = False
     sha1_content: bool = False
     apple: tuple[Mark, ...] = ()
+    store: str = ""
 
 
 AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
@@ -84,6 +86,7 @@ APPLE_INSTALLER = Profile(
     rules=PathRules(known_critical=KNOWN_CRITICAL),
     sha1_content=True,
     apple=INSTALLER_MARKS,
+    store="apple",
 )
 """Installer packages: Apple's own tools sign them with SHA-1 to this day, and macOS takes that."""
 

@@ -19,7 +19,8 @@ EKU_CODE_SIGNING = "1.3.6.1.5.5.7.3.3"
 EKU_TIME_STAMPING = "1.3.6.1.5.5.7.3.8"
 EKU_OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
 EKU_APPLE_INSTALLER = "1.2.840.113635.100.4.13"
-"""Developer ID Installer, as Apple's certificates of that kind have it."""
+EKU_APPLE_SUBMISSION = "1.2.840.113635.100.4.9"
+"""Developer ID Installer and Mac App Store installer, as Apple's certificates have them."""
 
 _SIGNING = frozenset({"digitalSignature", "nonRepudiation"})
 
@@ -61,7 +62,7 @@ CODE_SIGNING = Usage(
 INSTALLER_SIGNING = Usage(
     name="installer or code signing",
     eku=EKU_CODE_SIGNING,
-    or_ekus=frozenset({EKU_APPLE_INSTALLER}),
+    or_ekus=frozenset({EKU_APPLE_INSTALLER, EKU_APPLE_SUBMISSION}),
     eku_required=True,
     key_usage=_SIGNING,
     ca_leaf_allowed=False,

@@ -179,9 +179,9 @@ class Context:
         """Take note that these catalogs list the artifact being judged."""
 
     def store(self, profile: Profile) -> TrustStore:
-        """Return the anchors of ``profile``: those asked for, or the store of its name."""
+        """Return the anchors of ``profile``: those asked for, or its own store."""
         options = self.options
-        names = options.stores or (() if options.anchors else (profile.name,))
+        names = options.stores or (() if options.anchors else (profile.store or profile.name,))
         stores = [load_store(name) for name in names]
         stores += [load_anchors(path) for path in options.anchors]
         return joined("+".join(names) or "anchors", stores)

@@ -54,7 +54,6 @@ class Member(Frozen, frozen=True, kw_only=True):
     length: int
     algorithm: str
     digest: bytes
-    element: Element
 
     @property
     def end(self) -> int:
@@ -69,7 +68,6 @@ class SignatureNode(Frozen, frozen=True, kw_only=True):
     start: int
     length: int
     certificates: tuple[bytes, ...]
-    element: Element
 
 
 class Xar(Frozen, frozen=True, kw_only=True):
@@ -83,7 +81,6 @@ class Xar(Frozen, frozen=True, kw_only=True):
     heap: int
     packed: bytes
     table: bytes
-    toc: Element
     checksum: str
     stored: bytes
     signature: SignatureNode | None
@@ -105,11 +102,11 @@ def read_xar(source: Source) -> Xar:
     x_signature = _signature_node(toc, "x-signature", "CMS")
     if (signature or x_signature) and not stored:
         raise MalformedError(WHAT, "a signature without a checksum", "both", CLAUSE)
-    members = tuple(_members(toc, ""))
+    members = tuple(_member(element, name) for name, element in stored_elements(toc))
     owned = [(node.start, node.start + node.length) for node in (signature, x_signature) if node]
     gaps, end = _check_places([place, *owned], members, source.length - heap)
     return Xar(
-        heap=heap, packed=packed, table=table, toc=toc, checksum=checksum, stored=stored,
+        heap=heap, packed=packed, table=table, checksum=checksum, stored=stored,
         signature=signature, x_signature=x_signature, members=members, gaps=gaps, end=end,
     )  # fmt: skip
 
@@ -191,7 +188,6 @@ def _signature_node(toc: Element, name: str, style: str) -> SignatureNode | None
         start=element.number("offset"),
         length=element.number("size"),
         certificates=tuple(_decoded(one) for one in listed),
-        element=element,
     )
 
 
@@ -202,17 +198,20 @@ def _decoded(element: Element) -> bytes:
         raise MalformedError(WHAT, f"a certificate: {error}", "base64", "RFC 4648 4") from None
 
 
-def _members(parent: Element, folder: str) -> Iterator[Member]:
-    """Yield what files and their extended attributes keep in the heap, folders' files too."""
+def stored_elements(parent: Element, folder: str = "") -> Iterator[tuple[str, Element]]:
+    """Yield what says where files and their extended attributes lie, folders' files too.
+
+    With each goes the path of its file.
+    """
     for number, file in enumerate(parent.all("file"), 1):
         names = file.all("name")
         path = folder + (names[0].text.strip() if names else f"#{number}")
         data = file.at_most_one("data")
         if data is not None:
-            yield _member(data, path)
+            yield path, data
         for index, extra in enumerate(file.all("ea"), 1):
-            yield _member(extra, f"{path}, attribute {index}")
-        yield from _members(file, f"{path}/")
+            yield f"{path}, attribute {index}", extra
+        yield from stored_elements(file, f"{path}/")
 
 
 def _member(data: Element, name: str) -> Member:
@@ -230,7 +229,6 @@ def _member(data: Element, name: str) -> Member:
         length=data.number("length"),
         algorithm=algorithm,
         digest=digest,
-        element=data,
     )
 
 

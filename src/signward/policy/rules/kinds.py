@@ -47,6 +47,8 @@ _OF_BUNDLES: Mapping[str, str] = {
     **dict.fromkeys((".kext", ".dext", ".systemextension"), "kernel-module"),
 }
 """By a bundle's extension; others are loaded by programs."""
+_OF_MACHO: Mapping[str, str] = {"execute": "executable", "kext": "kernel-module", "object": ""}
+"""By the type in a Mach-O's header; others are loaded by programs."""
 _ELF_ROLES: Mapping[str, str] = {"executable": "executable", "library": "library"}
 """What an ELF file is to whoever starts or loads it; nothing starts an object file or a core."""
 
@@ -61,6 +63,8 @@ def class_of(kind: str, facts: Mapping[str, str | int]) -> str:
         return _of_pe(facts)
     if kind == "bundle":
         return _OF_BUNDLES.get(str(facts.get("bundle", "")), "library")
+    if kind in ("macho", "macho-fat") and "type" in facts:
+        return _OF_MACHO.get(str(facts["type"]), "library")
     if kind == "elf" and "elf-role" in facts:
         return _ELF_ROLES.get(str(facts["elf-role"]), "")
     return _BY_KIND.get(kind, "")

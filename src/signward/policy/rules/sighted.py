@@ -12,9 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from signward.findings import Code, Effect
 from signward.policy.publisher import identity_of, lasting_name, subscriber_eku
 from signward.policy.record import PathRecord, Record, SignatureRecord
+from signward.policy.rules import apple_code
 from signward.policy.rules.kinds import class_of
 from signward.policy.rules.subject import Signer, Subject, Version
 from signward.state import Outcome, Stage, Status
+
+Facts = Mapping[str, str | int]
 
 WHOLE_FILE = "whole"
 """How a record's digests of all of a file's octets begin: ``whole-sha256``."""
@@ -34,7 +37,7 @@ _SUBJECT_FIELDS = {
 _AUTHENTICODE = frozenset(
     {"pe", "msi", "cab", "powershell", "javascript", "vbscript", "wsf", "mof"}
 )
-_MACHO = frozenset({"macho", "macho-fat", "dmg", "pkg"})
+_MACHO = apple_code.KINDS | {"pkg"}
 _NAMES = ("product", "original-name", "internal-name", "version")
 _UNCOVERED = frozenset({Code.UNCOVERED_CONTENT, Code.AMBIGUOUS})
 _OPEN_ENDED = frozenset({"msi", "cab"})
@@ -42,6 +45,9 @@ _OPEN_ENDED = frozenset({"msi", "cab"})
 _UNREAD = {
     "pe": ("dll", frozenset({"executable", "library", "driver", "firmware"})),
     "elf": ("elf-role", frozenset({"executable", "library"})),
+    **dict.fromkeys(
+        ("macho", "macho-fat"), ("type", frozenset({"executable", "library", "kernel-module"}))
+    ),
 }
 """The fact that tells what a file is, and what one may be of which it could not be read."""
 
@@ -61,6 +67,7 @@ def subject_of(
     outcome, cause = _unruled(record)
     kind = record.kind or record.format
     whole, content = frozenset(_whole_digests(record)), frozenset(_content_digests(record))
+    content |= frozenset(apple_code.cdhashes(record))
     covered = _is_covered(record)
     catalog = str(facts.get(CATALOG, "")) if outcome is Outcome.ACCEPTED else ""
     telling, classes = _UNREAD.get(kind, ("", frozenset[str]()))
@@ -78,7 +85,7 @@ def subject_of(
         product=_text(facts, "product"),
         original_name=_text(facts, "original-name"),
         internal_name=_text(facts, "internal-name"),
-        bundle_id=_text(facts, "bundle-id"),
+        bundle_id=_text(facts, "bundle-id") or _text(facts, apple_code.IDENTIFIER),
         version=_version(facts),
         catalogs=(catalog,) if catalog else (),
         outcome=outcome,
@@ -133,6 +140,8 @@ def _is_covered(record: Record) -> bool:
     """
     if any(finding.code in _UNCOVERED for finding in record.findings):
         return False
+    if "," in _text(record.facts, apple_code.CDHASH):
+        return False  # each answers for one slice
     holds = any(s.state != "broken" and not s.countersigns for s in record.signatures)
     return holds or record.format not in _OPEN_ENDED
 
@@ -152,7 +161,7 @@ def _unknown(
         yield "digest:file"
     if "authenticode" not in told and kind in _AUTHENTICODE:
         yield "digest:authenticode"
-    if kind in _MACHO:
+    if kind in _MACHO and not record.facts.keys() & {apple_code.IDENTIFIER, "architecture"}:
         yield from ("digest:cdhash", "bundle-id")
     if kind == "oci-image":
         yield "digest:oci"
@@ -165,13 +174,13 @@ def _unknown(
 def _signers(record: Record) -> tuple[Signer, ...]:
     """Return the trusted signers; who countersigned is no maker of the file."""
     return tuple(
-        _signer(signature, signature.path)
+        _signer(signature, signature.path, record.facts)
         for signature in record.signatures
         if signature.state == "trusted" and signature.path and not signature.countersigns
     )
 
 
-def _signer(signature: SignatureRecord, path: PathRecord) -> Signer:
+def _signer(signature: SignatureRecord, path: PathRecord, facts: Facts) -> Signer:
     leaf, root = path.certificates[0], path.certificates[-1]
     fields = subject_fields(leaf.subject)
     named = lasting_name(
@@ -187,6 +196,7 @@ def _signer(signature: SignatureRecord, path: PathRecord) -> Signer:
         key=signature.key,
         key_kind=signature.key_kind,
         digest=signature.digest,
+        team_id=apple_code.team_id(facts, fields.get("unit", ""), root.sha256),
         begins=leaf.not_before,
         proven=signature.proven_time.instant if signature.proven_time else None,
         revocation=_revocation(path),

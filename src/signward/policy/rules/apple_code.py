@@ -1,0 +1,42 @@
+"""What a record of Apple's code tells the rules: its cdhashes, its identifier, its team."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from signward.findings import Code
+from signward.policy.record import Record
+from signward.trust.apple import ROOTS
+
+KINDS = frozenset({"macho", "macho-fat", "dmg", "bundle"})
+"""Kinds of files whose signatures have code directories."""
+
+CDHASH, IDENTIFIER, TEAM = "cdhash", "identifier", "team-id"
+"""Facts: cdhashes as hexadecimal with commas between (a universal file has one for each slice;
+``sha1:`` before one that is not of a SHA-256 directory), the identifier and the team."""
+
+
+def cdhashes(record: Record) -> Iterator[str]:
+    """Yield the cdhashes, as rules write digests, of a record whose content they stand for.
+
+    That is so where all digests were found right: in what is intact, or sealed by nobody.
+    """
+    right = record.cause == Code.AD_HOC or (
+        bool(record.signatures) and all(s.state != "broken" for s in record.signatures)
+    )
+    for one in str(record.facts.get(CDHASH, "")).split(",") if right else ():
+        algorithm, _, value = one.rpartition(":")
+        if value:
+            yield f"cdhash:{algorithm or 'sha256'}:{value}"
+
+
+def team_id(facts: Mapping[str, str | int], unit: str, root: str) -> str:
+    """Return the team of a trusted signer; empty where nobody but the signer says so.
+
+    ``unit`` is the organizational unit of the signer's certificate, in which Apple puts the
+    team, ``root`` the SHA-256 (hexadecimal) of the anchor: Apple's own stores sign with
+    certificates of no team, and what they sign they have checked.
+    """
+    claimed = str(facts.get(TEAM, ""))
+    by_apple = bytes.fromhex(root) in ROOTS
+    return claimed if claimed and (unit == claimed or (by_apple and not unit)) else ""
