@@ -205,5 +205,18 @@ def test_a_write_takes_no_timestamp_afterwards(
     path.write_bytes(sign_bytes("db.esl", digests()))
     before = path.read_bytes()
     assert run(["timestamp", "--timestamp", "http://127.0.0.1:9/tsa", str(path)]) == 1
-    assert "without a place for a timestamp" in capsys.readouterr().out
+    assert "without a place for a timestamp" in capsys.readouterr().err
     assert path.read_bytes() == before
+
+
+def test_whoever_asks_for_a_timestamp_is_told_that_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "db.esl"
+    path.write_bytes(digests())
+    (tmp_path / "key.pem").write_bytes(encoded(identity().key))
+    (tmp_path / "cert.pem").write_bytes(pem(identity().certificate))
+    words = ["sign", "--key", f"file:{tmp_path / 'key.pem'}", "--cert", str(tmp_path / "cert.pem")]
+    assert run([*words, "--timestamp", "http://127.0.0.1:9/tsa", "--json", str(path)]) == 0
+    (told,) = capsys.readouterr().out.splitlines()
+    assert "not timestamped: efi-variable has no place for it" in json.loads(told)["warnings"]
