@@ -25,7 +25,19 @@ from pathlib import Path
 from demo.fetch import CorpusMissingError, require
 from tests.corpus import pe_files
 
-from bench import authority, deciding, issue, remote, replicas, signing, simulating, steps, store
+from bench import (
+    authority,
+    deciding,
+    issue,
+    macho,
+    modules,
+    remote,
+    replicas,
+    signing,
+    simulating,
+    steps,
+    store,
+)
 from bench.measure import (
     REPOSITORY,
     NotMeasuredError,
@@ -306,6 +318,8 @@ def _milliseconds(taken: Taken) -> str:
 MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "lief": against_lief,
     "osslsigncode": against_osslsigncode,
+    "macho": macho.against_apple_platform,
+    "modules": modules.against_openssl,
     "hash": hash_throughput,
     "memory": peak_memory,
     "classify": classification,

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from signward.formats import Format, Signable, all_formats
 from signward.formats._detached import DetachedFormat
+from signward.formats._fsverity import FsVerityFormat
+from signward.formats._ima import ImaFormat
 
 INTEROP = Path(__file__).resolve().parents[1] / "tests" / "interop"
 
@@ -31,6 +33,9 @@ the marker `confirms` hold every one; `make interop` runs them.
 """
 
 
+BESIDE: tuple[Format, ...] = (DetachedFormat(), ImaFormat(), FsVerityFormat())
+"""Formats that no file is recognised as: their signatures lie beside files of any kind."""
+
 SHOWN_ONLY = frozenset({"sql"})
 """Formats whose signatures are shown but judged by no published rule."""
 
@@ -38,7 +43,7 @@ SHOWN_ONLY = frozenset({"sql"})
 def formats_page() -> str:
     """Return ``docs/formats.md``."""
     confirmed = confirmations()
-    rows = "".join(_row(form, confirmed) for form in (*all_formats(), DetachedFormat()))
+    rows = "".join(_row(form, confirmed) for form in (*all_formats(), *BESIDE))
     return _HEAD + rows + "\n" + "\n".join(_sections(confirmed))
 
 

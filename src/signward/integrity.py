@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
+from signward.envelopes import read_as
 from signward.errors import BadInputError, SignwardError
 from signward.findings import GRAVITY, Code, Effect, Finding, worst
 from signward.frozen import replace
@@ -69,6 +70,7 @@ MAX_RSA_BITS = 16384
 
 
 _NOTHING: Manifest = MappingProxyType({})
+_WITHOUT_KEYRING = "give the signer's certificate, or the kernel image that has it, with --anchor"
 _ALTERED = "the content or its signature was changed, or it was made with another key"
 
 MAX_TOLD = 50
@@ -396,10 +398,7 @@ def _as_read(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> Claime
                 spki = outline(certificate).spki
                 algorithm = reading.algorithm or claimed.algorithm
                 check_value(spki, algorithm, reading.data, claimed.value)
-                return replace(
-                    claimed, algorithm=algorithm, to_be_verified=reading.data,
-                    read_as=reading.what, readings=(),
-                )  # fmt: skip
+                return read_as(claimed, reading)
     return claimed
 
 
@@ -484,7 +483,9 @@ def _key_missing(what: str, claimed: ClaimedSignature) -> Finding:
         found=f"no certificate of the signer ({name})",
         required="it, embedded or given",
         clause="RFC 5652 5.3",
-        hint="give the signer's certificate with --certificate",
+        hint=_WITHOUT_KEYRING
+        if claimed.over
+        else "give the signer's certificate with --certificate",
     )
 
 

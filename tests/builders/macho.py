@@ -175,3 +175,36 @@ def signature(
         extra = listed(made) if attributes is None else attributes
         parts.append((0x10000, blob(0xFADE0B01, signed(made[0], who=who, extra=extra))))
     return superblob(parts)
+
+
+def signed_file(data: bytes, *, room: int = ROOM, left: bytes = b"", **asked: Any) -> bytes:
+    """Return a thin Mach-O with a signature at its end; ``asked`` goes to `signature`.
+
+    ``room`` are the octets that its load command says; ``left`` stands behind the superblob.
+    """
+    order = "<" if data[3] == 0xFE else ">"
+    wide = data[0 if order == "<" else 3] == 0xCF
+    data += bytes(-len(data) % 16)
+    out = bytearray(data)
+    count, octets = struct.unpack_from(f"{order}II", data, 16)
+    end = (32 if wide else 28) + octets
+    assert not any(data[end : end + 16]), "no room for the load command"
+    struct.pack_into(f"{order}II", out, 16, count + 1, octets + 16)
+    struct.pack_into(f"{order}4I", out, end, 0x1D, 16, len(data), room)
+    _grow_linkedit(out, order, wide, len(data) + room)
+    made = signature(bytes(out), **asked)
+    assert len(made) + len(left) <= room, f"{len(made)} octets"
+    return bytes(out) + (made + left).ljust(room, b"\0")
+
+
+def _grow_linkedit(out: bytearray, order: str, wide: bool, end: int) -> None:
+    """Make __LINKEDIT reach to ``end``."""
+    at = 32 if wide else 28
+    (count,) = struct.unpack_from(f"{order}I", out, 16)
+    word, form = (8, "Q") if wide else (4, "I")
+    for _ in range(count):
+        _, size = struct.unpack_from(f"{order}II", out, at)
+        if out[at + 8 : at + 18] == b"__LINKEDIT":
+            (offset,) = struct.unpack_from(order + form, out, at + 24 + 2 * word)
+            struct.pack_into(order + form, out, at + 24 + 3 * word, end - offset)
+        at += size

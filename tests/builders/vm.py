@@ -78,13 +78,17 @@ def _entry(name: str, mode: int, data: bytes) -> bytes:
 
 def boot(
     folder: Path, archive: bytes, options: str, *, image: Path | None = None,
-    variables: Path | None = None,
+    variables: Path | None = None, disk: Path | None = None,
 ) -> str:  # fmt: skip
-    """Boot a kernel and return the console, until the machine switches itself off."""
+    """Boot a kernel and return the console, until the machine switches itself off.
+
+    ``disk`` is an image that shows as /dev/vda where the kernel has modules for it.
+    """
+    drive = ["-drive", f"format=raw,if=virtio,file={disk}"] if disk else []
     (folder / "initramfs").write_bytes(archive)
     return _run(folder, [
         "-kernel", str(image or kernel()), "-initrd", str(folder / "initramfs"),
-        "-append", f"console=ttyS0 panic=-1 {options}", *_firmware(variables),
+        "-append", f"console=ttyS0 panic=-1 {options}", *drive, *_firmware(variables),
     ])  # fmt: skip
 
 

@@ -60,6 +60,7 @@ RIGHT_CAUSES = frozenset(
         Code.WEAK_KEY,
         Code.EXPLICIT_CURVE,
         Code.UNSIGNED,
+        Code.SLICES_DISAGREE,
         Code.EXPIRED,
         Code.NOT_YET_VALID,
         Code.WRONG_USAGE,

@@ -18,11 +18,14 @@ from tests.signing import identity
 
 CODE = bytes(range(256)) * 40
 PLIST = b'<?xml version="1.0"?><plist version="1.0"><dict/></plist>'
+ALWAYS = macho.blob(0xFADE0C00, b"\0\0\0\1" * 2)
+"""The requirement that everything meets."""
 BLOBS = {
-    2: macho.blob(0xFADE0C01, bytes(4)),
+    2: macho.superblob([(3, ALWAYS)], magic=0xFADE0C01),
     5: macho.blob(0xFADE7171, PLIST),
     7: macho.blob(0xFADE7172, b"\x70\x00"),
 }
+ONE = {2: BLOBS[2]}
 
 
 def artifact_of(opened: AppleSignature, code: bytes = CODE) -> SignedArtifact:
@@ -121,7 +124,7 @@ def test_a_directory_that_was_taken_out_breaks_it() -> None:
 def test_one_of_the_two_lists_is_enough(plist: bool, whole: bool) -> None:
     made = [macho.directory(CODE, kind=k, special={2: BLOBS[2]}) for k in (1, 2)]
     attributes = macho.listed(made, plist=plist, whole=whole)
-    blob = macho.signature(CODE, kinds=(1, 2), attributes=attributes)
+    blob = macho.signature(CODE, kinds=(1, 2), attributes=attributes, blobs=ONE)
     assert isinstance(checked(blob), IntactSignature)
 
 
@@ -130,7 +133,7 @@ def test_a_whole_digest_that_is_cut_short_breaks_it() -> None:
     attribute = macho.listed([made], plist=False)[0]
     digest = hashlib.sha256(made).digest()
     wrong = attribute.replace(digest, digest[:20] + bytes(12))
-    blob = macho.signature(CODE, attributes=[wrong])
+    blob = macho.signature(CODE, attributes=[wrong], blobs=ONE)
     assert codes(checked(blob)) == [Code.DIGEST_MISMATCH]
 
 
@@ -181,7 +184,7 @@ def test_a_cms_with_content_of_its_own_is_refused() -> None:
 def test_a_cms_without_signed_attributes_is_over_the_directory_itself() -> None:
     made = macho.directory(CODE, special={2: BLOBS[2]})
     cms = macho.signed(made, attributes=False)
-    assert isinstance(checked(macho.signature(CODE, cms_blob=cms)), IntactSignature)
+    assert isinstance(checked(macho.signature(CODE, cms_blob=cms, blobs=ONE)), IntactSignature)
 
 
 def test_what_lies_outside_is_left_out_with_a_note_or_asked_for() -> None:

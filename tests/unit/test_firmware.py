@@ -1,4 +1,4 @@
-"""dbx, dbt and SBAT levels in verdicts on boot programs; writes of variables that come late."""
+"""dbx, dbt and SBAT levels in verdicts; writes of variables that come late (THREATS 47)."""
 
 from __future__ import annotations
 

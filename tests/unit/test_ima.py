@@ -23,6 +23,8 @@ from signward.formats._ima import ImaFormat, is_value, key_id_of
 from signward.state import Outcome, TrustedSignature, Verdict
 from signward.verbs.context import Context
 from signward.verbs.detached import form_of
+from signward.verbs.evidence import assess_with_evidence
+from signward.verbs.replay import replay
 from signward.verbs.show import show
 from signward.verbs.verify import assess_as, assess_path
 from signward.wire import ima
@@ -274,6 +276,19 @@ def test_the_attribute_and_evm_s_are_shown(attributed: Path) -> None:
 def test_evm_is_told_as_far_as_it_can_be_read(value: bytes, told: str) -> None:
     artifact = ImaFormat(b"\4\4" + SHA256, evm=value).parse(BytesSource("f", CONTENT), _ANY)
     assert artifact.facts["evm"] == told
+
+
+def test_a_verdict_is_replayed_though_the_attribute_is_gone(attributed: Path) -> None:
+    path = write(attributed / "good", sign_beside(ImaFormat(), CONTENT))
+    bare = write(attributed / "bare", content=CONTENT[1:])
+    options = own_context(attributed).options
+    folder = str(attributed / "evidence")
+    verdicts, _ = assess_with_evidence([str(path), str(bare)], options, folder)
+    assert [one.outcome for one in verdicts] == [Outcome.ACCEPTED, Outcome.REJECTED]
+    os.removexattr(path, "security.ima")
+    os.setxattr(bare, "security.ima", sign_beside(ImaFormat(), CONTENT[1:]))
+    assert replay(folder, str(path)).outcome is Outcome.ACCEPTED
+    assert replay(folder, str(bare)).cause is Code.UNSIGNED
 
 
 # --- trees ---------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from signward.errors import BadInputError, EvidenceError
 from signward.trust.profiles import LINUX_KERNEL
 from signward.verbs import stores
 from signward.verbs.context import Context
+from signward.verbs.epoch import trust_epoch
 from signward.verbs.options import Options
 from signward.verbs.stores import load_anchors, load_store
 from signward.wire import kernel_image
@@ -125,3 +126,19 @@ def test_the_kernels_installed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert {anchor.certificate.der for anchor in store.anchors()} == {ONE, TWO}
     finally:
         load_store.cache_clear()
+
+
+def test_verdicts_are_not_remembered_past_another_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "KERNELS", (f"{tmp_path}/vmlinuz*",))
+    named = Options(stores=(f"kernel:{tmp_path}/given",))
+    (tmp_path / "given").write_bytes(b"one")
+    before = trust_epoch(Options()), trust_epoch(named)
+    assert before == (trust_epoch(Options()), trust_epoch(named))
+    (tmp_path / "given").write_bytes(b"two")
+    assert trust_epoch(Options()) == before[0]
+    assert trust_epoch(named) != before[1]
+    (tmp_path / "vmlinuz-1").write_bytes(b"another")
+    os.symlink("nowhere", tmp_path / "vmlinuz-2")  # noqa: PTH211 - as left behind
+    assert trust_epoch(Options()) != before[0]

@@ -194,6 +194,31 @@ def test_what_a_linker_signed_by_itself_gives_way() -> None:
         _sign(_ad_hoc(AD_HOC))
 
 
+def test_of_the_replaced_signature_stays_what_is_asked_for() -> None:
+    first = _sign(program(), options={**OPTIONS["hardened"]["options"],
+                                      "requirements": "library => always"})  # fmt: skip
+    keep = {"keep": "identifier,flags,entitlements,requirements"}
+    again = _opened(_sign(first, "other", existing=Existing.REPLACE, options=keep))[0]
+    before = _opened(first)[0]
+    assert (again.best.identifier, again.best.flags) == ("org.example.hardened", before.best.flags)
+    assert again.best.runtime == before.best.runtime
+    assert again.entitlements == before.entitlements
+    assert again.requirements == before.requirements
+    named = {**keep, "identifier": "named", "runtime": "no"}
+    other = _opened(_sign(first, existing=Existing.REPLACE, options=named))[0]
+    assert other.best.identifier == "named"
+    assert other.best.flag_names == ("library-validation",)
+    plain = _opened(_sign(first, existing=Existing.REPLACE))[0]
+    assert (plain.best.identifier, plain.best.flags, plain.entitlements) == ("tool", 0, b"")
+
+
+def test_nothing_is_kept_of_nothing() -> None:
+    with pytest.raises(NotSignableError, match="no signature"):
+        _sign(program(), options={"keep": "flags"})
+    with pytest.raises(NotSignableError, match="keep=team"):
+        _sign(program(), options={"keep": "team"})
+
+
 def _without_room() -> bytes:
     end = len(program()[32:].split(bytes(64))[0]) + 32
     return program(code_at=end + -end % 8)

@@ -48,8 +48,10 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     """Add anchors, further certificates, catalogs, profile and instant."""
     _many(group, "--store", "STORE", "trust these roots: authenticode (what Windows trusts), "
           "uefi (Secure Boot), uefi-variable (who writes its lists), windows-kernel, apple, "
-          "linux-kernel, or a file or folder of certificates")  # fmt: skip
-    _many(group, "--anchor", "PEM", "trust this certificate, and no store unless --store names one")
+          "linux-kernel (what is compiled into the kernels installed here), kernel:VMLINUZ, "
+          "or a file or folder of certificates")  # fmt: skip
+    _many(group, "--anchor", "PEM", "trust this certificate (of a kernel image: those "
+          "compiled into it), and no store unless --store names one")  # fmt: skip
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
     _many(group, "--catalog", "PATH", "catalogs (.cat file or folder) that may vouch for files "
           "without a signature of their own")  # fmt: skip

@@ -85,9 +85,9 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _code(status: BootStatus) -> int:
-    from signward.policy.boot.status import Mode
+    from signward.policy.boot.status import NO_VARIABLES
 
-    if status.mode is Mode.UNKNOWN:
+    if status.kind == NO_VARIABLES:
         return EXIT_CANNOT_TELL
     return EXIT_ADVICE if status.advice else 0
 

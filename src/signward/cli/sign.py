@@ -14,6 +14,7 @@ from signward.cli.verity import add_verity, verity_from
 if TYPE_CHECKING:
     from signward.verbs.detached import Beside
     from signward.verbs.sign import SignOptions
+    from signward.wire.verity import Parameters
 
 DESCRIPTION = """\
 Sign files: each keeps its name, mode and times, and is replaced whole or not
@@ -130,9 +131,10 @@ def _add_places(group: argparse._MutuallyExclusiveGroup) -> None:
 
 
 def _add_linux(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--ima-version", type=int, choices=(2, 3), default=2, metavar="{2,3}",
-                       help="version of IMA signatures: 2 is what every kernel takes, 3 what some "
-                       "take since 2026 (default: 2)")  # fmt: skip
+    group.add_argument("--ima-version", choices=("2", "3", "verity"), default="2",
+                       metavar="{2,3,verity}",
+                       help="IMA signatures: 2 is what every kernel takes, 3 what some take since "
+                       "2026, verity speaks of fs-verity's digest (default: 2)")  # fmt: skip
     add_verity(group)
 
 
@@ -163,7 +165,7 @@ def _run_below(arguments: argparse.Namespace) -> int:
         with closing(hasher.run(found)) as results:
             return report(results, arguments, "hashing", len(found))
     with (
-        AttributeSignatory(_options(arguments), arguments.ima_version, _tell) as signatory,
+        AttributeSignatory(_options(arguments), *_ima(arguments), _tell) as signatory,
         closing(signatory.run(found)) as results,
     ):
         return report(results, arguments, "signing", len(found))
@@ -225,10 +227,17 @@ def _beside(arguments: argparse.Namespace) -> Beside | None:
     from signward.verbs.detached import DETACHED, ima_beside, verity_beside
 
     if arguments.ima_sigfile:
-        return ima_beside(arguments.ima_version)
+        return ima_beside(*_ima(arguments))
     if arguments.fs_verity:
         return verity_beside(verity_from(arguments))
     return DETACHED if arguments.detached else None
+
+
+def _ima(arguments: argparse.Namespace) -> tuple[int, Parameters | None]:
+    """Return the version of IMA signatures, and the tree they are over, if they are over one."""
+    if arguments.ima_version == "verity":
+        return 3, verity_from(arguments)
+    return int(arguments.ima_version), None
 
 
 def _format_options(given: list[str]) -> dict[str, str]:

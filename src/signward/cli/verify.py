@@ -35,6 +35,10 @@ a file that Linux keeps an IMA or fs-verity signature of:
   signward verify --anchor /etc/keys/x509_ima.der /usr/bin/busybox
 with your own anchor and revocation list, as of a date:
   signward verify --anchor root.pem --crl ca.crl --at 2026-01-01 tool.exe
+a boot program, as firmware with this dbx and shim with its newest level would:
+  signward verify --dbx dbxupdate.bin --sbat-level latest shimx64.efi
+a write of a UEFI variable, by the key it is to be taken from:
+  signward verify --anchor kek.pem --after 2026-05-01 dbx.auth
 fetch what is missing, keep all of it, and give the same answer from it later:
   signward verify --online --evidence setup.evidence setup.exe
   signward verify --replay setup.evidence --json setup.exe

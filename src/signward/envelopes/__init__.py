@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from signward.frozen import Frozen
-from signward.state import Algorithm
+from signward.frozen import Frozen, replace
+from signward.state import Algorithm, ClaimedSignature, Reading
 
 
 class Signer(Frozen, frozen=True, kw_only=True):
@@ -41,6 +41,17 @@ class Draft(Protocol):
         ``tokens`` are RFC 3161 TimeStampTokens (DER ContentInfo) whose imprints are of ``value``,
         or of what `stamped` says.
         """
+
+
+def read_as(claimed: ClaimedSignature, reading: Reading) -> ClaimedSignature:
+    """Return a signature over one of its readings."""
+    return replace(
+        claimed,
+        algorithm=reading.algorithm or claimed.algorithm,
+        to_be_verified=reading.data,
+        read_as=reading.what,
+        readings=(),
+    )
 
 
 def stamped(draft: Draft, value: bytes) -> bytes | None:

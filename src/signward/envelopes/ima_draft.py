@@ -12,9 +12,11 @@ from signward.wire import ima
 class ImaDraft(Frozen, frozen=True, kw_only=True):
     """An attribute's value that lacks the signature value (an ``envelopes.Draft``).
 
-    ``digest`` is hashlib's name, ``key_id`` the end of the certificate's key identifier.
+    ``kind`` is the value's first octet, ``digest`` hashlib's name, ``key_id`` the end of the
+    certificate's key identifier.
     """
 
+    kind: int
     version: int
     digest: str
     key_id: bytes
@@ -23,7 +25,7 @@ class ImaDraft(Frozen, frozen=True, kw_only=True):
 
     def seal(self, value: bytes, _tokens: Sequence[bytes] = ()) -> bytes:
         """Return the attribute's value; there is no place for tokens."""
-        return ima.write_signature(ima.SIGNATURE, self.version, self.digest, self.key_id, value)
+        return ima.write_signature(self.kind, self.version, self.digest, self.key_id, value)
 
     def stamped(self, _value: bytes) -> None:
         """Return nothing: there is no place for tokens."""

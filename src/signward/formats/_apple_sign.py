@@ -13,7 +13,6 @@ is not used of it stays zero.
 from __future__ import annotations
 
 import hashlib
-import plistlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -31,6 +30,7 @@ from signward.envelopes.cms_draft import (
 )
 from signward.errors import BadInputError, NotSignableError
 from signward.formats import Request
+from signward.formats._apple_options import FILE_OPTIONS, OPTIONS  # noqa: F401 - formats ask here
 from signward.formats._apple_signature import CDHASHES, CDHASHES_PLIST
 from signward.formats._entitlements import entitlements_der, read_entitlements
 from signward.frozen import Frozen
@@ -48,6 +48,7 @@ from signward.wire.code_directory import (
     slot_digest,
     write_code_directory,
 )
+from signward.wire.plist import write_plist
 from signward.wire.requirement import (
     DESIGNATED,
     LEAF,
@@ -343,7 +344,7 @@ def _cms(
         hashlib.new(name, directory, usedforsecurity=False).digest()
         for name, directory in zip(names, directories, strict=True)
     ]
-    listed = plistlib.dumps({"cdhashes": [digest[:CDHASH_OCTETS] for digest in digests]})
+    listed = write_plist({"cdhashes": [digest[:CDHASH_OCTETS] for digest in digests]})
     whole = [
         der.sequence(der.oid(DIGEST_OIDS[name]), der.octet_string(digest))
         for name, digest in zip(names, digests, strict=True)

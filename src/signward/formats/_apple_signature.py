@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import plistlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 from xml.parsers.expat import ExpatError
 
 from signward.envelopes.cms import DATA, no_slots, open_signatures
@@ -62,6 +63,9 @@ _MAGICS: Mapping[int, int] = {
     sb.DER_ENTITLEMENTS_SLOT: sb.DER_ENTITLEMENTS,
     sb.CMS_SLOT: sb.BLOB_WRAPPER,
 }
+RUN = 256 * 1024
+"""Octets read at once for pages, whose sizes are powers of two up to this; larger ones stream."""
+
 MAX_PLIST = 1024 * 1024
 """Octets of a property list: entitlements and lists of cdhashes have some 500, Info.plist some
 thousands."""
@@ -423,12 +427,32 @@ def _pages(opened: AppleSignature, source: Source, wanted: Wanted, start: int) -
             by_size.setdefault(directory.page_size, []).append(directory)
     for directories in by_size.values():
         hashers = [(ALGORITHMS[d.kind], *DIGESTS[d.kind]) for d in directories]
-        for number, (begin, end) in enumerate(directories[0].pages()):
-            if start + end > source.length:
-                break
+        for number, digests in _digested(source, start, directories[0], [h[1] for h in hashers]):
             name = f"{opened.prefix}page:{number}"
-            made = [hashlib.new(digest, usedforsecurity=False) for _, digest, _ in hashers]
-            source.feed([(start + begin, start + end)], made)
-            for (algorithm, _, size), hasher in zip(hashers, made, strict=True):
-                found[name, algorithm] = hasher.digest()[:size]
+            for (algorithm, _, size), digest in zip(hashers, digests, strict=True):
+                found[name, algorithm] = digest[:size]
     return found
+
+
+def _digested(
+    source: Source, start: int, directory: CodeDirectory, names: Sequence[str]
+) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield each page's number and its digests; pages are read many at once."""
+    makers: list[Callable[[memoryview], Any]] = [getattr(hashlib, name) for name in names]
+    size = directory.page_size
+    if not size or size > RUN:
+        for number, (begin, end) in enumerate(directory.pages()):
+            if start + end > source.length:
+                return
+            made = [hashlib.new(name, usedforsecurity=False) for name in names]
+            source.feed([(start + begin, start + end)], made)
+            yield number, [hasher.digest() for hasher in made]
+        return
+    end = min(directory.code_limit, source.length - start)
+    for run in range(0, end, RUN):
+        held = memoryview(source.read(start + run, min(RUN, end - run)))
+        for at in range(0, len(held), size):
+            page = held[at : at + size]
+            if len(page) < size and run + at + len(page) < directory.code_limit:
+                return
+            yield (run + at) // size, [make(page).digest() for make in makers]

@@ -65,6 +65,11 @@ def code_digests(code: BundleCode, wanted: Wanted) -> Manifest:
     return MACHO.digests(code.artifact, wanted)
 
 
+def described_code(code: BundleCode) -> Mapping[str, str | int]:
+    """Return what the code says of itself: libraries, entitlements, requirements."""
+    return MACHO.with_facts(code.artifact).facts
+
+
 def known_hashes(requirement: Expression) -> frozenset[bytes]:
     """Return the hashes of a requirement that names code by nothing else; none for another."""
     if requirement.op == Op.CDHASH:

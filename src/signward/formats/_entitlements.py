@@ -7,12 +7,11 @@ value } ... } in the order of the keys, an array a SEQUENCE.
 
 from __future__ import annotations
 
-import plistlib
 from collections.abc import Mapping
-from xml.parsers.expat import ExpatError
 
-from signward.errors import NotSignableError
+from signward.errors import BadInputError, NotSignableError
 from signward.wire import der
+from signward.wire.plist import read_plist
 
 MAX_OCTETS = 1024 * 1024
 """Largest property list read; real ones have some 500 octets."""
@@ -31,16 +30,12 @@ def read_entitlements(text: bytes) -> Mapping[str, object]:
     Raises ``NotSignableError`` for what is none.
     """
     required = f"a property list in XML of at most {MAX_OCTETS} octets: a dictionary"
-    if len(text) > MAX_OCTETS:
+    if len(text) > MAX_OCTETS or not text.lstrip().startswith(b"<"):
         raise NotSignableError(_WHAT, f"{len(text)} octets", required)
     try:
-        found = plistlib.loads(text, fmt=plistlib.FMT_XML)
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError,
-            RecursionError, ExpatError) as error:  # fmt: skip
-        raise NotSignableError(_WHAT, f"{error}"[:100], required) from None
-    if not isinstance(found, dict):
-        raise NotSignableError(_WHAT, type(found).__name__, required)
-    return found
+        return read_plist(text, _WHAT)
+    except BadInputError as error:
+        raise NotSignableError(_WHAT, error.finding.found, required) from None
 
 
 def entitlements_der(entitlements: Mapping[str, object]) -> bytes:

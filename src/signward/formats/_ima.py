@@ -52,6 +52,10 @@ PROFILE = "linux-kernel"
 _SCHEMES = frozenset({"rsa-pkcs1v15", "ecdsa"})
 """What the kernel checks values with (``digsig_asymmetric.c``)."""
 
+DIGESTS = ima.KNOWN
+DIGESTS_OF_TREES = frozenset(verity.NUMBERS)
+"""Digests that files, and fs-verity trees, have."""
+
 _CLAUSE = "security/integrity/ima/ima_appraise.c"
 _NOTHING: Manifest = MappingProxyType({})
 
@@ -59,7 +63,8 @@ _NOTHING: Manifest = MappingProxyType({})
 class ImaFormat:
     """A file judged by the attribute's value it is given with; unsigned without.
 
-    ``evm`` is the value of ``security.evm``, to be shown; ``version`` that of new signatures.
+    ``evm`` is the value of ``security.evm``, to be shown; ``version`` that of new signatures,
+    ``tree`` how the fs-verity tree is built whose digest they are over, where they are.
     """
 
     name = "ima"
@@ -68,8 +73,16 @@ class ImaFormat:
 
     options: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, value: bytes | None = None, *, evm: bytes = b"", version: int = 2) -> None:
-        self._value, self._evm, self._version = value, evm, version
+    def __init__(
+        self,
+        value: bytes | None = None,
+        *,
+        evm: bytes = b"",
+        version: int = 2,
+        tree: verity.Parameters | None = None,
+    ) -> None:
+        self._value, self._evm, self._tree = value, evm, tree
+        self._version = 3 if tree else version
 
     def recognise(self, peek: Peek) -> Match:  # noqa: ARG002
         """Claim nothing: the attribute is no part of the bytes."""
@@ -94,18 +107,20 @@ class ImaFormat:
         if isinstance(value, ima.Keyed) or value.kind == ima.PORTABLE:
             raise MalformedError(ATTRIBUTE, "a value of security.evm", "a digest or a signature",
                                  _CLAUSE)  # fmt: skip
-        return _signed(artifact, value, self._value)
+        return _signed(artifact, value, self._value, self._tree)
 
     def sign(self, source: Source, request: Request) -> Signing:
         """Sign all bytes; the patch puts the attribute's value in their place."""
         signer = request.signer
-        _check_signer(source.name, signer)
+        _check_signer(source.name, signer, DIGESTS_OF_TREES if self._tree else DIGESTS)
         from signward.envelopes.ima_draft import ImaDraft  # for signing only
 
-        digest = whole_digest(source, signer.digest)
+        kind = ima.VERITY if self._tree else ima.SIGNATURE
+        digest = _digest(source, VERITY if self._tree else WHOLE, signer.digest, self._tree)
         plain = self._version == 2
-        octets = digest if plain else ima.file_id(ima.SIGNATURE, signer.digest, digest)
+        octets = digest if plain else ima.file_id(kind, signer.digest, digest)
         sealed = yield ImaDraft(
+            kind=kind,
             version=self._version,
             digest=signer.digest,
             key_id=key_id_of(signer.certificates[0]),
@@ -162,7 +177,9 @@ def key_id_of(certificate: bytes) -> bytes:
     return (seen.key_id or usual_key_id(seen.spki))[-ima.KEY_ID :]
 
 
-def _signed(artifact: SignedArtifact, value: ima.Signed, raw: bytes) -> SignedArtifact:
+def _signed(
+    artifact: SignedArtifact, value: ima.Signed, raw: bytes, tree: verity.Parameters | None
+) -> SignedArtifact:
     """Return the artifact with the one signature that an attribute's value holds."""
     told = f"signature, version {value.version}, {value.algorithm}, key {value.key_id.hex()}"
     artifact = replace(artifact, facts={**artifact.facts, "ima": told})
@@ -175,18 +192,18 @@ def _signed(artifact: SignedArtifact, value: ima.Signed, raw: bytes) -> SignedAr
     if value.version == 2:
         claimed = claim_over(value, raw, name)
     else:
-        digest = _digest(artifact.source, name, value.algorithm)
+        digest = _digest(artifact.source, name, value.algorithm, tree)
         slot = Slot(name=name, algorithm=value.algorithm, digest=digest)
         claimed, known = claim_of(value, raw, slot), {(name, value.algorithm): digest}
     required = {claimed.label: frozenset({name})}
     return replace(artifact, signatures=(claimed,), required=required, layout=known)
 
 
-def _digest(source: Source, name: str, algorithm: str) -> bytes:
+def _digest(source: Source, name: str, algorithm: str, tree: verity.Parameters | None) -> bytes:
     """Return a digest that version 3 is over: the value alone tells whether it was signed."""
     if name == WHOLE:
         return whole_digest(source, algorithm)
-    built = verity.parameters_of(source) or verity.Parameters()
+    built = verity.parameters_of(source) or tree or verity.Parameters()
     return verity.source_digest(source, replace(built, algorithm=algorithm))
 
 
@@ -202,13 +219,14 @@ def _unknown(value: ima.Signed) -> Finding:
     )
 
 
-def _check_signer(name: str, signer: Signer) -> None:
+def _check_signer(name: str, signer: Signer, digests: frozenset[str]) -> None:
     """Raise ``NotSignableError`` for a key or a digest that the kernel has no use for."""
     if signer.algorithm.scheme not in _SCHEMES:
         raise NotSignableError(name, f"a key for {signer.algorithm}", "an RSA or ECDSA key",
                                hint="the kernel's .ima keyring knows no other")  # fmt: skip
-    if not ima.is_known(signer.digest):
-        raise NotSignableError(name, f"digest {signer.digest}", "one of hash_algo")
+    if signer.digest not in digests:
+        known = ", ".join(sorted(digests))
+        raise NotSignableError(name, f"digest {signer.digest}", f"one of {known}")
 
 
 def _evm_facts(data: bytes) -> Mapping[str, str]:

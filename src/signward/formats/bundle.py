@@ -29,6 +29,7 @@ from signward.formats._bundle_code import (
     BundleCode,
     code_digests,
     demand_of,
+    described_code,
     known_hashes,
     open_code,
     read_demand,
@@ -77,6 +78,10 @@ from signward.wire.tree import Subtree
 
 MAX_NESTED = 16
 """Bundles inside bundles; an application with helpers with frameworks has four."""
+
+
+MAX_SHOWN = 200
+"""Pieces of nested code that `show` names; the largest applications have some hundred."""
 
 
 class BundleState(Frozen, frozen=True, kw_only=True):
@@ -138,6 +143,17 @@ class BundleFormat:
         for path in sorted(files):
             found.update(_file_digests(state.tree, path, sorted(files[path])))
         return found
+
+    def with_facts(self, artifact: SignedArtifact) -> SignedArtifact:
+        """Add what the code says of itself, nested code, and the stapled ticket."""
+        state: BundleState = artifact.layout
+        facts = {**described_code(state.code), **artifact.facts}
+        facts["sealed files"] = len(artifact.listed)
+        if artifact.nested:
+            facts["nested code"] = ", ".join(list(artifact.nested)[:MAX_SHOWN])
+        if artifact.ticket is not None and artifact.ticket.claimed_time is not None:
+            facts["notarization ticket"] = artifact.ticket.claimed_time.isoformat()
+        return replace(artifact, facts=facts)
 
 
 def _file_digests(tree: Tree, path: str, algorithms: list[str]) -> Manifest:

@@ -19,12 +19,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from signward.envelopes.cms import SIGNED_DATA, no_slots, open_signatures
-from signward.errors import LimitError, MalformedError, NotSignableError
+from signward.envelopes.cms_over import bare, open_over, wrapped
+from signward.errors import LimitError, NotSignableError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Existing, Match, ParseOptions, Peek, Request, Signing, may_sign
 from signward.frozen import replace
 from signward.state import (
+    Algorithm,
     ClaimedSignature,
     Manifest,
     Reading,
@@ -32,7 +33,7 @@ from signward.state import (
     Source,
     Wanted,
 )
-from signward.wire import der, siglist
+from signward.wire import siglist
 from signward.wire.certificate import common_name
 from signward.wire.patch import Edit, PatchSet
 
@@ -50,7 +51,7 @@ _NAMED = re.compile(
 )
 _SHORT = re.compile(r"(?P<name>pk|kek|dbx|dbt|dbr|db)(?:update|default)?(?![a-z])", re.IGNORECASE)
 _BY_LOWER = {name.lower(): name for name in siglist.VENDORS}
-_DIGEST = "sha256"
+_ALGORITHM = Algorithm(scheme="rsa-pkcs1v15", digest="sha256")
 
 
 class EfiVariableFormat:
@@ -78,13 +79,18 @@ class EfiVariableFormat:
         named = variable_of(source.name)
         lists = not named or named[0] in siglist.VENDORS
         entries = siglist.read_lists(held.content) if lists else ()
-        signatures = _open(held.update, named) if held.update else ()
+        signatures: tuple[ClaimedSignature, ...] = ()
+        if held.update:
+            readings = tuple(_readings(held.update, named))
+            signatures = open_over(held.update.signed_data, readings, _WHAT, _CLAUSE)
+        algorithms = ((s.label, s.algorithm) for s in signatures)
         return SignedArtifact(
             profile="uefi-variable",
             format=self.name,
             source=source,
             signatures=signatures,
             facts=dict(_facts(held, named, entries)),
+            findings=tuple(_algorithm_finding(*s) for s in algorithms if s[1] != _ALGORITHM),
             layout=entries,
         )
 
@@ -112,13 +118,13 @@ class EfiVariableFormat:
         data = siglist.to_be_signed(name, held.content, at, append=append)
         signer = request.signer
         sealed = yield PlainDraft(content=data, signer=signer, attached=False, certificates=True)
-        update = siglist.Update(at=at, signed_data=_bare(sealed), content=held.content)
+        update = siglist.Update(at=at, signed_data=bare(sealed, _WHAT), content=held.content)
         return _replacing(source, siglist.authenticated(update))
 
     def envelopes(self, source: Source) -> tuple[bytes, ...]:
         """Return the SignedData of a write, with a ContentInfo around it."""
         update = siglist.stored(_whole(source)).update
-        return (_wrapped(update.signed_data),) if update else ()
+        return (wrapped(update.signed_data, _WHAT),) if update else ()
 
     def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
         """Return the patch that gives a write another envelope, or leaves its content alone.
@@ -130,7 +136,7 @@ class EfiVariableFormat:
             return _replacing(source, held.content)
         if held.update is None:
             raise NotSignableError(_WHAT, "content without a time", "an authenticated write")
-        update = replace(held.update, signed_data=_bare(envelopes[0]))
+        update = replace(held.update, signed_data=bare(envelopes[0], _WHAT))
         return _replacing(source, siglist.authenticated(update))
 
 
@@ -193,16 +199,6 @@ def _facts(
 # --- what a signature is over ----------------------------------------------------------------
 
 
-def _open(update: siglist.Update, named: tuple[str, str] | None) -> tuple[ClaimedSignature, ...]:
-    readings = tuple(_readings(update, named))
-    found = open_signatures(_wrapped(update.signed_data), no_slots)
-    if not found:
-        raise MalformedError(_WHAT, "a SignedData without signers", "one", _CLAUSE)
-    if any(claimed.content for claimed in found):
-        raise MalformedError(_WHAT, "content inside the SignedData", "none", _CLAUSE)
-    return tuple(_claim(claimed, readings) for claimed in found)
-
-
 def _readings(update: siglist.Update, named: tuple[str, str] | None) -> Iterator[Reading]:
     """Yield what the value may be over: each name in question, replacing and appending."""
     for name, guid in [named] if named else siglist.VENDORS.items():
@@ -213,47 +209,15 @@ def _readings(update: siglist.Update, named: tuple[str, str] | None) -> Iterator
             yield Reading(what=f"{name}, {'append' if append else 'replace'}", data=data)
 
 
-def _claim(claimed: ClaimedSignature, readings: tuple[Reading, ...]) -> ClaimedSignature:
-    findings = (*claimed.findings, *_digest_findings(claimed))
-    if not claimed.bindings:
-        first = readings[0].data
-        return replace(claimed, to_be_verified=first, readings=readings, findings=findings)
-    own = claimed.bindings[0]
-    if own.algorithm not in hashlib.algorithms_available:
-        return replace(claimed, findings=findings)  # integrity says that it is not known
-    fits = [r for r in readings if hashlib.new(own.algorithm, r.data).digest() == own.digest]
-    chosen = fits[0] if fits else readings[0]
-    return replace(
-        claimed,
-        bindings=(replace(own, data=chosen.data, clause=_CLAUSE),),
-        read_as=chosen.what if fits else "",
-        findings=findings,
+def _algorithm_finding(label: str, algorithm: Algorithm) -> Finding:
+    return Finding(
+        code=Code.UNSUPPORTED_ALGORITHM,
+        effect=Effect.WARN,
+        subject=f"signature {label}",
+        found=str(algorithm),
+        required=f"{_ALGORITHM}: much firmware takes no other",
+        clause=_CLAUSE,
     )
-
-
-def _digest_findings(claimed: ClaimedSignature) -> Iterator[Finding]:
-    digest = claimed.algorithm.digest
-    if (claimed.algorithm.scheme, digest) != ("rsa-pkcs1v15", _DIGEST):
-        yield Finding(
-            code=Code.UNSUPPORTED_ALGORITHM,
-            effect=Effect.WARN,
-            subject=f"signature {claimed.label}",
-            found=str(claimed.algorithm),
-            required="rsa-pkcs1v15/sha256: much firmware takes no other",
-            clause=_CLAUSE,
-        )
-
-
-def _wrapped(signed_data: bytes) -> bytes:
-    """Return a SignedData in a ContentInfo, in which some writers leave it (EDK2 takes both)."""
-    fields = der.parse(signed_data, _WHAT).fields(_WHAT, 2)
-    if fields[0].tag != der.INTEGER:
-        return signed_data
-    return der.sequence(der.oid(SIGNED_DATA), der.context(0, signed_data))
-
-
-def _bare(sealed: bytes) -> bytes:
-    return der.parse(sealed, _WHAT).fields(_WHAT, 2)[1].children()[0].raw
 
 
 # --- signing ---------------------------------------------------------------------------------
@@ -261,7 +225,7 @@ def _bare(sealed: bytes) -> bytes:
 
 def _check_request(request: Request) -> None:
     algorithm = request.signer.algorithm
-    if (algorithm.scheme, request.signer.digest) != ("rsa-pkcs1v15", _DIGEST):
+    if algorithm != _ALGORITHM:
         raise NotSignableError(
             _WHAT, f"{algorithm.scheme} with {request.signer.digest}", "RSA with SHA-256",
             hint=f"firmware need not know another ({_CLAUSE})",

@@ -38,6 +38,7 @@ _TITLES = {
     Scenario.WITHOUT_2011: "without 2011",
     Scenario.WITH_DBX: "with that dbx",
 }
+_REVOKED = Scenario.REVOKED_2011
 _LISTS = {
     "PK": "owner", "KEK": "may update", "db": "may start", "dbx": "may not start",
     "MokList": "may start (shim)", "MokListX": "may not start (shim)",
@@ -86,12 +87,16 @@ def _summary(status: BootStatus) -> Iterator[str]:
         return
     files = [file for file in status.files if not file.packaged] or status.files
     now = [file for file in files if file.starts[Scenario.NOW].starts]
+    many = f"{len(now):,} of {quantity(len(files), 'EFI file')}"
+    if len(now) == len(files) > 1:
+        many = f"All {len(files):,} EFI files"
     told = "would start" if status.mode is not Mode.ON else "start" + "s" * (len(now) == 1)
-    yield f"{len(now):,} of {quantity(len(files), 'EFI file')} {told} under Secure Boot."
+    yield f"{many} {told} under Secure Boot."
     lost = sum(file.starts[Scenario.WITHOUT_2011].starts is False for file in now)
     if now:
         without = "without Microsoft's certificates of 2011"
-        yield f"{lost:,} would not {without}." if lost else f"All of them go on {without}."
+        fewer = "None of them" if lost == len(now) else f"{len(now) - lost:,} of them"
+        yield f"{fewer} would {without}." if lost else f"All of them go on {without}."
 
 
 def _keys(status: BootStatus) -> Table:
@@ -171,7 +176,12 @@ def _because(ruling: Ruling) -> str:
 
 
 def _below_files(status: BootStatus) -> Iterator[str]:
-    if not status.files:
+    if status.files:
+        yield "without 2011: as if Microsoft's certificates of 2011 were gone from db."
+        if left := sum(map(_held_back, status.files)):
+            yield (f"{quantity(left, 'file')} would go on then, but not with these certificates "
+                   "in dbx: a signature under them is left, and one is enough.")  # fmt: skip
+    else:
         yield f"No EFI file and no kernel was found below {visible(status.root)}."
     for held in status.modules:
         yield _modules(held)
@@ -179,6 +189,12 @@ def _below_files(status: BootStatus) -> Iterator[str]:
         kinds = ", ".join(sorted({rom.kind for rom in status.option_roms}))
         yield (f"Option ROMs: {quantity(len(status.option_roms), 'device')} ({kinds}). What signed "
                "them is not read; db decides about them too.")  # fmt: skip
+
+
+def _held_back(file: FileStatus) -> bool:
+    """Say whether a file goes on without the certificates of 2011, and not with them in dbx."""
+    without, revoked = (file.starts[s].starts for s in (Scenario.WITHOUT_2011, _REVOKED))
+    return bool(without) and revoked is False
 
 
 def _modules(held: ModuleStatus) -> str:

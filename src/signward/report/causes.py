@@ -256,13 +256,17 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "whenever it was signed.",
             "Ask whoever publishes the feed.",
         ),
+        Code.DIGEST_REVOKED: Cause(
+            "A revocation feed given with --feed, or a dbx given with --dbx, names this very file.",
+            "Remove it; its maker or whoever publishes the feed knows what takes its place.",
+        ),
         Code.SBAT_REVOKED: Cause(
             "A boot program's security generation (SBAT) is below what the revocations allow.",
             "Install the distribution's current shim and boot loader.",
         ),
-        Code.DIGEST_REVOKED: Cause(
-            "A revocation feed given with --feed names this very file.",
-            "Remove it; its maker or whoever publishes the feed knows what takes its place.",
+        Code.REPLAYED: Cause(
+            "A write of a UEFI variable is not later than the last one (--after).",
+            "Have it signed anew: firmware refuses a write that is older than what it took last.",
         ),
         Code.BY_POLICY: Cause(
             "A rule of the policy lets in what its signature alone would not, or audits it.",

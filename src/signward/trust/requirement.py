@@ -9,13 +9,11 @@ expression is unknown where that decides.
 from __future__ import annotations
 
 import hashlib
-import plistlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import zip_longest
-from xml.parsers.expat import ExpatError
 
 from signward.errors import BadInputError
 from signward.findings import Code as Cause
@@ -26,6 +24,7 @@ from signward.trust.apple import is_apple
 from signward.trust.names import COMMON_NAME, EMAIL_ADDRESS, ORGANIZATION, attribute_values
 from signward.trust.x509 import CERTIFICATE_POLICIES, SUBJECT_ALT_NAME, Certificate
 from signward.wire import der
+from signward.wire.plist import read_plist
 from signward.wire.requirement import (
     EPOCH,
     INSTANTS,
@@ -137,14 +136,10 @@ def _known(own: OwnRequirement, path: tuple[Certificate, ...]) -> Code:
 
 def _entries(text: bytes) -> Mapping[str, object] | None:
     """Return what a property list holds; None for one that cannot be read."""
-    if not text:
-        return {}
     try:
-        found = plistlib.loads(text)
-    except (ValueError, TypeError, LookupError, OverflowError, AttributeError,
-            RecursionError, ExpatError):  # fmt: skip
+        return read_plist(text, "property list") if text else {}
+    except BadInputError:
         return None
-    return found if isinstance(found, dict) else None
 
 
 def _standing(expression: Expression, code: Code) -> Standing:

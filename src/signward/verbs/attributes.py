@@ -11,8 +11,15 @@ from signward.formats import Signable
 from signward.formats._fsverity import FsVerityFormat
 from signward.formats._ima import ATTRIBUTE, EVM_ATTRIBUTE, ImaFormat, is_signature
 from signward.state import Source
-from signward.wire.source import attribute_of
-from signward.wire.verity import signature_of
+from signward.wire.source import FileSource, attribute_of
+from signward.wire.verity import kept_by_kernel, signature_of
+
+
+def kept_beside(source: FileSource) -> dict[str, bytes]:
+    """Return all that a verdict may rest on beside a file's bytes (`FileSource.recall`)."""
+    kept = {name: source.attribute(name) for name in (ATTRIBUTE, EVM_ATTRIBUTE)}
+    kept |= kept_by_kernel(source, MAX_SIGNATURE)
+    return {name: value for name, value in kept.items() if value}
 
 
 def form_beside(source: Source, cause: Code | None) -> Signable | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from signward.errors import BadInputError, EvidenceError
 from signward.frozen import Frozen, replace
-from signward.inventory.boot.entries import load_options
+from signward.inventory.boot.entries import fallback_options, load_options
 from signward.inventory.boot.files import (
     BootFile,
     boot_files,
@@ -88,8 +88,10 @@ def boot_status(
     variables = _variables(asked)
     lists = {name: _list(name, parts, at) for name, parts in _contents(variables).items()}
     update = read_dbx(asked.update, read_option(asked.update)) if asked.update else None
-    images = _images(boot_files(asked.root, asked.esp), tick)
-    firmware = _firmware(lists, _level(variables))
+    found = boot_files(asked.root, asked.esp)
+    images = _images(found.files, tick)
+    level, untold = _level(variables)
+    firmware = _firmware(lists, level)
     status = BootStatus(
         at=at,
         root=asked.root,
@@ -100,13 +102,13 @@ def boot_status(
         lists=tuple(held.listing for held in lists.values()),
         dbx=_dbx_status(firmware.dbx[0], update),
         sbat=SbatStatus(level=str(firmware.level or ""), newest=str(_newest_level())),
-        entries=_entries(variables, asked),
+        entries=_entries(variables, found.fallbacks, asked),
         files=_files(images, _answers(images, firmware, update, variables.kind)),
         modules=tuple(_module_status(asked.root)),
         option_roms=tuple(RomStatus(device=rom.device, ids=rom.ids, kind=rom.kind)
                           for rom in option_roms(asked.root)),
         update=asked.update,
-        unread=(*variables.unread, *_faults(lists)),
+        unread=(*found.unread, *variables.unread, *_faults(lists), *untold),
     )  # fmt: skip
     return replace(status, advice=advise(status))
 
@@ -196,16 +198,16 @@ def _firmware(lists: dict[str, _List], level: sbat.Level | None) -> Firmware:
     )
 
 
-def _level(variables: Variables) -> sbat.Level | None:
-    """Return the SBAT level that is set; None where there is none, or none that can be read."""
+def _level(variables: Variables) -> tuple[sbat.Level | None, tuple[str, ...]]:
+    """Return the SBAT level that is set, and why it could not be read."""
     for name in ("SbatLevelRT", "SbatLevel"):
         content = variables.content(name, SHIM)
         if content:
             try:
-                return sbat.read_level(content)
-            except BadInputError:
-                return None
-    return None
+                return sbat.read_level(content), ()
+            except BadInputError as error:
+                return None, (f"{name}: {error.finding.found}",)
+    return None, ()
 
 
 def _newest_level() -> sbat.Level:
@@ -214,15 +216,13 @@ def _newest_level() -> sbat.Level:
 
 def _mode(variables: Variables) -> Mode:
     """Return what Secure Boot does: as firmware says, else as a flash image implies."""
-    if not variables.found:
-        return Mode.UNKNOWN if variables.kind == NO_VARIABLES else Mode.SETUP
     if _is_set(variables, siglist.GLOBAL, "SetupMode"):
         return Mode.SETUP
     told = variables.content("SecureBoot", siglist.GLOBAL)
     if told is not None:
         return Mode.ON if told[:1] == b"\1" else Mode.OFF
     if variables.get("PK", siglist.GLOBAL) is None:
-        return Mode.SETUP
+        return Mode.SETUP if variables.complete else Mode.UNKNOWN
     wanted = variables.content("SecureBootEnable", SECURE_BOOT_ENABLE)
     return Mode.ON if wanted is None or wanted[:1] == b"\1" else Mode.OFF
 
@@ -304,13 +304,24 @@ def _module_status(root: str) -> Iterable[ModuleStatus]:
                            packed=held.packed, foreign=held.foreign)  # fmt: skip
 
 
-def _entries(variables: Variables, asked: Asked) -> tuple[Entry, ...]:
+def _entries(
+    variables: Variables, fallbacks: Iterable[BootFile], asked: Asked
+) -> tuple[Entry, ...]:
+    """Return firmware's boot menu, and what shim's fallback program would make of an empty one."""
     folders = (asked.esp,) if asked.esp else esp_folders(asked.root)
+    options = list(load_options(variables))
+    for file in fallbacks:
+        options += fallback_options(file.path, file.name.rpartition("/")[0])
     return tuple(
-        Entry(number=option.number, title=option.title, file=option.file, active=option.active,
-              found=_is_there(option.file, folders) if option.file and folders else None)
-        for option in load_options(variables)
-    )  # fmt: skip
+        Entry(
+            number=option.number,
+            title=option.title,
+            file=option.file,
+            active=option.active,
+            found=_is_there(option.file, folders) if option.file and folders else None,
+        )
+        for option in options
+    )
 
 
 def _is_there(file: str, folders: Iterable[str]) -> bool:

@@ -46,6 +46,7 @@ FOLDERS = {
     "feedkey": "keys",
     "signature": "signatures",
     "token": "tokens",
+    "attribute": "attributes",
     "rules": "rules",
     "verdict": "verdicts",
 }
@@ -56,6 +57,7 @@ _EXTENSIONS = {
     "catalog": "cat",
     "blocklist": "xml",
     "firmware": "bin",
+    "attribute": "bin",
     "signature": "p7s",
     "feed": "json",
     "verdict": "json",
@@ -159,7 +161,10 @@ class RulesEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A judged file: the name it had, its digest and length, and its verdict."""
+    """A judged file: the name it had, its digest and length, and its verdict.
+
+    ``beside`` are members that stood beside its bytes: attributes, what the kernel kept.
+    """
 
     name: str
     name_hex: str = ""
@@ -167,6 +172,7 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sha256: str
     verdict: str
     evidence: tuple[str, ...] = ()
+    beside: dict[str, str] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -37,9 +37,9 @@ DETACHED = Beside(suffix=".p7s", form=DetachedFormat)
 """Detached CMS (RFC 8551 3.2.1 has the ending)."""
 
 
-def ima_beside(version: int = 2) -> Beside:
-    """Return how evmctl writes IMA signatures beside files."""
-    return Beside(suffix=".sig", form=lambda value: ImaFormat(value, version=version))
+def ima_beside(version: int = 2, tree: Parameters | None = None) -> Beside:
+    """Return how evmctl writes IMA signatures beside files; with ``tree`` of fs-verity digests."""
+    return Beside(suffix=".sig", form=lambda value: ImaFormat(value, version=version, tree=tree))
 
 
 def verity_beside(parameters: Parameters | None = None) -> Beside:
@@ -70,7 +70,7 @@ def assess_detached(
 def form_of(blob: bytes, parameters: Parameters | None = None) -> Signable:
     """Return the format that judges by this signature; bytes that are none are no CMS."""
     if is_value(blob):
-        return ImaFormat(blob)
+        return ImaFormat(blob, tree=parameters)
     return FsVerityFormat(blob, parameters) if is_plain(blob) else DetachedFormat(blob)
 
 

@@ -22,6 +22,7 @@ import signward
 from signward.errors import EvidenceError
 from signward.inventory.cache import MAX_AGE_SECONDS
 from signward.policy.record import CertificateRecord, Record
+from signward.verbs.stores import KERNEL_STORE, installed_kernels
 from signward.wire.source import CHUNK, Identity
 
 if TYPE_CHECKING:
@@ -43,7 +44,17 @@ def trust_epoch(*options: Any, code: bytes = b"") -> bytes:
     ``code`` is the :func:`code_epoch` where the caller has it.  Raises ``EvidenceError``
     for a named file that cannot be read.
     """
-    return _digest((code or code_epoch()).hex(), *(_canonical(option) for option in options))
+    canonical = (_canonical(option) for option in options)
+    return _digest((code or code_epoch()).hex(), *_kernels(), *canonical)
+
+
+def _kernels() -> Iterator[str]:
+    """Name the kernels installed here, which store ``linux-kernel`` is made of."""
+    for image in installed_kernels():
+        try:
+            yield f"{image}{tuple(Identity.of(os.stat(image)))}"  # noqa: PTH116 - strings here
+        except OSError:  # gone meanwhile: it vouches for nothing
+            continue
 
 
 def rules_epoch(rules: RuleSet | None, at: datetime) -> str:
@@ -131,7 +142,7 @@ def _joined(parts: Iterable[str]) -> str:
 def _named(text: str) -> str:
     """Return a string; followed by what it names, when it is the path of something."""
     try:
-        path = Path(text)
+        path = Path(text.removeprefix(KERNEL_STORE))
         if "/" in text or "." in text:
             if path.is_file():
                 return f"{text!r}={_content(path)}"

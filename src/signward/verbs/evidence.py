@@ -30,6 +30,7 @@ from signward.state import ClaimedSignature, Verdict
 from signward.trust.anchors import TrustAnchor, TrustStore
 from signward.trust.profiles import Profile
 from signward.trust.x509 import Certificate
+from signward.verbs.attributes import kept_beside
 from signward.verbs.bundle import (
     AnchorEntry,
     BlockListEntry,
@@ -172,6 +173,8 @@ def _judge_again(
 ) -> tuple[Verdict, FileEntry | None]:
     try:
         with open_source(path) as source:
+            kept = kept_beside(source)
+            source.recall(kept)
             verdict = assess(source, replaying)
             digest = file_digest(source)
             source.check_unchanged()
@@ -185,6 +188,7 @@ def _judge_again(
         sha256=digest,
         verdict=recorder.add("verdict", to_json(record(verdict))),
         evidence=tuple(dict.fromkeys(_carried(verdict, recorder))),
+        beside={name: recorder.add("attribute", value) for name, value in kept.items()},
     )
     return verdict, entry
 

@@ -77,6 +77,11 @@ class Assessor:
         if assess(written, self._intact, companions).signatures:
             raise SigningError(written.name, "a signature that is left", "none")
 
+    def check_folder_stripped(self, folder: str, name: str) -> None:
+        """Raise ``SigningError`` if a signature of the folder's own is left."""
+        if assess_path(folder, self._intact, name).signatures:
+            raise SigningError(name, "a signature that is left", "none")
+
     def check_intact(self, written: Source, companions: Companions) -> None:
         """Raise ``SigningError`` if a signature is not intact."""
         verdict = assess(written, self._intact, companions)

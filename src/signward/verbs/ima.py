@@ -21,6 +21,7 @@ from signward.verbs.sign import Signatory, SignOptions, Work, settled
 from signward.wire import ima
 from signward.wire.companions import MappedCompanions
 from signward.wire.source import FileSource, open_source, whole_digest
+from signward.wire.verity import Parameters
 
 KEPT = "kept"
 """The outcome for a file that has the very value which would be written."""
@@ -60,14 +61,21 @@ def _told(trouble: Trouble) -> Iterator[FileResult]:
 
 
 class AttributeSignatory(Signatory):
-    """Signs files into their attribute; ``version`` is that of the signatures."""
+    """Signs files into their attribute.
+
+    ``version`` is that of the signatures; with ``tree`` they are over fs-verity digests.
+    """
 
     def __init__(
-        self, options: SignOptions, version: int = 2, tell: Callable[[str], None] | None = None
+        self,
+        options: SignOptions,
+        version: int = 2,
+        tree: Parameters | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         if options.existing is Existing.NESTED:
             raise EvidenceError("--nested: an attribute holds one signature, required --replace")
-        self._version = version
+        self._version, self._tree = 3 if tree else version, tree
         super().__init__(options, tell)
 
     def _task(self, path: str) -> Task:
@@ -83,16 +91,19 @@ class AttributeSignatory(Signatory):
                     return _kept(path, "ima")
                 if self.options.existing is Existing.REFUSE:
                     raise _taken(path)
-            patched = self._signed(ImaFormat(version=self._version), source, _NOBODY, work)
+            patched = self._signed(self._form(None), source, _NOBODY, work)
             value = patched.read(0, patched.length)
             source.check_unchanged()
             leaf = work.standing.leaf
-            found = self._assessor.check_beside(source, ImaFormat(value), leaf)
+            found = self._assessor.check_beside(source, self._form(value), leaf)
             work.warnings |= dict.fromkeys(found)
             self._keep_receipts(path, work)
             if not self.options.dry_run:
                 _set(source, value)
         return self._result(path, work, path)
+
+    def _form(self, value: bytes | None) -> ImaFormat:
+        return ImaFormat(value, version=self._version, tree=self._tree)
 
     def _is_same(self, source: Source, present: bytes, work: Work) -> bool:
         """Say whether a value is one that this key would write for this very content."""
@@ -101,13 +112,14 @@ class AttributeSignatory(Signatory):
             value = ima.read_value(present)
         except BadInputError:
             return False
-        if not isinstance(value, ima.Signed) or value.kind != ima.SIGNATURE:
+        if not isinstance(value, ima.Signed):
             return False
-        own = self._version, signer.digest, key_id_of(signer.certificates[0])
-        if (value.version, value.algorithm, value.key_id) != own:
+        kind = ima.VERITY if self._tree else ima.SIGNATURE
+        own = kind, self._version, signer.digest, key_id_of(signer.certificates[0])
+        if (value.kind, value.version, value.algorithm, value.key_id) != own:
             return False
         try:
-            self._assessor.check_beside(source, ImaFormat(present), work.standing.leaf)
+            self._assessor.check_beside(source, self._form(present), work.standing.leaf)
         except SigningError:
             return False
         return True

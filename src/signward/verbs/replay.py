@@ -52,6 +52,7 @@ def replay(folder: str, path: str) -> Verdict:
         with open_source(path) as source:
             entry = entry_for(bundle, source, path)
             source.name = original_name(entry.name, entry.name_hex)
+            source.recall({name: bundle.blob(one) for name, one in entry.beside.items()})
             verdict = assess(source, ReplayContext(bundle))
             source.check_unchanged()
     except UnreadableError as error:

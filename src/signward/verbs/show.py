@@ -7,14 +7,15 @@ from contextlib import suppress
 
 from signward.errors import BadInputError, UnreadableError
 from signward.findings import Code
-from signward.formats import Describing, ParseOptions, peek_at, recognise
+from signward.formats import Describing, ParseOptions, peek_at, recognise, tree_format
 from signward.policy.record import Record, record
 from signward.state import Companions, SignedArtifact, Source, Verdict
 from signward.verbs.attributes import form_beside
 from signward.verbs.context import Context
-from signward.verbs.verify import assess, assess_path
+from signward.verbs.verify import assess, assess_path, assess_tree
 from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
+from signward.wire.tree import FolderTree
 
 
 def show(path: str | os.PathLike[str], context: Context) -> tuple[SignedArtifact | None, Record]:
@@ -23,6 +24,8 @@ def show(path: str | os.PathLike[str], context: Context) -> tuple[SignedArtifact
     Never raises for what the file is or holds.  The artifact's source is closed.
     """
     try:
+        if os.path.isdir(path) and (told := _show_folder(path, context)) is not None:  # noqa: PTH112
+            return told
         folder = os.path.dirname(os.fspath(path))  # noqa: PTH120 - paths stay strings
         with open_source(path) as source, FolderCompanions(folder) as companions:
             verdict = assess(source, context, companions)
@@ -32,6 +35,24 @@ def show(path: str | os.PathLike[str], context: Context) -> tuple[SignedArtifact
             return answer
     except UnreadableError:
         return None, record(assess_path(path, context))
+
+
+def _show_folder(
+    path: str | os.PathLike[str], context: Context
+) -> tuple[SignedArtifact | None, Record] | None:
+    """Do so for a folder that is one artifact; None for one that is none."""
+    with FolderTree(path) as tree:
+        form = tree_format(tree)
+        if form is None:
+            return None
+        verdict = assess_tree(form, tree, context)
+        artifact: SignedArtifact | None = None
+        with suppress(BadInputError, RecursionError):
+            artifact = form.parse_tree(tree, ParseOptions())
+            if isinstance(form, Describing):
+                artifact = form.with_facts(artifact)
+        tree.check_unchanged()
+        return artifact, record(verdict, kind=form.name)
 
 
 def _beside(source: Source, verdict: Verdict) -> SignedArtifact | None:

@@ -7,11 +7,13 @@ the bundle as a whole before the copy takes the place of the original.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from signward.errors import NotSignableError
 from signward.formats import Existing, Signable, tree_format
-from signward.formats._bundle_layout import LIST, TICKET, find_layout
+from signward.formats._bundle_layout import LIST, SIGNATURE_FOLDER, TICKET, Layout, find_layout
 from signward.formats._bundle_sign import (
     Program,
     is_signed,
@@ -21,7 +23,8 @@ from signward.formats._bundle_sign import (
     planned,
 )
 from signward.state import Source
-from signward.verbs.folders import write_into
+from signward.verbs.folders import told_of, write_into
+from signward.wire.patch import Patched
 from signward.wire.source import BytesSource
 from signward.wire.tree import FolderTree
 
@@ -86,9 +89,31 @@ class BundleSigning:
             signed = self._sign(form, tree.open(layout.executable))
             write_into(folder, layout.executable, signed)
         write_into(folder, layout.base + LIST, BytesSource(LIST, listing), LIST_MODE)
-        ticket = os.path.join(folder, layout.base + TICKET)  # noqa: PTH118
-        if os.path.isfile(ticket) and not os.path.islink(ticket):  # noqa: PTH113, PTH114
-            os.unlink(ticket)  # noqa: PTH108 - it speaks of the code that was there before
+        _drop_ticket(folder, layout)
+
+
+def strip_bundle(folder: str, name: str) -> None:
+    """Take a bundle's own signature out of a working copy: executable, list and ticket.
+
+    Raises ``NotSignableError`` where there is none.
+    """
+    with FolderTree(folder, name) as tree:
+        layout = find_layout(tree)
+        program = Program({}, nested=False)
+        source = tree.open(layout.executable)
+        if not program.envelopes(source):
+            raise NotSignableError(name, "no signature", "one to take away")
+        write_into(folder, layout.executable, Patched(source, program.embed(source, ())))
+    with told_of(name):
+        shutil.rmtree(os.path.join(folder, layout.base + SIGNATURE_FOLDER), ignore_errors=True)  # noqa: PTH118
+    _drop_ticket(folder, layout)
+
+
+def _drop_ticket(folder: str, layout: Layout) -> None:
+    """Take a stapled ticket away: it speaks of the code that was there before."""
+    ticket = os.path.join(folder, layout.base + TICKET)  # noqa: PTH118 - strings, as everywhere
+    if os.path.isfile(ticket) and not os.path.islink(ticket):  # noqa: PTH113, PTH114
+        os.unlink(ticket)  # noqa: PTH108
 
 
 def is_bundle_folder(path: str) -> bool:

@@ -32,7 +32,8 @@ KERNELS = ("/boot/vmlinuz*", "/usr/lib/modules/*/vmlinuz")
 MAX_KERNELS = 32
 """Kernels looked into for ``linux-kernel``, each in half a second or so."""
 
-_KERNEL = "kernel:"
+KERNEL_STORE = "kernel:"
+"""How a store is named that is what one kernel image carries: its path follows."""
 
 
 @lru_cache(maxsize=32)
@@ -43,8 +44,8 @@ def load_store(name: str) -> TrustStore:
     """
     if name in NAMED:
         return NAMED[name]()
-    if name.startswith(_KERNEL):
-        return _kernel_store(name, read_option(name.removeprefix(_KERNEL)))
+    if name.startswith(KERNEL_STORE):
+        return _kernel_store(name, read_option(name.removeprefix(KERNEL_STORE)))
     from pathlib import Path  # 5 ms, which the named stores do without
 
     path = Path(name)
@@ -86,17 +87,21 @@ def _kernel_store(name: str, image: bytes) -> TrustStore:
     return store_from_certificates(name, found)
 
 
+def installed_kernels() -> list[str]:
+    """Return the kernel images installed here, each once, sorted."""
+    import glob  # for few runs only
+
+    found = [path for place in KERNELS for path in glob.glob(place)]  # noqa: PTH207 - strings
+    return sorted({os.path.realpath(path) for path in found})[:MAX_KERNELS]
+
+
 def _linux_kernel() -> TrustStore:
     """Return what is compiled into the kernels installed here.
 
     One that cannot be read vouches for nothing.
     """
-    import glob  # for few runs only
-
-    found = [path for place in KERNELS for path in glob.glob(place)]  # noqa: PTH207 - strings
-    images = sorted({os.path.realpath(path) for path in found})
     certificates: list[bytes] = []
-    for image in images[:MAX_KERNELS]:
+    for image in installed_kernels():
         try:
             anchors = _kernel_store(image, read_option(image)).anchors()
         except EvidenceError:

@@ -51,6 +51,9 @@ _HASHES = {
 
 _NUMBERS = {name: number for number, name in _HASHES.items()}
 
+KNOWN = frozenset(_NUMBERS)
+"""Digests, by hashlib's names, that have a number here."""
+
 _NAMED = {0: "md4", 3: "ripemd160", 8: "ripemd128", 9: "ripemd256", 10: "ripemd320",
           11: "whirlpool256", 12: "whirlpool384", 13: "whirlpool512", 14: "tiger128",
           15: "tiger160", 16: "tiger192", 17: "sm3", 18: "streebog256",
@@ -127,11 +130,6 @@ def write_digest(algorithm: str, digest: bytes) -> bytes:
 def file_id(kind: int, algorithm: str, digest: bytes) -> bytes:
     """Return ``ima_file_id``: what a signature of version 3 is made over."""
     return bytes((kind, _NUMBERS[algorithm])) + digest
-
-
-def is_known(algorithm: str) -> bool:
-    """Say whether a digest of hashlib's name has a number here."""
-    return algorithm in _NUMBERS
 
 
 def _old_digest(digest: bytes, what: str) -> Sealed:

@@ -21,8 +21,7 @@ MAX_DEPTH = 64
 
 _BINARY = b"bplist00"
 _FAULTS = (
-    ValueError, OverflowError, TypeError, AttributeError, IndexError, KeyError, struct.error,
-    MemoryError,
+    ValueError, OverflowError, TypeError, AttributeError, LookupError, struct.error, MemoryError,
 )  # fmt: skip
 """What the library raises for lists that are none, beside what its XML parser does."""
 

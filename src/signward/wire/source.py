@@ -11,7 +11,7 @@ import os
 import stat
 import struct
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -77,13 +77,14 @@ class BytesSource:
 class FileSource:
     """A source over an open regular file, read with pread into a reused buffer."""
 
-    __slots__ = ("_buffer", "_fd", "_whole", "identity", "length", "name")
+    __slots__ = ("_buffer", "_fd", "_recalled", "_whole", "identity", "length", "name")
 
     def __init__(self, name: str, fd: int, status: os.stat_result) -> None:
         self.name, self._fd = name, fd
         self.identity = Identity.of(status)
         self.length = status.st_size
         self._buffer: bytearray | None = None
+        self._recalled: Mapping[str, bytes] | None = None
         self._whole = self._pread(0, self.length) if self.length <= WHOLE else None
 
     def read(self, offset: int, size: int) -> bytes:
@@ -151,8 +152,14 @@ class FileSource:
         if Identity.of(os.fstat(self._fd)) != self.identity:
             raise self._changed()
 
+    def recall(self, kept: Mapping[str, bytes]) -> None:
+        """Answer from now on what stood beside the file's bytes, and ask the system no more."""
+        self._recalled = kept
+
     def attribute(self, name: str) -> bytes:
         """Return an extended attribute of the file; empty where it has none of that name."""
+        if self._recalled is not None:
+            return self._recalled.get(name, b"")
         try:
             return os.getxattr(self._fd, name)
         except OSError:
@@ -171,6 +178,8 @@ class FileSource:
 
         Empty for a file without, and where the system knows of no such thing.
         """
+        if self._recalled is not None:
+            return self._recalled.get(f"fs-verity:{kind}", b"")
         try:
             import fcntl  # not on Windows
         except ImportError:

@@ -173,6 +173,12 @@ def signature_of(source: Source, most: int) -> bytes:
     return source.verity_metadata(SIGNATURE_TYPE, most)
 
 
+def kept_by_kernel(source: FileSource, most: int) -> dict[str, bytes]:
+    """Return descriptor and signature under the names by which a source recalls them."""
+    kinds = ((DESCRIPTOR_TYPE, _DESCRIPTOR.size), (SIGNATURE_TYPE, most))
+    return {f"fs-verity:{kind}": source.verity_metadata(kind, size) for kind, size in kinds}
+
+
 def read_descriptor(data: bytes) -> Parameters:
     """Return how the tree of a descriptor was built.  Raises ``MalformedError``."""
     if len(data) < _DESCRIPTOR.size:

@@ -74,45 +74,100 @@ class OptionRom(Frozen, frozen=True, kw_only=True):
     kind: str
 
 
-def boot_files(root: str, esp: str = "") -> tuple[BootFile, ...]:
+class BootFiles(Frozen, frozen=True, kw_only=True):
+    """The EFI files of a system, fallback lists beside them, and what could not be looked into."""
+
+    files: tuple[BootFile, ...]
+    fallbacks: tuple[BootFile, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
+def boot_files(root: str, esp: str = "") -> BootFiles:
     """Return the EFI files of an installed system, those that firmware can reach first.
 
     Raises ``EvidenceError`` where ``root`` or ``esp`` is no folder, or there are too many.
     """
     for folder in filter(None, (root, esp)):
-        if not Path(folder).is_dir():
+        if not os.path.isdir(folder):  # noqa: PTH112 - never raises
             raise EvidenceError(f"{folder}: found no folder, required one")
     found: dict[tuple[int, int], BootFile] = {}
-    for file in (*_on_esp(root, esp), *_kernels(root), *_packaged(root)):
-        status = Path(file.path).stat()
-        found.setdefault((status.st_dev, status.st_ino), file)
+    unread, fallbacks = list(_closed(root)), list[BootFile]()
+    for item in (*_on_esp(root, esp), *_kernels(root), *_packaged(root)):
+        if isinstance(item, str):
+            unread.append(item)
+            continue
+        if item.path.lower().endswith(".csv"):
+            fallbacks.append(item)
+            continue
+        found.setdefault(_identity(item.path), item)
         if len(found) > MAX_FILES:
             raise EvidenceError(f"{root}: more than {MAX_FILES} EFI files")
-    return tuple(found.values())
+    return BootFiles(
+        files=tuple(found.values()),
+        fallbacks=tuple(fallbacks),
+        unread=tuple(dict.fromkeys(unread)),
+    )
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """Return what makes two names one file; of a file that is gone by now, its name does."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - paths stay strings
+    except OSError:
+        return (-1, hash(path))
+    return (status.st_dev, status.st_ino)
 
 
 def esp_folders(root: str) -> tuple[str, ...]:
-    """Return the folders below ``root`` that look like an EFI system partition."""
-    places = (Path(root, place) for place in ESP_PLACES)
-    return tuple(str(place) for place in places if _holds_efi(place))
+    """Return the folders below ``root`` that look like an EFI system partition.
+
+    One that is mounted as /boot/efi makes no ESP of /boot, which then holds an ``efi`` too.
+    """
+    found: list[str] = []
+    for place in ESP_PLACES:
+        folder = os.path.join(root, place)  # noqa: PTH118 - paths stay strings
+        if _holds_efi(folder) and not any(known.startswith(f"{folder}/") for known in found):
+            found.append(folder)
+    return tuple(found)
 
 
-def _holds_efi(place: Path) -> bool:
-    return any(entry.name.lower() == "efi" and entry.is_dir() for entry in _entries(place))
+def _holds_efi(place: str) -> bool:
+    return any(path.name.lower() == "efi" and _is_folder(path) for path in _entries(Path(place)))
 
 
-def _on_esp(root: str, esp: str) -> Iterator[BootFile]:
+def _closed(root: str) -> Iterator[str]:
+    """Yield the places of an ESP that whoever asks may not look into."""
+    for place in ESP_PLACES:
+        try:
+            with os.scandir(os.path.join(root, place)):  # noqa: PTH118 - paths stay strings
+                pass
+        except PermissionError as error:
+            yield f"/{place}: {(error.strerror or 'closed').lower()}"
+        except OSError:
+            continue
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - never raises
+
+
+def _on_esp(root: str, esp: str) -> Iterator[BootFile | str]:
     for folder in (esp,) if esp else esp_folders(root):
         for path in _walk(folder):
-            if path.lower().endswith(_SUFFIXES) or _is_kernel(path):
+            if isinstance(path, Trouble):
+                yield f"{_below(path.path, root, folder)}: {path.finding.found}"
+            elif _is_fallback(path):
+                yield BootFile(path=path, name=path[len(folder.rstrip("/")) :])
+            elif path.lower().endswith(_SUFFIXES) or _is_kernel(path):
                 yield BootFile(path=path, name=_below(path, root, folder))
 
 
 def _kernels(root: str) -> Iterator[BootFile]:
     """Yield kernels in /boot and those that stand beside their modules (vmlinuz)."""
-    for folder in (Path(root, "boot"), *sorted(_module_folders(root))):
+    for folder in (Path(root, "boot"), *_module_folders(root)):
         for path in _entries(folder):
-            if _is_kernel(path.name) and path.is_file() and not path.is_symlink():
+            regular = os.path.isfile(path) and not os.path.islink(path)  # noqa: PTH113, PTH114
+            if _is_kernel(path.name) and regular:
                 yield BootFile(path=str(path), name=_below(str(path), root, ""))
 
 
@@ -126,9 +181,14 @@ def _entries(folder: Path) -> list[Path]:
 
 def _packaged(root: str) -> Iterator[BootFile]:
     for place in PACKAGED:
-        for path in _walk(str(Path(root, place))):
-            if path.lower().endswith(_SUFFIXES):
+        for path in _walk(os.path.join(root, place)):  # noqa: PTH118 - paths stay strings
+            if not isinstance(path, Trouble) and path.lower().endswith(_SUFFIXES):
                 yield BootFile(path=path, name=_below(path, root, ""), packaged=True)
+
+
+def _is_fallback(path: str) -> bool:
+    name = path.rpartition("/")[2].upper()
+    return name.startswith("BOOT") and name.endswith(".CSV")
 
 
 def _is_kernel(path: str) -> bool:
@@ -138,12 +198,10 @@ def _is_kernel(path: str) -> bool:
     )
 
 
-def _walk(folder: str) -> Iterator[str]:
-    """Yield regular files; what cannot be read is left to whoever opens it."""
-    if Path(folder).is_dir():
-        for item in walk([folder], WalkOptions(one_file_system=False)):
-            if not isinstance(item, Trouble):
-                yield item
+def _walk(folder: str) -> Iterator[str | Trouble]:
+    """Yield regular files, and what is not walked; nothing where there is no folder."""
+    if _is_folder(Path(folder)):
+        yield from walk([folder], WalkOptions(one_file_system=False))
 
 
 def _below(path: str, root: str, esp: str) -> str:
@@ -155,22 +213,22 @@ def _below(path: str, root: str, esp: str) -> str:
 
 
 def _module_folders(root: str) -> Iterator[Path]:
+    """Yield the folders of kernels' modules, sorted; /lib may be a link to /usr/lib."""
     for place in ("lib/modules", "usr/lib/modules"):
-        folder = Path(root, place)
-        if folder.is_dir() and not (place == "lib/modules" and Path(root, "lib").is_symlink()):
-            yield from (entry for entry in folder.iterdir() if entry.is_dir())
+        if place.startswith("usr") or not Path(root, "lib").is_symlink():
+            yield from filter(_is_folder, _entries(Path(root, place)))
 
 
 def modules(root: str) -> tuple[Modules, ...]:
     """Return the modules of every kernel below ``root``, counted; raises ``EvidenceError``."""
-    return tuple(_modules(folder) for folder in sorted(_module_folders(root)))
+    return tuple(map(_modules, _module_folders(root)))
 
 
 def _modules(folder: Path) -> Modules:
     count = signed = packed = 0
     foreign = []
     for path in _walk(str(folder)):
-        if not path.endswith(_MODULE_SUFFIXES):
+        if isinstance(path, Trouble) or not path.endswith(_MODULE_SUFFIXES):
             continue
         count += 1
         if count > MAX_MODULES:
@@ -209,7 +267,7 @@ _CLASSES = {"01": "storage", "02": "network", "03": "graphics", "0c": "bus contr
 def option_roms(root: str) -> tuple[OptionRom, ...]:
     """Return the PCI devices with a ROM (sysfs ``rom``); what is in it takes root to read."""
     devices = _entries(Path(root, "sys/bus/pci/devices"))[:MAX_FILES]
-    return tuple(_rom(device) for device in devices if (device / "rom").exists())
+    return tuple(_rom(device) for device in devices if os.path.exists(device / "rom"))  # noqa: PTH110 - never raises
 
 
 def _rom(device: Path) -> OptionRom:

@@ -26,6 +26,9 @@ MAX_CONTENT = 4 * 1024 * 1024
 EFIVARFS = "sys/firmware/efi/efivars"
 """Where Linux shows the variables, below the root."""
 
+FILES = "files of variables"
+"""The ``kind`` of a folder that may hold some variables of a machine, or all."""
+
 SHIM = "605dab50-e046-4300-abb6-3dd810dd8b23"
 """The GUID that shim's own variables stand under."""
 
@@ -34,10 +37,14 @@ _LISTS = {**VENDORS, "MokList": SHIM, "MokListX": SHIM, "MokListRT": SHIM, "MokL
 
 
 class Variables(Frozen, frozen=True, kw_only=True):
-    """The variables found in one place: ``kind`` says what it is, ``unread`` what failed."""
+    """The variables found in one place: ``kind`` says what it is, ``unread`` what failed.
+
+    ``complete``: what is not there the machine does not have.
+    """
 
     where: str
     kind: str
+    complete: bool = False
     found: Mapping[tuple[str, str], Variable] = msgspec.field(default_factory=dict)
     unread: tuple[str, ...] = ()
 
@@ -73,7 +80,8 @@ def read_variables(path: str) -> Variables:
 def _collected(where: str, kind: str, found: Iterable[Variable],
                unread: tuple[str, ...] = ()) -> Variables:  # fmt: skip
     named = {(variable.vendor, variable.name): variable for variable in found}
-    return Variables(where=where, kind=kind, found=named, unread=unread)
+    complete = kind != FILES
+    return Variables(where=where, kind=kind, complete=complete, found=named, unread=unread)
 
 
 def _from_folder(path: str) -> Variables:
@@ -96,7 +104,7 @@ def _from_folder(path: str) -> Variables:
         except BadInputError as error:
             unread.append(f"{name}: {error.finding.found}")
     live = os.path.realpath(path).endswith(EFIVARFS)
-    kind = "efivarfs" if live else "files of variables"
+    kind = "efivarfs" if live else FILES
     return _collected(path, kind, found, tuple(unread))
 
 

@@ -16,6 +16,7 @@ from signward.policy.boot.microsoft import (
     Authority,
 )
 from signward.policy.boot.status import (
+    NO_VARIABLES,
     Advice,
     BootStatus,
     FileStatus,
@@ -45,15 +46,18 @@ def _decides(status: BootStatus) -> bool:
 
 
 def _mode(status: BootStatus) -> Iterator[Advice]:
-    if status.mode is Mode.UNKNOWN:
+    if status.kind == NO_VARIABLES:
         yield Advice(gap=Gap.NO_VARIABLES, found="there are no UEFI variables to read",
                      todo="run it where /sys/firmware/efi/efivars is mounted, or name a copy of "
                      "it with --vars")  # fmt: skip
+    elif status.mode is Mode.UNKNOWN:
+        yield Advice(gap=Gap.NOT_ON, found="nothing that was read says whether Secure Boot is on",
+                     todo="copy SecureBoot-* and PK-* of efivarfs too")  # fmt: skip
     elif status.mode is not Mode.ON:
         yield Advice(gap=Gap.NOT_ON, found=f"Secure Boot is {_word(status.mode)}: firmware starts "
                      "whatever it finds",
-                     todo="switch it on in the firmware's setup; the answers below say what "
-                     "would start then")  # fmt: skip
+                     todo="switch it on in the firmware's setup; what is said of files is what "
+                     "would be then")  # fmt: skip
     if not status.shim_validates:
         yield Advice(gap=Gap.SHIM_OFF, found="shim checks nothing: its validation is switched off",
                      todo="run `mokutil --enable-validation`, then restart")  # fmt: skip
@@ -109,11 +113,6 @@ def _stranded(status: BootStatus) -> Iterator[Advice]:
                      found=f"{_named(files)} will not start without Microsoft's certificates "
                      "of 2011",
                      todo=_how_to_move(status, files))  # fmt: skip
-    elif lost := _lost(_installed(status), Scenario.REVOKED_2011):
-        yield Advice(gap=Gap.STRANDED,
-                     found=f"{_named(lost)} would start without the certificates of 2011, but "
-                     "not once they stand in dbx: a signature under them is left",
-                     todo="have a file with the newer signature alone before that")  # fmt: skip
 
 
 def _how_to_move(status: BootStatus, files: list[FileStatus]) -> str:
@@ -169,16 +168,16 @@ def _sbat(status: BootStatus) -> Iterator[Advice]:
 def _entries(status: BootStatus) -> Iterator[Advice]:
     for entry in status.entries:
         if entry.active and entry.found is False:
+            listed = len(entry.number) > len("0000")
+            remove = "mend the list" if listed else f"`efibootmgr -B -b {entry.number}`"
             yield Advice(gap=Gap.ENTRY, found=f"boot entry {entry.number} ({entry.title}) leads "
                          f"to {entry.file}, which is not on the ESP",
-                         todo=f"`efibootmgr -B -b {entry.number}`, or reinstall the boot "
-                         "loader")  # fmt: skip
+                         todo=f"{remove}, or reinstall the boot loader")  # fmt: skip
 
 
 def _unread(status: BootStatus) -> Iterator[Advice]:
-    if status.mode is Mode.UNKNOWN:
-        return
-    files = [file for file in status.files if file.starts[Scenario.NOW].starts is None]
+    told = () if status.kind == NO_VARIABLES else status.files
+    files = [file for file in told if file.starts[Scenario.NOW].starts is None]
     names = [f"{file.path} ({file.starts[Scenario.NOW].why})" for file in files]
     names += status.unread
     if names:

@@ -1,0 +1,336 @@
+"""Bundles: signed inside out, accepted whole, and rejected for everything that is not sealed."""
+
+from __future__ import annotations
+
+import os
+import plistlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conformance.authenticode.pki import pem
+
+from signward.findings import Code
+from signward.state import Outcome, Verdict
+from signward.verbs.context import Context
+from signward.verbs.verify import assess_path
+from tests.builders.bundle import application, flat, framework, info, lay_out, told
+from tests.desk import write_key
+from tests.samples.macho import program
+from tests.signing import authority, context, identity, sign_bytes
+
+
+@pytest.fixture(scope="session")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An application signed once: tests copy it."""
+    return _signed(tmp_path_factory.mktemp("signed"), "App.app", application())
+
+
+def _signed(folder: Path, name: str, files: dict[str, bytes | str], *words: str) -> Path:
+    from signward.cli.commands import run
+
+    path = lay_out(folder / name, files)
+    key = write_key(folder / "key.pem", identity())
+    root = folder / "root.pem"
+    root.write_bytes(pem(authority().certificate))
+    assert run(["sign", "--key", key, "--anchor", str(root), *words, str(path)]) == 0
+    return path
+
+
+@pytest.fixture
+def app(signed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(signed, tmp_path / "App.app", symlinks=True))
+
+
+@pytest.fixture
+def judging(tmp_path: Path) -> Context:
+    return context(tmp_path, authority())
+
+
+def _now(path: Path, folder: Path) -> Verdict:
+    from datetime import UTC, datetime
+
+    return assess_path(path, context(folder, authority(), at=datetime.now(UTC)))
+
+
+def _told(verdict: Verdict) -> list[str]:
+    return [
+        str(f) for f in (*verdict.findings, *(f for s in verdict.signatures for f in s.findings))
+    ]
+
+
+def test_what_is_signed_is_accepted(app: Path, tmp_path: Path) -> None:
+    verdict = _now(app, tmp_path)
+    assert verdict.outcome is Outcome.ACCEPTED, _told(verdict)
+    assert verdict.subject == str(app)
+    assert verdict.format == "bundle"
+    assert verdict.facts["identifier"] == "org.example.App"
+    assert verdict.facts["bundle"] == ".app"
+    assert verdict.publisher is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("Kit.framework", framework()),
+        ("Flat.app", flat()),
+        ("App.app", application(universal=True)),
+        (
+            "Driver.kext",
+            {"Contents/Info.plist": info("Driver"), "Contents/MacOS/Driver": program()},
+        ),
+        ("a.systemextension", {"Contents/Info.plist": info("a"), "Contents/MacOS/a": program()}),
+    ],
+)
+def test_every_shape_is_signed_and_accepted(
+    tmp_path: Path, name: str, files: dict[str, bytes | str]
+) -> None:
+    path = _signed(tmp_path, name, files)
+    verdict = _now(path, tmp_path)
+    assert verdict.outcome is Outcome.ACCEPTED, _told(verdict)
+
+
+def test_nothing_but_code_and_lists_is_changed(signed: Path) -> None:
+    before, after = application(), told(signed)
+    new = set(after) - set(before)
+    assert new == {
+        "Contents/_CodeSignature/CodeResources",
+        "Contents/Frameworks/Kit.framework/Versions/A/_CodeSignature/CodeResources",
+        "Contents/PlugIns/Plug.bundle/Contents/_CodeSignature/CodeResources",
+    }
+    assert {path for path in before if before[path] != after[path]} == {
+        "Contents/MacOS/App", "Contents/MacOS/helper",
+        "Contents/Frameworks/Kit.framework/Versions/A/Kit",
+        "Contents/PlugIns/Plug.bundle/Contents/MacOS/Plug",
+    }  # fmt: skip
+
+
+def test_unsigned_is_unsigned(tmp_path: Path) -> None:
+    verdict = _now(lay_out(tmp_path / "App.app", application()), tmp_path)
+    assert verdict.cause is Code.UNSIGNED
+
+
+def _write(path: str, data: bytes = b"\xcf\xfa\xed\xfe added") -> Callable[[Path], None]:
+    def change(app: Path) -> None:
+        target = app / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+    return change
+
+
+def _remove(path: str) -> Callable[[Path], None]:
+    return lambda app: (app / path).unlink()
+
+
+def _link(path: str, target: str) -> Callable[[Path], None]:
+    def change(app: Path) -> None:
+        (app / path).unlink(missing_ok=True)
+        (app / path).symlink_to(target)
+
+    return change
+
+
+def _swap(path: str, by: str) -> Callable[[Path], None]:
+    """Put a link to a copy of the content in place of a file."""
+
+    def change(app: Path) -> None:
+        (app / path).rename(app.parent / by)
+        (app / path).symlink_to(app.parent / by)
+
+    return change
+
+
+def _fifo(app: Path) -> None:
+    os.mkfifo(app / "Contents/Resources/pipe")
+
+
+def _drop_list(app: Path) -> None:
+    shutil.rmtree(app / "Contents/_CodeSignature")
+
+
+def _weaken(app: Path) -> None:
+    path = app / "Contents/_CodeSignature/CodeResources"
+    whole = plistlib.loads(path.read_bytes())
+    whole["rules2"]["^MacOS/evil$"] = {"omit": True, "weight": 3000.0}
+    path.write_bytes(plistlib.dumps(whole))
+    (app / "Contents/MacOS/evil").write_bytes(program())
+
+
+def _first_version_only(app: Path) -> None:
+    path = app / "Contents/_CodeSignature/CodeResources"
+    whole = plistlib.loads(path.read_bytes())
+    del whole["files2"], whole["rules2"]
+    path.write_bytes(plistlib.dumps(whole))
+
+
+def _strip_nested(app: Path) -> None:
+    (app / "Contents/MacOS/helper").write_bytes(program())
+
+
+def _ad_hoc_nested(app: Path) -> None:
+    kit = app / "Contents/Frameworks/Kit.framework/Versions/A"
+    shutil.rmtree(kit / "_CodeSignature")
+    (kit / "Kit").write_bytes(program())
+
+
+def _others_nested(app: Path) -> None:
+    other = identity("p256", "Somebody Else")
+    data = sign_bytes("helper", program(), who=other)
+    (app / "Contents/MacOS/helper").write_bytes(data)
+
+
+ATTACKS: dict[str, tuple[Callable[[Path], None], frozenset[Code]]] = {
+    "resource changed": (_write("Contents/Resources/a.txt"), frozenset({Code.DIGEST_MISMATCH})),
+    "resource added": (_write("Contents/Resources/new"), frozenset({Code.UNCOVERED_CONTENT})),
+    "resource removed": (_remove("Contents/Resources/a.txt"), frozenset({Code.DIGEST_MISMATCH})),
+    "base localization removed": (
+        _remove("Contents/Resources/Base.lproj/c.nib"), frozenset({Code.DIGEST_MISMATCH})),
+    "localization changed": (
+        _write("Contents/Resources/en.lproj/b.strings"), frozenset({Code.DIGEST_MISMATCH})),
+    "localization added": (
+        _write("Contents/Resources/de.lproj/b.strings"), frozenset({Code.UNCOVERED_CONTENT})),
+    "file added where code lies": (
+        _write("Contents/MacOS/evil", program()), frozenset({Code.UNCOVERED_CONTENT})),
+    "file added beside Contents": (_write("evil"), frozenset({Code.UNCOVERED_CONTENT})),
+    "folder added beside Contents": (_write("evil/a"), frozenset({Code.UNCOVERED_CONTENT})),
+    "file added in Contents": (_write("Contents/evil"), frozenset({Code.UNCOVERED_CONTENT})),
+    "nested bundle added": (
+        _write("Contents/Frameworks/Evil.framework/Evil"), frozenset({Code.UNCOVERED_CONTENT})),
+    "file beside the list": (
+        _write("Contents/_CodeSignature/evil"), frozenset({Code.UNCOVERED_CONTENT})),
+    "code in a receipt's folder": (
+        _write("Contents/_MASReceipt/evil"), frozenset({Code.UNCOVERED_CONTENT})),
+    "AppleDouble": (_write("Contents/Resources/._a.txt"), frozenset({Code.UNCOVERED_CONTENT})),
+    "code as .DS_Store": (
+        _write("Contents/Resources/.DS_Store", program()), frozenset({Code.UNCOVERED_CONTENT})),
+    "script as .DS_Store": (
+        _write("Contents/MacOS/.DS_Store", b"#!/bin/sh\n"), frozenset({Code.UNCOVERED_CONTENT})),
+    ".DS_Store a link": (
+        _link("Contents/Resources/.DS_Store", "a.txt"), frozenset({Code.UNCOVERED_CONTENT})),
+    "link changed": (
+        _link("Contents/Resources/link.txt", "link.txt/../a.txt"),
+        frozenset({Code.DIGEST_MISMATCH, Code.UNCOVERED_CONTENT})),
+    "link leaves the bundle": (
+        _link("Contents/Resources/link.txt", "../../../../../etc/passwd"),
+        frozenset({Code.UNCOVERED_CONTENT})),
+    "link to anywhere": (
+        _link("Contents/Resources/link.txt", "/etc/passwd"), frozenset({Code.UNCOVERED_CONTENT})),
+    "link in circles": (
+        _link("Contents/Resources/link.txt", "link.txt"), frozenset({Code.UNCOVERED_CONTENT})),
+    "file becomes a link": (
+        _swap("Contents/Resources/a.txt", "a.txt"),
+        frozenset({Code.UNCOVERED_CONTENT, Code.DIGEST_MISMATCH})),
+    "executable becomes a link": (_swap("Contents/MacOS/App", "App"), frozenset({Code.MALFORMED})),
+    "list becomes a link": (
+        _swap("Contents/_CodeSignature/CodeResources", "list"),
+        frozenset({Code.UNCOVERED_CONTENT})),
+    "pipe": (_fifo, frozenset({Code.UNCOVERED_CONTENT})),
+    "list removed": (_drop_list, frozenset({Code.SLOT_MISSING})),
+    "rules weakened": (_weaken, frozenset({Code.UNCOVERED_CONTENT})),
+    "version 1 only": (_first_version_only, frozenset({Code.MALFORMED})),
+    "Info.plist changed": (
+        _write("Contents/Info.plist", info("App", CFBundleVersion="2")),
+        frozenset({Code.DIGEST_MISMATCH})),
+    "Info.plist names another program": (
+        _write("Contents/Info.plist", info("helper")),
+        frozenset({Code.DIGEST_MISMATCH, Code.UNCOVERED_CONTENT})),
+    "Info.plist leads out": (
+        _write("Contents/Info.plist", info("../MacOS/App")), frozenset({Code.MALFORMED})),
+    "nested code unsigned": (_strip_nested, frozenset({Code.UNSIGNED})),
+    "nested framework unsigned": (_ad_hoc_nested, frozenset({Code.UNSIGNED})),
+    "nested code by somebody else": (_others_nested, frozenset({Code.REQUIREMENT_FAILED})),
+    "nested framework's resource changed": (
+        _write("Contents/Frameworks/Kit.framework/Versions/A/Resources/data.txt"),
+        frozenset({Code.DIGEST_MISMATCH})),
+    "nested framework's file added": (
+        _write("Contents/Frameworks/Kit.framework/Versions/A/evil"),
+        frozenset({Code.UNCOVERED_CONTENT})),
+    "file beside a framework's versions": (
+        _write("Contents/Frameworks/Kit.framework/evil"), frozenset({Code.UNCOVERED_CONTENT})),
+    "framework's alias leads elsewhere": (
+        _link("Contents/Frameworks/Kit.framework/Kit", "Versions/A/Resources/data.txt"),
+        frozenset({Code.UNCOVERED_CONTENT})),
+    "another version without a signature": (
+        _write("Contents/Frameworks/Kit.framework/Versions/B/Kit", program()),
+        frozenset({Code.MALFORMED, Code.UNSIGNED})),
+    "no ticket where a ticket lies": (
+        _write("Contents/CodeResources", b"anything"), frozenset({Code.TICKET})),
+    "a broken ticket": (
+        _write("Contents/CodeResources", b"s8ch" + bytes(40)), frozenset({Code.TICKET})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_is_rejected_with_its_cause(app: Path, tmp_path: Path, attack: str) -> None:
+    change, causes = ATTACKS[attack]
+    change(app)
+    verdict = _now(app, tmp_path)
+    assert verdict.outcome is Outcome.REJECTED, _told(verdict)
+    assert verdict.cause in causes, _told(verdict)
+
+
+def test_what_may_be_taken_out_or_added_may(app: Path, tmp_path: Path) -> None:
+    (app / "Contents/Resources/en.lproj/b.strings").unlink()
+    (app / "Contents/Resources/.DS_Store").write_bytes(b"other")
+    (app / "Contents/.DS_Store").write_bytes(b"new")
+    (app / "Contents/Resources/fr.lproj").mkdir()
+    (app / "Contents/Resources/fr.lproj/locversion.plist").write_bytes(b"<plist/>")
+    (app / ".DS_Store").write_bytes(b"new")
+    verdict = _now(app, tmp_path)
+    assert verdict.outcome is Outcome.ACCEPTED, _told(verdict)
+
+
+def test_every_changed_file_is_named(app: Path, tmp_path: Path) -> None:
+    for name in ("Resources/a.txt", "Resources/Base.lproj/c.nib", "MacOS/notes.txt"):
+        (app / "Contents" / name).write_bytes(b"changed")
+    said = "\n".join(_told(_now(app, tmp_path)))
+    for name in ("a.txt", "c.nib", "notes.txt"):
+        assert name in said
+
+
+@pytest.mark.slow
+def test_no_flipped_byte_of_any_file_is_accepted(app: Path, tmp_path: Path) -> None:
+    exempt = {"PkgInfo", ".DS_Store"}
+    for path in sorted(p for p in app.rglob("*") if p.is_file() and not p.is_symlink()):
+        data = path.read_bytes()
+        limit = len(data) if len(data) < 200 else 24
+        for offset in {(index * len(data)) // limit for index in range(limit)}:
+            changed = bytearray(data)
+            changed[offset] ^= 1 << (offset % 8)
+            path.write_bytes(changed)
+            verdict = _now(app, tmp_path)
+            if verdict.outcome is Outcome.ACCEPTED:
+                assert path.name in exempt, (path, offset)
+        path.write_bytes(data)
+
+
+def test_a_folder_that_is_no_bundle_is_a_folder(tmp_path: Path, judging: Context) -> None:
+    (tmp_path / "a.app").mkdir()
+    assert assess_path(tmp_path / "a.app", judging).cause is Code.NOT_A_FILE
+    assert assess_path(tmp_path, judging).cause is Code.NOT_A_FILE
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"<plist", plistlib.dumps({"CFBundleExecutable": 3}), plistlib.dumps({}), b"bplist00",
+     plistlib.dumps({"CFBundleExecutable": "a\0b"}, fmt=plistlib.FMT_BINARY)],
+)  # fmt: skip
+def test_property_lists_at_fault_are_rejected(app: Path, tmp_path: Path, data: bytes) -> None:
+    (app / "Contents/Info.plist").write_bytes(data)
+    assert _now(app, tmp_path).cause in {Code.MALFORMED, Code.AMBIGUOUS}
+
+
+def test_two_spellings_of_one_name_are_refused(app: Path, tmp_path: Path) -> None:
+    for name in ("\u00e9", "e\u0301"):
+        (app / "Contents/Resources" / name).write_bytes(b"x")
+    assert _now(app, tmp_path).cause is Code.AMBIGUOUS
+
+
+def test_forks_are_content_that_nobody_signed(app: Path, tmp_path: Path) -> None:
+    try:
+        os.setxattr(app / "Contents/Resources/a.txt", "user.com.apple.ResourceFork", b"x")
+    except OSError:
+        pytest.skip("extended attributes: this file system has none")
+    assert _now(app, tmp_path).cause is Code.UNCOVERED_CONTENT
