@@ -11,7 +11,6 @@ into that one); anything else is a file or directory of the user's.
 from __future__ import annotations
 
 import importlib.util
-import os
 from functools import lru_cache
 
 from signward.errors import BadInputError, EvidenceError
@@ -22,18 +21,11 @@ from signward.trust.anchors import (
     store_from_certificates,
     store_from_pem,
 )
+from signward.verbs.kernels import STORE as KERNEL
+from signward.verbs.kernels import installed_kernels
 from signward.verbs.options import read_option
 
 MAX_STORE_FILES = 2000
-
-KERNELS = ("/boot/vmlinuz*", "/usr/lib/modules/*/vmlinuz")
-"""Where distributions install kernel images."""
-
-MAX_KERNELS = 32
-"""Kernels looked into for ``linux-kernel``, each in half a second or so."""
-
-KERNEL_STORE = "kernel:"
-"""How a store is named that is what one kernel image carries: its path follows."""
 
 
 @lru_cache(maxsize=32)
@@ -44,8 +36,8 @@ def load_store(name: str) -> TrustStore:
     """
     if name in NAMED:
         return NAMED[name]()
-    if name.startswith(KERNEL_STORE):
-        return _kernel_store(name, read_option(name.removeprefix(KERNEL_STORE)))
+    if name.startswith(KERNEL):
+        return _kernel_store(name, read_option(name.removeprefix(KERNEL)))
     from pathlib import Path  # 5 ms, which the named stores do without
 
     path = Path(name)
@@ -85,14 +77,6 @@ def _kernel_store(name: str, image: bytes) -> TrustStore:
             f"store {name}: found no list of certificates in this kernel, required one"
         )
     return store_from_certificates(name, found)
-
-
-def installed_kernels() -> list[str]:
-    """Return the kernel images installed here, each once, sorted."""
-    import glob  # for few runs only
-
-    found = [path for place in KERNELS for path in glob.glob(place)]  # noqa: PTH207 - strings
-    return sorted({os.path.realpath(path) for path in found})[:MAX_KERNELS]
 
 
 def _linux_kernel() -> TrustStore:
