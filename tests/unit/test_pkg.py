@@ -1,4 +1,7 @@
-"""Xar archives: what a table may say, what covers the heap, and whether two signatures agree."""
+"""Xar archives: what a table may say, what covers the heap, and whether two signatures agree.
+
+(THREATS 40)
+"""
 
 from __future__ import annotations
 
