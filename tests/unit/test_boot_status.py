@@ -411,6 +411,17 @@ def test_what_is_named_and_not_there_is_an_error(
     assert "gone" in err
 
 
+def test_nothing_is_written(root: Path, tmp_path: Path) -> None:
+    def state() -> dict[Path, tuple[int, int]]:
+        below = (path for path in root.rglob("*") if not path.is_symlink())
+        return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in below}
+
+    before = state()
+    ask(root, image(tmp_path / "v", UEFI_2011.name))
+    assert state() == before
+    assert os.listdir(tmp_path) == ["v"]
+
+
 def test_names_cannot_write_to_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,8 +40,8 @@ _TITLES = {
 }
 _REVOKED = Scenario.REVOKED_2011
 _LISTS = {
-    "PK": "owner", "KEK": "may update", "db": "may start", "dbx": "may not start",
-    "MokList": "may start (shim)", "MokListX": "may not start (shim)",
+    "PK": "owns it", "KEK": "may change db, dbx", "db": "may start", "dbx": "must not start",
+    "MokList": "may start, to shim", "MokListX": "must not, to shim",
 }  # fmt: skip
 """The lists that are told, and what each is for; firmware's others are in the JSON."""
 
@@ -55,6 +55,7 @@ def write_status(status: BootStatus, out: TextIO, *, colour: bool | None = None)
     fold = console.width if out.isatty() else NARROW
     out.writelines(line + "\n" for line in (*_head(status), *_summary(status)))
     if status.kind != NO_VARIABLES:
+        out.write("\n")
         console.print(_keys(status))
     out.writelines(_folded("", line, fold) for line in _below_keys(status))
     if status.files:
