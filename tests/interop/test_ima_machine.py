@@ -8,13 +8,17 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 from conformance.authenticode.pki import Identity
 
+import signward
 from signward.cli.commands import run
 from tests.builders import vm
+from tests.builders.jail import libraries
 from tests.builders.keyfiles import encoded
 from tests.corpus import CorpusMissingError, require
 from tests.signing import identity
@@ -165,3 +169,83 @@ def test_linux_runs_what_we_sign_and_nothing_else(linux: Path, tmp_path: Path) -
         "signed/hashed stopped", "signed/bare stopped",
         "verity/own runs", "verity/stranger stopped", "verity/plain stopped", "verity/off stopped",
     ], console[-3000:]  # fmt: skip
+
+
+# --- what the kernel keeps, read by ourselves in the machine -------------------------------------
+
+LEFT_OUT = shutil.ignore_patterns("test", "tests", "idlelib", "tkinter", "ensurepip", "lib2to3",
+                                  "site-packages", "config-*", "turtledemo", "*.a")  # fmt: skip
+PACKAGES = ("cryptography", "msgspec", "_cffi_backend*", "typing_extensions.py")
+
+
+def interpreter_in(root: Path) -> str:
+    """Put this interpreter, what it needs, and Signward below ``root``; return its path there."""
+    home = Path(sys.base_prefix)
+    binary = home / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    library = Path(sysconfig.get_path("stdlib"))
+    shutil.copytree(library, root / library.relative_to("/"), ignore=LEFT_OUT)
+    packages = root / "packages"
+    packages.mkdir()
+    installed = Path(sysconfig.get_path("purelib"))
+    for pattern in PACKAGES:
+        for found in installed.glob(pattern):
+            copy = shutil.copytree if found.is_dir() else shutil.copy2
+            copy(found, packages / found.name)
+    shutil.copytree(Path(signward.__file__).parent, packages / "signward")
+    copied = root / binary.relative_to("/")
+    copied.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(binary, copied)
+    for loaded in (binary, *library.glob("lib-dynload/*.so"), *packages.rglob("*.so")):
+        for place, file in libraries(loaded).items():
+            target = root / place.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                shutil.copy2(file, target)
+    return str(binary)
+
+
+VERIFY = """
+$B mkdir -p /m/dev
+$B mount -t devtmpfs d /m/dev
+verify() {
+  PYTHONPATH=/packages $B chroot /m @INTERPRETER -m signward verify --anchor /own.pem $1 > /x/told 2>&1
+  echo SW: $1 $?
+  $B sed 's/^/told: /' /x/told
+}
+"""
+
+
+@pytest.mark.confirms("fs-verity", "verify", "Linux 6.1")
+def test_what_the_kernel_keeps_is_read_and_judged(linux: Path, tmp_path: Path) -> None:
+    """A file with verity enabled is judged by its built-in signature, which only ioctls tell."""
+    tree = tree_of(tmp_path)
+    python = interpreter_in(tree)
+    (tree / "own.pem").write_bytes(OWN.pem)
+    sign(OWN, tmp_path, "--fs-verity", "--fs-verity-salt", "abcd",
+         program(tree / "builtin" / "salted"))  # fmt: skip
+    disk = disk_of(tree, tmp_path, "384M")
+    init = f"""{vm.PROLOGUE}{MOUNT}{VERIFY.replace("@INTERPRETER", python)}
+keyctl padd asymmetric "" %keyring:.fs-verity </own.der >/dev/null && echo SW: verity key
+verify /builtin/own/busybox
+for one in own stranger salted; do
+  salt=; [ $one = salted ] && salt=--salt=abcd
+  file=/m/builtin/$one/busybox
+  [ $one = stranger ] && keyctl padd asymmetric "" %keyring:.fs-verity </other.der >/dev/null
+  fsverity enable $file $salt --signature=$file.fsverity-sig || echo SW: $one refused
+done
+for one in own stranger salted; do verify /builtin/$one/busybox; done
+fsverity enable /m/verity/own/busybox || echo SW: no verity
+verify /verity/own/busybox
+verify /signed/own/busybox
+{vm.EPILOGUE}"""
+    files = {"/own.der": OWN.certificate, "/other.der": STRANGER.certificate, **modules(linux),
+             **vm.program("keyctl"), **vm.program("fsverity")}  # fmt: skip
+    console = vm.boot(
+        tmp_path, vm.initramfs(init, files), "", disk=disk,
+        image=linux / "boot" / f"vmlinuz-{RELEASE}",
+    )  # fmt: skip
+    assert vm.said(console) == [
+        "verity key", "/builtin/own/busybox 4",
+        "/builtin/own/busybox 0", "/builtin/stranger/busybox 3", "/builtin/salted/busybox 0",
+        "/verity/own/busybox 0", "/signed/own/busybox 0",
+    ], console[-6000:]  # fmt: skip

@@ -41,7 +41,10 @@ ALL: dict[str, Callable[[], bytes]] = {**SAMPLES, "both": lambda: UNIVERSAL}
 
 @pytest.fixture
 def peer() -> ModuleType:
-    return pytest.importorskip("apple_platform", reason="apple-platform-py is not installed")
+    found: ModuleType = pytest.importorskip(
+        "apple_platform", reason="apple-platform-py is not installed"
+    )
+    return found
 
 
 def _signed(name: str, **asked: Any) -> bytes:

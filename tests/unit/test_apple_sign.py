@@ -140,7 +140,7 @@ def test_options_are_in_the_directory() -> None:
 )
 def test_what_cannot_be_met_is_named(option: str, value: str, named: str) -> None:
     with pytest.raises(NotSignableError, match=named):
-        _signed(**{option: value})
+        _signed(None, **{option: value})
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ml-dsa-44"])

@@ -18,6 +18,9 @@ import pytest
 from signward.cli.commands import run
 from tests.unit.scanning import make_judge
 
+RPM = b"\xed\xab\xee\xdb".ljust(64, b"\0")
+"""Of a kind that no format judges yet."""
+
 HEAD = b"MZ".ljust(60, b"\0") + struct.pack("<I", 64) + b"PE\0\0"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -29,7 +32,7 @@ def tree(tmp_path: Path) -> Path:
     (root / "plain.vbs").write_bytes(b"WScript.Echo 1\r\n")
     (root / "broken.exe").write_bytes(HEAD + bytes(300))
     (root / "readme.txt").write_bytes(b"text")
-    (root / "p").write_bytes(b"\x7fELF".ljust(64, b"\0"))
+    (root / "p").write_bytes(RPM)
     return root
 
 

@@ -1,4 +1,7 @@
-"""Disk images: the trailer and its arithmetic, and that nothing escapes the code directory."""
+"""Disk images: the trailer and its arithmetic, and that nothing escapes the code directory.
+
+(THREATS 41)
+"""
 
 from __future__ import annotations
 

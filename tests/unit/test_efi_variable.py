@@ -196,3 +196,27 @@ def test_what_cannot_be_listed_is_the_callers_fault(
     assert run(["siglist", *given, "-o", str(tmp_path / "out.esl")]) == 2
     assert not (tmp_path / "out.esl").exists()
     assert capsys.readouterr().err.startswith("signward: ")
+
+
+def test_a_write_takes_no_timestamp_afterwards(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "db.auth"
+    path.write_bytes(sign_bytes("db.esl", digests()))
+    before = path.read_bytes()
+    assert run(["timestamp", "--timestamp", "http://127.0.0.1:9/tsa", str(path)]) == 1
+    assert "without a place for a timestamp" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_whoever_asks_for_a_timestamp_is_told_that_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "db.esl"
+    path.write_bytes(digests())
+    (tmp_path / "key.pem").write_bytes(encoded(identity().key))
+    (tmp_path / "cert.pem").write_bytes(pem(identity().certificate))
+    words = ["sign", "--key", f"file:{tmp_path / 'key.pem'}", "--cert", str(tmp_path / "cert.pem")]
+    assert run([*words, "--timestamp", "http://127.0.0.1:9/tsa", "--json", str(path)]) == 0
+    (told,) = capsys.readouterr().out.splitlines()
+    assert "not timestamped: efi-variable has no place for it" in json.loads(told)["warnings"]

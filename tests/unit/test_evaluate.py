@@ -93,10 +93,10 @@ def test_verify_raises_what_assess_explains(options: Options) -> None:
     with pytest.raises(RejectedError) as caught:
         require(rejected)
     assert caught.value.verdict is rejected
-    elf = assess(BytesSource("a", b"\x7fELF" + bytes(60)), Context(options))
-    assert elf.cause is Code.UNSUPPORTED_KIND
+    rpm = assess(BytesSource("a", b"\xed\xab\xee\xdb" + bytes(60)), Context(options))
+    assert rpm.cause is Code.UNSUPPORTED_KIND
     with pytest.raises(IndeterminateError):
-        require(elf)
+        require(rpm)
 
 
 def test_subscriber_eku_makes_two_leaves_one_publisher(options: Options, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from conformance.authenticode.pki import issue
 
 from signward.errors import BadInputError, EvidenceError
 from signward.trust.profiles import LINUX_KERNEL
-from signward.verbs import stores
+from signward.verbs import kernels
 from signward.verbs.context import Context
 from signward.verbs.epoch import trust_epoch
 from signward.verbs.options import Options
@@ -112,7 +112,7 @@ def test_a_named_kernel_without_a_list_is_said(tmp_path: Path) -> None:
 
 def test_the_kernels_installed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each vouches; one without a list, one broken and one twice there change nothing."""
-    monkeypatch.setattr(stores, "KERNELS", (f"{tmp_path}/vmlinuz*",))
+    monkeypatch.setattr(kernels, "PLACES", (f"{tmp_path}/vmlinuz*",))
     load_store.cache_clear()
     assert len(load_store("linux-kernel")) == 0
     (tmp_path / "vmlinuz-1").write_bytes(bzimage(kernel(system_list([ONE]))))
@@ -131,7 +131,7 @@ def test_the_kernels_installed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_verdicts_are_not_remembered_past_another_kernel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "KERNELS", (f"{tmp_path}/vmlinuz*",))
+    monkeypatch.setattr(kernels, "PLACES", (f"{tmp_path}/vmlinuz*",))
     named = Options(stores=(f"kernel:{tmp_path}/given",))
     (tmp_path / "given").write_bytes(b"one")
     before = trust_epoch(Options()), trust_epoch(named)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import struct
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from conformance.authenticode import tsa
 from conformance.authenticode.keys import key
 from conformance.authenticode.pki import EKU_TIME_STAMPING, NOW, issue
 
-from signward.errors import NotSignableError
+from signward.errors import BadInputError, NotSignableError
 from signward.formats import Existing, Request
 from signward.formats._apple_signature import AppleSignature, digests_of, open_superblob
 from signward.formats._macho_sign import place, read_rooms, read_sites, sign_sites
@@ -194,6 +196,31 @@ def test_what_a_linker_signed_by_itself_gives_way() -> None:
         _sign(_ad_hoc(AD_HOC))
 
 
+def test_of_the_replaced_signature_stays_what_is_asked_for() -> None:
+    first = _sign(program(), options={**OPTIONS["hardened"]["options"],
+                                      "requirements": "library => always"})  # fmt: skip
+    keep = {"keep": "identifier,flags,entitlements,requirements"}
+    again = _opened(_sign(first, "other", existing=Existing.REPLACE, options=keep))[0]
+    before = _opened(first)[0]
+    assert (again.best.identifier, again.best.flags) == ("org.example.hardened", before.best.flags)
+    assert again.best.runtime == before.best.runtime
+    assert again.entitlements == before.entitlements
+    assert again.requirements == before.requirements
+    named = {**keep, "identifier": "named", "runtime": "no"}
+    other = _opened(_sign(first, existing=Existing.REPLACE, options=named))[0]
+    assert other.best.identifier == "named"
+    assert other.best.flag_names == ("library-validation",)
+    plain = _opened(_sign(first, existing=Existing.REPLACE))[0]
+    assert (plain.best.identifier, plain.best.flags, plain.entitlements) == ("tool", 0, b"")
+
+
+def test_nothing_is_kept_of_nothing() -> None:
+    with pytest.raises(NotSignableError, match="no signature"):
+        _sign(program(), options={"keep": "flags"})
+    with pytest.raises(NotSignableError, match="keep=team"):
+        _sign(program(), options={"keep": "team"})
+
+
 def _without_room() -> bytes:
     end = len(program()[32:].split(bytes(64))[0]) + 32
     return program(code_at=end + -end % 8)
@@ -234,3 +261,30 @@ def test_a_file_signed_in_part_is_signed_whole() -> None:
 def test_a_signature_is_given_to_every_slice() -> None:
     with pytest.raises(NotSignableError, match="one a slice"):
         _placed(fat(UNIVERSAL), read_rooms(BytesSource("tool", _sign(program()))))
+
+
+@pytest.mark.parametrize("name", ["tool", "tool-i386", "universal"])
+def test_whatever_is_wrong_with_a_file_is_said(name: str) -> None:
+    """Signing, stripping and taking out signatures raise what is meant to be raised, or work."""
+    chance = random.Random(f"signing {name}")
+    whole = {"plain": SAMPLES[name](), "signed": _sign(SAMPLES[name]())}
+    outcomes = Counter[str]()
+    for _ in range(400):
+        kind = chance.choice(sorted(whole))
+        data = bytearray(whole[kind])
+        for _ in range(chance.choice((1, 1, 4))):
+            data[chance.randrange(0x280 if chance.random() < 0.8 else len(data))] = chance.choice(
+                (0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256))
+            )
+        changed = bytes(data[: chance.choice((len(data), len(data), chance.randrange(len(data))))])
+        for what, act in (
+            ("sign", lambda data=changed: _sign(data, existing=Existing.REPLACE)),
+            ("strip", lambda data=changed: _placed(data, ())),
+            ("take", lambda data=changed: read_rooms(BytesSource("tool", data))),
+        ):
+            try:
+                act()
+                outcomes[what] += 1
+            except (BadInputError, NotSignableError):
+                outcomes[f"no {what}"] += 1
+    assert all(outcomes[f"{no}{what}"] for no in ("", "no ") for what in ("sign", "strip", "take"))

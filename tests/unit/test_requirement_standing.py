@@ -122,17 +122,17 @@ UNKNOWN = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("text", MET)
+@pytest.mark.parametrize("text", MET, ids=range(len(MET)))
 def test_met(text: str) -> None:
     assert _standing(text, _code()) is Standing.MET
 
 
-@pytest.mark.parametrize("text", UNMET)
+@pytest.mark.parametrize("text", UNMET, ids=range(len(UNMET)))
 def test_unmet(text: str) -> None:
     assert _standing(text, _code()) is Standing.UNMET
 
 
-@pytest.mark.parametrize("text", UNKNOWN)
+@pytest.mark.parametrize("text", UNKNOWN, ids=range(len(UNKNOWN)))
 def test_unknown(text: str) -> None:
     assert _standing(text, _code()) is Standing.UNKNOWN
 

@@ -21,6 +21,9 @@ from signward.verbs.policies.known import opened_fleet
 from tests.builders.policies import AT
 from tests.unit.test_audited_lines import FAPOLICYD, SANTA
 
+RPM = b"\xed\xab\xee\xdb".ljust(64, b"\0")
+"""Of a kind that no format judges yet."""
+
 HEAD = b"MZ".ljust(60, b"\0") + struct.pack("<I", 64) + b"PE\0\0"
 SCRIPT = b"WScript.Echo 1\r\n"
 DIGEST = f"file:sha256:{hashlib.sha256(SCRIPT).hexdigest()}"
@@ -43,7 +46,7 @@ def tree(tmp_path: Path) -> Path:
     (root / "echo.vbs").write_bytes(SCRIPT)
     (root / "other.vbs").write_bytes(b"WScript.Echo 2\r\n")
     (root / "broken.exe").write_bytes(HEAD + bytes(300))
-    (root / "tool").write_bytes(b"\x7fELF".ljust(64, b"\0"))
+    (root / "tool").write_bytes(RPM)
     return root
 
 

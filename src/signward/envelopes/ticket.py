@@ -105,11 +105,11 @@ def _certificates(data: bytes) -> tuple[bytes, ...]:
 
 
 def _value(data: bytes) -> bytes:
-    """Return the signature's value; zeros up to a multiple of four may stand behind it."""
+    """Return the signature's value; zeros up to a multiple of four stand behind it."""
     value = der.parse(data, _WHAT, trailing=True).raw
     rest = data[len(value) :]
-    if len(rest) > 3 or any(rest):
-        raise _malformed(f"{len(rest)} octets behind the signature", "at most three zeros")
+    if rest != bytes(-len(value) % 4):
+        raise _malformed(f"{len(rest)} octets behind the signature", "zeros up to a multiple of 4")
     return value
 
 

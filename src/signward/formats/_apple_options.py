@@ -15,6 +15,8 @@ OPTIONS: Mapping[str, str] = MappingProxyType(
         "flags": f"further flags, comma between them: {', '.join(FLAGS.values())}",
         "requirements": "internal requirements, in Apple's language; none for an empty set",
         "entitlements": "a file: a property list in XML",
+        "keep": "what of the replaced signature stays, comma between: identifier, flags, "
+        "entitlements, requirements",
         "digests": "sha256 (the default), or sha1+sha256 for systems before macOS 10.11",
     }
 )

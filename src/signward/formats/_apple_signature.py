@@ -34,6 +34,7 @@ from signward.wire.code_directory import (
     read_code_directory,
     slot_digest,
 )
+from signward.wire.requirement import DESIGNATED, read_requirements
 
 CDHASHES_PLIST = "1.2.840.113635.100.9.1"
 CDHASHES = "1.2.840.113635.100.9.2"

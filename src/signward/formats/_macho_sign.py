@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 from signward.errors import BadInputError, NotSignableError
 from signward.formats import Existing, Request, may_sign
@@ -28,13 +28,16 @@ from signward.formats._apple_sign import (
     read_settings,
     reserve,
 )
-from signward.frozen import Frozen
+from signward.formats._apple_signature import AppleSignature, open_superblob
+from signward.frozen import Frozen, replace
 from signward.state import Source
 from signward.wire import superblob as sb
 from signward.wire.code_directory import (
+    AD_HOC,
+    FLAGS,
+    HARDENED_RUNTIME,
     LINKER_SIGNED,
     ExecSegment,
-    read_code_directory,
 )
 from signward.wire.macho import (
     EXECUTE,
@@ -49,6 +52,8 @@ from signward.wire.macho import (
 )
 from signward.wire.patch import Edit, Joined, Patched, PatchSet, append
 from signward.wire.plist import read_plist
+from signward.wire.requirement import read_requirements
+from signward.wire.requirement_text import requirements_text
 
 ARM_PAGE = 0x4000
 """Octets of a page of Apple's ARM processors; all others have `PAGE`."""
@@ -146,9 +151,9 @@ def sign_sites(
         raise NotSignableError(_WHAT, "--nested", "one signature", hint="--replace puts it anew")
     given = dict(parts or {})
     name = _identifier(sites, given) or identifier or name_of(source)
-    settings = read_settings(request, name)
     rooms = []
     for site in sites:
+        settings = read_settings(_keeping(site, request), name)
         room, content = _laid_out(site, settings, request, given)
         superblob = yield draft_code(content, settings, request)
         rooms.append(fitted(superblob, room))
@@ -331,13 +336,58 @@ def _is_signed(site: Site) -> bool:
     if site.image.signature is None:
         return False
     try:
-        room = site.source.read(*site.image.signature)
-        length = sb.blob_length(room, _WHAT, magic=sb.EMBEDDED_SIGNATURE)
-        blobs = sb.read_superblob(room[:length], _WHAT)
-        flags = read_code_directory(blobs[sb.DIRECTORY_SLOT]).flags
-    except (BadInputError, KeyError):
+        return not _present(site).best.flags & LINKER_SIGNED
+    except BadInputError:
         return True
-    return not flags & LINKER_SIGNED
+
+
+def _present(site: Site) -> AppleSignature:
+    """Return the signature a slice has.  Raises ``BadInputError`` for one that cannot be read."""
+    room = site.source.read(*(site.image.signature or (0, 0)))
+    return open_superblob(room[: sb.blob_length(room, _WHAT, magic=sb.EMBEDDED_SIGNATURE)])
+
+
+def _keeping(site: Site, request: Request) -> Request:
+    """Return a request that asks for what it keeps of a slice's signature, as options.
+
+    What it names itself it does not keep.  Raises ``NotSignableError`` where there is nothing.
+    """
+    names = [name for name in request.options.get("keep", "").split(",") if name]
+    for name in names:
+        if name not in _KEPT:
+            raise NotSignableError(_WHAT, f"keep={name}", f"of these: {', '.join(_KEPT)}")
+    if not names:
+        return request
+    if site.image.signature is None:
+        raise NotSignableError(_WHAT, "no signature", "one, of which something can be kept")
+    kept: dict[str, str] = {}
+    for name in names:
+        kept |= _KEPT[name](_present(site))
+    return replace(request, options={**kept, **request.options})
+
+
+def _kept_flags(present: AppleSignature) -> dict[str, str]:
+    best = present.best
+    named = [name for bit, name in FLAGS.items() if best.flags & bit and bit not in _NOT_KEPT]
+    version = f"{best.runtime >> 16}.{best.runtime >> 8 & 255}.{best.runtime & 255}"
+    hardened = {"runtime": version} if best.flags & HARDENED_RUNTIME else {}
+    return {"flags": ",".join(named), **hardened}
+
+
+def _kept_requirements(present: AppleSignature) -> dict[str, str]:
+    found = read_requirements(present.requirements) if present.requirements else {}
+    return {"requirements": requirements_text(found) or "none"}
+
+
+_NOT_KEPT = frozenset((AD_HOC, LINKER_SIGNED, HARDENED_RUNTIME))
+
+_KEPT: Mapping[str, Callable[[AppleSignature], dict[str, str]]] = {
+    "identifier": lambda present: {"identifier": present.best.identifier},
+    "flags": _kept_flags,
+    "entitlements": lambda present: {"entitlements": present.entitlements.decode(errors="replace")},
+    "requirements": _kept_requirements,
+}
+"""What of a signature can be kept: how it is said as options."""
 
 
 def _sdk(site: Site) -> int:

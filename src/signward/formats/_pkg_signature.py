@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from signward.envelopes.cms import DATA, no_slots, open_signatures
-from signward.errors import AmbiguousError, LimitError, MalformedError, UncoveredError
+from signward.envelopes.xar import Checksum, open_cms, open_value
+from signward.errors import LimitError, UncoveredError
 from signward.findings import Code, Effect, Finding
-from signward.frozen import Frozen, replace
-from signward.state import Algorithm, ClaimedSignature, Reading, SignerId, Slot, Source
+from signward.frozen import Frozen
+from signward.state import ClaimedSignature, Slot, Source
 from signward.wire import der
 from signward.wire.certificate import outline
 from signward.wire.xar import Member, SignatureNode, Xar
@@ -26,11 +26,6 @@ MAX_SIGNATURE = 16 * 1024 * 1024
 
 TABLE = "toc"
 """The slot of the compressed table of contents."""
-
-ENVELOPE = "xar"
-"""The envelope of a bare RSA value whose signer the table names."""
-
-_RCODESIGN = Algorithm(scheme="rsa-pkcs1v15", digest="sha256")
 
 _WEAK = {"sha1": Effect.WARN, "md5": Effect.REJECT}
 """What a file's checksum by a weak digest does: Apple's own tools still write SHA-1."""
@@ -50,12 +45,15 @@ def open_archive(source: Source, archive: Xar) -> Signatures:
         *(Slot(name=name, algorithm=member.algorithm, digest=member.digest)
           for name, member in slot_names(archive).items() if member.algorithm),
     )  # fmt: skip
+    over = Checksum(algorithm=archive.checksum, table=archive.packed, stored=archive.stored)
     claimed = []
     if archive.x_signature:
-        claimed.append(_open_cms(source, archive, archive.x_signature, slots))
+        blob = envelope_of(source, archive, archive.x_signature)
+        claimed.append(open_cms(blob, over, slots))
     if archive.signature:
-        label = str(len(claimed) + 1)
-        claimed.append(_open_rsa(source, archive, archive.signature, slots, label))
+        node, label = archive.signature, str(len(claimed) + 1)
+        value = envelope_of(source, archive, node)
+        claimed.append(open_value(value, over, slots, node.certificates, label))
     weak = tuple(_weak_checksums(archive))
     conditions = {one.label: weak for one in claimed}
     if archive.x_signature:
@@ -86,55 +84,6 @@ def envelope_of(source: Source, archive: Xar, node: SignatureNode) -> bytes:
             offset=archive.heap + node.start + end,
         )  # fmt: skip
     return area[:end]
-
-
-def _open_cms(
-    source: Source, archive: Xar, node: SignatureNode, slots: tuple[Slot, ...]
-) -> ClaimedSignature:
-    opened = open_signatures(envelope_of(source, archive, node), no_slots)
-    if len(opened) != 1:
-        raise AmbiguousError("signature", f"{len(opened)} signatures in one", "one", CLAUSE)
-    claimed = opened[0]
-    if claimed.content or claimed.content_type != DATA:
-        raise MalformedError(
-            "signature", f"content of type {claimed.content_type} inside",
-            "none: the checksum is the content", "RFC 5652 5.2",
-        )  # fmt: skip
-    return replace(
-        claimed,
-        slots=slots,
-        bindings=tuple(replace(one, data=archive.stored) for one in claimed.bindings),
-        to_be_verified=claimed.to_be_verified or archive.stored,
-        claimed_certificates=claimed.claimed_certificates or node.certificates,
-    )
-
-
-def _open_rsa(
-    source: Source, archive: Xar, node: SignatureNode, slots: tuple[Slot, ...], label: str
-) -> ClaimedSignature:
-    """Read the bare value: PKCS#1 v1.5 over the table, of which the checksum is the digest.
-
-    So Apple and goxar.  rcodesign signs the checksum as if it were a message, always with
-    SHA-256; macOS does not see that, as it looks at the CMS.
-    """
-    value = envelope_of(source, archive, node)
-    leaf = outline(node.certificates[0]) if node.certificates else None
-    return ClaimedSignature(
-        label=label,
-        envelope=ENVELOPE,
-        slots=slots,
-        bindings=(),
-        algorithm=Algorithm(scheme="rsa-pkcs1v15", digest=archive.checksum),
-        to_be_verified=archive.packed,
-        readings=(
-            Reading(what="the table", data=archive.packed),
-            Reading(what="its checksum", data=archive.stored, algorithm=_RCODESIGN),
-        ),
-        value=value,
-        claimed_signer=SignerId(issuer=leaf.issuer, serial=leaf.serial) if leaf else SignerId(),
-        claimed_certificates=node.certificates,
-        raw=value,
-    )
 
 
 def _other_signers(archive: Xar, cms: ClaimedSignature) -> Iterator[Finding]:

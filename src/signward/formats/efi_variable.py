@@ -121,6 +121,13 @@ class EfiVariableFormat:
         update = siglist.Update(at=at, signed_data=bare(sealed, _WHAT), content=held.content)
         return _replacing(source, siglist.authenticated(update))
 
+    def stamped(self, signature: ClaimedSignature) -> None:
+        """Return nothing: a write bears a time of its own, and has no place for another's."""
+
+    def with_token(self, envelope: bytes, signature: ClaimedSignature, token: bytes) -> bytes:
+        """Raise ``NotSignableError``: see `stamped`."""
+        raise NotSignableError(_WHAT, "a timestamp", "none")
+
     def envelopes(self, source: Source) -> tuple[bytes, ...]:
         """Return the SignedData of a write, with a ContentInfo around it."""
         update = siglist.stored(_whole(source)).update

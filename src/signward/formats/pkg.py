@@ -18,10 +18,9 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from signward.envelopes.cms import CMS_TIMESTAMP
-from signward.envelopes.cms_draft import attribute, with_unsigned
+from signward.envelopes.xar import ENVELOPE
 from signward.formats import Match, ParseOptions, Peek, Request, Signing
 from signward.formats._pkg_signature import (
-    ENVELOPE,
     TABLE,
     envelope_of,
     open_archive,
@@ -115,6 +114,8 @@ class PkgFormat:
 
     def with_token(self, envelope: bytes, signature: ClaimedSignature, token: bytes) -> bytes:
         """Return the CMS with a token more."""
+        from signward.envelopes.cms_draft import attribute, with_unsigned
+
         del signature  # an archive's CMS has one signer
         return with_unsigned(envelope, 0, attribute(CMS_TIMESTAMP, token))
 

@@ -22,7 +22,8 @@ import signward
 from signward.errors import EvidenceError
 from signward.inventory.cache import MAX_AGE_SECONDS
 from signward.policy.record import CertificateRecord, Record
-from signward.verbs.stores import KERNEL_STORE, installed_kernels
+from signward.verbs.kernels import STORE as KERNEL
+from signward.verbs.kernels import installed_kernels
 from signward.wire.source import CHUNK, Identity
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _joined(parts: Iterable[str]) -> str:
 def _named(text: str) -> str:
     """Return a string; followed by what it names, when it is the path of something."""
     try:
-        path = Path(text.removeprefix(KERNEL_STORE))
+        path = Path(text.removeprefix(KERNEL))
         if "/" in text or "." in text:
             if path.is_file():
                 return f"{text!r}={_content(path)}"

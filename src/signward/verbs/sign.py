@@ -298,7 +298,7 @@ class Signatory:
             standing.check_fitness(profile, self.at)
             request = self._request(form, artifact, options, standing)
             try:
-                result, receipts = self._rounds(form, source, request, standing)
+                result, receipts, tokens = self._rounds(form, source, request, standing)
             except RotatedError:
                 if not left:
                     raise
@@ -306,13 +306,16 @@ class Signatory:
                 continue
             work.standing = standing
             work.receipts += receipts
+            if self.options.timestamps and not tokens:
+                work.warnings[f"not timestamped: {form.name} has no place for it"] = None
             return result
         raise AssertionError("the loop returns or raises")
 
     def _rounds(
         self, form: Signable, source: Source, request: Request, standing: Standing
-    ) -> tuple[Source, list[bytes]]:
-        rounds, receipts = form.sign(source, request), []
+    ) -> tuple[Source, list[bytes], int]:
+        """Return the signed file, the receipts, and how many timestamps went into it."""
+        rounds, receipts, count = form.sign(source, request), [], 0
         purpose = self._purpose(form, source)
         try:
             draft = next(rounds)
@@ -322,10 +325,11 @@ class Signatory:
                 )
                 if signed.receipt:
                     receipts.append(signed.receipt)
-                envelope = draft.seal(signed.value, self._tokens(draft, signed))
-                draft = rounds.send(envelope)
+                tokens = self._tokens(draft, signed)
+                count += len(tokens)
+                draft = rounds.send(draft.seal(signed.value, tokens))
         except StopIteration as finished:
-            return Patched(source, finished.value), receipts
+            return Patched(source, finished.value), receipts, count
 
     def _purpose(self, form: Signable, source: Source) -> Callable[[], Purpose]:
         """Return what tells a key's holder what is signed; the file is read only if it is asked."""

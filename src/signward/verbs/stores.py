@@ -5,13 +5,13 @@
 ``apple-installer`` Apple's roots shipped with this package, ``uefi`` the Secure
 Boot authorities shipped with this package, ``uefi-variable`` those that may write its
 variables, ``linux-kernel`` what is compiled into the kernels installed here (``kernel:PATH``:
-into that one); anything else is a file or directory of the user's.
+into that one), ``shim:PATH`` what that shim lets start beside the firmware's own; anything else is
+a file or directory of the user's.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
 from functools import lru_cache
 
 from signward.errors import BadInputError, EvidenceError
@@ -22,18 +22,14 @@ from signward.trust.anchors import (
     store_from_certificates,
     store_from_pem,
 )
+from signward.verbs.kernels import STORE as KERNEL
+from signward.verbs.kernels import installed_kernels
 from signward.verbs.options import read_option
 
+SHIM = "shim:"
+"""How a store begins that is a shim's vendor's; the file's path follows."""
+
 MAX_STORE_FILES = 2000
-
-KERNELS = ("/boot/vmlinuz*", "/usr/lib/modules/*/vmlinuz")
-"""Where distributions install kernel images."""
-
-MAX_KERNELS = 32
-"""Kernels looked into for ``linux-kernel``, each in half a second or so."""
-
-KERNEL_STORE = "kernel:"
-"""How a store is named that is what one kernel image carries: its path follows."""
 
 
 @lru_cache(maxsize=32)
@@ -44,8 +40,10 @@ def load_store(name: str) -> TrustStore:
     """
     if name in NAMED:
         return NAMED[name]()
-    if name.startswith(KERNEL_STORE):
-        return _kernel_store(name, read_option(name.removeprefix(KERNEL_STORE)))
+    if name.startswith(KERNEL):
+        return _kernel_store(name, read_option(name.removeprefix(KERNEL)))
+    if name.startswith(SHIM):
+        return _shim_store(name, name.removeprefix(SHIM))
     from pathlib import Path  # 5 ms, which the named stores do without
 
     path = Path(name)
@@ -87,12 +85,17 @@ def _kernel_store(name: str, image: bytes) -> TrustStore:
     return store_from_certificates(name, found)
 
 
-def installed_kernels() -> list[str]:
-    """Return the kernel images installed here, each once, sorted."""
-    import glob  # for few runs only
+def _shim_store(name: str, path: str) -> TrustStore:
+    """Return the certificates a shim's vendor built into it.  Raises ``EvidenceError``."""
+    from signward.inventory.boot.files import BootFile
+    from signward.verbs.boot_images import read_image
 
-    found = [path for place in KERNELS for path in glob.glob(place)]  # noqa: PTH207 - strings
-    return sorted({os.path.realpath(path) for path in found})[:MAX_KERNELS]
+    image = read_image(BootFile(path=path, name=path))
+    certificates = image.vendor.allows.certificates if image.vendor else ()
+    if not certificates:
+        found = image.fault or "no certificate of its vendor"
+        raise EvidenceError(f"store {name}: found {found}, required a shim that carries one")
+    return store_from_certificates(name, [certificate.der for certificate in certificates])
 
 
 def _linux_kernel() -> TrustStore:

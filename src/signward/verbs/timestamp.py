@@ -67,8 +67,11 @@ class Timestamper:
                 hint="--again adds another" if signatures else "sign the file first",
             )
         envelopes = list(form.envelopes(source))
-        for signature in wanting:
-            subject = form.stamped(signature) if isinstance(form, Stampable) else signature.value
+        subjects = [form.stamped(s) if isinstance(form, Stampable) else s.value for s in wanting]
+        if not any(subjects):
+            raise NotSignableError(source.name, "signatures without a place for a timestamp",
+                                   "one that has a place")  # fmt: skip
+        for signature, subject in zip(wanting, subjects, strict=True):
             if subject is not None:
                 number = signatures.index(signature)
                 _add_token(form, envelopes, number, signature, self._stamp(subject)[0])

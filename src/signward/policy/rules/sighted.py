@@ -70,15 +70,14 @@ def subject_of(
     content |= frozenset(apple_code.cdhashes(record))
     covered = _is_covered(record)
     catalog = str(facts.get(CATALOG, "")) if outcome is Outcome.ACCEPTED else ""
-    telling, classes = _UNREAD.get(kind, ("", frozenset[str]()))
-    unread = bool(telling) and telling not in facts
+    unread = _is_unread(kind, facts)
     return Subject(
         path=path or record.subject,
         host=host,
         tags=tags,
         kind=kind,
         file_class="" if unread else class_of(kind, facts),
-        classes=classes if unread else frozenset(),
+        classes=_UNREAD[kind][1] if unread else frozenset(),
         digests=whole | content if covered else whole,
         partial=frozenset() if covered else content,
         signers=_signers(record) if outcome is Outcome.ACCEPTED else (),
@@ -92,6 +91,11 @@ def subject_of(
         cause=cause,
         unknown=frozenset(_unknown(record, kind, outcome, whole | content, host)),
     )
+
+
+def _is_unread(kind: str, facts: Mapping[str, str | int]) -> bool:
+    """Say whether what a file is to whoever starts it could not be read."""
+    return kind in _UNREAD and _UNREAD[kind][0] not in facts
 
 
 def _unruled(record: Record) -> tuple[Outcome, str]:
@@ -165,8 +169,8 @@ def _unknown(
         yield from ("digest:cdhash", "bundle-id")
     if kind == "oci-image":
         yield "digest:oci"
-    if kind == "pe" and "dll" not in record.facts:
-        yield from ("kind", *_NAMES)
+    if _is_unread(kind, record.facts):
+        yield from ("kind", *_NAMES) if kind == "pe" else ("kind",)
     if any(not s.tbs for s in record.signatures if s.state == "trusted"):
         yield from ("signers.tbs", "signers.ekus", "signers.key")
 

@@ -1,0 +1,80 @@
+"""Code that does not meet the requirement its own signature designates is rejected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from signward.findings import Code, Effect
+from signward.policy.settings import Policy
+from signward.state import Outcome, Stage, Verdict
+from tests.samples.macho import ENTITLEMENTS, INFO, fat, program
+from tests.signing import assess_bytes, sign_bytes
+
+
+def _judged(folder: Path, requirement: str, **asked: Any) -> Verdict:
+    options = {"requirements": requirement, **asked.pop("options", {})}
+    data = sign_bytes("tool", asked.pop("data", program(info=INFO)), options=options)
+    return assess_bytes("tool", data, folder, **asked)
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        "identifier org.example.informed or never",
+        'certificate root[subject.CN] = "Signing Test Root"',
+        'certificate leaf[subject.O] = "Conformance" and ! anchor apple generic',
+        'info[CFBundleVersion] >= "6" and info[CFBundleVersion] < "10"',
+        'entitlement["com.apple.security.app-sandbox"] exists',
+        "platform = 0",
+    ],
+)
+def test_what_meets_its_requirement_is_accepted(tmp_path: Path, requirement: str) -> None:
+    requirement = requirement.replace("org.example.informed", '"org.example.informed"')
+    verdict = _judged(tmp_path, requirement, options={"entitlements": ENTITLEMENTS.decode()})
+    assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
+    assert Code.REQUIREMENT_FAILED not in {f.code for f in _findings(verdict)}
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        "anchor apple generic",
+        'identifier "org.example.other"',
+        f'certificate leaf = H"{"00" * 20}"',
+        'info[CFBundleVersion] > "7"',
+        'entitlement["com.apple.security.app-sandbox"] /* exists */',
+        f'cdhash H"{"00" * 20}"',
+    ],
+)
+def test_what_does_not_is_rejected(tmp_path: Path, requirement: str) -> None:
+    verdict = _judged(tmp_path, requirement)
+    assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.REQUIREMENT_FAILED)
+    found = next(f for f in _findings(verdict) if f.code is Code.REQUIREMENT_FAILED)
+    assert found.required == requirement
+
+
+def test_every_slice_is_asked(tmp_path: Path) -> None:
+    data = fat((("x86_64", program(info=INFO)), ("i386", program("i386"))))
+    verdict = _judged(tmp_path, "info[CFBundleVersion] exists", data=data)
+    assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.REQUIREMENT_FAILED)
+
+
+def test_what_only_a_mac_knows_is_told(tmp_path: Path) -> None:
+    verdict = _judged(tmp_path, "notarized or anchor trusted")
+    assert verdict.outcome is Outcome.ACCEPTED
+    found = next(f for f in _findings(verdict) if f.code is Code.REQUIREMENT_FAILED)
+    assert found.effect is Effect.WARN
+    assert "only a Mac knows" in found.hint
+
+
+def test_who_signed_is_no_matter_where_only_integrity_is_asked(tmp_path: Path) -> None:
+    verdict = _judged(tmp_path, "anchor apple", policy=Policy(stage=Stage.INTACT))
+    assert verdict.outcome is Outcome.ACCEPTED
+
+
+def _findings(verdict: Verdict) -> list[Any]:
+    inner = [f for s in verdict.signatures for f in getattr(s, "findings", ())]
+    return [*verdict.findings, *inner]
