@@ -28,7 +28,7 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "good.exe").write_bytes(good)
     (tmp_path / "bad.exe").write_bytes(good[:700] + b"X" + good[701:])
     (tmp_path / "unsigned.exe").write_bytes(pe.image())
-    (tmp_path / "program").write_bytes(b"\x7fELF" + bytes(60))
+    (tmp_path / "a.rpm").write_bytes(b"\xed\xab\xee\xdb" + bytes(60))
     return tmp_path
 
 
@@ -39,7 +39,7 @@ def verify(files: Path, *names: str, options: tuple[str, ...] = ()) -> int:
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("good.exe", 0), ("bad.exe", 1), ("program", 3), ("unsigned.exe", 4), ("absent", 3), (".", 3)],
+    [("good.exe", 0), ("bad.exe", 1), ("a.rpm", 3), ("unsigned.exe", 4), ("absent", 3), (".", 3)],
 )
 def test_exit_codes(files: Path, name: str, code: int) -> None:
     assert verify(files, name) == code
@@ -49,8 +49,8 @@ def test_exit_codes(files: Path, name: str, code: int) -> None:
     ("names", "code"),
     [
         (("good.exe", "unsigned.exe"), 4),
-        (("unsigned.exe", "program"), 3),
-        (("program", "bad.exe", "unsigned.exe"), 1),
+        (("unsigned.exe", "a.rpm"), 3),
+        (("a.rpm", "bad.exe", "unsigned.exe"), 1),
         (("good.exe", "good.exe"), 0),
     ],
 )

@@ -254,15 +254,15 @@ def _unsigned() -> Iterator[Case]:
         "unsigned",
         clause=clause,
     )
-    elf = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\0\x3e\0\1\0\0\0" + bytes(100)
+    rpm = b"\xed\xab\xee\xdb\x03\0" + bytes(120)
     yield case(
         "kind-not-judged-yet",
         56,
-        "an ELF program",
-        elf,
+        "an RPM package",
+        rpm,
         CANNOT_TELL,
         "unsupported-kind",
-        file="program",
+        file="a.rpm",
         clause=clause,
     )
     yield case(
