@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from demo.fetch import fetch
@@ -24,13 +24,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not trees:
         print("nothing could be fetched, so there is nothing to scan", file=sys.stderr)
         return 1
-    return _scan(list(trees.values()), report)
+    return _scan(trees, report)
 
 
-def _scan(trees: Sequence[Path], report: Path) -> int:
+def _stores(trees: Mapping[str, Path]) -> Iterator[str]:
+    """Yield whom the corpus is judged by: the usual roots, and what Debian built in."""
+    yield from ("authenticode", "apple", "uefi")
+    if "shim" in trees:
+        yield f"shim:{trees['shim'] / 'usr/lib/shim/shimx64.efi.signed'}"
+    if "linux-image" in trees:
+        yield from (f"kernel:{image}" for image in trees["linux-image"].glob("boot/vmlinuz-*"))
+
+
+def _scan(trees: Mapping[str, Path], report: Path) -> int:
     from signward.cli import main as signward
 
-    command = ["scan", *map(str, trees), "--html", str(report)]
+    stores = [word for store in _stores(trees) for word in ("--store", store)]
+    command = ["scan", *map(str, trees.values()), *stores, "--html", str(report)]
     print("$ signward " + " ".join(command), flush=True)
     report.unlink(missing_ok=True)
     code = signward(command)

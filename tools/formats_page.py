@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from signward.formats import Format, Signable, all_formats
+from signward.formats import Format, Signable, SignableTree, all_formats
 from signward.formats._detached import DetachedFormat
 from signward.formats._fsverity import FsVerityFormat
 from signward.formats._ima import ImaFormat
@@ -60,7 +60,7 @@ def confirmations(folder: Path = INTEROP) -> Mapping[tuple[str, str], Sequence[s
 
 def _row(form: Format, confirmed: Mapping[tuple[str, str], Sequence[str]]) -> str:
     files = " ".join(f"`{extension}`" for extension in form.extensions)
-    can_sign = isinstance(form, Signable)
+    can_sign = isinstance(form, Signable | SignableTree)
     signs = _cell("S", confirmed.get((form.name, "sign"), ())) if can_sign else "no"
     verifies = _cell("V", confirmed.get((form.name, "verify"), ()))
     if form.name in SHOWN_ONLY:
@@ -81,5 +81,8 @@ def _sections(confirmed: Mapping[tuple[str, str], Sequence[str]]) -> Iterator[st
     for form in all_formats():
         if isinstance(form, Signable):
             for name, told in form.options.items():
+                yield f"| {form.name} | `{name}` | {told} |"
+        elif isinstance(form, SignableTree):
+            for name, told in form.tree_options.items():
                 yield f"| {form.name} | `{name}` | {told} |"
     yield ""

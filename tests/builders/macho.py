@@ -156,6 +156,7 @@ def signature(
     attributes: Sequence[bytes] | None = None,
     cms_blob: bytes | None = None,
     further: Sequence[tuple[int, bytes]] = (),
+    unsigned: Sequence[cms.Unsigned] = (),
     **described: Any,
 ) -> bytes:
     """Return a superblob over ``code`` with a directory for each of ``kinds``.
@@ -173,7 +174,8 @@ def signature(
         parts.append((0x10000, blob(0xFADE0B01, cms_blob)))
     elif not ad_hoc:
         extra = listed(made) if attributes is None else attributes
-        parts.append((0x10000, blob(0xFADE0B01, signed(made[0], who=who, extra=extra))))
+        over = signed(made[0], who=who, extra=extra, unsigned=tuple(unsigned))
+        parts.append((0x10000, blob(0xFADE0B01, over)))
     return superblob(parts)
 
 

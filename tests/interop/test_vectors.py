@@ -25,6 +25,7 @@ from signward.wire.source import BytesSource
 FORMATS = frozenset(
     {"efi-siglist", "efi-auth-variable"}
     | {"nupkg", "vsix", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "cab", "msi", "navx"}
+    | {"macho", "macho-fat"}
     | {"fuzz-exe", "fuzz-appx", "fuzz-cab", "fuzz-msi", "xar-pkg"}
 )
 
@@ -36,6 +37,7 @@ EXPECTED_CODES = {
     "invalid": {1},
     "malformed": {1, 3},
     "unsigned": {4},
+    "adhoc": {4},
     "parses": {0, 4},
 }
 """Exit codes of ``signward verify`` for each expectation, as SAMPLES.md maps them."""

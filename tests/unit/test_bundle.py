@@ -1,4 +1,4 @@
-"""Bundles: signed inside out, accepted whole, and rejected for everything that is not sealed."""
+"""Bundles: signed inside out, accepted whole, rejected for what is not sealed (THREATS 39)."""
 
 from __future__ import annotations
 

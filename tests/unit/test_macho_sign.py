@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import struct
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from conformance.authenticode import tsa
 from conformance.authenticode.keys import key
 from conformance.authenticode.pki import EKU_TIME_STAMPING, NOW, issue
 
-from signward.errors import NotSignableError
+from signward.errors import BadInputError, NotSignableError
 from signward.formats import Existing, Request
 from signward.formats._apple_signature import AppleSignature, digests_of, open_superblob
 from signward.formats._macho_sign import place, read_rooms, read_sites, sign_sites
@@ -259,3 +261,30 @@ def test_a_file_signed_in_part_is_signed_whole() -> None:
 def test_a_signature_is_given_to_every_slice() -> None:
     with pytest.raises(NotSignableError, match="one a slice"):
         _placed(fat(UNIVERSAL), read_rooms(BytesSource("tool", _sign(program()))))
+
+
+@pytest.mark.parametrize("name", ["tool", "tool-i386", "universal"])
+def test_whatever_is_wrong_with_a_file_is_said(name: str) -> None:
+    """Signing, stripping and taking out signatures raise what is meant to be raised, or work."""
+    chance = random.Random(f"signing {name}")
+    whole = {"plain": SAMPLES[name](), "signed": _sign(SAMPLES[name]())}
+    outcomes = Counter[str]()
+    for _ in range(400):
+        kind = chance.choice(sorted(whole))
+        data = bytearray(whole[kind])
+        for _ in range(chance.choice((1, 1, 4))):
+            data[chance.randrange(0x280 if chance.random() < 0.8 else len(data))] = chance.choice(
+                (0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256))
+            )
+        changed = bytes(data[: chance.choice((len(data), len(data), chance.randrange(len(data))))])
+        for what, act in (
+            ("sign", lambda data=changed: _sign(data, existing=Existing.REPLACE)),
+            ("strip", lambda data=changed: _placed(data, ())),
+            ("take", lambda data=changed: read_rooms(BytesSource("tool", data))),
+        ):
+            try:
+                act()
+                outcomes[what] += 1
+            except (BadInputError, NotSignableError):
+                outcomes[f"no {what}"] += 1
+    assert all(outcomes[f"{no}{what}"] for no in ("", "no ") for what in ("sign", "strip", "take"))

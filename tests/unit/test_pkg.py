@@ -23,6 +23,8 @@ from signward.findings import Code, Effect
 from signward.formats import Existing, ParseOptions
 from signward.formats._pkg_ticket import write_trailer
 from signward.formats.pkg import FORMAT
+from signward.policy.record import record
+from signward.policy.rules.sighted import subject_of
 from signward.state import IntactSignature, Outcome, TrustedSignature, Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import Options
@@ -88,12 +90,13 @@ def apple_root(vectors: Path, folder: Path) -> str:
 
 
 def test_a_real_package_is_accepted_under_apples_root(vectors: Path, tmp_path: Path) -> None:
-    judging = Context(Options(anchors=(apple_root(vectors, tmp_path),), at=NOW))
-    verdict = assess_path(vectors / "goxar/testdata/valid.pkg", judging)
+    assert apple_root(vectors, tmp_path)
+    verdict = assess_path(vectors / "goxar/testdata/valid.pkg", Context(Options(at=NOW)))
     assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
     assert verdict.publisher is not None
     assert "Mac Admins Open Source" in verdict.publisher.name
     assert [type(s) for s in verdict.signatures] == [TrustedSignature, TrustedSignature]
+    assert {s.team_id for s in subject_of(record(verdict)).signers} == {"T4SK8ZXCXG"}
     weak = [f for f in verdict.findings if f.code is Code.WEAK_DIGEST]
     assert weak
     assert {f.effect for f in weak} <= {Effect.WARN, Effect.NOTE}

@@ -49,7 +49,8 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     _many(group, "--store", "STORE", "trust these roots: authenticode (what Windows trusts), "
           "uefi (Secure Boot), uefi-variable (who writes its lists), windows-kernel, apple, "
           "linux-kernel (what is compiled into the kernels installed here), kernel:VMLINUZ, "
-          "or a file or folder of certificates")  # fmt: skip
+          "shim:FILE (what that shim's vendor built into it), or a file or folder of "
+          "certificates")  # fmt: skip
     _many(group, "--anchor", "PEM", "trust this certificate (of a kernel image: those "
           "compiled into it), and no store unless --store names one")  # fmt: skip
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")

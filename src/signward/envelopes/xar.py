@@ -30,12 +30,10 @@ class Checksum(Frozen, frozen=True, kw_only=True):
     stored: bytes
 
 
-def open_cms(
-    blob: bytes, over: Checksum, slots: tuple[Slot, ...], certificates: Sequence[bytes]
-) -> ClaimedSignature:
+def open_cms(blob: bytes, over: Checksum, slots: tuple[Slot, ...]) -> ClaimedSignature:
     """Return the one signature in a detached CMS (DER or BER) over a stored checksum.
 
-    ``certificates`` (DER) do for one that brings none.  Raises ``BadInputError``.
+    It brings its own certificates.  Raises ``BadInputError``.
     """
     opened = open_signatures(blob, no_slots)
     if len(opened) != 1:
@@ -51,7 +49,6 @@ def open_cms(
         slots=slots,
         bindings=tuple(replace(one, data=over.stored) for one in claimed.bindings),
         to_be_verified=claimed.to_be_verified or over.stored,
-        claimed_certificates=claimed.claimed_certificates or tuple(certificates),
     )
 
 

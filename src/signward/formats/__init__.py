@@ -196,6 +196,14 @@ class TreeFormat(Format, Protocol):
         """Find content and claimed signatures in a folder.  Raises ``BadInputError``."""
 
 
+@runtime_checkable
+class SignableTree(TreeFormat, Protocol):
+    """A format of folders that can be signed too (``verbs.sign_bundle`` drives it)."""
+
+    tree_options: Mapping[str, str]
+    """Names of the options a request may carry, each with a line of help."""
+
+
 def tree_format(tree: Tree) -> TreeFormat | None:
     """Return the format that claims a folder most specifically, or None."""
     forms = [form for form in all_formats() if isinstance(form, TreeFormat)]

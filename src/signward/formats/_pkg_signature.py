@@ -48,9 +48,8 @@ def open_archive(source: Source, archive: Xar) -> Signatures:
     over = Checksum(algorithm=archive.checksum, table=archive.packed, stored=archive.stored)
     claimed = []
     if archive.x_signature:
-        node = archive.x_signature
-        blob = envelope_of(source, archive, node)
-        claimed.append(open_cms(blob, over, slots, node.certificates))
+        blob = envelope_of(source, archive, archive.x_signature)
+        claimed.append(open_cms(blob, over, slots))
     if archive.signature:
         node, label = archive.signature, str(len(claimed) + 1)
         value = envelope_of(source, archive, node)

@@ -121,7 +121,7 @@ class EfiVariableFormat:
         update = siglist.Update(at=at, signed_data=bare(sealed, _WHAT), content=held.content)
         return _replacing(source, siglist.authenticated(update))
 
-    def stamped(self, signature: ClaimedSignature) -> None:  # noqa: ARG002
+    def stamped(self, signature: ClaimedSignature) -> None:
         """Return nothing: a write bears a time of its own, and has no place for another's."""
 
     def with_token(self, envelope: bytes, signature: ClaimedSignature, token: bytes) -> bytes:

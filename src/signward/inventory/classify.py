@@ -100,7 +100,7 @@ KINDS: dict[str, Kind] = {
     "ar": Kind("static library or ar archive"),
     "rpm": Kind("RPM package", signable=True),
     "bundle": Kind("macOS bundle", signable=True),
-    "applescript": Kind("compiled AppleScript", signable=True),
+    "applescript": Kind("AppleScript"),
     "efi-siglist": Kind("EFI signature list"),
     "efi-variable": Kind("authenticated EFI variable update", signable=True),
     "pkg": Kind("xar archive or macOS package", signable=True),
@@ -254,6 +254,7 @@ _INTERPRETERS: dict[str, str] = dict.fromkeys(_SHELLS, "shell") | {
     "bun": "javascript-module",
     "pwsh": "powershell",
     "powershell": "powershell",
+    "osascript": "applescript",
 }
 
 
@@ -393,6 +394,7 @@ _EXTENSIONS = {
     "py": "python", "pyw": "python", "sh": "shell", "bash": "shell", "zsh": "shell",
     "csh": "shell", "fish": "shell", "pl": "perl", "pm": "perl", "rb": "ruby", "php": "php",
     "lua": "lua", "tcl": "tcl", "awk": "awk", "bat": "batch", "cmd": "batch",
+    "applescript": "applescript",
     "sql": "sql",
 }  # fmt: skip
 """What text is, by name: scripts without a first line that says so."""

@@ -18,6 +18,12 @@ from signward.trust.rules import (
 )
 
 LIFETIME_SIGNING = "1.3.6.1.4.1.311.10.3.13"
+NETSCAPE_TYPE = "2.16.840.1.113730.1.1"
+"""What a certificate is for, in Netscape's words: critical in Debian's Secure Boot CA.
+
+Firmware's OpenSSL knows it and asks for no usage.
+"""
+
 SUBSCRIBER_ARC = "1.3.6.1.4.1.311.97."
 """EKUs below this arc name a subscriber of Microsoft's signing service, leaf after leaf."""
 
@@ -48,7 +54,7 @@ AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
 UEFI = Profile(
     name="uefi",
     usage=ANY_USAGE,
-    rules=PathRules(judge_validity=False),
+    rules=PathRules(judge_validity=False, known_critical=frozenset({NETSCAPE_TYPE})),
     timestamps=False,
     revocation=False,
 )

@@ -5,7 +5,8 @@
 ``apple-installer`` Apple's roots shipped with this package, ``uefi`` the Secure
 Boot authorities shipped with this package, ``uefi-variable`` those that may write its
 variables, ``linux-kernel`` what is compiled into the kernels installed here (``kernel:PATH``:
-into that one); anything else is a file or directory of the user's.
+into that one), ``shim:PATH`` what that shim lets start beside the firmware's own; anything else is
+a file or directory of the user's.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from signward.verbs.kernels import STORE as KERNEL
 from signward.verbs.kernels import installed_kernels
 from signward.verbs.options import read_option
 
+SHIM = "shim:"
+"""How a store begins that is a shim's vendor's; the file's path follows."""
+
 MAX_STORE_FILES = 2000
 
 
@@ -38,6 +42,8 @@ def load_store(name: str) -> TrustStore:
         return NAMED[name]()
     if name.startswith(KERNEL):
         return _kernel_store(name, read_option(name.removeprefix(KERNEL)))
+    if name.startswith(SHIM):
+        return _shim_store(name, name.removeprefix(SHIM))
     from pathlib import Path  # 5 ms, which the named stores do without
 
     path = Path(name)
@@ -77,6 +83,19 @@ def _kernel_store(name: str, image: bytes) -> TrustStore:
             f"store {name}: found no list of certificates in this kernel, required one"
         )
     return store_from_certificates(name, found)
+
+
+def _shim_store(name: str, path: str) -> TrustStore:
+    """Return the certificates a shim's vendor built into it.  Raises ``EvidenceError``."""
+    from signward.inventory.boot.files import BootFile
+    from signward.verbs.boot_images import read_image
+
+    image = read_image(BootFile(path=path, name=path))
+    certificates = image.vendor.allows.certificates if image.vendor else ()
+    if not certificates:
+        found = image.fault or "no certificate of its vendor"
+        raise EvidenceError(f"store {name}: found {found}, required a shim that carries one")
+    return store_from_certificates(name, [certificate.der for certificate in certificates])
 
 
 def _linux_kernel() -> TrustStore:

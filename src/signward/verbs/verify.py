@@ -258,8 +258,9 @@ def _unrecognised(source: Source, peek: Peek, context: Context) -> Verdict:
         except BadInputError as error:
             return _failed(source.name, "", (*revoked, error.finding), context)
     if not KINDS[kind].signable:
+        findings = (*revoked, *_homeless(kind, source.name))
         return evaluate(
-            Case(subject=source.name, format="", judged=(), findings=revoked, at=context.at),
+            Case(subject=source.name, format="", judged=(), findings=findings, at=context.at),
             context.policy,
         )
     finding = Finding(
@@ -271,6 +272,22 @@ def _unrecognised(source: Source, peek: Peek, context: Context) -> Verdict:
         hint="it may be signed; this version cannot tell",
     )
     return _failed(source.name, "", (*revoked, finding), context)
+
+
+def _homeless(kind: str, name: str) -> tuple[Finding, ...]:
+    """Say of AppleScript that no format of it has a place for a signature."""
+    if kind != "applescript":
+        return ()
+    return (
+        Finding(
+            code=Code.UNSIGNED,
+            effect=Effect.NOTE,
+            subject=name,
+            found="a script, which has no place for a signature of its own",
+            required="one beside it, or the script as an application",
+            hint="signward sign --detached writes one that verify --detached judges",
+        ),
+    )
 
 
 def _failed(name: str, signable: str, findings: tuple[Finding, ...], context: Context) -> Verdict:

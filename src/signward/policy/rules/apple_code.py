@@ -16,6 +16,10 @@ CDHASH, IDENTIFIER, TEAM = "cdhash", "identifier", "team-id"
 ``sha1:`` before one that is not of a SHA-256 directory), the identifier and the team."""
 
 
+PACKAGE = "toc-checksum"
+"""A fact that installer packages have, and nothing else."""
+
+
 def cdhashes(record: Record) -> Iterator[str]:
     """Yield the cdhashes, as rules write digests, of a record whose content they stand for.
 
@@ -35,8 +39,9 @@ def team_id(facts: Mapping[str, str | int], unit: str, root: str) -> str:
 
     ``unit`` is the organizational unit of the signer's certificate, in which Apple puts the
     team, ``root`` the SHA-256 (hexadecimal) of the anchor: Apple's own stores sign with
-    certificates of no team, and what they sign they have checked.
+    certificates of no team, and what they sign they have checked.  A package claims none: there
+    Apple's certificate alone tells.
     """
-    claimed = str(facts.get(TEAM, ""))
     by_apple = bytes.fromhex(root) in ROOTS
+    claimed = str(facts.get(TEAM, unit if by_apple and PACKAGE in facts else ""))
     return claimed if claimed and (unit == claimed or (by_apple and not unit)) else ""
