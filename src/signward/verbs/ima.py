@@ -13,7 +13,7 @@ from signward.errors import BadInputError, EvidenceError, NotSignableError, Sign
 from signward.findings import Code, Effect
 from signward.formats import Existing
 from signward.formats._ima import ATTRIBUTE, ImaFormat, is_signature, key_id_of
-from signward.inventory.walk import Folder, Trouble, join, walk_folders
+from signward.inventory.walk import Folder, Trouble, join, unreadable, walk_folders
 from signward.state import Source
 from signward.verbs.crew import Crew, Finish, Task, copies_for
 from signward.verbs.outcome import FileResult, caught
@@ -44,12 +44,15 @@ def files_below(roots: Iterable[str]) -> Iterator[Found]:
                 special = entry.finding.code is Code.NOT_A_FILE  # it has no content to sign
                 yield from () if special else _told(entry)
                 continue
-            status = entry.stat(follow_symlinks=False)
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError as error:  # gone since the folder was read
+                yield from _told(unreadable(join(item.path, entry.name), error))
+                continue
             one = status.st_dev, status.st_ino
             if status.st_nlink > 1 and one in seen:
                 continue
-            if status.st_nlink > 1:
-                seen.add(one)
+            seen |= {one} if status.st_nlink > 1 else set()
             yield join(item.path, entry.name)
 
 
