@@ -11,7 +11,7 @@ from signward.wire.compressed import pack
 from tests.builders import clickonce, elf, images, msix, vsix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
-from tests.samples import dmg, efi_variable, pkg
+from tests.samples import dmg, efi_variable, macho, pkg
 from tests.samples.cab import SAMPLES, cabinet
 from tests.signing import sign_bytes
 
@@ -72,6 +72,8 @@ def _made() -> dict[str, bytes]:
         "a.vsix": sign_bytes("a.vsix", vsix.related()),
         "tool.pkg": sign_bytes("tool.pkg", pkg.archive()),
         "tool.dmg": sign_bytes("tool.dmg", dmg.image()),
+        "tool.macho": sign_bytes("tool.macho", macho.SAMPLES["informed"]()),
+        "both.dylib": sign_bytes("both.dylib", macho.SAMPLES["universal"]()),
         "bare.ko": sign_bytes("bare.ko", elf.module()),
         "packed.ko.xz": sign_bytes("packed.ko.xz", pack("xz", elf.module(), "packed")),
         "packed.ko.gz": sign_bytes("packed.ko.gz", pack("gzip", elf.module(), "packed")),

@@ -5,6 +5,8 @@ Whether a ticket is Apple's is for ``verbs.tickets`` to say.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from signward.envelopes.ticket import CDHASH_OCTETS, listed_hashes, open_ticket
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding
@@ -19,11 +21,11 @@ class Stapled(Frozen, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
 
 
-def read_stapled(data: bytes, digest: bytes, what: str) -> Stapled:
-    """Return the ticket in ``data`` (nothing for no octets), which must name ``digest``.
+def read_stapled(data: bytes, digests: Collection[bytes], what: str) -> Stapled:
+    """Return the ticket in ``data`` (nothing for no octets), which must name all ``digests``.
 
-    ``digest`` is a code directory's or a table's, of which tickets keep 20 octets; ``what``
-    names it in messages.
+    They are those of code directories or of a table, of which tickets keep 20 octets; ``what``
+    names them in messages.
     """
     if not data:
         return Stapled()
@@ -32,10 +34,11 @@ def read_stapled(data: bytes, digest: bytes, what: str) -> Stapled:
         known = listed_hashes(ticket.content)
     except BadInputError as error:
         return Stapled(findings=(_odd(error.finding.found, error.finding.required),))
-    if digest[:CDHASH_OCTETS] in known:
+    strange = sorted({digest[:CDHASH_OCTETS] for digest in digests} - known)
+    if not strange:
         return Stapled(ticket=ticket)
-    found = f"a ticket without the {what} {digest[:CDHASH_OCTETS].hex()}"
-    return Stapled(ticket=ticket, findings=(_odd(found, "a ticket for this file"),))
+    found = f"a ticket without the {what} {strange[0].hex()}"
+    return Stapled(ticket=ticket, findings=(_odd(found, "a ticket for this code"),))
 
 
 def _odd(found: str, required: str) -> Finding:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from signward.envelopes.ticket import MAX_TICKET, is_ticket, listed_hashes, open_ticket
+from signward.envelopes.ticket import MAX_TICKET
 from signward.errors import BadInputError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Match, ParseOptions, Peek
@@ -60,6 +60,7 @@ from signward.formats._code_resources import (
     read_resources,
     weaknesses,
 )
+from signward.formats._stapled import read_stapled
 from signward.frozen import Frozen, replace
 from signward.state import (
     ClaimedSignature,
@@ -353,31 +354,9 @@ def _ticket(
     if entry.kind == "link" and resolve(entries, path) == layout.list_path:
         return None
     data = read_whole(tree.open(path), MAX_TICKET) if entry.kind == "file" else b""
-    if not is_ticket(data):
-        found.all.append(_odd_ticket(path, "no notarization ticket", "one, or nothing"))
-        return None
-    try:
-        ticket = open_ticket(data)
-        known = listed_hashes(ticket.content)
-    except BadInputError as error:
-        found.all.append(_odd_ticket(path, error.finding.found, error.finding.required))
-        return None
-    strange = sorted(code.hashes - known)
-    if strange:
-        what = f"a ticket without the code directory {strange[0].hex()}"
-        found.all.append(_odd_ticket(path, what, "a ticket for this code"))
-    return ticket
-
-
-def _odd_ticket(path: str, what: str, required: str) -> Finding:
-    return Finding(
-        code=Code.TICKET,
-        effect=Effect.REJECT,
-        subject=path,
-        found=what,
-        required=required,
-        hint="staple it anew: where there is no network, macOS goes by it",
-    )
+    stapled = read_stapled(data or b"\0", code.hashes, "code directory")
+    found.all += stapled.findings
+    return stapled.ticket
 
 
 class _Named:

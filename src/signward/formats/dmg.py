@@ -143,7 +143,7 @@ def _open(source: Source, trailer: Trailer) -> AppleSignature:
 def _stapled(opened: AppleSignature) -> Stapled:
     """Read the ticket that the stapler put into the superblob, which no code directory covers."""
     ticket = opened.blobs.get(TICKET_SLOT, b"")[HEADER:]
-    return read_stapled(ticket, opened.best.cdhash, "code directory")
+    return read_stapled(ticket, (opened.best.cdhash,), "code directory")
 
 
 def _regions(trailer: Trailer, opened: AppleSignature) -> Iterator[Region]:

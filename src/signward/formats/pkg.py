@@ -52,7 +52,7 @@ class PkgFormat:
         signatures = open_archive(source, archive)
         names = slot_names(archive)
         ticket = read_trailer(source, archive.heap + archive.end) if signatures.claimed else b""
-        stapled = read_stapled(ticket, archive.stored, "checksum")
+        stapled = read_stapled(ticket, (archive.stored,), "checksum")
         required = frozenset((TABLE, *(n for n, m in names.items() if m.algorithm)))
         return SignedArtifact(
             format=self.name,
