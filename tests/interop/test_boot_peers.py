@@ -45,7 +45,8 @@ def virt(source: Path, *arguments: str | Path) -> None:
 def microsoft(name: str) -> Path:
     """Return one of the certificates that virt-firmware carries."""
     folder = TOOL.parents[1]
-    return next(folder.glob(f"lib/python*/site-packages/virt/firmware/certs/*/{name}.pem"))
+    (found,) = folder.glob(f"lib/python*/site-packages/virt/firmware/certs/*/{name}.pem")
+    return found
 
 
 @pytest.mark.parametrize("name", ["OVMF_VARS.fd", "OVMF_VARS.ms.fd", "OVMF_VARS_4M.fd",

@@ -208,7 +208,8 @@ VERIFY = """
 $B mkdir -p /m/dev
 $B mount -t devtmpfs d /m/dev
 verify() {
-  PYTHONPATH=/packages $B chroot /m @INTERPRETER -m signward verify --anchor /own.pem $1 > /x/told 2>&1
+  PYTHONPATH=/packages $B chroot /m @INTERPRETER -m signward verify \\
+    --anchor /own.pem $1 > /x/told 2>&1
   echo SW: $1 $?
   $B sed 's/^/told: /' /x/told
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import traceback
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from conformance.authenticode.keys import key
 
 from signward.errors import KeyProviderError
+from signward.frozen import replace
 from signward.integrity import check_value
 from signward.keys import SigningKey, open_key
 from signward.state import Algorithm
@@ -107,6 +109,10 @@ def test_values_are_right_to_openssl_under_the_key_that_pkcs11_tool_tells(
         value = found.sign(DATA, algorithm)
         check_value(found.public_key, algorithm, DATA, value)
         assert openssl_accepts(tmp_path, found.public_key, algorithm, value)
+        if algorithm.digest:  # a digest that is given is not hashed once more
+            digest = hashlib.new(algorithm.digest, DATA).digest()
+            given = found.sign(digest, replace(algorithm, digested=True))
+            assert openssl_accepts(tmp_path, found.public_key, algorithm, given)
         wrong = bytes([value[0]]) + value[1:-1] + bytes([value[-1] ^ 1])
         assert not openssl_accepts(tmp_path, found.public_key, algorithm, wrong)
     assert found.certificates == ()

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from conformance.authenticode.pki import Identity, pem
 
 from signward.cli import main
 from signward.errors import EvidenceError
@@ -26,13 +27,16 @@ from signward.trust.pem import CERTIFICATES, blocks
 from signward.trust.x509 import load_certificate
 from signward.verbs.boot import Asked, boot_status
 from signward.verbs.boot_images import read_image
+from signward.verbs.policies.signing import opened, signed_update
 from signward.wire import siglist
 from signward.wire.siglist import GLOBAL, IMAGE_SECURITY, Entry
 from signward.wire.varstore import Variable
 from tests.builders.booted import KERNEL, LOADED, SHIMS, debian
+from tests.builders.keyfiles import encoded
 from tests.builders.varstore import store
 from tests.corpus import REPOSITORY
 from tests.schemas import schemas
+from tests.signing import identity
 from tests.unit.test_boot_variables import END, FILE, option
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -133,6 +137,34 @@ def test_an_update_of_dbx_is_tried_before_it_is_made(root: Path, tmp_path: Path)
     harmless = siglist.write_lists([Entry(kind=siglist.SHA256, owner=SHIM, data=bytes(32))])
     update.write_bytes(harmless)
     assert Gap.DBX_BREAKS not in gaps(ask(root, held, str(update)))
+
+
+def test_an_update_that_kek_does_not_sign_is_told(tmp_path: Path) -> None:
+    own, stranger = identity(), identity("rsa2048", "Somebody Else")
+    kek = siglist.write_lists([Entry(kind=siglist.X509, owner=SHIM, data=own.certificate)])
+    held = image(tmp_path / "v", UEFI_2023.name, KEK=(GLOBAL, kek))
+    content = siglist.write_lists([Entry(kind=siglist.SHA256, owner=SHIM, data=bytes(32))])
+    said = [
+        ask(tmp_path, held, str(write(tmp_path, content, who, append=append)))
+        for who in (own, stranger)
+        for append in (True, False)
+    ]
+    refused = "it is signed under Signing Test Root, which is not in KEK"
+    assert [status.update_refused for status in said] == ["", "", refused, refused]
+    assert [Gap.UPDATE_REFUSED in gaps(status) for status in said] == [False, False, True, True]
+    torn = write(tmp_path, content, own, append=True)
+    torn.write_bytes(torn.read_bytes()[:-1] + b"x")
+    assert ask(tmp_path, held, str(torn)).update_refused == "its signature does not fit it"
+
+
+def write(folder: Path, content: bytes, who: Identity, *, append: bool) -> Path:
+    """Return a file with a write of dbx that somebody signed."""
+    (folder / "key.pem").write_bytes(encoded(who.key))
+    (folder / "cert.pem").write_bytes(pem(who.certificate))
+    with opened(f"file:{folder / 'key.pem'}", (str(folder / "cert.pem"),)) as credential:
+        data = signed_update("dbx", content, credential, AT, append=append)
+    (folder / "update.bin").write_bytes(data)
+    return folder / "update.bin"
 
 
 def test_microsoft_s_newest_list_stops_nothing_of_debian_s(root: Path, tmp_path: Path) -> None:
@@ -303,6 +335,18 @@ def test_one_file_is_told_once_and_links_are_not_followed(tmp_path: Path, root: 
     assert "/EFI/Linux/a.efi" in {file.name for file in named}
 
 
+@pytest.mark.parametrize(
+    ("name", "kernel"),
+    [("vmlinuz-6.1", True), ("0123/6.1/linux", True), ("bzImage", True), ("linux-fw.img", False),
+     (".vmlinuz-6.1.hmac", False), ("vmlinuz-6.1.old", False), ("initrd.img-6.1", False)],
+)  # fmt: skip
+def test_kernels_are_known_by_their_names(tmp_path: Path, name: str, kernel: bool) -> None:
+    for place in ("efi/EFI/BOOT", f"efi/{name}"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "efi" / name).write_bytes(b"MZ")
+    assert [file.name for file in boot_files(str(tmp_path)).files] == [f"/efi/{name}"] * kernel
+
+
 def test_an_esp_that_is_closed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(folder: str) -> object:
         raise PermissionError(13, "Permission denied", folder)
@@ -419,7 +463,7 @@ def test_nothing_is_written(root: Path, tmp_path: Path) -> None:
     before = state()
     ask(root, image(tmp_path / "v", UEFI_2011.name))
     assert state() == before
-    assert os.listdir(tmp_path) == ["v"]
+    assert [path.name for path in tmp_path.iterdir()] == ["v"]
 
 
 def test_names_cannot_write_to_the_terminal(

@@ -34,6 +34,8 @@ from signward.policy.rules.model import (
 )
 from signward.policy.rules.subject import Signer, Subject
 from signward.state import Outcome
+from signward.wire.requirement import write_requirement
+from signward.wire.requirement_text import parse_requirement
 from tests.builders.policies import AT, publishers, rule_set
 from tests.schemas import schemas
 
@@ -58,11 +60,14 @@ def _payloads(compiled: Compiled, name: str, kind: str) -> list[dict[str, Any]]:
 
 
 def _rules(compiled: Compiled, operation: str = "execute") -> dict[str, str]:
-    return {
+    rules = {
         payload["Comment"]: payload["Requirement"]
         for payload in _payloads(compiled, "gatekeeper", "com.apple.systempolicy.rule")
         if payload["OperationType"] == f"operation:{operation}"
     }
+    for requirement in rules.values():
+        assert write_requirement(parse_requirement(requirement))
+    return rules
 
 
 _TOKEN = re.compile(r'"[^"]*"|H"[0-9a-f]*"|[()!=]|[A-Za-z]+(?:\[[^\]]*\])?|\s+')

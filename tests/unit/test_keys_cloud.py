@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import traceback
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signward.errors import KeyProviderError
+from signward.frozen import replace
 from signward.integrity import ValueMismatchError, check_value
 from signward.keys import RotatedError, SigningKey, _rest, azure_artifact_signing, open_key
 from signward.keys.gcp_kms import crc32c
@@ -140,6 +142,10 @@ def test_every_algorithm_signs_and_the_requests_are_as_documented(world: World) 
     assert found.certificates == tuple(o.certificate for o in who.path[: world.vendor.path])
     for algorithm in world.vendor.algorithms:
         check_value(who.key.spki, algorithm, DATA, found.sign(DATA, algorithm))
+        if algorithm.digest:  # a digest that is given is not hashed once more
+            digest = hashlib.new(algorithm.digest, DATA).digest()
+            given = found.sign(digest, replace(algorithm, digested=True))
+            check_value(who.key.spki, algorithm, DATA, given)
     assert found.parallel >= 1
     found.refresh()
     found.close()

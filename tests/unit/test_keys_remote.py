@@ -133,6 +133,17 @@ def test_own_timestamp_authorities_are_asked_instead(world: World) -> None:
     assert "127.0.0.1:9" in json.loads(said)["problem"]
 
 
+def test_a_bare_digest_is_not_signed_and_what_names_it_is(world: World) -> None:
+    """A service's log is to say what was signed: a digest without a word about it says nothing."""
+    code, said = world.sign("--ima-sigfile")
+    assert (code, "--ima-version 3" in said) == (1, True)
+    assert world.posts() == 0
+    code, said = world.sign("--ima-sigfile", "--ima-version", "3")
+    assert code == 0, said
+    code, said = world.sign("--fs-verity")
+    assert code == 0, said
+
+
 def test_receipts_are_only_had_from_keys_that_bring_them(world: World) -> None:
     (world.folder / "key.pem").write_bytes(identity().key.pem + identity().pem)
     code, said = world.sign("--receipts", str(world.folder / "r"),

@@ -96,7 +96,7 @@ def _files(
         name="ima-policy",
         content="\n".join(lines).encode(),
         deploy="as /etc/ima/ima-policy: systemd loads it at boot. Sign first what the system "
-        "needs: evmctl ima_sign --hashalgo sha256 --key KEY FILE",
+        "needs: signward sign --ima --key KEY FOLDER",
     )
     mode = "log" if rules.mode is Mode.MONITOR else "enforce"
     yield File(

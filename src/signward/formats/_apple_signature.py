@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 from xml.parsers.expat import ExpatError
 
-from signward.envelopes.cms import DATA, no_slots, open_signatures
+from signward.envelopes.cms_code import open_over
 from signward.errors import AmbiguousError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen, replace
@@ -265,17 +265,14 @@ def _claims(
     opened: AppleSignature, slots: tuple[Slot, ...], outside: Mapping[int, bytes]
 ) -> tuple[ClaimedSignature, ...]:
     """Return the CMS's signatures, each over directory 0 and bound to the others."""
-    claims = open_signatures(opened.cms, no_slots, label=opened.label)
-    if not claims:
-        raise MalformedError("signature", "a CMS without signers", "one", "RFC 5652 5.1")
-    own = _own_requirement(opened, outside)
-    return tuple(
-        replace(
-            _claim(claim, opened.directories, slots),
-            own_requirement=own,
-            claimed_team=opened.best.team,
-        )
-        for claim in claims
+    return open_over(
+        opened.cms,
+        opened.directories[0].raw,
+        slots,
+        label=opened.label,
+        team=opened.best.team,
+        own=_own_requirement(opened, outside),
+        check=lambda claim: _check_listed(claim, opened.directories),
     )
 
 
@@ -298,29 +295,15 @@ def _own_requirement(opened: AppleSignature, outside: Mapping[int, bytes]) -> Ow
     )
 
 
-def _claim(
-    claim: ClaimedSignature, directories: tuple[CodeDirectory, ...], slots: tuple[Slot, ...]
-) -> ClaimedSignature:
-    what, signed = f"signature {claim.label}", directories[0].raw
-    if claim.content or claim.content_type != DATA:
-        raise MalformedError(what, "content of its own", "a detached CMS", "RFC 5652 5.2")
-    return replace(
-        claim,
-        slots=slots,
-        bindings=tuple(replace(binding, data=signed) for binding in claim.bindings),
-        to_be_verified=claim.to_be_verified or signed,
-        findings=(*claim.findings, *_check_listed(what, claim, directories)),
-    )
-
-
 def _check_listed(
-    what: str, claim: ClaimedSignature, directories: tuple[CodeDirectory, ...]
+    claim: ClaimedSignature, directories: tuple[CodeDirectory, ...]
 ) -> Iterator[Finding]:
     """Hold the signed lists of code directories against those that are there, both ways.
 
     One that is listed and absent was taken out or changed; one that is there and not listed
     nobody signed, but for number 0, which the CMS is over.
     """
+    what = f"signature {claim.label}"
     present = {d.cdhash for d in directories}
     short = _listed_cdhashes(what, claim)
     full = [_whole_digest(value, what) for value in _values(claim, CDHASHES)]

@@ -47,6 +47,7 @@ from signward.policy.boot.status import (
 from signward.policy.dbx import Dbx, dbx_of, read_dbx
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.boot_images import read_image
+from signward.verbs.boot_update import why_not_taken
 from signward.verbs.options import read_option
 from signward.wire import sbat, siglist
 
@@ -87,7 +88,7 @@ def boot_status(
     """
     variables = _variables(asked)
     lists = {name: _list(name, parts, at) for name, parts in _contents(variables).items()}
-    update = read_dbx(asked.update, read_option(asked.update)) if asked.update else None
+    update, refused = _update(asked, lists)
     found = boot_files(asked.root, asked.esp)
     images = _images(found.files, tick)
     level, untold = _level(variables)
@@ -108,9 +109,20 @@ def boot_status(
         option_roms=tuple(RomStatus(device=rom.device, ids=rom.ids, kind=rom.kind)
                           for rom in option_roms(asked.root)),
         update=asked.update,
+        update_refused=refused,
         unread=(*found.unread, *variables.unread, *_faults(lists), *untold),
     )  # fmt: skip
     return replace(status, advice=advise(status))
+
+
+def _update(asked: Asked, lists: dict[str, _List]) -> tuple[Dbx | None, str]:
+    """Return the update that is asked about, and why firmware would not take it."""
+    if not asked.update:
+        return None, ""
+    data = read_option(asked.update)
+    updaters = (*lists["KEK"].certificates, *lists["PK"].certificates)
+    refused = why_not_taken(data, updaters) if lists["KEK"].listing.present else ""
+    return read_dbx(asked.update, data), refused
 
 
 def _variables(asked: Asked) -> Variables:

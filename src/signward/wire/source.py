@@ -169,10 +169,6 @@ class FileSource:
         """Set an extended attribute of the file.  Raises ``OSError``."""
         os.setxattr(self._fd, name, value)
 
-    def remove_attribute(self, name: str) -> None:
-        """Remove an extended attribute of the file.  Raises ``OSError``."""
-        os.removexattr(self._fd, name)
-
     def verity_metadata(self, kind: int, most: int) -> bytes:
         """Return what the kernel keeps of a file's fs-verity, at most ``most`` octets.
 

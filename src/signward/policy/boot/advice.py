@@ -133,6 +133,11 @@ def _under(file: FileStatus, authority: Authority) -> bool:
 
 
 def _dbx_breaks(status: BootStatus) -> Iterator[Advice]:
+    if status.update_refused:
+        yield Advice(gap=Gap.UPDATE_REFUSED,
+                     found=f"firmware would refuse {status.update}: {status.update_refused}",
+                     todo="take an update that a certificate in KEK has signed, or get that "
+                     "certificate into KEK first")  # fmt: skip
     if not status.update:
         return
     if files := _lost(_installed(status), Scenario.WITH_DBX):

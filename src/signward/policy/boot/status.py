@@ -140,6 +140,7 @@ class Gap(StrEnum):
     STRANDED = "stranded-without-2011"
     DBX_OLD = "dbx-old"
     DBX_BREAKS = "dbx-breaks"
+    UPDATE_REFUSED = "update-refused"
     SBAT = "sbat-breaks"
     ENTRY = "entry-leads-nowhere"
     UNREAD = "unread"
@@ -155,7 +156,10 @@ class Advice(Frozen, frozen=True, kw_only=True):
 
 
 class BootStatus(Frozen, frozen=True, kw_only=True):
-    """The whole answer.  ``root`` is where files were looked for, ``variables`` what was read."""
+    """The whole answer.  ``root`` is where files were looked for, ``variables`` what was read.
+
+    ``update_refused`` says why firmware would not take the update that was asked about.
+    """
 
     at: datetime
     root: str
@@ -171,6 +175,7 @@ class BootStatus(Frozen, frozen=True, kw_only=True):
     modules: tuple[ModuleStatus, ...]
     option_roms: tuple[RomStatus, ...]
     update: str = ""
+    update_refused: str = ""
     unread: tuple[str, ...] = ()
     advice: tuple[Advice, ...] = ()
 
