@@ -118,6 +118,16 @@ def test_a_code_limit_that_falls_short_leaves_code_uncovered(tmp_path: Path) -> 
     assert cause_of(long, tmp_path) is Code.MALFORMED
 
 
+def test_a_ticket_inside_code_is_uncovered(tmp_path: Path) -> None:
+    data = macho.signed_file(program(), further=[(0x10002, macho.blob(0xFADE0B01, b"ticket"))])
+    assert cause_of(data, tmp_path) is Code.UNCOVERED_CONTENT
+
+
+def test_digests_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signward.formats._macho_code.MAX_DIGESTS", 3)
+    assert cause_of(both(), tmp_path) is Code.LIMIT_EXCEEDED
+
+
 def test_a_segment_behind_the_code_limit_is_uncovered(tmp_path: Path) -> None:
     data = bytearray(macho.signed_file(program()))
     at = data.index(b"__LINKEDIT")
