@@ -273,3 +273,10 @@ def _blobs(data: bytes, magic: int) -> list[bytes]:
         found += [data[start + 8 : start + size]] if 8 < size < 10_000 else []
         start += 4
     return found
+
+
+def test_white_space_before_the_list_is_skipped_as_apples_parser_does() -> None:
+    """node's entitlements begin with it."""
+    text = b"  \n" + plistlib.dumps({"a": True})
+    assert read_entitlements(text) == {"a": True}
+    assert _signed(entitlements=text.decode()).entitlements == text
