@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from signward.formats._bundle_code import open_code
+from signward.formats._macho_sign import read_rooms
 from signward.verbs import folders
 from signward.wire.source import BytesSource
+from signward.wire.superblob import CMS_SLOT, DIRECTORY_SLOT, read_superblob, write_superblob
 from tests.builders.bundle import application, framework, info, lay_out, told
 from tests.desk import Desk, write_key
 from tests.samples.macho import program
@@ -109,6 +111,42 @@ def test_nested_code_keeps_the_signature_it_has(desk: Desk, app: Path) -> None:
     assert _verified(desk, app)["outcome"] == "accepted"
     assert desk.sign("--replace", app) == 0
     assert (app / "Contents/MacOS/helper").read_bytes() != theirs
+
+
+def _ad_hoc(data: bytes) -> bytes:
+    """Return a program with the digests of a signature of ours, and nobody's name."""
+    signed = sign_bytes("helper", data)
+    (room,) = read_rooms(BytesSource("helper", signed))
+    blobs = dict(read_superblob(room, "helper"))
+    del blobs[CMS_SLOT]
+    directory = bytearray(blobs[DIRECTORY_SLOT])
+    directory[15] |= 2  # CS_ADHOC, in the flags
+    blobs[DIRECTORY_SLOT] = bytes(directory)
+    return signed.replace(room, write_superblob(blobs).ljust(len(room), b"\0"))
+
+
+def test_nested_code_that_nobody_signed_is_signed(desk: Desk, app: Path) -> None:
+    (app / "Contents/MacOS/helper").write_bytes(_ad_hoc(program()))
+    assert desk.run("verify", app / "Contents/MacOS/helper") == 4
+    assert "ad-hoc" in desk.out
+    assert desk.sign(app) == 0
+    assert _verified(desk, app)["outcome"] == "accepted"
+    assert _verified(desk, app / "Contents/MacOS/helper")["outcome"] == "accepted"
+
+
+def test_the_very_code_that_a_list_names_needs_no_signer(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As codesign seals ad hoc code: by its hash, which the signed list gives."""
+    files = {"Contents/Info.plist": info("App"), "Contents/MacOS/App": program(),
+             "Contents/MacOS/helper": _ad_hoc(program())}  # fmt: skip
+    app = lay_out(desk.folder / "App.app", files)
+    monkeypatch.setattr("signward.verbs.sign_bundle.is_signed", lambda _source: True)
+    assert desk.sign(app) == 0
+    assert (app / "Contents/MacOS/helper").read_bytes() == files["Contents/MacOS/helper"]
+    assert _verified(desk, app)["outcome"] == "accepted"
+    (app / "Contents/MacOS/helper").write_bytes(_ad_hoc(program(symbols=80)))
+    assert _verified(desk, app)["outcome"] == "rejected"
 
 
 def test_what_speaks_of_one_program_is_asked_of_the_main_one_only(desk: Desk, app: Path) -> None:

@@ -27,6 +27,7 @@ certificate is revoked, is a warning."""
 
 EPILOG = """examples:
   signward sign --key file:release.pem setup.exe library.dll
+  signward sign --key pkcs12:id.p12 --option runtime=yes --timestamp URL Tool.app
   signward sign --key pkcs12:release.p12 --pass-file pass.txt setup.msi
   signward sign --key pkcs12:release.p12 --timestamp URL --out signed/ *.exe
   signward sign --key 'pkcs11:token=Release;object=codesign' --cert ca.pem a.ps1
@@ -60,7 +61,8 @@ output; ended by a signal: 128 and its number (Ctrl-C: 130), whole files only
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sign``."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help="what to sign")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="what to sign: files, and macOS "
+                        "bundles, with the code in them")  # fmt: skip
     _add_key(parser.add_argument_group("key: who signs"))
     _add_signature(parser.add_argument_group("signature: how"))
     output = parser.add_argument_group("output")

@@ -79,14 +79,22 @@ class BundleSigning:
             source = tree.open(path)
             if self._existing is Existing.REFUSE and is_signed(source):
                 return
-            write_into(folder, path, self._sign(Program({}, nested=True), source))
+            form = Program({}, nested=True)
+            write_into(folder, path, self._sign(form, self._bare(form, source)))
         self.names.append(f"{prefix}{path}")
+
+    def _bare(self, form: Program, source: Source) -> Source:
+        """Return nested code without what nobody signed: digests that are ad hoc."""
+        if self._existing is not Existing.REFUSE or not form.envelopes(source):
+            return source
+        return Patched(source, form.embed(source, ()))
 
     def _sign_main(self, folder: str, name: str, *, nested: bool) -> None:
         with FolderTree(folder, name) as tree:
             layout = find_layout(tree)
             form, listing = main_program(tree, layout, nested=nested)
-            signed = self._sign(form, tree.open(layout.executable))
+            source = tree.open(layout.executable)
+            signed = self._sign(form, self._bare(form, source) if nested else source)
             write_into(folder, layout.executable, signed)
         write_into(folder, layout.base + LIST, BytesSource(LIST, listing), LIST_MODE)
         _drop_ticket(folder, layout)
