@@ -19,11 +19,12 @@ from signward.cli.commands import run
 from signward.errors import BadInputError, NotSignableError
 from signward.findings import Code
 from signward.formats import ParseOptions
-from signward.formats._ima import ImaFormat, is_value, key_id_of
+from signward.formats._ima import ImaFormat, key_id_of
 from signward.state import Outcome, TrustedSignature, Verdict
 from signward.verbs.context import Context
 from signward.verbs.detached import form_of
 from signward.verbs.evidence import assess_with_evidence
+from signward.verbs.options import Options
 from signward.verbs.replay import replay
 from signward.verbs.show import show
 from signward.verbs.verify import assess_as, assess_path
@@ -36,6 +37,7 @@ from tests.signing import authority, context, identity, sign_beside
 CONTENT = b"#!/bin/sh\necho a script that nobody signs in itself\n" * 20
 OWN = identity()
 _ANY = ParseOptions()
+NOBODY = Context(Options(stores=("linux-kernel",)))
 
 
 def judged(value: bytes, folder: Path, who: Identity = OWN, content: bytes = CONTENT) -> Verdict:
@@ -187,7 +189,21 @@ def test_every_other_value_has_its_own_cause(value: bytes, cause: Code, tmp_path
 def test_any_octets_are_read_or_refused(data: bytes) -> None:
     with contextlib.suppress(BadInputError):
         ima.read_value(data)
-    is_value(data)
+    ima.is_value(data)
+
+
+@given(
+    st.binary(max_size=600)
+    | st.builds(
+        lambda a, b: a + b,
+        st.sampled_from([b"\3\2\4", b"\3\3\6", b"\6\3\4", b"\1", b"\4\4", b"\3\1", b"\x30\x82"]),
+        st.binary(max_size=600),
+    )
+)
+def test_any_octets_beside_a_file_have_a_verdict(data: bytes) -> None:
+    """With no key in reach nothing is accepted, and nothing raises."""
+    verdict = assess_as(form_of(data), BytesSource("file", CONTENT), NOBODY)
+    assert verdict.outcome is not Outcome.ACCEPTED
 
 
 # --- attributes of files -------------------------------------------------------------------------

@@ -15,9 +15,6 @@ from signward.frozen import replace
 from signward.state import ClaimedSignature, Slot
 from signward.wire import verity
 
-MAX_SIGNATURE = 16128
-"""Octets of a built-in signature, as the kernel bounds it (``FS_VERITY_MAX_SIGNATURE_SIZE``)."""
-
 _WHAT = "fs-verity signature"
 _CLAUSE = "fsverity.rst, built-in signature verification"
 
@@ -28,8 +25,8 @@ def open_built_in(blob: bytes, compute: Callable[[str], Slot]) -> tuple[ClaimedS
     They do not say which digest was signed: only whether the value fits tells if it is the
     computed one.  Raises ``MalformedError`` for what is no such message.
     """
-    if len(blob) > MAX_SIGNATURE:
-        raise MalformedError(_WHAT, f"{len(blob)} octets", f"at most {MAX_SIGNATURE}", _CLAUSE)
+    if len(blob) > verity.MAX_SIGNATURE:
+        raise MalformedError(_WHAT, f"{len(blob)} octets", f"at most {verity.MAX_SIGNATURE}", _CLAUSE)
     opened = open_external(blob, "", bytes)
     for claimed in opened:
         if claimed.signed_attributes:

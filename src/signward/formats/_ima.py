@@ -36,8 +36,6 @@ from signward.wire.patch import Edit, PatchSet
 from signward.wire.source import whole_digest
 from signward.wire.spki import usual_key_id
 
-ATTRIBUTE, EVM_ATTRIBUTE = "security.ima", "security.evm"
-
 WHOLE = "file"
 """The slot of all bytes."""
 
@@ -99,13 +97,13 @@ class ImaFormat:
         )
         if self._value is None:
             return artifact
-        value = ima.read_value(self._value, ATTRIBUTE)
+        value = ima.read_value(self._value, ima.ATTRIBUTE)
         if isinstance(value, ima.Sealed):
             facts = {**artifact.facts, "ima": f"{value.algorithm} digest, not signed"}
             seal = Slot(name=WHOLE, algorithm=value.algorithm, digest=value.digest)
             return replace(artifact, seals=(seal,), facts=facts)
         if isinstance(value, ima.Keyed) or value.kind == ima.PORTABLE:
-            raise MalformedError(ATTRIBUTE, "a value of security.evm", "a digest or a signature",
+            raise MalformedError(ima.ATTRIBUTE, "a value of security.evm", "a digest or a signature",
                                  _CLAUSE)  # fmt: skip
         return _signed(artifact, value, self._value, self._tree)
 
@@ -152,22 +150,6 @@ class ImaFormat:
         return {**{slot: known[slot] for slot in wanted & known.keys()}, **fresh}
 
 
-def is_value(data: bytes) -> bool:
-    """Say whether bytes are a value of ``security.ima`` that signs or seals a file."""
-    if data[:1] not in (b"\1", b"\3", b"\4", b"\6"):
-        return False
-    try:
-        ima.read_value(data)
-    except BadInputError:
-        return False
-    return True
-
-
-def is_signature(data: bytes) -> bool:
-    """Say whether bytes are a signature, and no mere digest."""
-    return data[:1] in (b"\3", b"\6")
-
-
 def key_id_of(certificate: bytes) -> bytes:
     """Return the key id of a certificate (DER): the end of its subject key identifier.
 
@@ -212,7 +194,7 @@ def _unknown(value: ima.Signed) -> Finding:
     return Finding(
         code=Code.UNSUPPORTED_ALGORITHM,
         effect=Effect.UNKNOWN,
-        subject=ATTRIBUTE,
+        subject=ima.ATTRIBUTE,
         found=found,
         required="version 2 or 3 with a digest that can be computed",
         clause=_CLAUSE,
@@ -236,7 +218,7 @@ def _evm_facts(data: bytes) -> Mapping[str, str]:
 
 def _told(data: bytes) -> Iterator[tuple[str, str]]:
     try:
-        value = ima.read_value(data, EVM_ATTRIBUTE)
+        value = ima.read_value(data, ima.EVM_ATTRIBUTE)
     except BadInputError:
         yield "evm", "cannot be read"
         return

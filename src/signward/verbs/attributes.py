@@ -5,12 +5,10 @@ Asked only where a file's own format found none: what a file carries in itself g
 
 from __future__ import annotations
 
-from signward.envelopes.fsverity import MAX_SIGNATURE
 from signward.findings import Code
 from signward.formats import Signable
-from signward.formats._fsverity import FsVerityFormat
-from signward.formats._ima import ATTRIBUTE, EVM_ATTRIBUTE, ImaFormat, is_signature
 from signward.state import Source
+from signward.wire.ima import ATTRIBUTE, EVM_ATTRIBUTE, is_signature
 from signward.wire.source import FileSource, attribute_of
 from signward.wire.verity import kept_by_kernel, signature_of
 
@@ -18,7 +16,7 @@ from signward.wire.verity import kept_by_kernel, signature_of
 def kept_beside(source: FileSource) -> dict[str, bytes]:
     """Return all that a verdict may rest on beside a file's bytes (`FileSource.recall`)."""
     kept = {name: source.attribute(name) for name in (ATTRIBUTE, EVM_ATTRIBUTE)}
-    kept |= kept_by_kernel(source, MAX_SIGNATURE)
+    kept |= kept_by_kernel(source)
     return {name: value for name, value in kept.items() if value}
 
 
@@ -31,10 +29,12 @@ def form_beside(source: Source, cause: Code | None) -> Signable | None:
     if cause not in (Code.UNSIGNED, Code.UNSUPPORTED_KIND):
         return None
     value = attribute_of(source, ATTRIBUTE)
-    if not is_signature(value):
-        built_in = signature_of(source, MAX_SIGNATURE)
-        if built_in:
-            return FsVerityFormat(built_in)
+    if not is_signature(value) and (built_in := signature_of(source)):
+        from signward.formats._fsverity import FsVerityFormat  # for few files only
+
+        return FsVerityFormat(built_in)
     if value and (is_signature(value) or cause is Code.UNSIGNED):
+        from signward.formats._ima import ImaFormat
+
         return ImaFormat(value, evm=attribute_of(source, EVM_ATTRIBUTE))
     return None

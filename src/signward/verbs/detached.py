@@ -13,12 +13,13 @@ from signward.errors import UnreadableError
 from signward.formats import Signable
 from signward.formats._detached import DetachedFormat
 from signward.formats._fsverity import FsVerityFormat
-from signward.formats._ima import ImaFormat, is_value
+from signward.formats._ima import ImaFormat
 from signward.frozen import Frozen
 from signward.state import Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import read_option
 from signward.verbs.verify import assess_as, unreadable
+from signward.wire.ima import is_value
 from signward.wire.source import open_source
 from signward.wire.verity import Parameters
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from signward.errors import BadInputError, EvidenceError, NotSignableError, SigningError
 from signward.findings import Code, Effect
 from signward.formats import Existing
-from signward.formats._ima import ATTRIBUTE, ImaFormat, is_signature, key_id_of
-from signward.inventory.walk import Folder, Trouble, join, walk_folders
+from signward.formats._ima import ImaFormat, key_id_of
+from signward.inventory.walk import Folder, Trouble, join, unreadable, walk_folders
 from signward.state import Source
 from signward.verbs.crew import Crew, Finish, Task, copies_for
 from signward.verbs.outcome import FileResult, caught
@@ -44,12 +44,15 @@ def files_below(roots: Iterable[str]) -> Iterator[Found]:
                 special = entry.finding.code is Code.NOT_A_FILE  # it has no content to sign
                 yield from () if special else _told(entry)
                 continue
-            status = entry.stat(follow_symlinks=False)
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError as error:  # gone since the folder was read
+                yield from _told(unreadable(join(item.path, entry.name), error))
+                continue
             one = status.st_dev, status.st_ino
             if status.st_nlink > 1 and one in seen:
                 continue
-            if status.st_nlink > 1:
-                seen.add(one)
+            seen |= {one} if status.st_nlink > 1 else set()
             yield join(item.path, entry.name)
 
 
@@ -85,8 +88,8 @@ class AttributeSignatory(Signatory):
         work = Work(format="ima")
         work.standing = self._credential.standing
         with open_source(path) as source:
-            present = source.attribute(ATTRIBUTE)
-            if is_signature(present):
+            present = source.attribute(ima.ATTRIBUTE)
+            if ima.is_signature(present):
                 if self._is_same(source, present, work):
                     return _kept(path, "ima")
                 if self.options.existing is Existing.REFUSE:
@@ -143,8 +146,8 @@ class Hasher:
 
     def _attach(self, path: str) -> FileResult:
         with open_source(path) as source:
-            present = source.attribute(ATTRIBUTE)
-            if is_signature(present) and not self._replace:
+            present = source.attribute(ima.ATTRIBUTE)
+            if ima.is_signature(present) and not self._replace:
                 raise _taken(path)
             value = ima.write_digest(self._digest, whole_digest(source, self._digest))
             if value == present:
@@ -181,7 +184,7 @@ def _taken(path: str) -> NotSignableError:
 def _set(source: FileSource, value: bytes) -> None:
     """Set the attribute.  Raises ``SigningError`` where the system will not."""
     try:
-        source.set_attribute(ATTRIBUTE, value)
+        source.set_attribute(ima.ATTRIBUTE, value)
     except PermissionError:
         raise SigningError(
             source.name, "no permission to set security.ima", "root's (CAP_SYS_ADMIN)",

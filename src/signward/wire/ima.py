@@ -24,8 +24,10 @@ from __future__ import annotations
 import hashlib
 import struct
 
-from signward.errors import LimitError, MalformedError
+from signward.errors import BadInputError, LimitError, MalformedError
 from signward.frozen import Frozen
+
+ATTRIBUTE, EVM_ATTRIBUTE = "security.ima", "security.evm"
 
 DIGEST, HMAC, SIGNATURE, DIGEST_NG, PORTABLE, VERITY = 1, 2, 3, 4, 5, 6
 """What a value is (``evm_ima_xattr_type``)."""
@@ -130,6 +132,22 @@ def write_digest(algorithm: str, digest: bytes) -> bytes:
 def file_id(kind: int, algorithm: str, digest: bytes) -> bytes:
     """Return ``ima_file_id``: what a signature of version 3 is made over."""
     return bytes((kind, _NUMBERS[algorithm])) + digest
+
+
+def is_value(data: bytes) -> bool:
+    """Say whether bytes are a value of ``security.ima`` that signs or seals a file."""
+    if data[:1] not in (b"\1", b"\3", b"\4", b"\6"):
+        return False
+    try:
+        read_value(data)
+    except BadInputError:
+        return False
+    return True
+
+
+def is_signature(data: bytes) -> bool:
+    """Say whether bytes begin as a signature, and no mere digest."""
+    return data[:1] in (b"\3", b"\6")
 
 
 def _old_digest(digest: bytes, what: str) -> Sealed:

@@ -21,6 +21,9 @@ MIN_BLOCK, BLOCK, MAX_BLOCK = 1024, 4096, 65536
 MAX_SALT = 32
 """Octets of a salt."""
 
+MAX_SIGNATURE = 16128
+"""Octets of a built-in signature, as the kernel bounds it (``FS_VERITY_MAX_SIGNATURE_SIZE``)."""
+
 READ = 1024 * 1024
 """Octets read at a time: a multiple of every block size."""
 
@@ -166,16 +169,16 @@ def parameters_of(source: Source) -> Parameters | None:
     return read_descriptor(data) if data else None
 
 
-def signature_of(source: Source, most: int) -> bytes:
-    """Return the built-in signature of a file; empty where there is none, or too long a one."""
+def signature_of(source: Source) -> bytes:
+    """Return the built-in signature of a file; empty where there is none."""
     if not isinstance(source, FileSource):
         return b""
-    return source.verity_metadata(SIGNATURE_TYPE, most)
+    return source.verity_metadata(SIGNATURE_TYPE, MAX_SIGNATURE)
 
 
-def kept_by_kernel(source: FileSource, most: int) -> dict[str, bytes]:
+def kept_by_kernel(source: FileSource) -> dict[str, bytes]:
     """Return descriptor and signature under the names by which a source recalls them."""
-    kinds = ((DESCRIPTOR_TYPE, _DESCRIPTOR.size), (SIGNATURE_TYPE, most))
+    kinds = ((DESCRIPTOR_TYPE, _DESCRIPTOR.size), (SIGNATURE_TYPE, MAX_SIGNATURE))
     return {f"fs-verity:{kind}": source.verity_metadata(kind, size) for kind, size in kinds}
 
 
