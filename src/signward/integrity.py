@@ -311,9 +311,8 @@ def _mismatches(what: str, slots: Sequence[Slot], computed: Manifest) -> Iterato
             return
         actual = computed.get((slot.name, slot.algorithm))
         if actual != slot.digest:
-            page = slot.name.rpartition("/")[2].startswith("page:")
             yield Finding(
-                code=Code.PAGE_HASH_MISMATCH if page else Code.DIGEST_MISMATCH,
+                code=Code.PAGE_HASH_MISMATCH if slot.is_page else Code.DIGEST_MISMATCH,
                 effect=Effect.REJECT,
                 subject=f"{what}, {slot.name}",
                 found=f"{slot.algorithm} {actual.hex()}" if actual else "no such part",

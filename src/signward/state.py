@@ -97,6 +97,11 @@ class Slot(Frozen, frozen=True, kw_only=True):
     algorithm: str
     digest: bytes
 
+    @property
+    def is_page(self) -> bool:
+        """Whether it is one page of code; that of one slice has the slice before its name."""
+        return self.name.rpartition("/")[2].startswith("page:")
+
 
 class Algorithm(Frozen, frozen=True, kw_only=True):
     """A signature algorithm: ``scheme`` plus what it needs.

@@ -37,9 +37,14 @@ def kernel() -> Path | None:
     return next(iter(sorted((PEERS / "linux").glob("vmlinuz-*"))), None)
 
 
+def packed_efivarfs() -> bytes:
+    """Return the module for UEFI variables as Debian packs it (xz)."""
+    return (PEERS / "linux" / "efivarfs.ko.xz").read_bytes()
+
+
 def efivarfs() -> bytes:
     """Return the module for UEFI variables."""
-    return lzma.decompress((PEERS / "linux" / "efivarfs.ko.xz").read_bytes())
+    return lzma.decompress(packed_efivarfs())
 
 
 def program(name: str) -> dict[str, bytes]:

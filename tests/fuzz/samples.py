@@ -8,11 +8,12 @@ from functools import cache
 from conformance.authenticode import msi
 
 from signward.wire.compressed import pack
-from tests.builders import clickonce, elf, images, msix, vsix
+from tests.builders import clickonce, elf, images, macho, msix, vsix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
-from tests.samples import dmg, efi_variable, macho, pkg
+from tests.samples import dmg, efi_variable, pkg
 from tests.samples.cab import SAMPLES, cabinet
+from tests.samples.macho import INFO, fat, program
 from tests.signing import sign_bytes
 
 MAX_SAMPLE = 64 * 1024
@@ -71,9 +72,10 @@ def _made() -> dict[str, bytes]:
         "App.exe.manifest": sign_bytes("App.exe.manifest", clickonce.alone()),
         "a.vsix": sign_bytes("a.vsix", vsix.related()),
         "tool.pkg": sign_bytes("tool.pkg", pkg.archive()),
+        "tool.dylib": macho.signed_file(program(), kinds=(1, 2)),
+        "universal.dylib": fat([(c, macho.signed_file(program(c))) for c in ("x86_64", "ppc")]),
         "tool.dmg": sign_bytes("tool.dmg", dmg.image()),
-        "tool.macho": sign_bytes("tool.macho", macho.SAMPLES["informed"]()),
-        "both.dylib": sign_bytes("both.dylib", macho.SAMPLES["universal"]()),
+        "tool.macho": sign_bytes("tool.macho", program(info=INFO)),
         "bare.ko": sign_bytes("bare.ko", elf.module()),
         "packed.ko.xz": sign_bytes("packed.ko.xz", pack("xz", elf.module(), "packed")),
         "packed.ko.gz": sign_bytes("packed.ko.gz", pack("gzip", elf.module(), "packed")),

@@ -88,13 +88,14 @@ def test_firmware_takes_the_writes_that_we_would(
     machine: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     _, said = machine
-    answers, last = {}, {"db": None, "KEK": None, "PK": None, "dbx": None}
-    causes = {}
+    last: dict[str, datetime | None] = {}
+    answers: dict[str, bool] = {}
+    causes: dict[str, Code | None] = {}
     for name, (variable, data, append) in WRITES.items():
-        causes[name] = says(variable, data, tmp_path, last[variable])
+        causes[name] = says(variable, data, tmp_path, last.get(variable))
         answers[name] = causes[name] is None
         if answers[name] and not append:
-            last[variable] = siglist.read_update(data).at  # type: ignore[assignment]
+            last[variable] = siglist.read_update(data).at
     assert said == [f"/{n} {'written' if ok else 'refused'}" for n, ok in answers.items()]
     assert causes["strangers"] is Code.NO_PATH
     assert causes["for-db"] is Code.SIGNATURE_MISMATCH
@@ -114,7 +115,7 @@ def test_firmware_starts_what_we_say_under_its_dbx(
         (tmp_path / f"db-{number}.pem").write_bytes(pem(who.certificate))
     anchors = tuple(str(tmp_path / f"db-{number}.pem") for number in range(2))
     context = Context(Options(anchors=anchors, dbx=(str(tmp_path / "dbx"),), at=AT))
-    answers = []
+    answers: list[Code | None] = []
     for names in ((FIRST,), (FIRST, SECOND), (SECOND, FIRST)):
         data = bare
         for who in names:

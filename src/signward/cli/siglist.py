@@ -11,8 +11,8 @@ Write a UEFI signature list: certificates and digests of boot programs that
 firmware lets in (db) or refuses (dbx).
 
 Firmware takes a list that 'signward sign' made a write of, by the key of a KEK
-for db and dbx, of the PK for KEK and the PK itself.  'signward show' tells every
-entry of a list, a write, or a file of efivarfs."""
+for db and dbx, of the PK for KEK and the PK itself.  'signward show' tells
+every entry of a list, a write, or a file of efivarfs."""
 
 EPILOG = """examples:
   signward siglist --certificate own-ca.pem -o db.esl
@@ -21,7 +21,7 @@ EPILOG = """examples:
   signward siglist --tbs stolen.pem --since 2026-03-01 -o dbx.esl
   signward verify --anchor kek-certificate.pem db.esl
 
-exit codes: 0 the list was written, 2 command line, or a file that cannot be read
+exit codes: 0 the list was written, 2 command line, or an unreadable file
 """
 
 

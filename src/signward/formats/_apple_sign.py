@@ -19,7 +19,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from signward.envelopes import Signer
-from signward.envelopes.cms import DATA
+from signward.envelopes.cms import CMS_TIMESTAMP, DATA
 from signward.envelopes.cms_draft import (
     CmsDraft,
     Form,
@@ -30,7 +30,6 @@ from signward.envelopes.cms_draft import (
 )
 from signward.errors import BadInputError, NotSignableError
 from signward.formats import Request
-from signward.formats._apple_options import FILE_OPTIONS, OPTIONS  # noqa: F401 - formats ask here
 from signward.formats._apple_signature import CDHASHES, CDHASHES_PLIST
 from signward.formats._entitlements import entitlements_der, read_entitlements
 from signward.frozen import Frozen
@@ -63,7 +62,6 @@ from signward.wire.requirement import (
 )
 from signward.wire.requirement_text import parse_requirements
 
-TIMESTAMP_TOKEN = "1.2.840.113549.1.9.16.2.14"  # noqa: S105 - id-aa-timeStampToken, RFC 3161
 TOKEN_ROOM = 12 * 1024
 """Octets kept for a timestamp; Apple's have 4,300, those with long paths some 7,000."""
 
@@ -261,7 +259,7 @@ def with_token(room: bytes, token: bytes) -> bytes:
     if sb.CMS_SLOT not in blobs:
         raise NotSignableError(_WHAT, "no CMS", "one, to put a timestamp beside its value")
     cms = sb.content_of(blobs[sb.CMS_SLOT], _WHAT, magic=sb.BLOB_WRAPPER)
-    stamped = with_unsigned(cms, 0, attribute(TIMESTAMP_TOKEN, token))
+    stamped = with_unsigned(cms, 0, attribute(CMS_TIMESTAMP, token))
     blobs[sb.CMS_SLOT] = sb.make_blob(sb.BLOB_WRAPPER, stamped)
     return fitted(sb.write_superblob(blobs), len(room))
 
@@ -359,7 +357,7 @@ def _cms(
             attribute(CDHASHES_PLIST, der.octet_string(listed)),
             attribute(CDHASHES, *whole),
         ),
-        token_oid=TIMESTAMP_TOKEN,
+        token_oid=CMS_TIMESTAMP,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from signward.envelopes.cms import CMS_TIMESTAMP
 from signward.envelopes.cms_draft import attribute, with_unsigned
 from signward.errors import NotSignableError
 from signward.formats import Existing, Request, Signing, may_sign
-from signward.formats._apple_sign import TIMESTAMP_TOKEN, Content, draft_code, read_settings
+from signward.formats._apple_sign import Content, draft_code, read_settings
 from signward.formats._dmg_layout import KOLY, MAX_SIGNATURE, Trailer, read_trailer
 from signward.frozen import replace
 from signward.state import Source
@@ -49,7 +50,7 @@ def embedded(trailer: Trailer, envelopes: tuple[bytes, ...]) -> PatchSet:
 def with_token(envelope: bytes, token: bytes) -> bytes:
     """Return a superblob with a token (DER) more beside the value in its CMS."""
     blobs = dict(sb.read_superblob(envelope, _WHAT))
-    cms = with_unsigned(blobs[sb.CMS_SLOT][sb.HEADER :], 0, attribute(TIMESTAMP_TOKEN, token))
+    cms = with_unsigned(blobs[sb.CMS_SLOT][sb.HEADER :], 0, attribute(CMS_TIMESTAMP, token))
     blobs[sb.CMS_SLOT] = sb.make_blob(sb.BLOB_WRAPPER, cms)
     return sb.write_superblob(blobs)
 

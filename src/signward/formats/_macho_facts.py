@@ -33,7 +33,7 @@ def described(code: Sequence[CodeSlice]) -> dict[str, str | int]:
     """Return the libraries, entitlements and requirements of each slice, told apart by name."""
     found: dict[str, str | int] = {}
     for one in code:
-        prefix = f"{one.image.architecture} " if len(code) > 1 else ""
+        prefix = f"{one.image.architecture.replace('_', '-')} " if len(code) > 1 else ""
         for number, library in enumerate(one.image.libraries[:MAX_LISTED], 1):
             found[f"{prefix}library {number}"] = f"{library.name} ({library.kind})"
         if one.signature is not None:

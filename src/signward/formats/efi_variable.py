@@ -124,7 +124,12 @@ class EfiVariableFormat:
     def stamped(self, signature: ClaimedSignature) -> None:
         """Return nothing: a write bears a time of its own, and has no place for another's."""
 
-    def with_token(self, envelope: bytes, signature: ClaimedSignature, token: bytes) -> bytes:
+    def with_token(
+        self,
+        envelope: bytes,  # noqa: ARG002
+        signature: ClaimedSignature,  # noqa: ARG002
+        token: bytes,  # noqa: ARG002
+    ) -> bytes:
         """Raise ``NotSignableError``: see `stamped`."""
         raise NotSignableError(_WHAT, "a timestamp", "none")
 

@@ -404,7 +404,7 @@ def _signature(judged: JudgedSignature) -> SignatureRecord:
         digest=claimed.slots[0].algorithm if claimed.slots else claimed.algorithm.digest,
         algorithm=str(claimed.algorithm),
         quantum_safe=_is_quantum_safe(claimed, trust.basis if trust else None),
-        page_hashes=any(slot.name.startswith("page:") for slot in claimed.slots),
+        page_hashes=any(slot.is_page for slot in claimed.slots),
         signer=_signer(judged),
         path=_path(trust.basis, trust.revocation) if trust and trust.basis else None,
         claimed_time=claimed.claimed_time,

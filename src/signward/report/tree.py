@@ -140,7 +140,7 @@ def _signature(claimed: ClaimedSignature, judged: SignatureRecord | None) -> Bra
         "value octets": len(claimed.value),
         "signer": msgspec.to_builtins(signer),
         "content type": _named(claimed.content_type),
-        "digests": [_slot(slot) for slot in claimed.slots if not _is_page(slot)],
+        "digests": [_slot(slot) for slot in claimed.slots if not slot.is_page],
         "page hashes": _page_hashes(claimed.slots),
     }
     if judged and judged.path:
@@ -168,10 +168,6 @@ def _quantum(judged: SignatureRecord | None) -> str | None:
     return "would survive" if judged.quantum_safe else "would not survive a quantum adversary"
 
 
-def _is_page(slot: Slot) -> bool:
-    return slot.name.startswith("page:")
-
-
 def _slot(slot: Slot) -> Branch:
     return {
         "slot": safe_text(slot.name),
@@ -181,7 +177,7 @@ def _slot(slot: Slot) -> Branch:
 
 
 def _page_hashes(slots: Iterable[Slot]) -> Branch | None:
-    pages = [slot for slot in slots if _is_page(slot)]
+    pages = [slot for slot in slots if slot.is_page]
     return {"algorithm": pages[0].algorithm, "count": len(pages)} if pages else None
 
 

@@ -192,10 +192,10 @@ def _is_fallback(path: str) -> bool:
 
 
 def _is_kernel(path: str) -> bool:
+    """Say whether a name is a kernel's; systemd's kernel-install calls them ``linux``."""
     name = path.rpartition("/")[2].lower()
-    return name.startswith(("vmlinuz", "vmlinux", "bzimage", "linux")) and not name.endswith(
-        (".old", ".hmac", ".sig", ".conf", ".png", ".txt", ".cfg", ".mod")
-    )
+    beside = name.endswith((".old", ".hmac", ".sig", ".conf", ".png", ".txt", ".cfg", ".mod"))
+    return name == "linux" or (name.startswith(("vmlinuz", "vmlinux", "bzimage")) and not beside)
 
 
 def _walk(folder: str) -> Iterator[str | Trouble]:
