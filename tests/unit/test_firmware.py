@@ -74,6 +74,19 @@ def test_a_listed_image_is_rejected_whoever_signed_it(tmp_path: Path) -> None:
     assert judged(program(), tmp_path, dbx=(listed(tmp_path),)).cause is Code.UNSIGNED
 
 
+def test_entries_that_nothing_looks_at_are_noted(tmp_path: Path) -> None:
+    data = sign_bytes("boot.efi", program())
+    rsa = next(kind for kind, form in siglist.FORMS.items() if form.name == "rsa2048")
+    verdict = judged(
+        data, tmp_path, dbx=(listed(tmp_path, (rsa, bytes(256)), (SHA256, bytes(32))),)
+    )
+    (note,) = [f for f in verdict.findings if f.code is Code.UNSUPPORTED_KIND]
+    assert verdict.outcome is Outcome.ACCEPTED
+    assert (note.effect, note.found) == (
+        Effect.NOTE, "1 of 2 entries of types that are not looked at",
+    )  # fmt: skip
+
+
 def test_an_unsigned_image_of_odd_length_is_found_as_it_would_be_signed(tmp_path: Path) -> None:
     data = program()[:-3]
     artifact = FORMAT.parse(BytesSource("boot.efi", data), ParseOptions())

@@ -169,13 +169,14 @@ def _listed(
     computed: Manifest,
     context: Context,
 ) -> Iterator[Finding]:
-    from signward.policy.dbx import image_findings, signer_findings
+    from signward.policy.dbx import image_findings, signer_findings, type_findings
     from signward.trust.judge import with_embedded
     from signward.trust.x509 import load_certificate
 
     digests = [(name, value) for (slot, name), value in computed.items() if slot in _IMAGES]
     for dbx in firmware.lists:
         yield from image_findings(dbx, digests)
+        yield from type_findings(dbx)
     for intact in filter(None, map(_intact, judged)):
         profile = context.profile_for(artifact)
         grounds = with_embedded(intact, context.grounds(profile))
