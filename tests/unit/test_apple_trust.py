@@ -141,7 +141,7 @@ def test_what_a_store_signs_is_of_the_team_that_it_says(one: apple.Mark, tmp_pat
     """The leaf is Apple's own (``OU=iPhone, O=Apple Inc.``) and names no team."""
     verdict = judged(tmp_path, developer(one.leaf, one.issuer, "iPhone", "Apple Inc."))
     assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
-    assert TEAM == apple_code.team_id({"team-id": TEAM}, "iPhone", "Apple Inc.", next(iter(ROOTS)))
+    assert apple_code.team_id({"team-id": TEAM}, "iPhone", "Apple Inc.", next(iter(ROOTS))) == TEAM
 
 
 def test_a_unit_of_other_organizations_is_no_store() -> None:
@@ -169,8 +169,8 @@ def test_code_under_apples_roots_needs_apples_clock(
 
 
 def _stamped(signer_digest: str, by: Identity | None = None) -> Any:
-    clock = issue("Stand-in Clock", issuer=by or root(), ekus=(EKU_TIME_STAMPING,), eku_critical=True,
-                  subject_key=key("rsa2048", "apple-clock"))  # fmt: skip
+    clock = issue("Stand-in Clock", issuer=by or root(), ekus=(EKU_TIME_STAMPING,),
+                  eku_critical=True, subject_key=key("rsa2048", "apple-clock"))  # fmt: skip
     return tsa.token(clock, at=NOW, digest=signer_digest)
 
 
