@@ -98,6 +98,7 @@ def judge(
         if profile.apple:
             anchor = result.anchor.certificate
             findings += check_signer(result.path, anchor, profile.apple, claimed.claimed_team)
+            findings += _foreign_clock(claimed.label, anchor, proven)
         if claimed.own_requirement is not None:
             # Only Apple's signatures have one: nobody else need wait for the reader of them.
             from signward.trust.requirement import check_own
@@ -312,6 +313,21 @@ def _weak_token(
             found=f"digest {digest}",
             required="SHA-2, or SHA-1 for times before the cut-off",
             clause="policy sha1-cutoff",
+        )
+
+
+def _foreign_clock(label: str, anchor: Certificate, proven: ProvenTime | None) -> Iterator[Finding]:
+    """Ask of what ends at Apple's roots a timestamp that does, as its own systems do."""
+    if proven is None or not is_apple(anchor):
+        return
+    if not is_apple(load_certificate(proven.path.certificates[-1])):
+        yield Finding(
+            code=Code.TIMESTAMP_UNTRUSTED,
+            effect=Effect.REJECT,
+            subject=f"signature {label}",
+            found=f"a timestamp by {proven.authority}",
+            required="one of Apple's timestamp authority, as the signer's certificate is Apple's",
+            clause="SecStaticCode::verifySignature",
         )
 
 

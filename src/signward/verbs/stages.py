@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from signward.findings import Code, Finding
+from signward.findings import Code, Effect, Finding
 from signward.formats import all_formats
 from signward.frozen import replace
 from signward.integrity import (
@@ -119,8 +119,14 @@ def _unmet(
     judged = judge(intact, profile, context.grounds(profile))
     path = [load_certificate(one) for one in judged.basis.certificates] if judged.basis else []
     for finding in check_own(demand, intact.claimed.label, path):
-        yield replace(finding, subject=f"{name}, {finding.subject}",
-                      found="code that does not meet what the list around it asks")  # fmt: skip
+        met = "does not" if finding.effect is Effect.REJECT else "may not"
+        yield replace(
+            finding,
+            # What nobody could judge may be somebody else's code.
+            effect=Effect.REJECT if finding.effect is Effect.REJECT else Effect.UNKNOWN,
+            subject=f"{name}, {finding.subject}",
+            found=f"code that {met} meet what the list around it asks",
+        )
 
 
 def _seals(
