@@ -352,6 +352,9 @@ def test_nested_code_of_a_stranger_rejects_though_its_name_is_asked_only(
     from signward.cli.commands import run
 
     run(["sign", "--key", write_key(tmp_path / "key.pem", identity()), str(path)])
+    assert _now(path, tmp_path).outcome is Outcome.ACCEPTED  # the very code that the list names
+    other = sign_bytes("helper", program(symbols=80), who=_stranger())
+    (path / "Contents/MacOS/helper").write_bytes(other)
     verdict = _now(path, tmp_path)
     assert verdict.cause in {Code.UNTRUSTED_ROOT, Code.NO_PATH}, _told(verdict)
 
