@@ -552,3 +552,65 @@ def test_unsigned_images_of_a_rule_that_requires_a_log_are_a_loss(target: str) -
     compiler = load(target)
     losses = compiler.compile(rules, compiler.settings()).losses
     assert ("requirement-algorithm", "a", "looser") in {(x.name, x.rule, x.towards) for x in losses}
+
+
+TWICE = SignersMatch(least=2, of=(PublisherMatch(key="one"), PublisherMatch(key="again")))
+
+
+def test_one_key_under_two_names_is_one_signer() -> None:
+    """Two requirements of one key are met by one signature."""
+    keys = {"again": public_pem(private_key("one"))}
+    rules = image_rule_set(allow("two", APP, signers=TWICE), keys=keys)
+    assert ("signers", "two") in lost(rules)
+    assert not judged(rules, image(APP, "one"))
+
+
+@pytest.mark.parametrize(
+    "target", ["sigstore-policy-controller", "kyverno", "gke-binary-authorization"]
+)
+def test_no_image_target_counts_one_key_twice(target: str) -> None:
+    keys = {"again": public_pem(private_key("one"))}
+    rules = image_rule_set(allow("two", signers=TWICE), keys=keys)
+    compiler = load(target)
+    losses = compiler.compile(rules, compiler.settings()).losses
+    assert ("signers", "two") in {(loss.name, loss.rule) for loss in losses}
+
+
+def test_a_requirement_said_twice_is_one_signer() -> None:
+    key = base64.b64encode(public_pem(private_key("one"))).decode()
+    one = {"type": "sigstoreSigned", "keyData": key}
+    words = {"default": [{"type": "reject"}], "transports": {"docker": {APP: [one, one]}}}
+    rules = IMPORTER.read({"policy.json": json.dumps(words).encode()}).rules
+    assert all(r.signers is None and r.publisher for r in rules)
+
+
+def test_a_certificate_is_no_public_key() -> None:
+    """As a key of ours it would let in whatever it certified; podman refuses the policy."""
+    data = base64.b64encode(publishers()[0].material.data).decode()
+    words = {
+        "default": [{"type": "reject"}],
+        "transports": {"docker": {APP: [{"type": "sigstoreSigned", "keyData": data}]}},
+    }
+    with pytest.raises(PolicyError, match="keyData"):
+        IMPORTER.read({"policy.json": json.dumps(words).encode()})
+
+
+def test_an_image_without_a_name_is_judged_by_the_default() -> None:
+    assert judged(image_rule_set(allow("a", APP, key="one")), image("", "one")) is False
+
+
+def test_an_expression_that_breaks_out_is_refused() -> None:
+    """``^(?:a)|(?:b)$`` would match whatever begins with a."""
+    broken = IdentityMatch(identity="a)|(?:b", issuer="https://id")
+    for target in ("kyverno", "ratify", "sigstore-policy-controller"):
+        compiler = load(target)
+        with pytest.raises(PolicyError, match="regular expression"):
+            compiler.compile(image_rule_set(allow("a", identity=broken)), compiler.settings())
+
+
+@pytest.mark.parametrize("platform", ["registry.example", APP, f"{APP}/below"])
+def test_openshift_tells_that_the_platform_lets_in_what_is_denied(platform: str) -> None:
+    compiler = load("openshift")
+    settings = msgspec.convert({"platform": [platform]}, compiler.settings)
+    losses = compiler.compile(image_rule_set(deny("d", APP)), settings).losses
+    assert ("deny", "d", "looser") in {(x.name, x.rule, x.towards) for x in losses}

@@ -355,3 +355,76 @@ def test_a_required_signer_is_told_to_be_missing() -> None:
     losses = {(x.name, x.rule, x.towards) for x in compiled(rule_set(rule)).losses}
     assert losses == {("requirement-algorithm", "r", "looser")}
     assert not compiled(rule_set(allow(path=("/a",)))).losses
+
+
+def test_a_cut_note_ends_with_a_whole_character() -> None:
+    rules = rule_set(allow(path=("/a",), note="\U0001f600" * 100))
+    note = IMPORTER.read(files(compiled(rules))).rules[0].note
+    assert note == "\U0001f600" * len(note) != ""
+
+
+RULES_FILE = "rules.d/05-signward.rules"
+
+
+def imported(*lines: str, **conf: str) -> RuleSet:
+    """Return what stands before our own end of a rules file."""
+    text = "\n".join((*lines, *ENDING, "")).encode()
+    settings = "".join(f"{name} = {value}\n" for name, value in conf.items()).encode()
+    return IMPORTER.read({RULES_FILE: text, "fapolicyd.conf": settings})
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("# rule r", "deny perm=any all : path=/a", f"deny perm=any all : path=/a sha256hash={HEX}"),
+        ("# rule r", f"deny perm=any all : sha256hash={HEX}",
+         f"deny perm=any all : path=/a sha256hash={HEX}"),
+        (f"allow perm=any all : sha256hash={HEX} FILE_HASH={OTHER}",),
+        (r"allow perm=any all : path=/opt/a\b",),
+        ("allow perm=any all : path=/opt/%APP%/x",),
+        ("allow perm=open all : ftype=text/x-shellscript path=/a",),
+        ("# rule r \\ud800", "allow perm=any all : path=/a"),
+    ],
+)  # fmt: skip
+def test_lines_that_say_something_else_than_our_rules_are_refused(lines: tuple[str, ...]) -> None:
+    with pytest.raises(PolicyError):
+        imported(*lines)
+
+
+def test_scripts_that_may_not_be_opened_are_denied() -> None:
+    rules = imported("deny perm=open all : ftype=text/x-shellscript path=/a")
+    assert (rules.rules[0].action, rules.rules[0].kind) == (Action.DENY, ("shell",))
+
+
+def test_trust_by_path_alone_is_no_digest() -> None:
+    """The daemon's default, integrity = none, looks at no content."""
+    made = files(compiled(rule_set(allow(path=("/a",), digest=(digest("file", 0),))),
+                          sizes={HEX: 5}))  # fmt: skip
+    other = program("/a", digests=frozenset({digest("file", 1)}))
+    assert ARBITER.judge(made, other) is False
+    made["fapolicyd.conf"] = made["fapolicyd.conf"].replace(b"integrity = sha256\n", b"")
+    assert ARBITER.judge(made, other) is True
+    with pytest.raises(PolicyError, match="paths alone"):
+        IMPORTER.read(made)
+
+
+def test_packages_and_a_trust_list_together_are_refused() -> None:
+    made = {
+        RULES_FILE: "\n".join(("deny perm=any all : path=/a trust=1", *ENDING, "")).encode(),
+        "trust.d/x": f"/a 5 {HEX}\n".encode(),
+        "fapolicyd.conf": b"trust = debdb,file\nintegrity = sha256\n",
+    }
+    with pytest.raises(PolicyError, match="several sources"):
+        IMPORTER.read(made)
+
+
+def test_a_head_of_another_form_is_refused() -> None:
+    head = '# signward {"policy": "p", "version": -1, "id": "x"}'
+    with pytest.raises(PolicyError):
+        imported(head, "allow perm=any all : path=/a")
+
+
+def test_denials_alone_cannot_only_report() -> None:
+    rules = rule_set(Rule(id="d", action=Action.DENY, path=("/a",)), mode=Mode.MONITOR)
+    assert {loss.name for loss in compiled(rules, denials=True).losses} == {"monitor"}
+    assert not compiled(rules).losses
