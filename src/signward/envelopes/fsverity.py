@@ -26,7 +26,9 @@ def open_built_in(blob: bytes, compute: Callable[[str], Slot]) -> tuple[ClaimedS
     computed one.  Raises ``MalformedError`` for what is no such message.
     """
     if len(blob) > verity.MAX_SIGNATURE:
-        raise MalformedError(_WHAT, f"{len(blob)} octets", f"at most {verity.MAX_SIGNATURE}", _CLAUSE)
+        raise MalformedError(
+            _WHAT, f"{len(blob)} octets", f"at most {verity.MAX_SIGNATURE}", _CLAUSE
+        )
     opened = open_external(blob, "", bytes)
     for claimed in opened:
         if claimed.signed_attributes:

@@ -103,8 +103,8 @@ class ImaFormat:
             seal = Slot(name=WHOLE, algorithm=value.algorithm, digest=value.digest)
             return replace(artifact, seals=(seal,), facts=facts)
         if isinstance(value, ima.Keyed) or value.kind == ima.PORTABLE:
-            raise MalformedError(ima.ATTRIBUTE, "a value of security.evm", "a digest or a signature",
-                                 _CLAUSE)  # fmt: skip
+            required = "a digest or a signature"
+            raise MalformedError(ima.ATTRIBUTE, "a value of security.evm", required, _CLAUSE)
         return _signed(artifact, value, self._value, self._tree)
 
     def sign(self, source: Source, request: Request) -> Signing:

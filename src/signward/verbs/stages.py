@@ -24,6 +24,7 @@ from signward.state import (
     OwnRequirement,
     SignedArtifact,
     Stage,
+    path_of,
 )
 from signward.trust.judge import judge
 from signward.trust.x509 import load_certificate
@@ -48,9 +49,10 @@ def judge_signatures(
     """
     if not artifact.signatures:
         return ()
-    certificates = context.certificates_for(context.profile_for(artifact))
+    profile = context.profile_for(artifact)
+    certificates, keys = context.certificates_for(profile), context.keys_for(profile)
     checked = [
-        check_signature(artifact, claimed, computed, certificates)
+        check_signature(artifact, claimed, computed, certificates, keys)
         for claimed in artifact.signatures
     ]
     if context.policy.stage is Stage.INTACT:
@@ -117,7 +119,8 @@ def _unmet(
 
     profile = context.profile_for(inner)
     judged = judge(intact, profile, context.grounds(profile))
-    path = [load_certificate(one) for one in judged.basis.certificates] if judged.basis else []
+    basis = path_of(judged.basis)
+    path = [load_certificate(one) for one in basis.certificates] if basis else []
     for finding in check_own(demand, intact.claimed.label, path):
         yield replace(finding, subject=f"{name}, {finding.subject}",
                       found="code that does not meet what the list around it asks")  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from signward.findings import Code, Effect, Finding
 from signward.integrity import check_signature
-from signward.state import BrokenSignature, SignedArtifact, Stage, TrustedSignature
+from signward.state import BrokenSignature, SignedArtifact, Stage, TrustedSignature, path_of
 from signward.trust.judge import judge
 from signward.trust.profiles import APPLE_TICKET
 from signward.trust.x509 import load_certificate
@@ -41,7 +41,8 @@ def ticket_findings(artifact: SignedArtifact, context: Context) -> Iterator[Find
         effect = Effect.REJECT if _apples(context) else Effect.NOTE
         yield _finding(effect, f"a ticket whose signer is not trusted ({why})", "Apple's own")
         return
-    leaf, *issuers = (load_certificate(one) for one in judged.basis.certificates)
+    path = path_of(judged.basis)
+    leaf, *issuers = (load_certificate(one) for one in (path.certificates if path else ()))
     marked = LEAF_MARK in leaf.extensions and any(ISSUER_MARK in one.extensions for one in issuers)
     if not marked:
         yield _finding(Effect.REJECT, "a ticket by a certificate that is for other things",
