@@ -456,6 +456,7 @@ def _value_failure(
     what: str, claimed: ClaimedSignature, key: HeldKey, computed: Manifest
 ) -> Finding | None:
     signed, algorithm = claimed.to_be_verified, claimed.algorithm
+    over = claimed.over.partition(":")[0]
     if claimed.over and algorithm.digest:
         digest = computed.get((claimed.over, claimed.algorithm.digest))
         if digest is None:
@@ -473,7 +474,7 @@ def _value_failure(
             effect=Effect.REJECT,
             subject=what,
             found=str(error),
-            required=f"a value by the signer's key over {claimed.over.partition(':')[0] or 'these attributes'}",
+            required=f"a value by the signer's key over {over or 'these attributes'}",
             clause=_CLAUSES.get(claimed.envelope, "RFC 5652 5.6"),
             hint=_ALTERED
             if claimed.over
