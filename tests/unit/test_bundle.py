@@ -314,12 +314,28 @@ def test_a_folder_that_is_no_bundle_is_a_folder(tmp_path: Path, judging: Context
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"<plist", plistlib.dumps({"CFBundleExecutable": 3}), plistlib.dumps({}), b"bplist00",
+    [b"", b"<plist", plistlib.dumps({"CFBundleExecutable": 3}), b"bplist00",
      plistlib.dumps({"CFBundleExecutable": "a\0b"}, fmt=plistlib.FMT_BINARY)],
 )  # fmt: skip
 def test_property_lists_at_fault_are_rejected(app: Path, tmp_path: Path, data: bytes) -> None:
     (app / "Contents/Info.plist").write_bytes(data)
     assert _now(app, tmp_path).cause in {Code.MALFORMED, Code.AMBIGUOUS}
+
+
+def test_a_bundle_without_code_is_unsigned_or_not_judged(tmp_path: Path) -> None:
+    plist = plistlib.dumps({"CFBundleIdentifier": "org.example.data"})
+    path = lay_out(tmp_path / "Data.bundle", {"Contents/Info.plist": plist})
+    assert _now(path, tmp_path).cause is Code.UNSIGNED
+    lay_out(path, {"Contents/_CodeSignature/CodeDirectory": b"anything"})
+    verdict = _now(path, tmp_path)
+    assert (verdict.outcome, verdict.cause) == (Outcome.INDETERMINATE, Code.UNSUPPORTED_KIND)
+
+
+def test_an_executable_may_be_called_as_its_bundle_is(tmp_path: Path) -> None:
+    plist = plistlib.dumps({"CFBundleIdentifier": "org.example.app"})
+    files = {"Contents/Info.plist": plist, "Contents/MacOS/App": program()}
+    path = _signed(tmp_path, "App.app", dict(files))
+    assert _now(path, tmp_path).outcome is Outcome.ACCEPTED
 
 
 def test_two_spellings_of_one_name_are_refused(app: Path, tmp_path: Path) -> None:

@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 
 from signward.formats._bundle_code import open_code
+from signward.formats._macho_sign import read_rooms
 from signward.verbs import folders
 from signward.wire.source import BytesSource
+from signward.wire.superblob import CMS_SLOT, DIRECTORY_SLOT, read_superblob, write_superblob
 from tests.builders.bundle import application, framework, info, lay_out, told
+from tests.builders.web import Server
 from tests.desk import Desk, write_key
 from tests.samples.macho import program
 from tests.signing import identity, sign_bytes
@@ -109,6 +112,42 @@ def test_nested_code_keeps_the_signature_it_has(desk: Desk, app: Path) -> None:
     assert _verified(desk, app)["outcome"] == "accepted"
     assert desk.sign("--replace", app) == 0
     assert (app / "Contents/MacOS/helper").read_bytes() != theirs
+
+
+def _ad_hoc(data: bytes) -> bytes:
+    """Return a program with the digests of a signature of ours, and nobody's name."""
+    signed = sign_bytes("helper", data)
+    (room,) = read_rooms(BytesSource("helper", signed))
+    blobs = dict(read_superblob(room, "helper"))
+    del blobs[CMS_SLOT]
+    directory = bytearray(blobs[DIRECTORY_SLOT])
+    directory[15] |= 2  # CS_ADHOC, in the flags
+    blobs[DIRECTORY_SLOT] = bytes(directory)
+    return signed.replace(room, write_superblob(blobs).ljust(len(room), b"\0"))
+
+
+def test_nested_code_that_nobody_signed_is_signed(desk: Desk, app: Path) -> None:
+    (app / "Contents/MacOS/helper").write_bytes(_ad_hoc(program()))
+    assert desk.run("verify", app / "Contents/MacOS/helper") == 4
+    assert "ad-hoc" in desk.out
+    assert desk.sign(app) == 0
+    assert _verified(desk, app)["outcome"] == "accepted"
+    assert _verified(desk, app / "Contents/MacOS/helper")["outcome"] == "accepted"
+
+
+def test_the_very_code_that_a_list_names_needs_no_signer(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As codesign seals ad hoc code: by its hash, which the signed list gives."""
+    files = {"Contents/Info.plist": info("App"), "Contents/MacOS/App": program(),
+             "Contents/MacOS/helper": _ad_hoc(program())}  # fmt: skip
+    app = lay_out(desk.folder / "App.app", files)
+    monkeypatch.setattr("signward.verbs.sign_bundle.is_signed", lambda _source: True)
+    assert desk.sign(app) == 0
+    assert (app / "Contents/MacOS/helper").read_bytes() == files["Contents/MacOS/helper"]
+    assert _verified(desk, app)["outcome"] == "accepted"
+    (app / "Contents/MacOS/helper").write_bytes(_ad_hoc(program(symbols=80)))
+    assert _verified(desk, app)["outcome"] == "rejected"
 
 
 def test_what_speaks_of_one_program_is_asked_of_the_main_one_only(desk: Desk, app: Path) -> None:
@@ -263,6 +302,20 @@ def test_many_bundles_in_one_call(desk: Desk) -> None:
     assert desk.sign("--json", *paths, desk.exe) == 0
     assert [json.loads(line)["outcome"] for line in desk.out.splitlines()] == ["signed"] * 7
     assert {_verified(desk, path)["outcome"] for path in paths} == {"accepted"}
+
+
+def test_a_timestamp_is_added_to_the_bundles_signature(
+    desk: Desk, app: Path, server: Server
+) -> None:
+    assert desk.sign(app) == 0
+    before = told(app)
+    assert desk.run("timestamp", "--timestamp", server.url("/tsa"), app) == 0
+    after = told(app)
+    assert {path for path in after if after[path] != before[path]} == {"Contents/MacOS/App"}
+    said = _verified(desk, app)
+    assert said["outcome"] == "accepted"
+    assert any(one["timestamps"] for one in said["signatures"])
+    assert desk.run("timestamp", "--timestamp", server.url("/tsa"), "--out", desk.folder, app) == 1
 
 
 def test_another_certificates_bundle_is_not_trusted(desk: Desk, app: Path) -> None:

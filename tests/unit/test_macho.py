@@ -118,6 +118,16 @@ def test_a_code_limit_that_falls_short_leaves_code_uncovered(tmp_path: Path) -> 
     assert cause_of(long, tmp_path) is Code.MALFORMED
 
 
+def test_a_ticket_inside_code_is_uncovered(tmp_path: Path) -> None:
+    data = macho.signed_file(program(), further=[(0x10002, macho.blob(0xFADE0B01, b"ticket"))])
+    assert cause_of(data, tmp_path) is Code.UNCOVERED_CONTENT
+
+
+def test_digests_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signward.formats._macho_code.MAX_DIGESTS", 3)
+    assert cause_of(both(), tmp_path) is Code.LIMIT_EXCEEDED
+
+
 def test_a_segment_behind_the_code_limit_is_uncovered(tmp_path: Path) -> None:
     data = bytearray(macho.signed_file(program()))
     at = data.index(b"__LINKEDIT")
@@ -322,6 +332,26 @@ def test_libraries_entitlements_and_requirements_are_shown() -> None:
     assert facts["library 2"] == "@rpath/libx.dylib (load)"
     assert facts["entitlement a.b"] == "true"
     assert facts["type"] == "dylib"
+
+
+@pytest.mark.parametrize(
+    "plist",
+    [
+        # a dictionary under "a" with a key that is no text
+        b"bplist00\xd1\x01\x02Qa\xd1\x03\x04AkX"[:-1] + b"\x09" + bytes([8, 11, 13, 16, 18])
+        + bytes(6) + b"\1\1" + (5).to_bytes(8, "big") + bytes(8) + (19).to_bytes(8, "big"),
+        # a list under "a" that holds the dictionary it is in
+        b"bplist00\xd1\x01\x02Qa\xa1\x02" + bytes([8, 11, 13])
+        + bytes(6) + b"\1\1" + (3).to_bytes(8, "big") + bytes(8) + (15).to_bytes(8, "big"),
+    ],
+    ids=["key", "itself"],
+)  # fmt: skip
+def test_odd_entitlements_are_shown_as_such(plist: bytes) -> None:
+    blobs = {2: macho.blob(0xFADE0C01, bytes(4)), 5: macho.blob(0xFADE7171, plist)}
+    artifact = FORMAT.parse(
+        BytesSource("l", macho.signed_file(program(), blobs=blobs)), ParseOptions()
+    )
+    assert FORMAT.with_facts(artifact).facts["entitlement a"] == "(cannot be shown)"
 
 
 # --- recognition and robustness ----------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import struct
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,10 @@ from conformance.authenticode.pki import EKU_TIME_STAMPING, NOW, issue
 
 from signward.errors import BadInputError, NotSignableError
 from signward.formats import Existing, Request
+from signward.formats._apple_sign import draft_code, read_settings
 from signward.formats._apple_signature import AppleSignature, digests_of, open_superblob
-from signward.formats._macho_sign import place, read_rooms, read_sites, sign_sites
+from signward.formats._macho_sign import content_of, place, read_rooms, read_sites, sign_sites
+from signward.frozen import replace
 from signward.wire import superblob as sb
 from signward.wire.code_directory import AD_HOC, LINKER_SIGNED, write_code_directory
 from signward.wire.macho import read_image, read_slices
@@ -219,6 +223,31 @@ def test_nothing_is_kept_of_nothing() -> None:
         _sign(program(), options={"keep": "flags"})
     with pytest.raises(NotSignableError, match="keep=team"):
         _sign(program(), options={"keep": "team"})
+
+
+def test_code_directories_are_octet_for_octet_what_codesign_wrote(
+    corpus: Callable[[str], Path],
+) -> None:
+    """Both directories of both slices, entitlements and requirements: all but the CMS."""
+    path = next(p for p in sorted(corpus("cmake-macos").rglob("ccmake")) if p.stat().st_size > 9999)
+    sites = read_sites(BytesSource("ccmake", path.read_bytes()))
+    assert len(sites) == 2
+    for site in sites:
+        room = site.source.read(*(site.image.signature or (0, 0)))
+        theirs = open_superblob(room[: sb.blob_length(room, "room")])
+        request = Request(
+            signer=signer_of(identity()), at=NOW,
+            options={
+                "identifier": theirs.best.identifier, "team": theirs.best.team,
+                "digests": "sha1+sha256", "runtime": "yes",
+                "entitlements": theirs.entitlements.decode(),
+            },
+        )  # fmt: skip
+        settings = replace(read_settings(request, "x"), requirements=theirs.requirements)
+        content = content_of(site, {})
+        ours = draft_code(content, settings, request).blobs
+        assert {number: theirs.blobs[number] for number in ours} == dict(ours)
+        assert theirs.blobs.keys() - ours.keys() == {sb.CMS_SLOT}
 
 
 def _without_room() -> bytes:

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +36,8 @@ from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource
 from signward.wire.xar import HEADER, Xar, read_xar
 from tests.builders.ticket import ticket
-from tests.samples.pkg import NUMBERS, archive, checksum_node, file_node, packed
+from tests.builders.xar import resigned
+from tests.samples.pkg import archive, checksum_node, file_node, packed
 from tests.signing import authority, context, identity, sign_bytes, signer_of, strip_bytes
 
 APPLE_ROOT = "b0b1730ecbc7ff4505142c49f1295e6eda6bcaed7e2c68c5be91b5a11001f024"
@@ -52,26 +55,6 @@ def judged(data: bytes, judging: Context) -> Verdict:
 
 def layout(data: bytes) -> Xar:
     return read_xar(BytesSource("a.pkg", data))
-
-
-def resigned(data: bytes, edit: Callable[[bytes], bytes], *, other_rsa: bool = False) -> bytes:
-    """Return a signed package with another table, signed again: what a signer could make.
-
-    ``other_rsa`` has another signer, of the same authority, make the RSA value.
-    """
-    old, who = layout(data), identity()
-    assert old.signature is not None
-    assert old.x_signature is not None
-    table = edit(old.table)
-    toc = zlib.compress(table)
-    stored = hashlib.new(old.checksum, toc).digest()
-    draft = draft_detached(hashlib.sha256(stored).digest(), signer_of(who), NOW)
-    cms = draft.seal(who.key.sign(draft.to_be_signed, "sha256"))
-    signing = identity("rsa2048", "Another Publisher") if other_rsa else who
-    rsa = signing.key.sign(toc, old.checksum)
-    header = HEADER.pack(b"xar!", 28, 1, len(toc), len(table), NUMBERS[old.checksum])
-    rest = data[old.heap + old.x_signature.start + old.x_signature.length :]
-    return header + toc + stored + rsa + cms.ljust(old.x_signature.length, b"\0") + rest
 
 
 # --- what the vectors say ---------------------------------------------------------
@@ -394,6 +377,39 @@ def test_a_table_that_unpacks_to_more_than_it_says_is_refused() -> None:
     header = struct.pack(">4sHHQQI", b"xar!", 28, 1, len(toc), len(table), 0)
     with pytest.raises(BadInputError, match="no more"):
         layout(header + toc)
+
+
+def _timed(table: bytes) -> float:
+    toc = zlib.compress(table)
+    header = struct.pack(">4sHHQQI", b"xar!", 28, 1, len(toc), len(table), 0)
+    started = time.process_time()
+    with contextlib.suppress(BadInputError):
+        layout(header + toc)
+    return time.process_time() - started
+
+
+def test_tables_made_to_cost_time_cost_little() -> None:
+    lines = b"<a>" + b"\n" * 65_000 + b"</a>"
+    deep = b"<file><name>" + b"n" * 60_000 + b"</name>"
+    bombs = (
+        b"<xar><toc>" + lines * 200 + b"</toc></xar>",
+        b"<xar><toc>" + deep * 60 + b"<file/>" * 60_000 + b"</file>" * 60 + b"</toc></xar>",
+        b"<xar><toc>" + b"<a/>" * 400_000 + b"</toc></xar>",
+        b"<xar><toc>" + b"<data/>" * 200_000 + b"</toc></xar>",
+    )
+    assert max(map(_timed, bombs)) < 5
+
+
+def test_many_files_in_the_same_octets_are_read_once(judging: Context) -> None:
+    body = bytes(4 * 1024 * 1024)
+    files = "".join(file_node(n, f"f{n}", 32, body[:1], "sha256") for n in range(1, 1500))
+    toc = _toc(files.replace("<length>1<", f"<length>{len(body)}<"))
+    right = hashlib.sha256(body).hexdigest()
+    toc = toc.replace(hashlib.sha256(body[:1]).hexdigest(), right)
+    data = sign_bytes("a.pkg", packed(toc, body))
+    started = time.process_time()
+    assert judged(data, judging).outcome is Outcome.ACCEPTED
+    assert time.process_time() - started < 3
 
 
 # --- tickets ----------------------------------------------------------------------

@@ -27,6 +27,7 @@ certificate is revoked, is a warning."""
 
 EPILOG = """examples:
   signward sign --key file:release.pem setup.exe library.dll
+  signward sign --key pkcs12:id.p12 --option runtime=yes Tool.app
   signward sign --key pkcs12:release.p12 --pass-file pass.txt setup.msi
   signward sign --key pkcs12:release.p12 --timestamp URL --out signed/ *.exe
   signward sign --key 'pkcs11:token=Release;object=codesign' --cert ca.pem a.ps1
@@ -60,7 +61,8 @@ output; ended by a signal: 128 and its number (Ctrl-C: 130), whole files only
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sign``."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help="what to sign")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="what to sign: files, and macOS "
+                        "bundles, with the code in them")  # fmt: skip
     _add_key(parser.add_argument_group("key: who signs"))
     _add_signature(parser.add_argument_group("signature: how"))
     output = parser.add_argument_group("output")
@@ -106,7 +108,7 @@ def _add_signature(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--description", default="", metavar="TEXT",
                        help="what the file is, for Windows' prompts")  # fmt: skip
     group.add_argument("--url", default="", metavar="URL", help="where to learn more of it")
-    _add_places(group.add_mutually_exclusive_group())
+    _add_places(group)
     _add_linux(group)
     group.add_argument("--deep", action="store_true",
                        help="in packages and ZIP archives, first sign what they hold")  # fmt: skip
@@ -114,8 +116,8 @@ def _add_signature(group: argparse._ArgumentGroup) -> None:
                        help="an option of one format's own, see docs/formats.md")  # fmt: skip
 
 
-def _add_places(group: argparse._MutuallyExclusiveGroup) -> None:
-    """Add where signatures go, other than into the files."""
+def _add_places(group: argparse._ArgumentGroup) -> None:
+    """Add where signatures go, other than into the files: one of these."""
     group.add_argument("--detached", action="store_true",
                        help="sign files of any kind; the signature goes into FILE.p7s")  # fmt: skip
     group.add_argument("--ima", action="store_true",
@@ -171,6 +173,9 @@ def _run_below(arguments: argparse.Namespace) -> int:
         return report(results, arguments, "signing", len(found))
 
 
+_PLACES = ("detached", "ima", "ima_sigfile", "ima_hash", "fs_verity")
+"""Where signatures go: one of these (usage has no room to say that they exclude each other)."""
+
 _NOT_BELOW = ("out", "deep", "nested", "timestamp", "page_hashes", "description", "url", "option")
 """What an attribute of a file has no place for."""
 
@@ -179,6 +184,9 @@ def _check_words(arguments: argparse.Namespace) -> None:
     """Raise ``EvidenceError`` for options that go with no such signature."""
     from signward.errors import EvidenceError
 
+    places = [f"--{name.replace('_', '-')}" for name in _PLACES if getattr(arguments, name)]
+    if len(places) > 1:
+        raise EvidenceError(f"found {' and '.join(places)}, required one of them")
     if not arguments.key and not arguments.ima_hash:
         raise EvidenceError("--key: found none, required where the key is")
     if arguments.ima or arguments.ima_hash:

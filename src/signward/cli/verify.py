@@ -24,6 +24,7 @@ cannot be judged yet.  It is neither good nor bad."""
 
 EPILOG = f"""examples:
   signward verify setup.exe library.dll
+  signward verify Tool.app
   signward verify --explain driver.sys
   signward verify --publisher "Kitware, Inc." cmake.exe
   signward verify --catalog /mnt/Windows/System32/CatRoot notepad.exe
@@ -54,7 +55,8 @@ _GRAVITY = (1, 3, 4, 0)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``verify``."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help="what to judge")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="what to judge: files, and "
+                        "macOS bundles (.app, .framework, .kext, ...) as a whole")  # fmt: skip
     parser.add_argument("--detached", metavar="SIG", help="judge FILE by this signature beside "
                         "it: detached CMS (.p7s, DER or PEM), OpenPGP (.asc), minisign, signify, "
                         "IMA (.sig) or fs-verity")  # fmt: skip

@@ -91,7 +91,7 @@ def find_layout(tree: Tree, version: str = "") -> Layout:
         raise MalformedError(tree.name, "no Info.plist", "one, as every bundle has")
     base, info, code, localized = place
     plist = read_plist(read_whole(tree.open(info)), info)
-    name = plist.get("CFBundleExecutable", "")
+    name = plist.get("CFBundleExecutable", _namesake(tree, entries, code))
     if not isinstance(name, str) or "/" in name or "\0" in name or name in (".", ".."):
         raise MalformedError(info, f"CFBundleExecutable {name!r}", "the name of a file")
     executable = f"{code}{name}" if name else ""
@@ -101,6 +101,12 @@ def find_layout(tree: Tree, version: str = "") -> Layout:
 
 
 _NOTHING = TreeEntry(path="", kind="")
+
+
+def _namesake(tree: Tree, entries: Mapping[str, TreeEntry], code: str) -> str:
+    """Return the executable where the list names none: what is called as the bundle is."""
+    stem = posixpath.splitext(posixpath.basename(tree.name.rstrip("/")))[0]
+    return stem if entries.get(f"{code}{stem}", _NOTHING).kind == "file" else ""
 
 
 def read_whole(source: Source, most: int = MAX_INFO) -> bytes:

@@ -25,7 +25,6 @@ from signward.formats._bundle_layout import (
 from signward.formats._bundle_survey import FORKS, Survey, survey
 from signward.formats._code_resources import (
     Resources,
-    Rule,
     Sealed,
     read_rules,
     standard_rules,
@@ -90,11 +89,12 @@ class Program:
 
 def planned(tree: Tree, layout: Layout) -> Survey:
     """Sort a folder by the rules its new list will have."""
-    return survey(tree, layout, Resources(seals={}, rules=_rules(layout)))
+    return survey(tree, layout, _rules(layout))
 
 
-def _rules(layout: Layout) -> tuple[Rule, ...]:
-    return read_rules(standard_rules(layout.localized)[1])
+def _rules(layout: Layout) -> Resources:
+    """Return the rules that a new list will have, with nothing sealed by them yet."""
+    return Resources(seals={}, rules=read_rules(standard_rules(layout.localized)[1]))
 
 
 def nested_bundles(tree: Tree, there: Survey) -> Iterator[str]:
@@ -110,7 +110,7 @@ def nested_bundles(tree: Tree, there: Survey) -> Iterator[str]:
 
 def nested_code(tree: Tree, layout: Layout, there: Survey) -> Iterator[str]:
     """Yield the programs and libraries that lie where code does, outside of nested bundles."""
-    rules = Resources(seals={}, rules=_rules(layout))
+    rules = _rules(layout)
     for path, entry in there.present.items():
         rule = rules.rule_for(path)
         if rule is not None and rule.nested and entry.kind == "file" and _is_code(tree, entry.path):
@@ -138,28 +138,26 @@ def new_list(tree: Tree, layout: Layout) -> bytes:
     for entry in there.other.values():
         raise NotSignableError(entry.path, "neither a file, a folder nor a link", "one of them")
     inside = set(nested_code(tree, layout, there))
-    sealed = [_sealed(tree, layout, entries, entry, inside) for entry in there.present.values()]
+    rules = _rules(layout)
+    sealed = []
+    for entry in there.present.values():
+        path = entry.path[len(layout.base) :]
+        rule = rules.rule_for(path)
+        optional = rule is not None and rule.optional
+        if entry.kind == "link":
+            _check_link(entries, entry)
+            sealed.append(Sealed(path=path, target=entry.target, optional=optional))
+        elif entry.path in inside:
+            sealed.append(_code(path, open_code(tree.open(entry.path), {})))
+        else:
+            sealed.append(_file(tree, entry, path, optional=optional))
     sealed += (_bundle(tree, layout, path) for path in nested_bundles(tree, there))
     return write_resources(sealed, layout.localized)
 
 
-def _sealed(
-    tree: Tree,
-    layout: Layout,
-    entries: Mapping[str, TreeEntry],
-    entry: TreeEntry,
-    inside: set[str],
-) -> Sealed:
-    path = entry.path[len(layout.base) :]
-    rule = Resources(seals={}, rules=_rules(layout)).rule_for(path)
-    optional = rule is not None and rule.optional
-    if entry.kind == "link":
-        _check_link(entries, entry)
-        return Sealed(path=path, target=entry.target, optional=optional)
+def _file(tree: Tree, entry: TreeEntry, path: str, *, optional: bool) -> Sealed:
     _check_forks(tree, entry)
     source = tree.open(entry.path)
-    if entry.path in inside:
-        return _code(path, open_code(source, {}))
     hashers = [hashlib.sha1(usedforsecurity=False), hashlib.sha256()]
     source.feed([(0, source.length)], hashers)
     sha1, sha256 = (hasher.digest() for hasher in hashers)
@@ -184,6 +182,8 @@ def _bundle(tree: Tree, layout: Layout, path: str) -> Sealed:
 
     artifact = FORMAT.parse_tree(Subtree(tree, path), ParseOptions())
     state: BundleState = artifact.layout
+    if state.code is None:
+        raise NotSignableError(path, "a bundle without code, where code lies", "a main executable")
     return _code(path[len(layout.base) :], state.code)
 
 

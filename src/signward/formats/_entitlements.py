@@ -2,7 +2,8 @@
 
 Apple publishes no definition; what is written here are the octets its tools write:
 [APPLICATION 16] { INTEGER 1, dictionary }, a dictionary is [16] { SEQUENCE { UTF8String key,
-value } ... } in the order of the keys, an array a SEQUENCE.
+value } ... } in the order of the keys, an array a SEQUENCE.  (Tools of 2021 wrote a SET of such
+pairs, as node's signatures have it still.)
 """
 
 from __future__ import annotations

@@ -23,6 +23,9 @@ FAT_CLAUSE = "mach-o/fat.h"
 LINKER_PAGE = 4096
 """Octets of a page in the signatures that linkers write."""
 
+MAX_DIGESTS = 1 << 22
+"""Most digests of pages in all slices and directories; each takes some 200 octets of memory."""
+
 _WHAT = "Mach-O"
 _DIGEST = 32
 _ZEROS = 1024 * 1024
@@ -53,7 +56,15 @@ def read_code(source: Source, outside: Mapping[int, bytes] = NOTHING) -> tuple[C
     """
     slices = read_slices(source)
     several = len(slices) > 1
-    return tuple(_read_slice(source, one, outside, several=several) for one in slices)
+    found: list[CodeSlice] = []
+    digests = 0
+    for one in slices:
+        found.append(_read_slice(source, one, outside, several=several))
+        signature = found[-1].signature
+        digests += sum(len(d.code) for d in signature.directories) if signature else 0
+        if digests > MAX_DIGESTS:
+            raise LimitError(_WHAT, f"{digests} digests of pages", f"at most {MAX_DIGESTS}")
+    return tuple(found)
 
 
 def _read_slice(
@@ -83,6 +94,10 @@ def _read_slice(
         prefix=f"{label}/" if several else "",
         outside=parts,
     )
+    if sb.TICKET_SLOT in signature.blobs:
+        raise UncoveredError(
+            _WHAT, "a ticket inside code", "none: it is stapled to bundles", CLAUSE
+        )
     _check_limit(image, signature.best.code_limit)
     return CodeSlice(image=image, signature=signature, length=length, plist=plist)
 

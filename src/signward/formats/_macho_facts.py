@@ -16,6 +16,9 @@ from signward.wire.requirement_text import requirements_text
 MAX_LISTED = 500
 """Libraries and entitlements shown of one slice; the largest real programs have some 150."""
 
+MAX_TOLD = 2000
+"""Characters shown of one entitlement; real lists of groups and domains have some hundreds."""
+
 
 def facts_of(code: Sequence[CodeSlice]) -> dict[str, str | int]:
     """Return what policy and people go by: the first slice's words, all slices' cdhashes."""
@@ -49,4 +52,12 @@ def _inside(signature: AppleSignature) -> Iterator[tuple[str, str]]:
         if signature.entitlements:
             listed = read_plist(signature.entitlements, "entitlements")
             for name in list(listed)[:MAX_LISTED]:
-                yield f"entitlement {name}", json.dumps(listed[name], default=str)
+                yield f"entitlement {name}", _told(listed[name])
+
+
+def _told(value: object) -> str:
+    """Return a value of a property list as JSON, cut short where it is long."""
+    try:
+        return json.dumps(value, default=str)[:MAX_TOLD]
+    except (TypeError, ValueError, RecursionError):  # odd keys, or a value inside itself
+        return "(cannot be shown)"

@@ -164,32 +164,33 @@ def _laid_out(
     site: Site, settings: Settings, request: Request, parts: Mapping[int, bytes]
 ) -> tuple[int, Content]:
     """Return the room for a slice's signature, and the slice with that room, to be digested."""
-    info = _embedded_info(site)
-    own = {sb.INFO_SLOT: info} if info else {}
-    text = site.image.segment("__TEXT") or Segment("", 0, 0, 0, 0, 0, 0)
-    flags = MAIN_BINARY if site.image.file_type == EXECUTE else 0
-    sdk = _sdk(site)
-    if settings.runtime is None and not sdk:
+    content = content_of(site, parts)
+    if settings.runtime is None and not content.sdk:
         raise NotSignableError(
             f"{_WHAT}, {site.image.architecture}", "no version of an SDK",
             "one for the hardened runtime", hint="--option runtime=13.0.0 names the version",
         )  # fmt: skip
-    content = Content(
+    room = reserve(content, settings, request)
+    laid_out = Patched(site.source, PatchSet(edits=_edits(site, bytes(room))))
+    return room, replace(content, source=laid_out)
+
+
+def content_of(site: Site, parts: Mapping[int, bytes]) -> Content:
+    """Return what a slice's code directory speaks of, as the slice stands.
+
+    ``parts`` is the content of special slots outside the file.
+    """
+    info = _embedded_info(site)
+    own = {sb.INFO_SLOT: info} if info else {}
+    text = site.image.segment("__TEXT") or Segment("", 0, 0, 0, 0, 0, 0)
+    flags = MAIN_BINARY if site.image.file_type == EXECUTE else 0
+    return Content(
         source=site.source,
         limit=site.limit,
         page_size=site.page,
         parts={**own, **parts},
         segment=ExecSegment(base=text.offset, limit=text.size, flags=flags),
-        sdk=sdk,
-    )
-    room = reserve(content, settings, request)
-    return room, Content(
-        source=Patched(site.source, PatchSet(edits=_edits(site, bytes(room)))),
-        limit=content.limit,
-        page_size=content.page_size,
-        parts=content.parts,
-        segment=content.segment,
-        sdk=sdk,
+        sdk=_sdk(site),
     )
 
 

@@ -36,6 +36,7 @@ from signward.formats._bundle_code import (
 )
 from signward.formats._bundle_layout import (
     EXTENSIONS,
+    SIGNATURE_FOLDER,
     TICKET,
     Layout,
     by_path,
@@ -86,11 +87,11 @@ MAX_SHOWN = 200
 
 
 class BundleState(Frozen, frozen=True, kw_only=True):
-    """What the format keeps of a parsed bundle: its folder and its main executable."""
+    """What the format keeps of a parsed bundle: its folder, its main executable if it has one."""
 
     tree: Tree
     layout: Layout
-    code: BundleCode
+    code: BundleCode | None
 
 
 class _Findings:
@@ -131,7 +132,7 @@ class BundleFormat:
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
         """Compute digests: of the executable's slots, of files and of the targets of links."""
         state: BundleState = artifact.layout
-        found = dict(code_digests(state.code, wanted))
+        found = dict(code_digests(state.code, wanted)) if state.code else {}
         links = {e.path: e.target for e in state.tree.entries() if e.kind == "link"}
         files: dict[str, set[str]] = {}
         for name, algorithm in wanted:
@@ -148,7 +149,8 @@ class BundleFormat:
     def with_facts(self, artifact: SignedArtifact) -> SignedArtifact:
         """Add what the code says of itself, nested code, and the stapled ticket."""
         state: BundleState = artifact.layout
-        facts = {**described_code(state.code), **artifact.facts}
+        described = described_code(state.code) if state.code else {}
+        facts = {**described, **artifact.facts}
         facts["sealed files"] = len(artifact.listed)
         if artifact.nested:
             facts["nested code"] = ", ".join(list(artifact.nested)[:MAX_SHOWN])
@@ -171,12 +173,9 @@ def _file_digests(tree: Tree, path: str, algorithms: list[str]) -> Manifest:
 def _parse(tree: Tree, layout: Layout, depth: int) -> SignedArtifact:
     if depth > MAX_NESTED:
         raise LimitError(tree.name, "bundles nested deeper", f"at most {MAX_NESTED}")
-    if not layout.executable:
-        raise MalformedError(
-            layout.info, "no CFBundleExecutable", "the name of the main executable",
-            hint="bundles without code are not judged by this version",
-        )  # fmt: skip
     entries = by_path(tree)
+    if not layout.executable:
+        return _without_code(tree, layout, entries)
     listing = _listing(tree, layout, entries)
     parts = {INFO: read_whole(tree.open(layout.info))}
     if listing is not None:
@@ -214,6 +213,28 @@ def _parse(tree: Tree, layout: Layout, depth: int) -> SignedArtifact:
         every=artifact.every,
         layout=BundleState(tree=tree, layout=layout, code=code),
     )  # fmt: skip
+
+
+def _without_code(tree: Tree, layout: Layout, entries: Mapping[str, TreeEntry]) -> SignedArtifact:
+    """Return a bundle without a program: unsigned, or signed in a way that is not judged."""
+    path = f"{layout.base}{SIGNATURE_FOLDER}/CodeDirectory"
+    finding = Finding(
+        code=Code.UNSUPPORTED_KIND,
+        effect=Effect.UNKNOWN,
+        subject=path,
+        found="a signature in files of its own, for a bundle without code",
+        required="one in the bundle's main executable",
+        hint="codesign --verify judges it, on a Mac",
+    )
+    return SignedArtifact(
+        format=BundleFormat.name,
+        source=_Named(tree.open(layout.info), tree.name),
+        signatures=(),
+        profile="apple",
+        facts={"bundle": _extension(tree)},
+        findings=(finding,) if path in entries else (),
+        layout=BundleState(tree=tree, layout=layout, code=None),
+    )
 
 
 def _listing(tree: Tree, layout: Layout, entries: Mapping[str, TreeEntry]) -> bytes | None:
@@ -291,6 +312,8 @@ def _ask(path: str, seal: Seal, inner: SignedArtifact, found: _Findings) -> None
     """Note whether the list gives the very code by its hash, or what it asks of its signer."""
     state = inner.layout
     code = state.code if isinstance(state, BundleState) else BundleCode(artifact=inner)
+    if code is None:
+        return  # unsigned, and said to be
     try:
         requirement = read_demand(seal.requirement)
     except BadInputError as error:

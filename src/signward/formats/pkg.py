@@ -72,18 +72,18 @@ class PkgFormat:
         """Compute the checksums of the table and of files' archived octets."""
         archive: Xar = artifact.layout
         members = slot_names(archive)
+        known: dict[tuple[int, int, str], bytes] = {}
         found: dict[tuple[str, str], bytes] = {}
         for name, algorithm in wanted:
-            hasher = hashlib.new(algorithm, usedforsecurity=False)
             if name == TABLE:
-                hasher.update(archive.packed)
+                digest = hashlib.new(algorithm, archive.packed, usedforsecurity=False).digest()
+                found[name, algorithm] = digest
             elif name in members:
                 member = members[name]
-                span = archive.heap + member.start, archive.heap + member.end
-                artifact.source.feed([span], [hasher])
-            else:
-                continue
-            found[name, algorithm] = hasher.digest()
+                place = (archive.heap + member.start, archive.heap + member.end, algorithm)
+                if place not in known:  # files in the very same octets are read once
+                    known[place] = _digest(artifact.source, *place)
+                found[name, algorithm] = known[place]
         return found
 
     def sign(self, source: Source, request: Request) -> Signing:
@@ -118,6 +118,12 @@ class PkgFormat:
 
         del signature  # an archive's CMS has one signer
         return with_unsigned(envelope, 0, attribute(CMS_TIMESTAMP, token))
+
+
+def _digest(source: Source, start: int, end: int, algorithm: str) -> bytes:
+    hasher = hashlib.new(algorithm, usedforsecurity=False)
+    source.feed([(start, end)], [hasher])
+    return hasher.digest()
 
 
 def _regions(source: Source, archive: Xar, ticket: bytes) -> Iterator[Region]:

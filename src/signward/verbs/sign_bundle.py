@@ -79,14 +79,22 @@ class BundleSigning:
             source = tree.open(path)
             if self._existing is Existing.REFUSE and is_signed(source):
                 return
-            write_into(folder, path, self._sign(Program({}, nested=True), source))
+            form = Program({}, nested=True)
+            write_into(folder, path, self._sign(form, self._bare(form, source)))
         self.names.append(f"{prefix}{path}")
+
+    def _bare(self, form: Program, source: Source) -> Source:
+        """Return nested code without what nobody signed: digests that are ad hoc."""
+        if self._existing is not Existing.REFUSE or not form.envelopes(source):
+            return source
+        return Patched(source, form.embed(source, ()))
 
     def _sign_main(self, folder: str, name: str, *, nested: bool) -> None:
         with FolderTree(folder, name) as tree:
             layout = find_layout(tree)
             form, listing = main_program(tree, layout, nested=nested)
-            signed = self._sign(form, tree.open(layout.executable))
+            source = tree.open(layout.executable)
+            signed = self._sign(form, self._bare(form, source) if nested else source)
             write_into(folder, layout.executable, signed)
         write_into(folder, layout.base + LIST, BytesSource(LIST, listing), LIST_MODE)
         _drop_ticket(folder, layout)
@@ -114,6 +122,18 @@ def _drop_ticket(folder: str, layout: Layout) -> None:
     ticket = os.path.join(folder, layout.base + TICKET)  # noqa: PTH118 - strings, as everywhere
     if os.path.isfile(ticket) and not os.path.islink(ticket):  # noqa: PTH113, PTH114
         os.unlink(ticket)  # noqa: PTH108
+
+
+def main_executable(path: str) -> str:
+    """Return the path of a bundle's main executable, which has its signature.
+
+    Raises ``NotSignableError`` for a bundle without code, ``BadInputError`` for one at fault.
+    """
+    with FolderTree(path) as tree:
+        layout = find_layout(tree)
+    if not layout.executable:
+        raise NotSignableError(path, "a bundle without code", "a main executable")
+    return os.path.join(path, layout.executable)  # noqa: PTH118 - strings, as everywhere in verbs
 
 
 def is_bundle_folder(path: str) -> bool:

@@ -20,6 +20,9 @@ LEAF_MARK = "1.2.840.113635.100.6.1.30"
 ISSUER_MARK = "1.2.840.113635.100.6.2.17"
 """Extension of the authority that issues them (Apple System Integration CA)."""
 
+PATH = 3
+"""Certificates in a ticket's path, its anchor among them (the same policy)."""
+
 
 def ticket_findings(artifact: SignedArtifact, context: Context) -> Iterator[Finding]:
     """Report a stapled ticket that is not intact, or not Apple's.
@@ -41,9 +44,10 @@ def ticket_findings(artifact: SignedArtifact, context: Context) -> Iterator[Find
         effect = Effect.REJECT if _apples(context) else Effect.NOTE
         yield _finding(effect, f"a ticket whose signer is not trusted ({why})", "Apple's own")
         return
-    path = path_of(judged.basis)
-    leaf, *issuers = (load_certificate(one) for one in (path.certificates if path else ()))
-    marked = LEAF_MARK in leaf.extensions and any(ISSUER_MARK in one.extensions for one in issuers)
+    basis = path_of(judged.basis)
+    path = [load_certificate(one) for one in (basis.certificates if basis else ())]
+    marked = len(path) == PATH and LEAF_MARK in path[0].extensions
+    marked = marked and ISSUER_MARK in path[1].extensions
     if not marked:
         yield _finding(Effect.REJECT, "a ticket by a certificate that is for other things",
                        f"one with the extensions {LEAF_MARK} and {ISSUER_MARK}")  # fmt: skip

@@ -60,8 +60,8 @@ PREFERENCE = (5, 4, 2, 3, 1)
 CDHASH_OCTETS = 20
 """What is kept of a code directory's digest to name the code by."""
 
-MAX_PAGES = 1 << 24
-"""Most pages: those of a disk image of 64 GiB in pages of 4 KiB."""
+MAX_PAGES = 1 << 21
+"""Most pages: twice those of the largest slice there can be, 4 GiB in pages of 4 KiB."""
 
 MAX_SPECIAL = 64
 """Most special slots; eleven are defined."""

@@ -50,6 +50,9 @@ def read_plist(data: bytes, what: str) -> Mapping[str, Any]:
     import plistlib  # and expat with it, for few runs only
     from xml.parsers.expat import ExpatError
 
+    if not data.startswith(_BINARY):
+        # No XML then, says the standard; Apple's parser reads it, and node's entitlements begin so.
+        data = data.lstrip(b" \t\r\n")
     form = plistlib.FMT_BINARY if data.startswith(_BINARY) else plistlib.FMT_XML
     try:
         value = plistlib.loads(data, fmt=form, dict_type=_Unique)

@@ -148,11 +148,6 @@ class Expression(Frozen, frozen=True, kw_only=True):
     match: Match | None = None
     parts: tuple[Expression, ...] = ()
 
-    @property
-    def always_false(self) -> bool:
-        """Whether this is an unknown operation that says it fails where it is unknown."""
-        return self.op not in OPERANDS and bool(self.op & _FALSE)
-
 
 class Requirement(Frozen, frozen=True, kw_only=True):
     """A requirement: its expression, or none where the blob has another form."""
@@ -206,11 +201,12 @@ def write_requirements(blobs: Mapping[int, bytes]) -> bytes:
 
 
 def conjunction(*parts: Expression) -> Expression:
-    """Return the expression that asks for all of ``parts``, joined from the left."""
-    joined = parts[0]
-    for part in parts[1:]:
-        joined = Expression(op=Op.AND, parts=(joined, part))
-    return joined
+    """Return the expression that asks for all of ``parts``, nested as Apple's tools make it.
+
+    That is to the right; what is read from text nests to the left.
+    """
+    first, *rest = parts
+    return Expression(op=Op.AND, parts=(first, conjunction(*rest))) if rest else first
 
 
 def _word(blob: bytes, position: int) -> int:

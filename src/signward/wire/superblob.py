@@ -45,8 +45,8 @@ TICKET_SLOT = 0x10002
 HEADER = 8
 """Octets of a blob's magic and length."""
 
-MAX_OCTETS = 512 * 1024 * 1024
-"""Largest superblob: the digests of 60 GB of pages of 4 KiB, three times over."""
+MAX_OCTETS = 64 * 1024 * 1024
+"""Largest superblob: two digests of each page of 4 KiB in the largest slice there can be, 4 GiB."""
 
 MAX_BLOBS = 64
 """Most blobs: the types that are defined are nineteen."""

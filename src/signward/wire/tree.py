@@ -56,6 +56,7 @@ class FolderTree:
         ``name`` is for messages, where the folder stands in for another.
         """
         self.name = name or os.fspath(path)
+        self._path = os.fspath(path)
         with _told_of(self.name, swapped=False):
             self._root = os.open(path, _FOLDER & ~os.O_NOFOLLOW)
         self._entries: tuple[TreeEntry, ...] | None = None
@@ -101,12 +102,14 @@ class FolderTree:
         return _TreeFile(self, path, self._identities[path].size)
 
     def attributes(self, path: str) -> tuple[str, ...]:
-        """Return the names of a regular file's extended attributes; none where unsupported."""
+        """Return the names of a regular file's extended attributes; none where unsupported.
+
+        By its path: a file that is swapped meanwhile is noticed by `check_unchanged`.
+        """
         if not hasattr(os, "listxattr"):
             return ()
-        source = self._source(path)
         try:
-            return tuple(os.listxattr(self._descriptors[source.name]))
+            return tuple(os.listxattr(f"{self._path}/{path}", follow_symlinks=False))
         except OSError:
             return ()
 
@@ -201,13 +204,16 @@ class Subtree:
     def __init__(self, tree: Tree, path: str) -> None:
         self._tree, self._prefix = tree, f"{path}/"
         self.name = f"{tree.name.rstrip('/')}/{path}"
+        self._entries: tuple[TreeEntry, ...] | None = None
 
     def entries(self) -> Sequence[TreeEntry]:
         """Return everything below, sorted by path; links are told, never followed."""
-        return tuple(
-            replace(entry, path=entry.path[len(self._prefix) :])
-            for entry in _starting(self._tree.entries(), self._prefix)
-        )
+        if self._entries is None:
+            self._entries = tuple(
+                replace(entry, path=entry.path[len(self._prefix) :])
+                for entry in _starting(self._tree.entries(), self._prefix)
+            )
+        return self._entries
 
     def open(self, path: str) -> Source:
         """Return the file at a relative path.  Raises ``MalformedError`` where there is none."""

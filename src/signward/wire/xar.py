@@ -28,8 +28,11 @@ HEADER = struct.Struct(">4sHHQQI")
 MAX_HEADER = 64
 """Octets of the longest header: one that names a checksum of its own has 36 octets for it."""
 
-MAX_TOC = 64 * 1024 * 1024
-"""Octets of a table, uncompressed: some 100,000 files; installer packages have 20 kB."""
+MAX_TOC = 16 * 1024 * 1024
+"""Octets of a table, uncompressed: some 10,000 files; installer packages have 20 kB."""
+
+MAX_PATH = 1024
+"""Characters kept of a file's path, for messages and slots (macOS has PATH_MAX 1024)."""
 
 MAX_CERTIFICATES = 16
 """Certificates of one signature in the table."""
@@ -205,7 +208,7 @@ def stored_elements(parent: Element, folder: str = "") -> Iterator[tuple[str, El
     """
     for number, file in enumerate(parent.all("file"), 1):
         names = file.all("name")
-        path = folder + (names[0].text.strip() if names else f"#{number}")
+        path = f"{folder}{names[0].text.strip() if names else f'#{number}'}"[:MAX_PATH]
         data = file.at_most_one("data")
         if data is not None:
             yield path, data
@@ -224,7 +227,7 @@ def _member(data: Element, name: str) -> Member:
         algorithm = style
         digest = _hexadecimal(element.text.strip(), algorithm)
     return Member(
-        name=name[:1024],
+        name=name,
         start=data.number("offset"),
         length=data.number("length"),
         algorithm=algorithm,

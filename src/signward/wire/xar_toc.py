@@ -13,8 +13,8 @@ from xml.parsers import expat
 
 from signward.errors import AmbiguousError, LimitError, MalformedError
 
-MAX_ELEMENTS = 1 << 20
-"""Most elements in a table; a file has some 25, and installer packages a dozen files."""
+MAX_ELEMENTS = 1 << 18
+"""Most elements in a table: 10,000 files of some 25 each; installer packages have a dozen files."""
 
 MAX_DEPTH = 128
 """Deepest nesting: one level for each folder and a few for a file's own properties."""
@@ -107,6 +107,8 @@ class _Builder:
         self.top = Element("", {})
         self._data, self._stack, self._count = data, [self.top], 0
         self.parser = expat.ParserCreate()
+        self.parser.buffer_text = True  # else a line at a time, which adds up to minutes
+        self.parser.buffer_size = MAX_TEXT
         self.parser.StartDoctypeDeclHandler = self._doctype
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
