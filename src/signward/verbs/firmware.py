@@ -181,7 +181,7 @@ def _listed(
         grounds = with_embedded(intact, context.grounds(profile))
         pool = (*grounds.pool, *(anchor.certificate for anchor in grounds.store.anchors()))
         try:
-            leaf = load_certificate(intact.certificate)
+            leaf = load_certificate(intact.key.holder)
         except BadInputError:
             continue  # trust has said that it cannot be read
         proven = _proven(intact, firmware, context)
