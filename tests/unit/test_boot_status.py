@@ -293,8 +293,8 @@ def test_one_bad_entry_of_dbx_hides_no_other(root: Path, tmp_path: Path, entry: 
 def test_a_bad_certificate_in_db_takes_nothing_from_the_others(root: Path, tmp_path: Path) -> None:
     bad = Entry(kind=siglist.X509, owner=SHIM, data=b"no certificate")
     status = ask(root, image(tmp_path / "v", UEFI_2011.name, UEFI_2023.name))
-    held = {"db": (IMAGE_SECURITY, siglist.write_lists([bad]) + lists(UEFI_2011.name))}
-    assert starting(ask(root, image(tmp_path / "w", **held)), Scenario.NOW) == starting(
+    held = (IMAGE_SECURITY, siglist.write_lists([bad]) + lists(UEFI_2011.name))
+    assert starting(ask(root, image(tmp_path / "w", db=held)), Scenario.NOW) == starting(
         status, Scenario.NOW
     )
 

@@ -47,6 +47,8 @@ MAX_TEXT = 4 * MAX_OCTETS
 
 _CLAUSE = "JAR, Signed JAR File"
 _STRONGEST_FIRST = ("sha512", "sha3_512", "sha384", "sha3_384", "sha256", "sha3_256", "sha224")
+_PACKED_NOTHING = 2
+"""Octets that deflate makes of none (RFC 1951 3.2.6)."""
 _WHAT_RUNS = "one: it runs, so it must be covered"
 
 
@@ -136,8 +138,8 @@ def signing_name(name: str) -> str:
 
 
 def _counts(member: ZipMember) -> bool:
-    """Say whether a member has content: a folder's entry has none."""
-    return not member.directory or bool(member.size or member.packed)
+    """Say whether a member has content: a folder's entry has none, deflated or not."""
+    return not member.directory or bool(member.size) or member.packed > _PACKED_NOTHING
 
 
 def _read(source: Source, member: ZipMember, most: int) -> bytes:

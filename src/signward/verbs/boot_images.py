@@ -90,7 +90,7 @@ def _signers(
         checked = check_signature(artifact, claimed, computed)
         if isinstance(checked, IntactSignature):
             pool = tuple(_readable(claimed.claimed_certificates))
-            signers.append(Signer(leaf=load_certificate(checked.certificate), pool=pool))
+            signers.append(Signer(leaf=load_certificate(checked.key.holder), pool=pool))
         else:
             broken.append(_reason(checked.findings))
     return tuple(signers), tuple(broken)

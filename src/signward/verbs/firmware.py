@@ -22,6 +22,7 @@ from signward.state import (
     Stage,
     TrustedSignature,
     Wanted,
+    path_of,
 )
 from signward.trust.profiles import UEFI_VARIABLE
 from signward.verbs.options import Options, read_option
@@ -182,7 +183,7 @@ def _listed(
         grounds = with_embedded(intact, context.grounds(profile))
         pool = (*grounds.pool, *(anchor.certificate for anchor in grounds.store.anchors()))
         try:
-            leaf = load_certificate(intact.certificate)
+            leaf = load_certificate(intact.key.holder)
         except BadInputError:
             continue  # trust has said that it cannot be read
         proven = _proven(intact, firmware, context)
@@ -274,13 +275,14 @@ def beyond_kek(judged: Sequence[JudgedSignature]) -> tuple[Finding, ...]:
         if not isinstance(signature, TrustedSignature):
             continue
         variable = signature.intact.claimed.read_as.partition(",")[0]
-        if signature.basis.store == UEFI_VARIABLE.name and variable in ("PK", "KEK"):
+        path = path_of(signature.basis)
+        if path and path.store == UEFI_VARIABLE.name and variable in ("PK", "KEK"):
             return (
                 Finding(
                     code=Code.WRONG_USAGE,
                     effect=Effect.REJECT,
                     subject=f"signature {signature.intact.claimed.label}",
-                    found=f"a write of {variable} by a key of KEK, {signature.basis.anchor}",
+                    found=f"a write of {variable} by a key of KEK, {path.anchor}",
                     required="one by the key in PK (--anchor)",
                     clause="UEFI 2.10 8.2.2",
                 ),
