@@ -156,12 +156,9 @@ class Context:
     @cached_property
     def firmware(self) -> Firmware | None:
         """What firmware refuses by the caller's lists; None where none were given."""
-        options = self.options
-        if not (options.dbx or options.sbat_level):
-            return None
-        from signward.verbs.firmware import load_firmware, read_given  # for few runs only
+        from signward.verbs.firmware import asks_firmware, load_firmware, read_given
 
-        return load_firmware(read_given(options))
+        return load_firmware(read_given(self.options)) if asks_firmware(self.options) else None
 
     @cached_property
     def rules(self) -> Index | None:
