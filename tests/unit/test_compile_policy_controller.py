@@ -169,21 +169,3 @@ def test_a_denial_on_docker_hub_is_told_to_miss_short_names() -> None:
     losses = {(x.name, x.rule, x.towards) for x in compiled(rules).losses}
     assert ("origin", "d", "looser") in losses
     assert ("origin", "e", "looser") not in losses
-
-
-def test_resources_of_one_rule_never_bear_another_rules_name() -> None:
-    """Applied one after the other, the second would replace the first."""
-    both = SignersMatch(least=2, of=(PublisherMatch(key="one"), PublisherMatch(key="two")))
-    rules = image_rule_set(
-        allow("x", "registry.example/a/**", signers=both),
-        allow("x-0", "registry.example/b/**", key="three"),
-    )
-    names = [one["metadata"]["name"] for one in resources(compiled(rules).content("policies.yaml"))]
-    assert len(set(names)) == len(names) == 3
-
-
-def test_a_denial_on_docker_hub_is_told_to_miss_short_names() -> None:
-    rules = image_rule_set(deny("d", "docker.io/library/nginx"), deny("e", "ghcr.io/a/**"))
-    losses = {(x.name, x.rule, x.towards) for x in compiled(rules).losses}
-    assert ("origin", "d", "looser") in losses
-    assert ("origin", "e", "looser") not in losses

@@ -150,11 +150,3 @@ def test_a_ca_named_as_the_signer_itself_is_not_let_in_with_all_below_it() -> No
     made = compiled(rule_set(rule("r", publisher=PublisherMatch(certificate=authority))))
     assert [(loss.name, loss.rule) for loss in made.losses] == [("publisher", "r")]
     assert not made.files
-
-
-def test_a_ca_named_as_the_signer_itself_is_not_let_in_with_all_below_it() -> None:
-    """A rule by certificate speaks of the leaf; db would take everything the CA issued."""
-    authority = f"sha256:{hashlib.sha256(der(CA.certificate)).hexdigest()}"
-    made = compiled(rule_set(rule("r", publisher=PublisherMatch(certificate=authority))))
-    assert [(loss.name, loss.rule) for loss in made.losses] == [("publisher", "r")]
-    assert not made.files
