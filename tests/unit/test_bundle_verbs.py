@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import plistlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from signward.verbs import folders
 from signward.wire.source import BytesSource
 from signward.wire.superblob import CMS_SLOT, DIRECTORY_SLOT, read_superblob, write_superblob
 from tests.builders.bundle import application, framework, info, lay_out, told
+from tests.builders.web import Server
 from tests.desk import Desk, write_key
 from tests.samples.macho import program
 from tests.signing import identity, sign_bytes
@@ -227,6 +229,48 @@ def test_file_systems_without_an_exchange_do_too(
     assert _left(desk) == before
 
 
+@pytest.mark.parametrize("failing", [1, 2])
+def test_an_interrupt_between_two_renames_loses_nothing(
+    desk: Desk, app: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    before, rename, left = told(app), os.rename, [failing]
+
+    def interrupted(source: str, target: str) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(folders, "_exchange", lambda _one, _other: False)
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        folders.put_in_place(_copy_of(app), str(app))
+    assert told(app) == before
+
+
+def _copy_of(app: Path) -> str:
+    return str(shutil.copytree(app, app.parent / "copy" / app.name, symlinks=True))
+
+
+def test_the_old_folder_never_waits_where_its_copy_is_removed(
+    desk: Desk, app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing could be put back: both folders must be left, wherever they are."""
+    before, rename, left = told(app), os.rename, [1]
+
+    def failing(source: str, target: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(folders, "_exchange", lambda _one, _other: False)
+    monkeypatch.setattr(os, "rename", failing)
+    assert desk.sign(app) == 1
+    (kept,) = (path for path in desk.folder.glob(".*/App.app") if path.is_dir())
+    assert told(kept) == before
+
+
 def test_an_exchange_that_fails_is_told(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(OSError, match="No such file"):
@@ -301,6 +345,20 @@ def test_many_bundles_in_one_call(desk: Desk) -> None:
     assert desk.sign("--json", *paths, desk.exe) == 0
     assert [json.loads(line)["outcome"] for line in desk.out.splitlines()] == ["signed"] * 7
     assert {_verified(desk, path)["outcome"] for path in paths} == {"accepted"}
+
+
+def test_a_timestamp_is_added_to_the_bundles_signature(
+    desk: Desk, app: Path, server: Server
+) -> None:
+    assert desk.sign(app) == 0
+    before = told(app)
+    assert desk.run("timestamp", "--timestamp", server.url("/tsa"), app) == 0
+    after = told(app)
+    assert {path for path in after if after[path] != before[path]} == {"Contents/MacOS/App"}
+    said = _verified(desk, app)
+    assert said["outcome"] == "accepted"
+    assert any(one["timestamps"] for one in said["signatures"])
+    assert desk.run("timestamp", "--timestamp", server.url("/tsa"), "--out", desk.folder, app) == 1
 
 
 def test_another_certificates_bundle_is_not_trusted(desk: Desk, app: Path) -> None:
