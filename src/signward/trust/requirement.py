@@ -140,6 +140,7 @@ def _known(own: OwnRequirement, path: tuple[Certificate, ...]) -> Code:
         info=None if own.info is None else _entries(own.info),
         entitlements=_entries(own.entitlements),
         platform=own.platform,
+        notarized=own.notarized or None,
     )
 
 
