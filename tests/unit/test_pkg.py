@@ -187,16 +187,18 @@ def test_what_a_signer_leaves_uncovered_rejects(judging: Context) -> None:
     assert judged(resigned(data, without_file), judging).cause is Code.UNCOVERED_CONTENT
 
 
-def test_a_checksum_by_md5_rejects(judging: Context) -> None:
+@pytest.mark.parametrize("name", ["md5", "sha1"])
+def test_a_weak_checksum_rejects_under_anchors_of_ones_own(judging: Context, name: str) -> None:
     data = sign_bytes("a.pkg", archive())
 
-    def by_md5(table: bytes) -> bytes:
+    def weakened(table: bytes) -> bytes:
         start = table.index(b'<archived-checksum style="sha256">')
         end = table.index(b"</archived-checksum>", start)
-        digest = hashlib.md5(file_of(data, 0), usedforsecurity=False).hexdigest()
-        return table[:start] + b'<archived-checksum style="md5">' + digest.encode() + table[end:]
+        digest = hashlib.new(name, file_of(data, 0), usedforsecurity=False).hexdigest()
+        written = f'<archived-checksum style="{name}">{digest}'.encode()
+        return table[:start] + written + table[end:]
 
-    assert judged(resigned(data, by_md5), judging).cause is Code.WEAK_DIGEST
+    assert judged(resigned(data, weakened), judging).cause is Code.WEAK_DIGEST
 
 
 def file_of(data: bytes, number: int) -> bytes:

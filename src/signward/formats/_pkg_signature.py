@@ -27,8 +27,8 @@ MAX_SIGNATURE = 16 * 1024 * 1024
 TABLE = "toc"
 """The slot of the compressed table of contents."""
 
-_WEAK = {"sha1": Effect.WARN, "md5": Effect.REJECT}
-"""What a file's checksum by a weak digest does: Apple's own tools still write SHA-1."""
+_BROKEN = "md5"
+"""What no file's checksum may be by.  Apple's own tools still write SHA-1: ``trust.profiles``."""
 
 
 class Signatures(Frozen, frozen=True, kw_only=True):
@@ -111,14 +111,13 @@ def _other_signers(archive: Xar, cms: ClaimedSignature) -> Iterator[Finding]:
 
 
 def _weak_checksums(archive: Xar) -> Iterator[Finding]:
-    for algorithm, effect in _WEAK.items():
-        count = sum(member.algorithm == algorithm for member in archive.members)
-        if count:
-            yield Finding(
-                code=Code.WEAK_DIGEST,
-                effect=effect,
-                subject="xar heap",
-                found=f"{count} checksums by {algorithm}",
-                required="SHA-2",
-                clause="NIST SP 800-131A",
-            )
+    count = sum(member.algorithm == _BROKEN for member in archive.members)
+    if count:
+        yield Finding(
+            code=Code.WEAK_DIGEST,
+            effect=Effect.REJECT,
+            subject="xar heap",
+            found=f"{count} checksums by {_BROKEN}",
+            required="SHA-2",
+            clause="NIST SP 800-131A",
+        )
