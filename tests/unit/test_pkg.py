@@ -23,8 +23,10 @@ from signward.envelopes.cms_detached import draft_detached
 from signward.errors import BadInputError, NotSignableError
 from signward.findings import Code, Effect
 from signward.formats import Existing, ParseOptions
+from signward.formats._pkg_signature import slot_names
 from signward.formats._pkg_ticket import write_trailer
 from signward.formats.pkg import FORMAT
+from signward.frozen import replace
 from signward.policy.record import record
 from signward.policy.rules.sighted import subject_of
 from signward.state import IntactSignature, Outcome, TrustedSignature, Verdict
@@ -205,6 +207,14 @@ def file_of(data: bytes, number: int) -> bytes:
     found = layout(data)
     member = found.members[number]
     return data[found.heap + member.start : found.heap + member.end]
+
+
+def test_each_member_has_a_slot_of_its_own_whatever_the_files_are_called() -> None:
+    found = layout(sign_bytes("a.pkg", archive()))
+    first = found.members[0]
+    members = tuple(replace(first, name=name, start=n) for n, name in enumerate(("x#3", "x", "x")))
+    named = slot_names(replace(found, members=members))
+    assert sorted(named.values(), key=lambda m: m.start) == list(members)
 
 
 # --- two signatures ---------------------------------------------------------------

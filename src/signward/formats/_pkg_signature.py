@@ -66,7 +66,9 @@ def slot_names(archive: Xar) -> dict[str, Member]:
     named: dict[str, Member] = {}
     for number, member in enumerate(archive.members, 1):
         name = f"file:{member.name}"
-        named[name if name not in named else f"{name}#{number}"] = member
+        while name in named:  # a file may be called what another one's numbered slot is
+            name += f"#{number}"
+        named[name] = member
     return named
 
 
