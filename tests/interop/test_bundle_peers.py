@@ -43,7 +43,10 @@ NOT_SEALED = "Contents/MacOS/notes.txt"
 
 @pytest.fixture
 def peer() -> ModuleType:
-    return pytest.importorskip("apple_platform", reason="apple-platform-py is not installed")
+    module: ModuleType = pytest.importorskip(
+        "apple_platform", reason="apple-platform-py is not installed"
+    )
+    return module
 
 
 def _application() -> dict[str, bytes | str]:

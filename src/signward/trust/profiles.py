@@ -6,7 +6,7 @@ user may name another (an EFI binary checked as Windows would load it, say).
 
 from __future__ import annotations
 
-from signward.frozen import Frozen
+from signward.frozen import Frozen, replace
 from signward.trust.apple import CODE_MARKS, INSTALLER_MARKS, KNOWN_CRITICAL, Mark
 from signward.trust.rules import (
     ANY_USAGE,
@@ -36,7 +36,8 @@ class Profile(Frozen, frozen=True, kw_only=True):
     SHA-1 over content warns, under Apple's roots, where elsewhere it rejects; certificates are
     judged as ever.
     ``apple``: what a certificate must be marked for, one of these, where the anchor is Apple's.
-    ``store`` names the anchors, where that is not the profile's name.
+    ``store`` names the anchors, where that is not the profile's name.  ``keys``: no X.509 at all;
+    what the caller's keyrings hold is trusted by the rules of its own kind.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Profile(Frozen, frozen=True, kw_only=True):
     sha1_content: bool = False
     apple: tuple[Mark, ...] = ()
     store: str = ""
+    keys: bool = False
 
 
 AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
@@ -80,6 +82,13 @@ LINUX_KERNEL = Profile(
 )
 """Modules, IMA, fs-verity, IPE: a key of the kernel's keyrings, and no dates."""
 
+JAR = Profile(
+    name="jar",
+    usage=replace(CODE_SIGNING, eku_required=False),
+    store="authenticode",
+)
+"""As Authenticode, but a certificate that names no usage at all may sign, as for the JDK."""
+
 APPLE = Profile(
     name="apple",
     usage=CODE_SIGNING,
@@ -108,6 +117,12 @@ APPLE_TICKET = Profile(
 )
 """Notarization tickets: Apple's anchors, and no dates; extensions say what the signer is for."""
 
+OPENPGP = Profile(name="openpgp", usage=ANY_USAGE, timestamps=False, revocation=False, keys=True)
+"""Judged at the signature's own creation time, by a certificate of the keyring."""
+
+PINNED = Profile(name="pinned", usage=ANY_USAGE, timestamps=False, revocation=False, keys=True)
+"""minisign and signify: a key that the caller named, and no dates."""
+
 PROFILES = {
     profile.name: profile
     for profile in (
@@ -116,7 +131,10 @@ PROFILES = {
         UEFI_VARIABLE,
         WINDOWS_KERNEL,
         LINUX_KERNEL,
+        JAR,
         APPLE,
         APPLE_INSTALLER,
+        OPENPGP,
+        PINNED,
     )
 }

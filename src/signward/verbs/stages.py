@@ -25,6 +25,7 @@ from signward.state import (
     SignedArtifact,
     Stage,
     UntrustedSignature,
+    path_of,
 )
 from signward.trust.judge import judge
 from signward.trust.x509 import load_certificate
@@ -50,9 +51,10 @@ def judge_signatures(
     """
     if not artifact.signatures:
         return ()
-    certificates = context.certificates_for(context.profile_for(artifact))
+    profile = context.profile_for(artifact)
+    certificates, keys = context.certificates_for(profile), context.keys_for(profile)
     checked = [
-        check_signature(artifact, claimed, computed, certificates)
+        check_signature(artifact, claimed, computed, certificates, keys)
         for claimed in artifact.signatures
     ]
     if context.policy.stage is Stage.INTACT:
@@ -122,10 +124,17 @@ def _unmet(
     if isinstance(judged, UntrustedSignature):
         wrong = (f for f in judged.findings if f.effect in (Effect.REJECT, Effect.UNKNOWN))
         yield from (replace(finding, subject=f"{name}, {finding.subject}") for finding in wrong)
-    path = [load_certificate(one) for one in judged.basis.certificates] if judged.basis else []
+    basis = path_of(judged.basis)
+    path = [load_certificate(one) for one in basis.certificates] if basis else []
     for finding in check_own(demand, intact.claimed.label, path):
-        yield replace(finding, subject=f"{name}, {finding.subject}",
-                      found="code that does not meet what the list around it asks")  # fmt: skip
+        met = "does not" if finding.effect is Effect.REJECT else "may not"
+        yield replace(
+            finding,
+            # What nobody could judge may be somebody else's code.
+            effect=Effect.REJECT if finding.effect is Effect.REJECT else Effect.UNKNOWN,
+            subject=f"{name}, {finding.subject}",
+            found=f"code that {met} meet what the list around it asks",
+        )
 
 
 def _seals(

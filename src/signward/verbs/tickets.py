@@ -17,6 +17,7 @@ from signward.state import (
     Stage,
     TrustedSignature,
     UntrustedSignature,
+    path_of,
 )
 from signward.trust.judge import judge
 from signward.trust.profiles import APPLE_TICKET
@@ -54,7 +55,8 @@ def ticket_findings(artifact: SignedArtifact, context: Context) -> Iterator[Find
             Effect.REJECT, f"a ticket whose signer is not trusted ({why})", "Apple's own"
         )
         return
-    path = [load_certificate(one) for one in judged.basis.certificates]
+    basis = path_of(judged.basis)
+    path = [load_certificate(one) for one in (basis.certificates if basis else ())]
     marked = len(path) == PATH and LEAF_MARK in path[0].extensions
     marked = marked and ISSUER_MARK in path[1].extensions
     if not marked:
