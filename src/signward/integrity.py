@@ -114,13 +114,15 @@ def check_value(spki: bytes, algorithm: Algorithm, data: bytes, value: bytes) ->
     """
     key = load_public_key(spki)
     wanted = _KEY_CLASS.get(algorithm.scheme)
-    if wanted is None or (algorithm.digest and algorithm.digest not in _HASHES):
+    digests = [algorithm.digest] if algorithm.digest else []
+    digests += [algorithm.mgf_digest] if algorithm.scheme == "rsa-pss" else []
+    if wanted is None or not _HASHES.keys() >= set(digests):
         raise UnsupportedKeyError(f"signature algorithm {algorithm} is not supported")
     if type(key).__name__ != wanted:
         raise UnsupportedKeyError(f"a {type(key).__name__} cannot check {algorithm}")
     try:
         _verify(key, algorithm, data, value)
-    except (InvalidSignature, ValueError):
+    except (InvalidSignature, ValueError, OverflowError):  # the last: a salt beyond any length
         raise ValueMismatchError(f"the value does not fit the key ({algorithm})") from None
     except UnsupportedAlgorithm as error:
         raise UnsupportedKeyError(f"{algorithm}: {error}") from None
@@ -442,18 +444,24 @@ def _value_failure(
     except UnsupportedKeyError as error:
         return _unsupported(what, str(error))
     except ValueMismatchError as error:
+        straight = _straight_over(claimed)
         return Finding(
             code=Code.SIGNATURE_MISMATCH,
             effect=Effect.REJECT,
             subject=what,
             found=str(error),
-            required=f"a value by the signer's key over {claimed.over or 'these attributes'}",
+            required=f"a value by the signer's key over {straight or 'these attributes'}",
             clause="" if claimed.envelope == "ima" else "RFC 5652 5.6",
-            hint=_ALTERED
-            if claimed.over
-            else "the signature was changed, or made with another key",
+            hint=_ALTERED if straight else "the signature was changed, or made with another key",
         )
     return None
+
+
+def _straight_over(claimed: ClaimedSignature) -> str:
+    """Return the slot that a value is made over without attributes between; empty if some are."""
+    if claimed.over or claimed.signed_attributes or claimed.envelope not in ("cms", "ima"):
+        return claimed.over
+    return claimed.slots[0].name if claimed.slots else "its content"
 
 
 def _check_certificate_digests(
