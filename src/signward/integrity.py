@@ -70,7 +70,10 @@ MAX_RSA_BITS = 16384
 
 
 _NOTHING: Manifest = MappingProxyType({})
-_WITHOUT_KEYRING = "give the signer's certificate, or the kernel image that has it, with --anchor"
+_WITHOUT_KEYRING = (
+    "give the signer's certificate with --certificate; where it is itself what is trusted, as in "
+    "Linux, with --anchor: it, or the kernel image that has it"
+)
 _ALTERED = "the content or its signature was changed, or it was made with another key"
 
 MAX_TOLD = 50
@@ -490,9 +493,9 @@ def _key_missing(what: str, claimed: ClaimedSignature) -> Finding:
         subject=what,
         found=f"no certificate of the signer ({name})",
         required="it, embedded or given",
-        clause="RFC 5652 5.3",
+        clause="security/integrity/digsig.c" if claimed.envelope == "ima" else "RFC 5652 5.3",
         hint=_WITHOUT_KEYRING
-        if claimed.over
+        if _straight_over(claimed)
         else "give the signer's certificate with --certificate",
     )
 
