@@ -64,7 +64,7 @@ def _own_signer(path: Path, tmp_path: Path) -> str:
     intact = check_signature(artifact, artifact.signatures[0], computed)
     assert isinstance(intact, IntactSignature)
     anchor = tmp_path / "signer.der"
-    anchor.write_bytes(intact.certificate)
+    anchor.write_bytes(intact.key.holder)
     return str(anchor)
 
 

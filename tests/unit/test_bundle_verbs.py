@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import plistlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -226,6 +227,48 @@ def test_file_systems_without_an_exchange_do_too(
     assert desk.sign(app) == 0
     assert _verified(desk, app)["outcome"] == "accepted"
     assert _left(desk) == before
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_an_interrupt_between_two_renames_loses_nothing(
+    desk: Desk, app: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    before, rename, left = told(app), os.rename, [failing]
+
+    def interrupted(source: str, target: str) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(folders, "_exchange", lambda _one, _other: False)
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        folders.put_in_place(_copy_of(app), str(app))
+    assert told(app) == before
+
+
+def _copy_of(app: Path) -> str:
+    return str(shutil.copytree(app, app.parent / "copy" / app.name, symlinks=True))
+
+
+def test_the_old_folder_never_waits_where_its_copy_is_removed(
+    desk: Desk, app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing could be put back: both folders must be left, wherever they are."""
+    before, rename, left = told(app), os.rename, [1]
+
+    def failing(source: str, target: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(folders, "_exchange", lambda _one, _other: False)
+    monkeypatch.setattr(os, "rename", failing)
+    assert desk.sign(app) == 1
+    (kept,) = (path for path in desk.folder.glob(".*/App.app") if path.is_dir())
+    assert told(kept) == before
 
 
 def test_an_exchange_that_fails_is_told(tmp_path: Path) -> None:

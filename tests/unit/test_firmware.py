@@ -21,7 +21,10 @@ from signward.formats.pe import FORMAT
 from signward.frozen import replace
 from signward.policy.settings import Policy
 from signward.state import Outcome, Stage, Verdict
+from signward.trust.anchors import store_from_certificates
 from signward.trust.x509 import load_certificate
+from signward.verbs import stores
+from signward.verbs.context import Context
 from signward.verbs.evidence import assess_with_evidence
 from signward.verbs.options import Options
 from signward.verbs.replay import replay
@@ -234,6 +237,25 @@ def test_a_second_signer_does_not_excuse_a_late_write(tmp_path: Path) -> None:
     both = with_a_signer_of(other, data)
     for after in (None, NOW + timedelta(days=1)):
         assert assess_bytes("dbx.auth", both, tmp_path, after=after).cause is Code.MALFORMED
+
+
+@pytest.mark.parametrize(("name", "cause"), [
+    ("PK", Code.WRONG_USAGE), ("KEK", Code.WRONG_USAGE), ("db", None), ("dbx", None),
+])  # fmt: skip
+def test_key_exchange_keys_write_neither_pk_nor_kek(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, cause: Code | None
+) -> None:
+    keys = store_from_certificates("uefi-variable", [authority().certificate])
+    monkeypatch.setitem(stores.NAMED, "uefi-variable", lambda: keys)
+    load_store.cache_clear()
+    try:
+        data = sign_bytes(f"{name}.esl", digests())
+        by_default = Context(Options(at=NOW))
+        assert assess(BytesSource("x.auth", data), by_default).cause is cause
+    finally:
+        monkeypatch.undo()
+        load_store.cache_clear()
+    assert assess_bytes("x.auth", data, tmp_path).outcome is Outcome.ACCEPTED  # who names the key
 
 
 def test_a_write_under_another_name_is_broken(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
-from signward.errors import AmbiguousError
+from signward.errors import AmbiguousError, LimitError
 from signward.findings import Code, Effect, Finding
 from signward.formats._bundle_layout import (
     RECEIPT_FOLDER,
@@ -19,7 +20,7 @@ from signward.formats._bundle_layout import (
     Layout,
     check_link,
 )
-from signward.formats._code_resources import CLAUSE, Resources, Seal, same
+from signward.formats._code_resources import CLAUSE, MAX_PATH, Resources, Seal, same
 from signward.frozen import Frozen
 from signward.state import Slot, Tree, TreeEntry
 
@@ -54,20 +55,28 @@ class Survey(Frozen, frozen=True, kw_only=True):
 
 
 def survey(tree: Tree, layout: Layout, resources: Resources) -> Survey:
-    """Sort what stands below the list's folder.  Raises ``AmbiguousError`` for equal names."""
+    """Sort what stands below the list's folder.  Raises ``AmbiguousError`` for equal names.
+
+    ``LimitError`` for paths longer than any on macOS: rules are tried on each.
+    """
     sorted_out = Survey(present={}, nested={}, omitted={}, other={})
     kinds: dict[str, dict[str, TreeEntry]] = {
         name: getattr(sorted_out, name) for name in ("present", "nested", "omitted", "other")
     }
-    skipped = "\0"
+    skipped: set[str] = set()  # not the last one alone: "a.b-c" stands between "a.b" and "a.b/"
     seen: set[str] = set()
     for entry in tree.entries():
-        if not entry.path.startswith(layout.base) or entry.path.startswith(skipped):
+        if entry.path.rpartition("/")[0] in skipped:
+            skipped.add(entry.path)
+            continue
+        if not entry.path.startswith(layout.base):
             continue
         path = entry.path[len(layout.base) :]
+        if len(path) > MAX_PATH:
+            raise LimitError(entry.path[:80], "a longer path", f"at most {MAX_PATH} characters")
         kind = _kind(path, entry, layout, resources)
         if kind in ("excluded", "nested") and entry.kind == "directory":
-            skipped = f"{entry.path}/"
+            skipped.add(entry.path)
         if kind not in kinds:
             continue
         key = same(path)
@@ -121,10 +130,8 @@ def differences(
 
 
 def _first(findings: Iterator[Finding]) -> Iterator[Finding]:
-    """Yield the first ones, and how many there are more."""
-    for number, finding in enumerate(findings):
-        if number < MAX_TOLD:
-            yield finding
+    """Yield the first ones: whoever changed more changed everything."""
+    return islice(findings, MAX_TOLD)
 
 
 _FITTING = {"file": {"file"}, "link": {"link"}, "code": {"file", "directory"}}
@@ -187,8 +194,8 @@ def _stray_links(entries: Mapping[str, TreeEntry], found: Survey) -> Iterator[Fi
 
 def _hidden(tree: Tree, found: Survey) -> Iterator[Finding]:
     """Report what rules leave out and a system would run all the same."""
-    for path, entry in found.omitted.items():
-        if entry.kind != "file" or path == "Info.plist":
+    for entry in found.omitted.values():
+        if entry.kind != "file":
             continue
         source = tree.open(entry.path)
         head = source.read(0, min(4, source.length))

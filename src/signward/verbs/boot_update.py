@@ -38,7 +38,7 @@ def why_not_taken(data: bytes, updaters: Sequence[Certificate]) -> str:
         for der in claimed.claimed_certificates:
             with suppress(BadInputError):
                 pool.append(load_certificate(der))
-        leaf = load_certificate(checked.certificate)
+        leaf = load_certificate(checked.key.holder)
         if not set(updaters).isdisjoint(ancestry(leaf, pool)):
             return ""
         why = f"it is signed under {issuer_name(leaf)}, which is not in KEK"

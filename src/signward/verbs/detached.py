@@ -1,7 +1,7 @@
 """Signatures beside a file: any file, and its signature in a file of its own.
 
-That is a detached CMS signature, the value of ``security.ima`` as evmctl writes it, or an
-fs-verity built-in signature; which of them, its bytes say.
+That is a detached CMS signature, the value of ``security.ima`` as evmctl writes it, an fs-verity
+built-in signature, or one of OpenPGP, minisign or signify; which of them, its bytes say.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from signward.envelopes.fsverity import is_plain
+from signward.envelopes.minisign import is_commented
+from signward.envelopes.openpgp import is_openpgp
 from signward.errors import UnreadableError
-from signward.formats import Signable
+from signward.formats import Format, Signable
+from signward.formats._beside import MinisignFormat, OpenPgpFormat
 from signward.formats._detached import DetachedFormat
 from signward.formats._fsverity import FsVerityFormat
 from signward.formats._ima import ImaFormat
@@ -68,16 +71,22 @@ def assess_detached(
         return unreadable(path, error, context)
 
 
-def form_of(blob: bytes, parameters: Parameters | None = None) -> Signable:
+def form_of(blob: bytes, parameters: Parameters | None = None) -> Format:
     """Return the format that judges by this signature; bytes that are none are no CMS."""
+    if is_commented(blob):
+        return MinisignFormat(blob)
+    if is_openpgp(blob):
+        return OpenPgpFormat(blob)
     if is_value(blob):
         return ImaFormat(blob, tree=parameters)
     return FsVerityFormat(blob, parameters) if is_plain(blob) else DetachedFormat(blob)
 
 
 def _decoded(path: str) -> bytes:
-    """Return the DER in a file that may be PEM (RFC 7468 9: label CMS or PKCS7)."""
+    """Return the octets in a file; of PEM (RFC 7468 9: label CMS or PKCS7) the DER."""
     from signward.trust.pem import blocks
 
     data = read_option(path)
+    if is_openpgp(data):
+        return data
     return blocks(path, data, "(?:CMS|PKCS7)")[0] if b"-----BEGIN " in data[:1024] else data

@@ -20,8 +20,11 @@ from signward.state import (
     Manifest,
     SignedArtifact,
     Stage,
+    TrustedSignature,
     Wanted,
+    path_of,
 )
+from signward.trust.profiles import UEFI_VARIABLE
 from signward.verbs.options import Options, read_option
 
 if TYPE_CHECKING:
@@ -179,7 +182,7 @@ def _listed(
         grounds = with_embedded(intact, context.grounds(profile))
         pool = (*grounds.pool, *(anchor.certificate for anchor in grounds.store.anchors()))
         try:
-            leaf = load_certificate(intact.certificate)
+            leaf = load_certificate(intact.key.holder)
         except BadInputError:
             continue  # trust has said that it cannot be read
         proven = _proven(intact, firmware, context)
@@ -259,6 +262,31 @@ def replayed(
             hint="firmware refuses it: an old write would bring back what was revoked since",
         ),
     )
+
+
+def beyond_kek(judged: Sequence[JudgedSignature]) -> tuple[Finding, ...]:
+    """Return a finding for a write of PK or KEK that is trusted by a key exchange key alone.
+
+    These may write db, dbx, dbt and dbr; PK and KEK are written by the key in PK, which only a
+    caller can name.
+    """
+    for signature in judged:
+        if not isinstance(signature, TrustedSignature):
+            continue
+        variable = signature.intact.claimed.read_as.partition(",")[0]
+        path = path_of(signature.basis)
+        if path and path.store == UEFI_VARIABLE.name and variable in ("PK", "KEK"):
+            return (
+                Finding(
+                    code=Code.WRONG_USAGE,
+                    effect=Effect.REJECT,
+                    subject=f"signature {signature.intact.claimed.label}",
+                    found=f"a write of {variable} by a key of KEK, {path.anchor}",
+                    required="one by the key in PK (--anchor)",
+                    clause="UEFI 2.10 8.2.2",
+                ),
+            )
+    return ()
 
 
 def signed_as(judged: Sequence[JudgedSignature]) -> dict[str, str]:

@@ -4,7 +4,7 @@ The copy lies beside the original, so that both are on one file system: files th
 are become further names (hard links) of the same content, and changed ones are new files.  The
 two folders are exchanged by one system call.  Killed at any moment, a process leaves the old
 folder or the new one in place, whole, and perhaps the other beside it, whose name says what it
-is.
+is.  Where the system knows no exchange there is a moment when both stand beside the place.
 """
 
 from __future__ import annotations
@@ -111,14 +111,28 @@ def put_in_place(copy: str, target: str) -> None:
         if not os.path.lexists(target):
             os.rename(copy, target)  # noqa: PTH104
         elif not _exchange(copy, target):
-            aside = f"{copy}.old"
-            os.rename(target, aside)  # noqa: PTH104
-            try:
-                os.rename(copy, target)  # noqa: PTH104
-            except OSError:
-                os.rename(aside, target)  # noqa: PTH104
-                raise
+            _replace(copy, target)
     settle(os.path.dirname(target) or ".")  # noqa: PTH120
+
+
+def _replace(copy: str, target: str) -> None:
+    """Do so in two steps; for a moment nothing stands at the target.
+
+    The old folder waits in one of its own, which goes only when the new one is in place:
+    whatever happens between, nothing removes it.
+    """
+    holder = tempfile.mkdtemp(prefix=PREFIX, dir=os.path.dirname(target) or ".")  # noqa: PTH120
+    aside = os.path.join(holder, os.path.basename(target))  # noqa: PTH118, PTH119
+    try:
+        os.rename(target, aside)  # noqa: PTH104
+        os.rename(copy, target)  # noqa: PTH104
+    except BaseException:
+        if os.path.lexists(aside) and not os.path.lexists(target):
+            os.rename(aside, target)  # noqa: PTH104
+        with contextlib.suppress(OSError):
+            os.rmdir(holder)  # noqa: PTH106 - only if nothing is left in it
+        raise
+    shutil.rmtree(holder, ignore_errors=True)
 
 
 def _exchange(one: str, other: str) -> bool:
