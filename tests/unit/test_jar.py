@@ -1,4 +1,4 @@
-"""JARs: every entry covered by every signature, or the right cause says why not (THREATS 36).
+"""JARs: every entry covered by every signature, or the right cause says why not (THREATS 36)."""
 
 from __future__ import annotations
 
