@@ -33,9 +33,11 @@ class Profile(Frozen, frozen=True, kw_only=True):
 
     ``kernel``: the signer is also judged by the rules of a Windows generation.  ``keyring``:
     envelopes name a key and bring no certificate; the anchors are the keys.  ``sha1_content``:
-    SHA-1 over content warns where elsewhere it rejects; certificates are judged as ever.
+    SHA-1 over content warns, under Apple's roots, where elsewhere it rejects; certificates are
+    judged as ever.
     ``apple``: what a certificate must be marked for, one of these, where the anchor is Apple's.
-    ``store`` names the anchors, where that is not the profile's name.
+    ``store`` names the anchors, where that is not the profile's name.  ``keys``: no X.509 at all;
+    what the caller's keyrings hold is trusted by the rules of its own kind.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Profile(Frozen, frozen=True, kw_only=True):
     sha1_content: bool = False
     apple: tuple[Mark, ...] = ()
     store: str = ""
+    keys: bool = False
 
 
 AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
@@ -101,7 +104,9 @@ APPLE_INSTALLER = Profile(
     apple=INSTALLER_MARKS,
     store="apple",
 )
-"""Installer packages: Apple's own tools sign them with SHA-1 to this day, and macOS takes that."""
+"""Installer packages: Apple's own tools sign them with SHA-1 to this day, and macOS takes that.
+
+Under anchors of one's own SHA-1 counts as everywhere."""
 
 APPLE_TICKET = Profile(
     name="apple",
@@ -111,6 +116,12 @@ APPLE_TICKET = Profile(
     revocation=False,
 )
 """Notarization tickets: Apple's anchors, and no dates; extensions say what the signer is for."""
+
+OPENPGP = Profile(name="openpgp", usage=ANY_USAGE, timestamps=False, revocation=False, keys=True)
+"""Judged at the signature's own creation time, by a certificate of the keyring."""
+
+PINNED = Profile(name="pinned", usage=ANY_USAGE, timestamps=False, revocation=False, keys=True)
+"""minisign and signify: a key that the caller named, and no dates."""
 
 PROFILES = {
     profile.name: profile
@@ -123,5 +134,7 @@ PROFILES = {
         JAR,
         APPLE,
         APPLE_INSTALLER,
+        OPENPGP,
+        PINNED,
     )
 }

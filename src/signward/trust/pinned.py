@@ -1,0 +1,47 @@
+"""Profile pinned: a bare key that the caller named (minisign, signify).
+
+Such a key has no dates, no usage and nothing that could withdraw it: it counts as long as it is
+named.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from signward.findings import Code, Effect, Finding, worst
+from signward.state import IntactSignature, PinnedKey, TrustedSignature, UntrustedSignature
+
+if TYPE_CHECKING:
+    from signward.trust.judge import Grounds
+
+
+def judge_pinned(
+    intact: IntactSignature, grounds: Grounds
+) -> TrustedSignature | UntrustedSignature:
+    """Judge an intact signature by whether its key is one that the caller named."""
+    key = intact.key
+    keyring = grounds.keyring.get(key.holder)
+    findings = (*intact.findings, *grounds.notes)
+    if keyring is None or worst(findings) not in (Effect.NOTE, Effect.WARN):
+        return UntrustedSignature(
+            intact=intact, basis=None, judged_at=grounds.at, proven_time=None, revocation=(),
+            findings=(*findings, _unnamed(intact)) if keyring is None else findings,
+        )  # fmt: skip
+    # Their tools write a key's id as a number, whose octets stand lowest first.
+    name = key.key_id[::-1].hex().upper()
+    return TrustedSignature(
+        intact=intact,
+        basis=PinnedKey(kind=key.kind, key=name, keyring=keyring),
+        judged_at=grounds.at,
+        proven_time=None,
+        revocation=(),
+        findings=findings,
+    )
+
+
+def _unnamed(intact: IntactSignature) -> Finding:
+    return Finding(
+        code=Code.UNTRUSTED_ROOT, effect=Effect.REJECT,
+        subject=f"signature {intact.claimed.label}",
+        found=f"a {intact.key.kind} key that nobody named", required="one of --keyring",
+    )  # fmt: skip
