@@ -10,6 +10,7 @@ Formats: minisign's manual, "Signature format"; signify(1).
 from __future__ import annotations
 
 import binascii
+import re
 
 from signward.errors import LimitError, MalformedError, TooLargeError
 from signward.frozen import Frozen
@@ -26,6 +27,7 @@ MAX_CONTENT = 256 * 1024 * 1024
 
 _UNTRUSTED, _TRUSTED = "untrusted comment: ", "trusted comment: "
 _KEY_OCTETS, _VALUE_OCTETS, _ID_OCTETS = 32, 64, 8
+_BARE_KEY = re.compile(rb"RW[A-Za-z0-9+/]{54}\r?\n?")
 _ED25519 = "1.3.101.112"
 _PREHASHED = Algorithm(scheme="ed25519", digest="blake2b")
 _PURE = Algorithm(scheme="ed25519")
@@ -51,8 +53,15 @@ def is_commented(data: bytes) -> bool:
     return data.startswith(_UNTRUSTED.encode("ascii"))
 
 
+def is_bare_key(data: bytes) -> bool:
+    """Say whether octets are a public key without its comment, as web pages print it."""
+    return _BARE_KEY.fullmatch(data) is not None
+
+
 def read_keys(data: bytes) -> tuple[HeldKey, ...]:
     """Return the key in a public key file, as either tool's.  Raises ``MalformedError``."""
+    if is_bare_key(data):
+        data = _UNTRUSTED.encode("ascii") + b"none\n" + data
     lines = _lines(data, "public key", (2,))
     raw = _base64(lines[1], 2 + _ID_OCTETS + _KEY_OCTETS, "public key")
     if raw[:2] != b"Ed":
