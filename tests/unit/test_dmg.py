@@ -15,7 +15,7 @@ from conformance.authenticode.keys import key
 from conformance.authenticode.pki import EKU_TIME_STAMPING, NOW, issue
 
 from signward.errors import BadInputError, NotSignableError
-from signward.findings import Code
+from signward.findings import Code, Effect
 from signward.formats import Existing, Match, ParseOptions, Request, peek_at
 from signward.formats._apple_sign import Content, draft_code, read_settings
 from signward.formats._dmg_layout import KOLY, SIGNATURE_AT, SIZE_AT, read_trailer
@@ -240,6 +240,22 @@ def test_a_ticket_must_name_the_code_directory(judging: Context) -> None:
     theirs = ticket([cdhash], stranger)
     for broken in (theirs, ticket([bytes(20)], apple), b"ticket", theirs[:-9]):
         assert judged(stapled(data, broken), judging).cause is Code.TICKET
+
+
+def test_a_ticket_says_whether_code_is_notarized(judging: Context) -> None:
+    """A requirement that asks for it is met with a ticket of Apple's, and open without one."""
+    data = sign_bytes("a.dmg", image(), options={"requirements": "notarized"})
+    cdhash = bytes.fromhex(str(judged(data, judging).facts["cdhash"]))
+
+    def answers(one: bytes) -> list[Effect]:
+        verdict = judged(one, judging)
+        (signature,) = verdict.signatures
+        return [f.effect for f in signature.findings if f.code is Code.REQUIREMENT_FAILED]
+
+    assert answers(data) == [Effect.WARN]
+    assert answers(stapled(data, ticket([cdhash], notary()))) == []
+    others = (ticket([bytes(20)], notary()), ticket([cdhash], identity("p256", "T")))
+    assert [answers(stapled(data, other)) for other in others] == [[Effect.WARN]] * 2
 
 
 # --- signing ----------------------------------------------------------------------

@@ -221,6 +221,7 @@ def test_tables_that_lie_are_refused(tmp_path: Path) -> None:
 
     assert cause_of(changed(8, 7), tmp_path) is Code.AMBIGUOUS  # another processor
     assert cause_of(changed(28, 0x01000007), tmp_path) is Code.AMBIGUOUS  # the same twice
+    assert cause_of(changed(28, 0), tmp_path) is Code.MALFORMED  # no processor at all
     assert cause_of(changed(36, 0x1000), tmp_path) is Code.MALFORMED  # not aligned
     assert cause_of(changed(20, 1 << 30), tmp_path) is Code.MALFORMED  # beyond the file
     assert cause_of(changed(20, 0x7010), tmp_path) is Code.AMBIGUOUS  # overlapping

@@ -18,6 +18,7 @@ from signward.policy.evaluate import strength, unsigned
 from signward.policy.settings import SignatureRule
 from signward.state import (
     BrokenSignature,
+    ClaimedSignature,
     IntactSignature,
     JudgedSignature,
     Manifest,
@@ -55,7 +56,7 @@ def judge_signatures(
     certificates, keys = context.certificates_for(profile), context.keys_for(profile)
     checked = [
         check_signature(artifact, claimed, computed, certificates, keys)
-        for claimed in artifact.signatures
+        for claimed in _notarized(artifact, context)
     ]
     if context.policy.stage is Stage.INTACT:
         return tuple(checked)
@@ -69,6 +70,19 @@ def judge_signatures(
         else _judged(signature, floor, artifact, context)
         for signature in checked
     )
+
+
+def _notarized(artifact: SignedArtifact, context: Context) -> Iterator[ClaimedSignature]:
+    """Yield the signatures; what they ask about notarization a ticket of Apple's own answers."""
+    asking = artifact.ticket is not None and context.policy.stage is not Stage.INTACT
+    odd = any(finding.code is Code.TICKET for finding in artifact.findings)
+    known = asking and not odd and not any(ticket_findings(artifact, context))
+    for claimed in artifact.signatures:
+        own = claimed.own_requirement
+        if own is not None and known:
+            yield replace(claimed, own_requirement=replace(own, notarized=True))
+        else:
+            yield claimed
 
 
 def judged_all(
