@@ -22,7 +22,7 @@ GENERATIONS = (
 
 
 PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel",
-            "apple", "apple-installer", "openpgp", "pinned")  # fmt: skip
+            "jar", "apple", "apple-installer", "openpgp", "pinned")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
 
 
