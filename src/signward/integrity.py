@@ -75,7 +75,10 @@ MAX_RSA_BITS = 16384
 
 
 _NOTHING: Manifest = MappingProxyType({})
-_WITHOUT_KEYRING = "give the signer's certificate, or the kernel image that has it, with --anchor"
+_WITHOUT_KEYRING = (
+    "give the signer's certificate with --certificate; where it is itself what is trusted, as in "
+    "Linux, with --anchor: it, or the kernel image that has it"
+)
 _WITHOUT_KEYS = "give the signer's public key with --keyring"
 _CLAUSES = {"ima": "", "minisign": "", "signify": "", "openpgp": "RFC 9580 5.2.4"}
 """The clause that says what a value is over, by envelope; the others are CMS."""
@@ -127,13 +130,15 @@ def check_value(spki: bytes, algorithm: Algorithm, data: bytes, value: bytes) ->
     key = load_public_key(spki)
     wanted = _KEY_CLASS.get(algorithm.scheme)
     hashed = algorithm.digest and algorithm.scheme not in _HASHES_ITSELF
-    if wanted is None or (hashed and algorithm.digest not in _HASHES):
+    digests = [algorithm.digest] if hashed else []
+    digests += [algorithm.mgf_digest] if algorithm.scheme == "rsa-pss" else []
+    if wanted is None or not _HASHES.keys() >= set(digests):
         raise UnsupportedKeyError(f"signature algorithm {algorithm} is not supported")
     if type(key).__name__ != wanted:
         raise UnsupportedKeyError(f"a {type(key).__name__} cannot check {algorithm}")
     try:
         _verify(key, algorithm, data, value)
-    except (InvalidSignature, ValueError):
+    except (InvalidSignature, ValueError, OverflowError):  # the last: a salt beyond any length
         raise ValueMismatchError(f"the value does not fit the key ({algorithm})") from None
     except UnsupportedAlgorithm as error:
         raise UnsupportedKeyError(f"{algorithm}: {error}") from None
@@ -457,7 +462,6 @@ def _value_failure(
     what: str, claimed: ClaimedSignature, key: HeldKey, computed: Manifest
 ) -> Finding | None:
     signed, algorithm = claimed.to_be_verified, claimed.algorithm
-    over = claimed.over.partition(":")[0]
     if claimed.over and algorithm.digest:
         digest = computed.get((claimed.over, claimed.algorithm.digest))
         if digest is None:
@@ -470,18 +474,24 @@ def _value_failure(
     except UnsupportedKeyError as error:
         return _unsupported(what, str(error))
     except ValueMismatchError as error:
+        straight = _straight_over(claimed).partition(":")[0]
         return Finding(
             code=Code.SIGNATURE_MISMATCH,
             effect=Effect.REJECT,
             subject=what,
             found=str(error),
-            required=f"a value by the signer's key over {over or 'these attributes'}",
+            required=f"a value by the signer's key over {straight or 'these attributes'}",
             clause=_CLAUSES.get(claimed.envelope, "RFC 5652 5.6"),
-            hint=_ALTERED
-            if claimed.over
-            else "the signature was changed, or made with another key",
+            hint=_ALTERED if straight else "the signature was changed, or made with another key",
         )
     return None
+
+
+def _straight_over(claimed: ClaimedSignature) -> str:
+    """Return the slot that a value is made over without attributes between; empty if some are."""
+    if claimed.over or claimed.signed_attributes or claimed.envelope not in ("cms", "ima"):
+        return claimed.over
+    return claimed.slots[0].name if claimed.slots else "its content"
 
 
 def _check_certificate_digests(
@@ -506,15 +516,18 @@ def _key_missing(what: str, claimed: ClaimedSignature) -> Finding:
     name = (signer.key_id or signer.key_suffix).hex() or f"serial {signer.serial:x}"
     bare = claimed.envelope in _BARE_KEYS
     hint = "give the signer's certificate with --certificate"
-    if bare or claimed.over:
-        hint = _WITHOUT_KEYS if bare else _WITHOUT_KEYRING
+    if bare:
+        hint = _WITHOUT_KEYS
+    elif _straight_over(claimed):
+        hint = _WITHOUT_KEYRING
+    clause = "security/integrity/digsig.c" if claimed.envelope == "ima" else "RFC 5652 5.3"
     return Finding(
         code=Code.KEY_MISSING,
         effect=Effect.UNKNOWN,
         subject=what,
         found=f"no {'key' if bare else 'certificate'} of the signer ({name})",
         required="it, given" if bare else "it, embedded or given",
-        clause="" if bare else "RFC 5652 5.3",
+        clause="" if bare else clause,
         hint=hint,
     )
 

@@ -23,7 +23,7 @@ from signward.verbs.verify import assess, assess_path
 from signward.wire.source import BytesSource
 
 FORMATS = frozenset(
-    {"efi-siglist", "efi-auth-variable"}
+    {"efi-siglist", "efi-auth-variable", "jar"}
     | {"nupkg", "vsix", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "cab", "msi", "navx"}
     | {"macho", "macho-fat"}
     | {"fuzz-exe", "fuzz-appx", "fuzz-cab", "fuzz-msi", "xar-pkg"}

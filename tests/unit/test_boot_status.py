@@ -38,6 +38,7 @@ from tests.corpus import REPOSITORY
 from tests.schemas import schemas
 from tests.signing import identity
 from tests.unit.test_boot_variables import END, FILE, option
+from tests.unit.test_firmware import with_a_signer_of
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LATER = datetime(2026, 4, 10, tzinfo=UTC)
@@ -155,6 +156,11 @@ def test_an_update_that_kek_does_not_sign_is_told(tmp_path: Path) -> None:
     torn = write(tmp_path, content, own, append=True)
     torn.write_bytes(torn.read_bytes()[:-1] + b"x")
     assert ask(tmp_path, held, str(torn)).update_refused == "its signature does not fit it"
+    mine = write(tmp_path, content, own, append=True).read_bytes()
+    other = write(tmp_path, content, stranger, append=True).read_bytes()
+    torn.write_bytes(with_a_signer_of(other, mine))
+    two = "it cannot be read (a SignedData with 2 signers)"
+    assert ask(tmp_path, held, str(torn)).update_refused == two
 
 
 def write(folder: Path, content: bytes, who: Identity, *, append: bool) -> Path:

@@ -236,6 +236,12 @@ ATTACKS: dict[str, tuple[Callable[[Path], None], frozenset[Code]]] = {
     "file added in Contents": (_write("Contents/evil"), frozenset({Code.UNCOVERED_CONTENT})),
     "nested bundle added": (
         _write("Contents/Frameworks/Evil.framework/Evil"), frozenset({Code.UNCOVERED_CONTENT})),
+    "code as a file that may lie beside Contents": (
+        _write(".DS_Store", program()), frozenset({Code.UNCOVERED_CONTENT})),
+    "code as a receipt": (
+        _write("Contents/_MASReceipt/receipt", program()), frozenset({Code.UNCOVERED_CONTENT})),
+    "code among a framework's versions": (
+        _write(f"{KIT}/Versions/.DS_Store", b"#!/bin/sh"), frozenset({Code.UNCOVERED_CONTENT})),
     "file beside the list": (
         _write("Contents/_CodeSignature/evil"), frozenset({Code.UNCOVERED_CONTENT})),
     "code in a receipt's folder": (
@@ -247,6 +253,8 @@ ATTACKS: dict[str, tuple[Callable[[Path], None], frozenset[Code]]] = {
         _write("Contents/MacOS/.DS_Store", b"#!/bin/sh\n"), frozenset({Code.UNCOVERED_CONTENT})),
     ".DS_Store a link": (
         _link("Contents/Resources/.DS_Store", "a.txt"), frozenset({Code.UNCOVERED_CONTENT})),
+    ".DS_Store a link to nothing": (
+        _link("Contents/Resources/.DS_Store", "nothing"), frozenset({Code.UNCOVERED_CONTENT})),
     "link changed": (
         _link("Contents/Resources/link.txt", "link.txt/../a.txt"),
         frozenset({Code.DIGEST_MISMATCH, Code.UNCOVERED_CONTENT})),

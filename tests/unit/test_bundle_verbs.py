@@ -198,6 +198,19 @@ def test_what_no_signature_could_cover_is_refused(
     assert not [name for name in _left(desk) if name.startswith(".signward")]
 
 
+def test_nothing_is_written_where_links_lead(desk: Desk, app: Path) -> None:
+    outside = desk.folder / "outside"
+    outside.mkdir()
+    (outside / "CodeResources").write_bytes(b"somebody's file")
+    (app / "Contents/_CodeSignature").symlink_to(outside)
+    before = told(app)
+    assert desk.sign(app) == 1
+    assert "a link" in desk.err
+    assert told(app) == before
+    desk.run("strip", app)
+    assert told(outside) == {"CodeResources": b"somebody's file"}
+
+
 def test_a_pipe_is_not_waited_for(desk: Desk, app: Path) -> None:
     os.mkfifo(app / "Contents/Resources/pipe")
     assert desk.sign(app) == 1

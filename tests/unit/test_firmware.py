@@ -25,6 +25,7 @@ from signward.trust.anchors import store_from_certificates
 from signward.trust.x509 import load_certificate
 from signward.verbs import stores
 from signward.verbs.context import Context
+from signward.verbs.epoch import trust_epoch
 from signward.verbs.evidence import assess_with_evidence
 from signward.verbs.options import Options
 from signward.verbs.replay import replay
@@ -72,6 +73,19 @@ def test_a_listed_image_is_rejected_whoever_signed_it(tmp_path: Path) -> None:
     assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.DIGEST_REVOKED)
     assert judged(program(), tmp_path, dbx=(dbx,)).cause is Code.DIGEST_REVOKED  # unsigned, too
     assert judged(program(), tmp_path, dbx=(listed(tmp_path),)).cause is Code.UNSIGNED
+
+
+def test_entries_that_nothing_looks_at_are_noted(tmp_path: Path) -> None:
+    data = sign_bytes("boot.efi", program())
+    rsa = next(kind for kind, form in siglist.FORMS.items() if form.name == "rsa2048")
+    verdict = judged(
+        data, tmp_path, dbx=(listed(tmp_path, (rsa, bytes(256)), (SHA256, bytes(32))),)
+    )
+    (note,) = [f for f in verdict.findings if f.code is Code.UNSUPPORTED_KIND]
+    assert verdict.outcome is Outcome.ACCEPTED
+    assert (note.effect, note.found) == (
+        Effect.NOTE, "1 of 2 entries of types that are not looked at",
+    )  # fmt: skip
 
 
 def test_an_unsigned_image_of_odd_length_is_found_as_it_would_be_signed(tmp_path: Path) -> None:
@@ -292,3 +306,16 @@ def test_the_command_line_takes_files_without_extension(
     assert "digest-revoked" in capsys.readouterr().out
     assert run([*words[:-3], "--sbat-level", "latest", "boot.efi"]) == 1
     assert "sbat-revoked" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("prefix", ["shim:", "kernel:"])
+def test_a_store_made_of_another_file_is_another_store_to_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (str(tmp_path / "file"), "file"):
+        options = Options(stores=(f"{prefix}{name}",))
+        (tmp_path / "file").write_bytes(b"old")
+        before = trust_epoch(options, code=b"code")
+        (tmp_path / "file").write_bytes(b"new")
+        assert trust_epoch(options, code=b"code") != before

@@ -1,4 +1,4 @@
-"""JARs: every entry covered by every signature, or the right cause says why not."""
+"""JARs: every entry covered by every signature, or the right cause says why not (THREATS 36)."""
 
 from __future__ import annotations
 
@@ -418,6 +418,9 @@ def test_other_archives_are_no_jars() -> None:
     form = next(form for form in all_formats() if form.name == "jar")
     assert form.recognise(peek_at(BytesSource("a.zip", archive({"x": b""})))) is Match.NO
     assert form.recognise(peek_at(BytesSource("a.jar", b"MZ"))) is Match.NO
+    assert form.recognise(peek_at(BytesSource("a.apk", archive()))) is Match.NO
+    android = archive({**jars.MEMBERS, "AndroidManifest.xml": b"x"})
+    assert form.recognise(peek_at(BytesSource("a", android))) is Match.NO
 
 
 def test_attributes_that_are_no_digests_are_kept() -> None:

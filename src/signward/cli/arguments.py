@@ -56,8 +56,8 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
     _many(group, "--keyring", "FILE", "public keys of OpenPGP, minisign or signify, for signatures "
           "by such: a file, or a folder of keyrings")  # fmt: skip
-    _many(group, "--catalog", "PATH", "catalogs (.cat file or folder) that may vouch for files "
-          "without a signature of their own")  # fmt: skip
+    _many(group, "--catalog", "PATH", "catalogs (.cat file), manifests (see signward manifest) or "
+          "folders of them that may vouch for files without a signature of their own")  # fmt: skip
     group.add_argument("--profile", choices=PROFILES, default="", metavar="NAME", help="judge by "
                        f"these rules: {', '.join(PROFILES[1:])} (default: those of the file's "
                        "format)")  # fmt: skip

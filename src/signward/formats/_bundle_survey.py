@@ -14,6 +14,7 @@ from itertools import islice
 from signward.errors import AmbiguousError, LimitError
 from signward.findings import Code, Effect, Finding
 from signward.formats._bundle_layout import (
+    BESIDE,
     RECEIPT_FOLDER,
     SIGNATURE_FOLDER,
     TICKET,
@@ -185,23 +186,24 @@ def _stray_links(entries: Mapping[str, TreeEntry], found: Survey) -> Iterator[Fi
     for entry in {**found.present, **found.omitted}.values():
         if entry.kind != "link":
             continue
-        stray = check_link(entries, entry.path)
-        if stray is not None:
-            yield stray
-        elif entry.path.rpartition("/")[2].lower() == _STORE:
+        if entry.path.rpartition("/")[2].lower() == _STORE:
             yield _uncovered(entry.path, "a .DS_Store that is a link", "errSecCSDSStoreSymlink")
+        elif stray := check_link(entries, entry.path):
+            yield stray
 
 
 def _hidden(tree: Tree, found: Survey) -> Iterator[Finding]:
     """Report what rules leave out and a system would run all the same."""
     for entry in found.omitted.values():
-        if entry.kind != "file":
-            continue
-        source = tree.open(entry.path)
-        head = source.read(0, min(4, source.length))
-        if head.startswith(_CODE_MAGICS):
-            yield _uncovered(entry.path, "code at a place that the list leaves out",
-                             "nobody signed it")  # fmt: skip
+        yield from _code_in(tree, entry)
+
+
+def _code_in(tree: Tree, entry: TreeEntry) -> Iterator[Finding]:
+    if entry.kind != "file":
+        return
+    source = tree.open(entry.path)
+    if source.read(0, min(4, source.length)).startswith(_CODE_MAGICS):
+        yield _uncovered(entry.path, "code at a place that the list leaves out", "nobody signed it")
 
 
 def _forked(tree: Tree, found: Survey) -> Iterator[Finding]:
@@ -214,8 +216,11 @@ def _forked(tree: Tree, found: Survey) -> Iterator[Finding]:
                              "take it off (xattr -c) and sign again")  # fmt: skip
 
 
-def beside_list(entries: Mapping[str, TreeEntry], layout: Layout) -> Iterator[Finding]:
-    """Report what hides in the folders of signatures and receipts, which no list covers."""
+def beside_list(tree: Tree, entries: Mapping[str, TreeEntry], layout: Layout) -> Iterator[Finding]:
+    """Report what hides in the folders of signatures and receipts, which no list covers.
+
+    And code in the files that may lie there, and outside of the list's folder.
+    """
     signatures, receipts = layout.base + SIGNATURE_FOLDER, layout.base + RECEIPT_FOLDER
     for path, entry in entries.items():
         if path == signatures or path.startswith(f"{signatures}/"):
@@ -227,6 +232,10 @@ def beside_list(entries: Mapping[str, TreeEntry], layout: Layout) -> Iterator[Fi
             continue
         if not allowed:
             yield _uncovered(path, "something that no signature covers", "take it out")
+    allowed_files = (layout.base + _RECEIPT, "Versions/.DS_Store", *sorted(BESIDE))
+    for path in allowed_files:
+        if layout.base and path in entries:
+            yield from _code_in(tree, entries[path])
 
 
 def _is_component(entry: TreeEntry) -> bool:

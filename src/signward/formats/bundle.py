@@ -191,7 +191,7 @@ def _parse(tree: Tree, layout: Layout, depth: int) -> SignedArtifact:
     if artifact.signatures or artifact.seals:
         found.all += _required_of_seals(code)
         found.all += outside(entries, layout)
-        found.all += beside_list(entries, layout)
+        found.all += beside_list(tree, entries, layout)
         if listing is None:
             found.all.append(_no_list(layout))
         else:

@@ -97,8 +97,10 @@ def judge(
     findings += notes
     at = proven.instant if proven else grounds.at
     algorithms = _algorithms(grounds.policy, proven.instant if proven else None)
-    findings += _weak_digests(intact, algorithms, profile)
     result = _path(intact.key.holder, grounds, at, profile.usage, algorithms, profile.rules)
+    apples = result.anchor is not None and is_apple(result.anchor.certificate)
+    tolerated = {"sha1"} if profile.sha1_content and apples else set()
+    findings += _weak_digests(intact, algorithms, tolerated)
     findings += result.findings
     statuses: tuple[RevocationStatus, ...] = ()
     if result.path and result.anchor:
@@ -179,16 +181,16 @@ def _algorithms(policy: TrustPolicy, proven: datetime | None) -> AlgorithmPolicy
 
 
 def _weak_digests(
-    intact: IntactSignature, algorithms: AlgorithmPolicy, profile: Profile
+    intact: IntactSignature, algorithms: AlgorithmPolicy, tolerated: set[str]
 ) -> Iterator[Finding]:
+    """Report digests that are too weak; those of ``tolerated`` only warn."""
     claimed = intact.claimed
     slots = claimed.rests_on or {slot.algorithm for slot in claimed.slots[:1]}
     used = {claimed.algorithm.digest, *slots}
     for digest in sorted(used - {""} - algorithms.digests):
-        tolerated = profile.sha1_content and digest == "sha1"
         yield Finding(
             code=Code.WEAK_DIGEST,
-            effect=Effect.WARN if tolerated else Effect.REJECT,
+            effect=Effect.WARN if digest in tolerated else Effect.REJECT,
             subject=f"signature {claimed.label}",
             found=f"digest {digest}",
             required="SHA-2 or SHA-3, or SHA-1 under a time proven before the cut-off",

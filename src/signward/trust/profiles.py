@@ -33,7 +33,8 @@ class Profile(Frozen, frozen=True, kw_only=True):
 
     ``kernel``: the signer is also judged by the rules of a Windows generation.  ``keyring``:
     envelopes name a key and bring no certificate; the anchors are the keys.  ``sha1_content``:
-    SHA-1 over content warns where elsewhere it rejects; certificates are judged as ever.
+    SHA-1 over content warns, under Apple's roots, where elsewhere it rejects; certificates are
+    judged as ever.
     ``apple``: what a certificate must be marked for, one of these, where the anchor is Apple's.
     ``store`` names the anchors, where that is not the profile's name.  ``keys``: no X.509 at all;
     what the caller's keyrings hold is trusted by the rules of its own kind.
@@ -103,7 +104,9 @@ APPLE_INSTALLER = Profile(
     apple=INSTALLER_MARKS,
     store="apple",
 )
-"""Installer packages: Apple's own tools sign them with SHA-1 to this day, and macOS takes that."""
+"""Installer packages: Apple's own tools sign them with SHA-1 to this day, and macOS takes that.
+
+Under anchors of one's own SHA-1 counts as everywhere."""
 
 APPLE_TICKET = Profile(
     name="apple",

@@ -133,6 +133,18 @@ def _vendor(name: str, data: bytes) -> Vendor:
     return Vendor(allows=keys, denies=dbx_of(f"the list built into {name}", _as_entries(denied)))
 
 
+def denied_by_vendor(path: str) -> bytes:
+    """Return the signature lists of what a shim's vendor refuses; nothing where there are none.
+
+    Raises ``BadInputError`` and ``UnreadableError``.
+    """
+    with open_source(path) as source:
+        artifact = pe.FORMAT.parse(source, ParseOptions())
+        sections = _sections(artifact, source)
+        source.check_unchanged()
+    return _vendor_parts(sections.get(b".vendor_cert", b""))[1]
+
+
 def _vendor_parts(data: bytes) -> tuple[bytes, bytes]:
     if len(data) < _VENDOR.size:
         return b"", b""

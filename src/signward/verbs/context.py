@@ -45,7 +45,7 @@ class Context:
         self.options = options
         self.policy = options.policy
         self.at = options.at or datetime.now(UTC)
-        self.catalogs: dict[tuple[str, bytes], list[Any]] | None = None
+        self.catalogs: Any = None
         self._grounds: dict[str, Grounds] = {}
         self._signers: tuple[bytes, ...] = ()
 
@@ -156,12 +156,9 @@ class Context:
     @cached_property
     def firmware(self) -> Firmware | None:
         """What firmware refuses by the caller's lists; None where none were given."""
-        options = self.options
-        if not (options.dbx or options.sbat_level):
-            return None
-        from signward.verbs.firmware import load_firmware, read_given  # for few runs only
+        from signward.verbs.firmware import asks_firmware, load_firmware, read_given
 
-        return load_firmware(read_given(options))
+        return load_firmware(read_given(self.options)) if asks_firmware(self.options) else None
 
     @cached_property
     def rules(self) -> Index | None:

@@ -82,6 +82,7 @@ def write_into(copy: str, name: str, result: Source, mode: int | None = None) ->
     """
     target = os.path.join(copy, name)  # noqa: PTH118 - strings, as everywhere in verbs
     with told_of(name):
+        _check_inside(copy, os.path.dirname(name))  # noqa: PTH120
         os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
         if mode is None:
             mode = stat.S_IMODE(os.stat(target, follow_symlinks=False).st_mode)  # noqa: PTH116
@@ -99,6 +100,13 @@ def write_into(copy: str, name: str, result: Source, mode: int | None = None) ->
             with contextlib.suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108
             raise
+
+
+def _check_inside(copy: str, folder: str) -> None:
+    """Raise ``ReleaseError`` for a folder that links lead to: whoever made them chose where."""
+    real = os.path.realpath(os.path.join(copy, folder))  # noqa: PTH118
+    if real != os.path.normpath(os.path.join(os.path.realpath(copy), folder)):  # noqa: PTH118
+        raise ReleaseError(folder, "a link", "a folder, where a file is to be written")
 
 
 def put_in_place(copy: str, target: str) -> None:
