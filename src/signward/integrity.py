@@ -292,7 +292,8 @@ def _check_slots(
     what: str, artifact: SignedArtifact, claimed: ClaimedSignature, computed: Manifest
 ) -> Iterator[Finding]:
     names = {claimed.over, *(slot.name for slot in claimed.slots)}
-    for name in sorted(artifact.required.get(claimed.label, frozenset()) - names):
+    absent = sorted(artifact.required.get(claimed.label, frozenset()) - names)
+    for name in absent[:MAX_TOLD]:
         yield Finding(
             code=Code.SLOT_MISSING,
             effect=Effect.REJECT,

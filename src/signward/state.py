@@ -207,6 +207,8 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     ``claimed_certificate_digests`` are the signing-certificate attributes (RFC 5035),
     ``countersigns`` is the label of the signature whose value this one is over (a second
     party's word about the first; it has no slots of its own), ``raw`` the whole envelope,
+    ``rests_on`` the digest algorithms of every link between value and slots, where slots are
+    reached through lists (JAR) and some are by several algorithms,
     ``own_requirement`` what it asks of its own signer, where it asks anything, and
     ``claimed_team`` the team that it says its signer is of (Apple's code).
     ``readings`` are what the value may be over where the file does not say it (a UEFI variable's
@@ -235,6 +237,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     countersigns: str = ""
     findings: tuple[Finding, ...] = ()
     raw: bytes = b""
+    rests_on: frozenset[str] = frozenset()
     own_requirement: OwnRequirement | None = None
     claimed_team: str = ""
     readings: tuple[Reading, ...] = ()

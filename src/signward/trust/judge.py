@@ -167,7 +167,8 @@ def _weak_digests(
     intact: IntactSignature, algorithms: AlgorithmPolicy, profile: Profile
 ) -> Iterator[Finding]:
     claimed = intact.claimed
-    used = {claimed.algorithm.digest, *(slot.algorithm for slot in claimed.slots[:1])}
+    slots = claimed.rests_on or {slot.algorithm for slot in claimed.slots[:1]}
+    used = {claimed.algorithm.digest, *slots}
     for digest in sorted(used - {""} - algorithms.digests):
         tolerated = profile.sha1_content and digest == "sha1"
         yield Finding(

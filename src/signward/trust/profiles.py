@@ -6,7 +6,7 @@ user may name another (an EFI binary checked as Windows would load it, say).
 
 from __future__ import annotations
 
-from signward.frozen import Frozen
+from signward.frozen import Frozen, replace
 from signward.trust.apple import CODE_MARKS, INSTALLER_MARKS, KNOWN_CRITICAL, Mark
 from signward.trust.rules import (
     ANY_USAGE,
@@ -79,6 +79,13 @@ LINUX_KERNEL = Profile(
 )
 """Modules, IMA, fs-verity, IPE: a key of the kernel's keyrings, and no dates."""
 
+JAR = Profile(
+    name="jar",
+    usage=replace(CODE_SIGNING, eku_required=False),
+    store="authenticode",
+)
+"""As Authenticode, but a certificate that names no usage at all may sign, as for the JDK."""
+
 APPLE = Profile(
     name="apple",
     usage=CODE_SIGNING,
@@ -113,6 +120,7 @@ PROFILES = {
         UEFI_VARIABLE,
         WINDOWS_KERNEL,
         LINUX_KERNEL,
+        JAR,
         APPLE,
         APPLE_INSTALLER,
     )

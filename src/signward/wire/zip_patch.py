@@ -50,12 +50,14 @@ class Member(Frozen, frozen=True, kw_only=True):
 
     ``moment`` is its modification time as DOS date (high 16 bits) and time (low 16): see
     :func:`dos_moment`; None keeps that of the member it replaces, or is the earliest there
-    is.  Data that is ``stored`` is never held in memory.
+    is.  Data that is ``stored`` is never held in memory.  One that is ``first`` stands before
+    all that are not, also where it replaces one that stood elsewhere.
     """
 
     data: bytes | Source
     stored: bool = False
     moment: int | None = None
+    first: bool = False
 
 
 def dos_moment(at: datetime) -> int:
@@ -96,11 +98,14 @@ class _Rewriter:
 
     def rewritten(self, members: Mapping[str, Member | None]) -> PatchSet:
         """Return the whole patch; none at all if nothing changes."""
+        first = {name: new for name, new in members.items() if new is not None and new.first}
+        kept = [self._put(name, new, 0, 0) for name, new in first.items()]
+        members = {**members, **dict.fromkeys(first)}
         records: dict[int, bytes] = {}
         for member in sorted(self._directory.members, key=_by_place):
             records[member.record] = self._rewrite(member, members)
         present = {member.name for member in self._directory.members}
-        kept = [records[member.record] for member in self._directory.members]
+        kept += [records[member.record] for member in self._directory.members]
         at = self._directory.start
         for name, new in members.items():
             if new is not None and name not in present:
