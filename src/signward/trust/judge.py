@@ -27,6 +27,7 @@ from signward.trust.anchors import TrustStore
 from signward.trust.apple import check_signer, is_apple
 from signward.trust.kernel import check_driver, generation, with_cross_certificates
 from signward.trust.path import PathResult, find_path
+from signward.trust.pinned import pinned_path
 from signward.trust.profiles import AUTHENTICODE, LIFETIME_SIGNING, Profile
 from signward.trust.revocation import Evidence, effective_date, revocation_status
 from signward.trust.rules import (
@@ -86,7 +87,10 @@ def judge(
     at = proven.instant if proven else grounds.at
     algorithms = _algorithms(grounds.policy, proven.instant if proven else None)
     findings += _weak_digests(intact, algorithms, profile)
-    result = _path(intact.certificate, grounds, at, profile.usage, algorithms, profile.rules)
+    if profile.pinned:
+        result = pinned_path(intact, grounds.store, at, profile, algorithms)
+    else:
+        result = _path(intact.certificate, grounds, at, profile.usage, algorithms, profile.rules)
     findings += result.findings
     statuses: tuple[RevocationStatus, ...] = ()
     if result.path and result.anchor:

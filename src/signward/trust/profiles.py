@@ -35,7 +35,8 @@ class Profile(Frozen, frozen=True, kw_only=True):
     envelopes name a key and bring no certificate; the anchors are the keys.  ``sha1_content``:
     SHA-1 over content warns where elsewhere it rejects; certificates are judged as ever.
     ``apple``: what a certificate must be marked for, one of these, where the anchor is Apple's.
-    ``store`` names the anchors, where that is not the profile's name.
+    ``store`` names the anchors, where that is not the profile's name.  ``pinned``: an anchor is
+    the signer's own certificate, or one in the lineage; who issued either says nothing.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Profile(Frozen, frozen=True, kw_only=True):
     sha1_content: bool = False
     apple: tuple[Mark, ...] = ()
     store: str = ""
+    pinned: bool = False
 
 
 AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
@@ -112,6 +114,17 @@ APPLE_TICKET = Profile(
 )
 """Notarization tickets: Apple's anchors, and no dates; extensions say what the signer is for."""
 
+ANDROID = Profile(
+    name="android",
+    usage=ANY_USAGE,
+    rules=PathRules(judge_validity=False),
+    timestamps=False,
+    revocation=False,
+    sha1_content=True,
+    pinned=True,
+)
+"""APK files: the certificate an application was first installed with, or one it handed on to."""
+
 PROFILES = {
     profile.name: profile
     for profile in (
@@ -123,5 +136,6 @@ PROFILES = {
         JAR,
         APPLE,
         APPLE_INSTALLER,
+        ANDROID,
     )
 }
