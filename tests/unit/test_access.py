@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from signward.authority.access import (
@@ -80,6 +80,7 @@ def test_a_pattern_covers_a_value_whole_or_not_at_all(
 
 
 @given(st.text("ab/*", max_size=8), st.text("ab/", max_size=12))
+@example("****", "")
 def test_patterns_agree_with_the_regular_expression_they_stand_for(
     pattern: str, value: str
 ) -> None:

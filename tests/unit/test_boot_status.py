@@ -267,6 +267,56 @@ def test_a_list_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert Gap.UNREAD in gaps(status)
 
 
+def test_a_torn_dbx_is_not_taken_for_an_empty_one(root: Path, tmp_path: Path) -> None:
+    status = ask(root, image(tmp_path / "v", UEFI_2011.name, dbx=b"torn"))
+    assert not starting(status, Scenario.NOW)
+    shim = next(file for file in status.files if file.role == "shim")
+    assert (shim.starts[Scenario.NOW].starts, shim.starts[Scenario.NOW].why) == (
+        None, "dbx could not be read",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", [
+    Entry(kind=siglist.X509, owner=SHIM, data=b"no certificate"),
+    Entry(kind=siglist.X509_SHA256, owner=SHIM, data=bytes(32) + b"\xff" * 16),
+])  # fmt: skip
+def test_one_bad_entry_of_dbx_hides_no_other(root: Path, tmp_path: Path, entry: Entry) -> None:
+    old = Entry(kind=siglist.X509, owner=SHIM, data=shipped()[UEFI_2011.name])
+    held = image(tmp_path / "v", UEFI_2011.name, dbx=siglist.write_lists((entry, old)))
+    status = ask(root, held)
+    shim = next(file for file in status.files if file.role == "shim")
+    assert shim.starts[Scenario.NOW].starts is False
+    assert [key.name for key in status.listing("dbx").certificates] == [UEFI_2011.name]
+    assert Gap.UNREAD in gaps(status)
+
+
+def test_a_bad_certificate_in_db_takes_nothing_from_the_others(root: Path, tmp_path: Path) -> None:
+    bad = Entry(kind=siglist.X509, owner=SHIM, data=b"no certificate")
+    status = ask(root, image(tmp_path / "v", UEFI_2011.name, UEFI_2023.name))
+    held = {"db": (IMAGE_SECURITY, siglist.write_lists([bad]) + lists(UEFI_2011.name))}
+    assert starting(ask(root, image(tmp_path / "w", **held)), Scenario.NOW) == starting(
+        status, Scenario.NOW
+    )
+
+
+def test_a_variable_that_is_closed_is_not_taken_for_absent(root: Path, tmp_path: Path) -> None:
+    (tmp_path / f"db-{IMAGE_SECURITY}").write_bytes(b"\x27\0\0\0" + lists(UEFI_2011.name))
+    dbx = tmp_path / f"dbx-{IMAGE_SECURITY}"
+    dbx.mkdir()  # what cannot be read as a file
+    status = ask(root, str(tmp_path))
+    assert not starting(status, Scenario.NOW)
+    assert status.unread
+
+
+def test_what_shim_does_not_show_leaves_its_answers_open(root: Path, tmp_path: Path) -> None:
+    (tmp_path / f"db-{IMAGE_SECURITY}").write_bytes(b"\x27\0\0\0" + lists(UEFI_2011.name))
+    (tmp_path / f"MokListXRT1-{SHIM}").mkdir()
+    found = starting(ask(root, str(tmp_path)), Scenario.NOW)
+    assert not found & set(LOADED)
+    (tmp_path / f"MokListXRT1-{SHIM}").rmdir()
+    assert starting(ask(root, str(tmp_path)), Scenario.NOW) >= set(LOADED)
+
+
 def test_boot_entries_are_followed_to_their_files(root: Path, tmp_path: Path) -> None:
     gone = "\\EFI\\gone\\x.efi".encode("utf-16-le") + b"\0\0"
     out = "\\..\\..\\etc".encode("utf-16-le") + b"\0\0"

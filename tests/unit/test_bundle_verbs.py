@@ -19,6 +19,7 @@ from signward.verbs import folders
 from signward.wire.source import BytesSource
 from signward.wire.superblob import CMS_SLOT, DIRECTORY_SLOT, read_superblob, write_superblob
 from tests.builders.bundle import application, framework, info, lay_out, told
+from tests.builders.web import Server
 from tests.desk import Desk, write_key
 from tests.samples.macho import program
 from tests.signing import identity, sign_bytes
@@ -301,6 +302,20 @@ def test_many_bundles_in_one_call(desk: Desk) -> None:
     assert desk.sign("--json", *paths, desk.exe) == 0
     assert [json.loads(line)["outcome"] for line in desk.out.splitlines()] == ["signed"] * 7
     assert {_verified(desk, path)["outcome"] for path in paths} == {"accepted"}
+
+
+def test_a_timestamp_is_added_to_the_bundles_signature(
+    desk: Desk, app: Path, server: Server
+) -> None:
+    assert desk.sign(app) == 0
+    before = told(app)
+    assert desk.run("timestamp", "--timestamp", server.url("/tsa"), app) == 0
+    after = told(app)
+    assert {path for path in after if after[path] != before[path]} == {"Contents/MacOS/App"}
+    said = _verified(desk, app)
+    assert said["outcome"] == "accepted"
+    assert any(one["timestamps"] for one in said["signatures"])
+    assert desk.run("timestamp", "--timestamp", server.url("/tsa"), "--out", desk.folder, app) == 1
 
 
 def test_another_certificates_bundle_is_not_trusted(desk: Desk, app: Path) -> None:

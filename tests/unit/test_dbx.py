@@ -13,8 +13,8 @@ from conformance.authenticode.keys import key
 from conformance.authenticode.pki import Identity, issue
 
 from signward.errors import EvidenceError
-from signward.findings import Code
-from signward.policy.dbx import Dbx, image_findings, read_dbx, signer_findings
+from signward.findings import Code, Effect
+from signward.policy.dbx import MAX_ANCESTORS, Dbx, image_findings, read_dbx, signer_findings
 from signward.trust.x509 import Certificate, load_certificate
 from signward.wire import siglist
 from signward.wire.siglist import SHA256, X509, X509_SHA256, Entry
@@ -133,3 +133,43 @@ def test_a_thumbprint_reaches_its_certificate(tmp_path: Path) -> None:
 def test_what_is_no_list_is_refused(data: bytes) -> None:
     with pytest.raises(EvidenceError):
         read_dbx("dbx", data)
+
+
+@pytest.mark.parametrize("image", [
+    {"authenticodeHash": "00", "hashType": "MD7"}, {"authenticodeHash": "00"},
+    {"authenticodeHash": "00" * 64, "hashType": "BLAKE2B"},
+    {"authenticodeHash": "00" * 32, "hashType": "SHAKE_128"},
+])  # fmt: skip
+def test_a_digest_of_no_algorithm_that_images_have_is_refused(image: dict[str, str]) -> None:
+    info = json.dumps({"images": {"x64": [image]}}).encode()
+    with pytest.raises(EvidenceError, match="octets"):
+        read_dbx("info.json", info)
+
+
+def test_json_nested_too_deeply_is_refused() -> None:
+    deep = b'{"images": {}, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    with pytest.raises(EvidenceError):
+        read_dbx("info.json", deep)
+
+
+def test_a_file_without_an_octet_revokes_nothing_and_is_refused() -> None:
+    with pytest.raises(EvidenceError, match="nothing in it"):
+        read_dbx("dbx", b"")
+    assert read_dbx("dbx", b"\x27\0\0\0").entries == 0  # a variable that holds nothing
+
+
+def test_a_listed_certificate_is_not_hidden_behind_its_namesakes() -> None:
+    root = issue("Top", subject_key=key("rsa2048", "top"), ca=True, ekus=None)
+    made_of = key("rsa2048", "middle")
+    middles = [
+        issue("Middle", issuer=root, subject_key=made_of, ca=True, ekus=None, serial=1000 + n)
+        for n in range(MAX_ANCESTORS + 1)
+    ]
+    leaf = loaded(issue("Leaf", issuer=middles[0]))
+    digest = hashlib.sha256(loaded(middles[-1]).tbs).digest()
+    dbx = listed(entry(siglist.revoked_tbs(digest), X509_SHA256))
+    pool = [loaded(middle) for middle in middles]
+    found = list(signer_findings(dbx, leaf, pool, None))
+    assert [(f.code, f.effect) for f in found] == [(Code.LIMIT_EXCEEDED, Effect.REJECT)]
+    found = list(signer_findings(dbx, leaf, pool[3:], None))
+    assert [f.code for f in found] == [Code.REVOKED]

@@ -185,13 +185,15 @@ def test_a_list_is_made_of_certificates_programs_and_digests(
 
 @pytest.mark.parametrize("words", [
     ["--sha256", "ab"], ["--image", "{esl}"], ["--certificate", "{esl}"], ["--tbs", "{absent}"],
-    ["--owner", "me", "--sha256", "ab" * 32],
+    ["--owner", "me", "--sha256", "ab" * 32], [], ["--certificate", "{der}"],
+    ["--sha256", "ab" * 32, "--since", "2026-03-01"],
 ])  # fmt: skip
 def test_what_cannot_be_listed_is_the_callers_fault(
     tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.esl").write_bytes(digests())
-    places = {"esl": tmp_path / "a.esl", "absent": tmp_path / "absent"}
+    (tmp_path / "no.der").write_bytes(bytes.fromhex("3003020105"))  # DER, and no certificate
+    places = {"esl": tmp_path / "a.esl", "absent": tmp_path / "absent", "der": tmp_path / "no.der"}
     given = [word.format(**places) for word in words]
     assert run(["siglist", *given, "-o", str(tmp_path / "out.esl")]) == 2
     assert not (tmp_path / "out.esl").exists()

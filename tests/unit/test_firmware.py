@@ -18,6 +18,7 @@ from signward.errors import EvidenceError
 from signward.findings import Code, Effect
 from signward.formats import ParseOptions
 from signward.formats.pe import FORMAT
+from signward.frozen import replace
 from signward.policy.settings import Policy
 from signward.state import Outcome, Stage, Verdict
 from signward.trust.x509 import load_certificate
@@ -26,7 +27,7 @@ from signward.verbs.options import Options
 from signward.verbs.replay import replay
 from signward.verbs.stores import load_store
 from signward.verbs.verify import assess
-from signward.wire import siglist
+from signward.wire import der, siglist
 from signward.wire.siglist import SHA256, X509, X509_SHA256, Entry
 from signward.wire.source import BytesSource
 from tests.samples.efi_variable import digests
@@ -210,6 +211,29 @@ def test_a_write_that_replaces_must_be_later_than_the_last(
     assert verdict.cause is cause
     word = "append" if append == "yes" else "replace"
     assert verdict.facts["signed-as"] == f"dbx, {word}"
+
+
+def with_a_signer_of(other: bytes, update: bytes) -> bytes:
+    """Return a write whose SignedData holds the signers and certificates of another, too."""
+    mine, theirs = map(siglist.read_update, (update, other))
+    ours, added = (der.parse(one.signed_data, "test").children() for one in (mine, theirs))
+    merged = (b"".join(child.raw for node in (ours[at], added[at]) for child in node.children())
+              for at in (3, 4))  # fmt: skip
+    certificates, signers = merged
+    signed = der.sequence(*(field.raw for field in ours[:3]), der.context(0, certificates),
+                          der.encode(der.SET, signers))  # fmt: skip
+    return siglist.authenticated(replace(mine, signed_data=signed))
+
+
+def test_a_second_signer_does_not_excuse_a_late_write(tmp_path: Path) -> None:
+    """Firmware asks that every signer count (EDK II, Pkcs7Verify), so one is all there may be."""
+    data = sign_bytes("dbx.esl", digests())
+    elsewhere = issue("Elsewhere", subject_key=key("rsa2048", "else"), ca=True, ekus=None)
+    stranger = issue("Stranger", issuer=elsewhere, subject_key=key("rsa2048", "stranger"))
+    other = sign_bytes("dbx.esl", digests(), who=stranger, options={"append": "yes"})
+    both = with_a_signer_of(other, data)
+    for after in (None, NOW + timedelta(days=1)):
+        assert assess_bytes("dbx.auth", both, tmp_path, after=after).cause is Code.MALFORMED
 
 
 def test_a_write_under_another_name_is_broken(tmp_path: Path) -> None:

@@ -209,8 +209,8 @@ _STARS = ("*", "**")
 
 @lru_cache(maxsize=1024)
 def _parts(pattern: str) -> tuple[str, ...]:
-    """Return a pattern's parts: stars, and single characters."""
-    return tuple(re.findall(r"\*+|.", pattern.replace("***", "**"), re.DOTALL))
+    """Return a pattern's parts: stars, two where there are more, and single characters."""
+    return tuple(part[:2] for part in re.findall(r"\*+|.", pattern, re.DOTALL))
 
 
 def _takes(part: str, character: str) -> bool:

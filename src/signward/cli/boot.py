@@ -21,7 +21,7 @@ more: Microsoft's Secure Boot certificates of 2011 ended in 2026.
 Reads and never writes: UEFI variables, the EFI system partition, kernels."""
 
 EPILOG = """examples:
-  signward boot status                             this machine (as root: the ESP is closed)
+  signward boot status                             this machine (as root)
   signward boot status --json                      the same, to be processed
   signward boot status --with-dbx dbxupdate.bin    what this update would stop
   signward boot status --root /mnt/disk --vars /mnt/efivars-copy

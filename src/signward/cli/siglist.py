@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the list."""
     from signward.cli.scan import written_whole
-    from signward.report.display import visible
+    from signward.report.display import quantity, visible
     from signward.verbs.siglists import NOBODY, signature_list
 
     data, count = signature_list(
@@ -57,5 +57,6 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with written_whole(arguments.output) as out:
         out.write(data)
-    print(visible(f"{arguments.output}: {count} entries; not signed yet"))
+    entries = quantity(count, "entry", "entries")
+    print(visible(f"{arguments.output}: {entries}; not signed yet"))
     return 0

@@ -27,7 +27,7 @@ certificate is revoked, is a warning."""
 
 EPILOG = """examples:
   signward sign --key file:release.pem setup.exe library.dll
-  signward sign --key pkcs12:id.p12 --option runtime=yes --timestamp URL Tool.app
+  signward sign --key pkcs12:id.p12 --option runtime=yes Tool.app
   signward sign --key pkcs12:release.p12 --pass-file pass.txt setup.msi
   signward sign --key pkcs12:release.p12 --timestamp URL --out signed/ *.exe
   signward sign --key 'pkcs11:token=Release;object=codesign' --cert ca.pem a.ps1

@@ -20,14 +20,14 @@ from signward.wire import der
 def open_over(
     signed_data: bytes, readings: Sequence[Reading], what: str, clause: str
 ) -> tuple[ClaimedSignature, ...]:
-    """Return the signatures in a detached SignedData, over one of ``readings`` each.
+    """Return the one signature in a detached SignedData, over one of ``readings``.
 
-    A ContentInfo around it may lack.  Raises ``BadInputError``, as for a SignedData without
-    signers or with content of its own.
+    A ContentInfo around it may lack.  Raises ``BadInputError``, as for content of its own, or
+    any other number of signers than one: firmware lets count none unless all of them do.
     """
     found = open_signatures(wrapped(signed_data, what), no_slots)
-    if not found:
-        raise MalformedError(what, "a SignedData without signers", "one", clause)
+    if len(found) != 1:
+        raise MalformedError(what, f"a SignedData with {len(found)} signers", "one", clause)
     if any(claimed.content for claimed in found):
         raise MalformedError(what, "content inside the SignedData", "none", clause)
     return tuple(_claim(claimed, tuple(readings), clause) for claimed in found)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from signward.errors import BadInputError, EvidenceError
+from signward.errors import BadInputError, EvidenceError, LimitError
 from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen
 from signward.trust.names import same_name
@@ -66,6 +66,8 @@ class Dbx(Frozen, frozen=True, kw_only=True):
 
 def read_dbx(name: str, data: bytes) -> Dbx:
     """Return the list in a file, of whichever shape.  Raises ``EvidenceError``."""
+    if not data:
+        raise EvidenceError(f"{name}: found nothing in it, required a list")
     try:
         if data.lstrip()[:1] == b"{":
             return _from_info(name, data)
@@ -141,13 +143,12 @@ def _from_info(name: str, data: bytes) -> Dbx:
         info = msgspec.json.decode(data, type=_Info)
         listed = [image for group in info.images.values() for image in group]
         images = {
-            Denied(image.hash_type.lower(), bytes.fromhex(image.authenticode_hash)):
-                f"{image.filename} of {image.company_name}"
+            _denied(image): f"{image.filename} of {image.company_name}"
             for image in listed if image.authenticode_hash
         }  # fmt: skip
         thumbprints = {bytes.fromhex(c.thumbprint): c.subject_name for c in info.certificates}
         versions = [bytes.fromhex(svn.value) for svn in info.svns]
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise EvidenceError(f"{name}: no dbx_info: {error}") from None
     if any(len(raw) != siglist.FORMS[siglist.SHA256].size for raw in versions):
         raise EvidenceError(f"{name}: no dbx_info: a version of other than 32 octets")
@@ -161,6 +162,14 @@ def _from_info(name: str, data: bytes) -> Dbx:
         thumbprints=thumbprints,
         svns=tuple(found for entry in entries if (found := siglist.svn(entry))),
     )
+
+
+def _denied(image: _Image) -> Denied:
+    """Return an image's digest; raises ``ValueError`` for what is none."""
+    algorithm, digest = image.hash_type.lower(), bytes.fromhex(image.authenticode_hash)
+    if algorithm not in _IMAGES or len(digest) != hashlib.new(algorithm).digest_size:
+        raise ValueError(f"{image.hash_type[:20]} of {len(digest)} octets")
+    return Denied(algorithm, digest)
 
 
 # --- what a list says of an image ------------------------------------------------------------
@@ -185,7 +194,12 @@ def signer_findings(
     ``pool`` are the certificates in reach.  ``proven`` is when the signature existed as an
     authority in dbt says, None where none does.
     """
-    for certificate in ancestry(leaf, (*dbx.certificates, *pool)):
+    try:
+        above = ancestry(leaf, (*dbx.certificates, *pool))
+    except LimitError as error:
+        yield _finding(dbx, Code.LIMIT_EXCEEDED, error.finding.found, error.finding.required)
+        return
+    for certificate in above:
         reason = _listed(dbx, certificate, proven)
         if reason:
             found = f"{certificate.label}, listed {reason}"
@@ -196,12 +210,16 @@ def signer_findings(
 def ancestry(leaf: Certificate, pool: Iterable[Certificate]) -> tuple[Certificate, ...]:
     """Return a certificate and all among ``pool`` that signed it or a signer of it.
 
-    Firmware asks of dates, usages and constraints nothing; so does this.
+    Firmware asks of dates, usages and constraints nothing; so does this.  Raises ``LimitError``
+    beyond `MAX_ANCESTORS`: whoever has a CA's key could hide its listed certificate behind others.
     """
     found, candidates = [leaf], tuple(dict.fromkeys(pool))
     for child in found:  # it grows meanwhile
         named = [c for c in candidates if c not in found and same_name(child.issuer, c.subject)]
-        found += [c for c in named if is_signed_by(child, c)][: MAX_ANCESTORS - len(found)]
+        found += (c for c in named if is_signed_by(child, c))
+        if len(found) > MAX_ANCESTORS:
+            what, required = f"the signer {leaf.label}", f"at most {MAX_ANCESTORS}"
+            raise LimitError(what, f"{len(found)} certificates above {leaf.label}", required)
     return tuple(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -58,6 +59,11 @@ MOK_PARTS = 16
 """Parts that shim cuts a list into where a variable of firmware does not hold it (MokListRT1)."""
 
 
+_LEVELS = ("SbatLevelRT", "SbatLevel")
+_SHOWN = re.compile(r"RT[0-9]*\Z")
+"""What shim adds to a variable's name where it shows it to the running system."""
+
+
 class Asked(Frozen, frozen=True, kw_only=True):
     """What the caller names: a root, variables and an ESP elsewhere, an update of dbx to try.
 
@@ -92,7 +98,9 @@ def boot_status(
     found = boot_files(asked.root, asked.esp)
     images = _images(found.files, tick)
     level, untold = _level(variables)
-    firmware = _firmware(lists, level)
+    unread = {name for name, held in lists.items() if held.listing.fault}
+    unread |= {_SHOWN.sub("", name) for name in (*variables.closed, *(_LEVELS if untold else ()))}
+    firmware = _firmware(lists, level, frozenset(unread))
     status = BootStatus(
         at=at,
         root=asked.root,
@@ -162,22 +170,33 @@ def _list(name: str, held: tuple[bytes | None, datetime | None], at: datetime) -
     if content is None:
         return _List(listing=Listing(name=name, present=False))
     try:
-        entries = siglist.read_lists(content)
-        certificates = tuple(load_certificate(e.data) for e in entries if e.kind == siglist.X509)
+        every, fault = siglist.read_lists(content), ""
     except BadInputError as error:
-        fault = error.finding.found
-        return _List(listing=Listing(name=name, present=True, octets=len(content), fault=fault))
+        every, fault = (), error.finding.found
+    faults = [(entry, _entry_fault(entry)) for entry in every]
+    entries = tuple(entry for entry, why in faults if not why)
+    certificates = tuple(load_certificate(e.data) for e in entries if e.kind == siglist.X509)
     digests = sum(entry.kind == siglist.SHA256 for entry in entries)
     listing = Listing(
         name=name,
         present=True,
         certificates=tuple(_held(certificate, at) for certificate in certificates),
         digests=digests,
-        others=len(entries) - len(certificates) - digests,
+        others=len(every) - len(certificates) - digests,
         octets=len(content),
         written=written,
+        fault=fault or next((why for _, why in faults if why), ""),
     )
     return _List(listing=listing, entries=entries, certificates=certificates)
+
+
+def _entry_fault(entry: siglist.Entry) -> str:
+    """Return why an entry cannot be read; empty if it can."""
+    try:
+        dbx_of("", (entry,))
+    except BadInputError as error:
+        return error.finding.found
+    return ""
 
 
 def _held(certificate: Certificate, at: datetime) -> HeldKey:
@@ -198,7 +217,9 @@ def _faults(lists: dict[str, _List]) -> tuple[str, ...]:
     return tuple(f"{listing.name}: {listing.fault}" for listing in faults if listing.fault)
 
 
-def _firmware(lists: dict[str, _List], level: sbat.Level | None) -> Firmware:
+def _firmware(
+    lists: dict[str, _List], level: sbat.Level | None, unread: frozenset[str]
+) -> Firmware:
     db, mok = (keys_of(name, lists[name].entries, lists[name].certificates)
                for name in ("db", "MokList"))  # fmt: skip
     return Firmware(
@@ -207,12 +228,13 @@ def _firmware(lists: dict[str, _List], level: sbat.Level | None) -> Firmware:
         mok=mok,
         mokx=dbx_of("MokListX", lists["MokListX"].entries),
         level=level,
+        unread=unread,
     )
 
 
 def _level(variables: Variables) -> tuple[sbat.Level | None, tuple[str, ...]]:
     """Return the SBAT level that is set, and why it could not be read."""
-    for name in ("SbatLevelRT", "SbatLevel"):
+    for name in _LEVELS:
         content = variables.content(name, SHIM)
         if content:
             try:

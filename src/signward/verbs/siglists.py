@@ -11,7 +11,7 @@ from signward.errors import BadInputError, EvidenceError, UnreadableError
 from signward.formats import ParseOptions
 from signward.formats.pe import FORMAT, IMAGE
 from signward.trust.pem import CERTIFICATES, blocks
-from signward.trust.x509 import load_certificate
+from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.options import read_option
 from signward.wire import siglist
 from signward.wire.source import open_source
@@ -41,11 +41,15 @@ def signature_list(
     if not _GUID.match(owner.lower()):
         raise EvidenceError(f"owner {owner!r}: required a GUID")
     pairs = [
-        *((siglist.X509, der) for der in _certificates(certificates)),
-        *((siglist.X509_SHA256, siglist.revoked_tbs(_tbs(d), since)) for d in _certificates(tbs)),
+        *((siglist.X509, one.der) for one in _certificates(certificates)),
+        *((siglist.X509_SHA256, siglist.revoked_tbs(_tbs(c), since)) for c in _certificates(tbs)),
         *((siglist.SHA256, _image(path)) for path in images),
         *((siglist.SHA256, _digest(text)) for text in digests),
     ]
+    if not pairs:
+        raise EvidenceError("found nothing to be listed, required a certificate, image or digest")
+    if since and not tbs:
+        raise EvidenceError("a time since when: found no TBSCertificate that it would go with")
     entries = [
         siglist.Entry(kind=kind, owner=owner.lower(), data=data)
         for kind, data in dict.fromkeys(pairs)
@@ -53,16 +57,17 @@ def signature_list(
     return siglist.write_lists(entries), len(entries)
 
 
-def _certificates(paths: Sequence[str]) -> Iterator[bytes]:
+def _certificates(paths: Sequence[str]) -> Iterator[Certificate]:
     for path in paths:
-        yield from blocks(path, read_option(path), CERTIFICATES)
+        for der in blocks(path, read_option(path), CERTIFICATES):
+            try:
+                yield load_certificate(der)
+            except BadInputError as error:
+                raise EvidenceError(f"{path}: {error}") from None
 
 
-def _tbs(der: bytes) -> bytes:
-    try:
-        return hashlib.sha256(load_certificate(der).tbs).digest()
-    except BadInputError as error:
-        raise EvidenceError(str(error)) from None
+def _tbs(certificate: Certificate) -> bytes:
+    return hashlib.sha256(certificate.tbs).digest()
 
 
 def _image(path: str) -> bytes:

@@ -124,6 +124,18 @@ def _drop_ticket(folder: str, layout: Layout) -> None:
         os.unlink(ticket)  # noqa: PTH108
 
 
+def main_executable(path: str) -> str:
+    """Return the path of a bundle's main executable, which has its signature.
+
+    Raises ``NotSignableError`` for a bundle without code, ``BadInputError`` for one at fault.
+    """
+    with FolderTree(path) as tree:
+        layout = find_layout(tree)
+    if not layout.executable:
+        raise NotSignableError(path, "a bundle without code", "a main executable")
+    return os.path.join(path, layout.executable)  # noqa: PTH118 - strings, as everywhere in verbs
+
+
 def is_bundle_folder(path: str) -> bool:
     """Say whether a path is a folder that some format claims as a whole."""
     if not os.path.isdir(path):  # noqa: PTH112

@@ -12,11 +12,14 @@ from signward.envelopes.cms_counter import with_unsigned_counter
 from signward.envelopes.cms_draft import attribute, with_unsigned
 from signward.errors import NotSignableError
 from signward.formats import ParseOptions, Signable, Stampable, peek_at
+from signward.frozen import replace
 from signward.state import ClaimedSignature, Companions, Source
+from signward.verbs.bundles import BUNDLE
 from signward.verbs.change import Destination, change, signable
 from signward.verbs.fitness import Assessor
 from signward.verbs.options import Options
 from signward.verbs.outcome import FileResult, caught
+from signward.verbs.sign_bundle import is_bundle_folder, main_executable
 from signward.verbs.stamping import Stamper
 from signward.wire.patch import Patched
 
@@ -41,6 +44,8 @@ class Timestamper:
         return self._destination.settled(results)
 
     def _timestamped(self, path: str) -> FileResult:
+        if is_bundle_folder(path):
+            return self._timestamped_bundle(path)
         formats: list[str] = []
 
         def make(source: Source, companions: Companions) -> Source:
@@ -54,6 +59,15 @@ class Timestamper:
         output = change(path, self._destination.of(path), self._destination, make, check)
         outcome = "planned" if self._destination.dry_run else "stamped"
         return FileResult(path=path, outcome=outcome, format=formats[0], output=output)
+
+    def _timestamped_bundle(self, path: str) -> FileResult:
+        """Add tokens to a bundle's signature: no other file of it is changed."""
+        if self._destination.out:
+            raise NotSignableError(path, "--out", "a bundle that is timestamped in place",
+                                   hint="copy it first")  # fmt: skip
+        result = self._timestamped(main_executable(path))
+        output = path if self._destination.dry_run else result.output
+        return replace(result, path=path, format=BUNDLE, output=output)
 
     def _with_tokens(self, form: Signable, source: Source, companions: Companions) -> Source:
         options = ParseOptions(extension=peek_at(source).extension, companions=companions)

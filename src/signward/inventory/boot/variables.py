@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 import msgspec
 
@@ -39,7 +40,8 @@ _LISTS = {**VENDORS, "MokList": SHIM, "MokListX": SHIM, "MokListRT": SHIM, "MokL
 class Variables(Frozen, frozen=True, kw_only=True):
     """The variables found in one place: ``kind`` says what it is, ``unread`` what failed.
 
-    ``complete``: what is not there the machine does not have.
+    ``complete``: what is not there the machine does not have.  ``closed`` names the variables
+    that are there and could not be read.
     """
 
     where: str
@@ -47,6 +49,7 @@ class Variables(Frozen, frozen=True, kw_only=True):
     complete: bool = False
     found: Mapping[tuple[str, str], Variable] = msgspec.field(default_factory=dict)
     unread: tuple[str, ...] = ()
+    closed: frozenset[str] = frozenset()
 
     def get(self, name: str, vendor: str) -> Variable | None:
         """Return a variable, by its name and the GUID it stands under."""
@@ -78,10 +81,15 @@ def read_variables(path: str) -> Variables:
 
 
 def _collected(where: str, kind: str, found: Iterable[Variable],
-               unread: tuple[str, ...] = ()) -> Variables:  # fmt: skip
-    named = {(variable.vendor, variable.name): variable for variable in found}
-    complete = kind != FILES
-    return Variables(where=where, kind=kind, complete=complete, found=named, unread=unread)
+               unread: Mapping[str, str] = MappingProxyType({})) -> Variables:  # fmt: skip
+    return Variables(
+        where=where,
+        kind=kind,
+        complete=kind != FILES,
+        found={(variable.vendor, variable.name): variable for variable in found},
+        unread=tuple(f"{file}: {why}" for file, why in unread.items()),
+        closed=frozenset(named[0] for named in map(_variable_name, unread) if named),
+    )
 
 
 def _from_folder(path: str) -> Variables:
@@ -95,17 +103,15 @@ def _from_folder(path: str) -> Variables:
     if not known:
         raise EvidenceError(f"{path}: found no UEFI variables, required files like "
                             f"db-{VENDORS['db']} or db.esl")  # fmt: skip
-    found, unread = [], []
+    found, unread = [], {}
     for name in known:
         try:
             found.append(_from_file(path, name))
-        except UnreadableError as error:
-            unread.append(f"{name}: {error.finding.found}")
-        except BadInputError as error:
-            unread.append(f"{name}: {error.finding.found}")
+        except (UnreadableError, BadInputError) as error:
+            unread[name] = error.finding.found
     live = os.path.realpath(path).endswith(EFIVARFS)
     kind = "efivarfs" if live else FILES
-    return _collected(path, kind, found, tuple(unread))
+    return _collected(path, kind, found, unread)
 
 
 def _variable_name(name: str) -> tuple[str, str, bool] | None:

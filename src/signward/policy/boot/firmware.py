@@ -64,13 +64,17 @@ class Image(Frozen, frozen=True, kw_only=True):
 
 
 class Firmware(Frozen, frozen=True, kw_only=True):
-    """What decides: db and dbx, shim's own lists, and the SBAT level (None: none is set)."""
+    """What decides: db and dbx, shim's own lists, and the SBAT level (None: none is set).
+
+    ``unread`` names those of the lists that could not be read whole, ``SbatLevel`` among them.
+    """
 
     db: Keys
     dbx: tuple[Dbx, ...]
     mok: Keys
     mokx: Dbx
     level: sbat.Level | None = None
+    unread: frozenset[str] = frozenset()
 
 
 class Ruling(Frozen, frozen=True, kw_only=True):
@@ -85,6 +89,12 @@ class Ruling(Frozen, frozen=True, kw_only=True):
     through: str = ""
 
 
+_ALLOWING = frozenset({"db", "MokList"})
+_DENYING = frozenset({"dbx"})
+_SHIM_DENYING = frozenset({"MokListX", "SbatLevel"})
+"""Names of lists, by what more of them would do: let start, refuse, refuse what shim loads."""
+
+
 def keys_of(name: str, entries: Iterable[siglist.Entry], read: Iterable[Certificate]) -> Keys:
     """Return what a list lets start; ``read`` are the certificates in it."""
     sizes = {siglist.SHA256: "sha256"}
@@ -95,6 +105,22 @@ def keys_of(name: str, entries: Iterable[siglist.Entry], read: Iterable[Certific
 def rulings(images: Iterable[Image], firmware: Firmware) -> dict[str, Ruling]:
     """Return for every image, by name, whether it starts: by itself, or through a shim."""
     every = tuple(images)
+    decided = _decided(every, firmware)
+    return {image.name: _sure(image, decided[image.name], firmware.unread) for image in every}
+
+
+def _sure(image: Image, ruling: Ruling, unread: frozenset[str]) -> Ruling:
+    """Return a ruling, or that nobody can tell where a list that was not read could undo it."""
+    undoing = _DENYING if ruling.starts else _ALLOWING
+    if ruling.starts and (ruling.through or image.vendor):
+        undoing |= _SHIM_DENYING
+    missing = sorted(unread & undoing)
+    if ruling.starts is None or not missing:
+        return ruling
+    return Ruling(starts=None, why=f"{' and '.join(missing)} could not be read")
+
+
+def _decided(every: tuple[Image, ...], firmware: Firmware) -> dict[str, Ruling]:
     first = {image.name: by_firmware(image, firmware) for image in every}
     shims = [image for image in every if image.vendor and not image.fault]
     return {
