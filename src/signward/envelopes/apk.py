@@ -9,6 +9,7 @@ SubjectPublicKeyInfo, ECDSA and DSA values DER.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from types import MappingProxyType
 
 from signward.errors import MalformedError
@@ -296,7 +297,7 @@ def _rotations(records: tuple[bytes, ...], what: str, signer: bytes) -> Iterator
     if len(set(holders)) != len(holders) or holders[-1] != signer:
         raise MalformedError(what, "holders that stand there twice, or do not end with the signer",
                              "each once, the signer last", "APK v3, proof-of-rotation")  # fmt: skip
-    for before, after in zip(nodes, nodes[1:], strict=False):
+    for before, after in pairwise(nodes):
         method = METHODS.get(before.signs_by)
         if method is None or before.signs_by != after.signed_by:
             found = f"a step signed by {before.signs_by:#06x} that says {after.signed_by:#06x}"
@@ -309,4 +310,3 @@ def _rotations(records: tuple[bytes, ...], what: str, signer: bytes) -> Iterator
             value=after.value,
             lasting=bool(before.flags & _INSTALLED_DATA),
         )
-

@@ -9,6 +9,7 @@ newer one must not have been stripped to make it take an older.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from signward.envelopes.apk import (
     EVERY_PLATFORM,
@@ -74,8 +75,9 @@ def read_schemes(source: Source, block: SigningBlock | None, asked: Range) -> Sc
 
 
 def needs_v1(schemes: Schemes, asked: Range) -> bool:
-    """Say whether a platform asked about would read the JAR signature."""
-    return not schemes.signers or asked.oldest < KNOWS_V2
+    """Say whether a platform asked about would read the JAR signature, knowing no other."""
+    lacks_v2 = "v2" not in schemes.signers and asked.reaches(KNOWS_V2, KNOWS_V3 - 1)
+    return not schemes.signers or asked.oldest < KNOWS_V2 or lacks_v2
 
 
 def _ranges(found: Mapping[str, tuple[ApkSigner, ...]], asked: Range) -> Iterator[Finding]:
@@ -89,12 +91,10 @@ def _ranges(found: Mapping[str, tuple[ApkSigner, ...]], asked: Range) -> Iterato
         yield from _gaps("v3", found["v3"], max(asked.oldest, KNOWS_V3), newest)
 
 
-def _gaps(
-    scheme: str, signers: Sequence[ApkSigner], oldest: int, newest: int
-) -> Iterator[Finding]:
+def _gaps(scheme: str, signers: Sequence[ApkSigner], oldest: int, newest: int) -> Iterator[Finding]:
     """Report where two signers speak for one platform, or none does."""
     ordered = sorted(signers, key=_oldest)
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in pairwise(ordered):
         if after.oldest != before.newest + 1:
             yield _refused(
                 Code.ATTRIBUTE_RULE, f"scheme {scheme}",

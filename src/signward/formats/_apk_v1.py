@@ -69,7 +69,9 @@ def required(archive: Archive) -> frozenset[str]:
     return frozenset(archive.required)
 
 
-def stripped(archive: Archive, present: Collection[str], expected: Collection[str]) -> list[Finding]:
+def stripped(
+    archive: Archive, present: Collection[str], expected: Collection[str]
+) -> list[Finding]:
     """Report schemes that a signature file names, that platforms know and that are not there."""
     return list(_stripped(archive, present, expected))
 

@@ -45,6 +45,9 @@ SOURCE_STAMPS = frozenset({0x2B09189E, 0x6DFF800D})
 _NAME = MANIFEST.encode()
 _END = b"PK\5\6"
 _UNREAD = "APK Signature Scheme v2: unknown pairs are passed over"
+_ARCHIVES = (".jar", ".war", ".ear", ".aar", ".zip")
+"""Names of archives that are no packages, whatever lies in them: libraries have a manifest too."""
+
 _KNOWN = {V2: "v2", V3: "v3", V31: "v3.1"}
 
 
@@ -69,7 +72,9 @@ class ApkFormat:
         """
         named = peek.extension in self.extensions
         if peek.head.startswith((b"PK\3\4", _END)):
-            return Match.SPECIFIC if named or _begins_with_manifest(peek.head) else Match.NO
+            other = peek.extension in _ARCHIVES
+            found = named or (not other and _begins_with_manifest(peek.head))
+            return Match.SPECIFIC if found else Match.NO
         return Match.MAGIC if named and _END in peek.tail else Match.NO
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:
@@ -164,7 +169,8 @@ def _first_scheme(
     archive = read_archive(source)
     claims = v1.open_v1(archive)
     if not claims and schemes.signers:
-        findings.append(_too_young(asked))
+        first = KNOWS_V2 if "v2" in schemes.signers else KNOWS_V3
+        findings.append(_too_young(asked, first))
     known = [name for name, first in (("v2", KNOWS_V2), ("v3", KNOWS_V3)) if asked.newest >= first]
     findings += v1.stripped(archive, schemes.signers, known)
     findings += targeted(schemes, asked)
@@ -172,15 +178,15 @@ def _first_scheme(
     return claims, v1.required(archive)
 
 
-def _too_young(asked: Range) -> Finding:
+def _too_young(asked: Range, first: int) -> Finding:
     return Finding(
         code=Code.SLOT_MISSING,
         effect=Effect.REJECT,
         subject="APK",
         found="no JAR signature",
-        required=f"one: platforms from {asked.oldest} to {KNOWS_V2 - 1} know no other",
+        required=f"one: platforms from {asked.oldest} to {first - 1} know no other that is here",
         clause="AOSP ApkVerifier",
-        hint=f"--min-sdk {KNOWS_V2} asks about newer platforms only",
+        hint=f"--min-sdk {first} asks about newer platforms only",
     )
 
 
@@ -200,9 +206,7 @@ def _regions(
                       default=directory.start)  # fmt: skip
             filled = any(source.read(finding.offset, end - finding.offset))
             exempt = "" if filled else "zipalign: zeros between members"
-            yield Region(
-                start=finding.offset, end=end, what="bytes between members", exempt=exempt
-            )
+            yield Region(start=finding.offset, end=end, what="bytes between members", exempt=exempt)
 
 
 def _pair(source: Source, pair: Pair, schemes: Schemes) -> Region | None:
