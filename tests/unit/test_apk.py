@@ -105,7 +105,7 @@ def test_curves_and_trees(judged) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_chunks_of_a_long_package(judged) -> None:  # type: ignore[no-untyped-def]
-    long = apk.archive({"filler": random.Random(7).randbytes((2 << 20) + 77)})  # noqa: S311
+    long = apk.archive({"filler": random.Random(7).randbytes((2 << 20) + 77)})
     data = apk.signed(long, v2=By(who=FIRST, methods=(apk.RSA256, apk.RSA512)))
     accepted(judged(data))
 
@@ -139,7 +139,7 @@ BAD = {
     "v3 stripped": (
         apk.signed(PACKAGE, v2=By(who=FIRST, attributes=(apk.stripping(),))), Code.SLOT_MISSING),
     "v3.1 stripped": (
-        apk.signed(NINE, v3=By(who=FIRST, 
+        apk.signed(NINE, v3=By(who=FIRST,
                                   attributes=(apk.rotates_from(33),))), Code.SLOT_MISSING),
     "v3.1 without v3": (
         apk.signed(NINE, v31=By(who=FIRST)), Code.SLOT_MISSING),
@@ -277,7 +277,7 @@ def test_v31_must_be_as_v3_says(said: tuple[bytes, ...], judged) -> None:  # typ
 def test_v31_must_come_from_v3(judged) -> None:  # type: ignore[no-untyped-def]
     data = apk.signed(
         NINE,
-        v3=By(who=THIRD, methods=(apk.EC256,), 
+        v3=By(who=THIRD, methods=(apk.EC256,),
               attributes=(apk.rotates_from(33),)),
         v31=By(who=SECOND, platforms=(33, apk.NEWEST), attributes=(lineage(),)),
     )  # fmt: skip
