@@ -31,7 +31,7 @@ def prefixed(*parts: bytes) -> bytes:
     return b"".join(u32(len(part)) + part for part in parts)
 
 
-def manifest(oldest: int | None = 24, target: int | None = None, codename: bool = False) -> bytes:  # noqa: FBT001
+def manifest(oldest: int | None = 24, target: int | None = None, codename: bool = False) -> bytes:
     """Return a binary manifest with ``<uses-sdk>``: a number, or a string for the oldest."""
     names = ("minSdkVersion", "targetSdkVersion", "manifest", "uses-sdk", "Tiramisu")
     pool, offsets = b"", []

@@ -14,13 +14,14 @@ import pytest
 from conformance.authenticode.pki import Identity, pem
 
 from signward.cli.verify import exit_code
+from signward.findings import Code
 from signward.policy.settings import Policy
 from signward.state import IntactSignature, Outcome, Stage, Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.verify import assess_path
 from tests.builders import apk
-from tests.signing import identity
+from tests.signing import identity, sign_bytes
 
 pytestmark = [pytest.mark.interop]
 
@@ -236,3 +237,47 @@ def test_what_our_builder_breaks_apksigner_refuses(
         done = apksigner("verify", "--verbose", path)
         assert (done.returncode == 0) == fine, done.stdout + done.stderr
         assert (judged(path).outcome is Outcome.ACCEPTED) == fine
+
+
+# --- what we sign ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "digest", "oldest"),
+    [("rsa2048", "sha256", 18), ("rsa2048", "sha512", 21), ("p256", "sha256", 21),
+     ("p384", "sha512", 24), ("rsa2048", "sha256", 28)],
+)  # fmt: skip
+@pytest.mark.confirms("apk", "sign", "apksigner")
+def test_apksigner_accepts_what_we_sign(
+    kind: str, digest: str, oldest: int, tmp_path: Path,
+    apksigner: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:  # fmt: skip
+    who = identity(kind, f"Packager {kind}")
+    package = apk.archive({"assets/a": bytes(3 * 1024 * 1024 + 5)}, oldest=oldest)
+    path = tmp_path / "ours.apk"
+    path.write_bytes(sign_bytes("ours.apk", package, who=who, digest=digest))
+    done = apksigner("verify", "--verbose", "--print-certs", path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARNING: META-INF" not in done.stdout + done.stderr
+    assert ("(JAR signing): true" in done.stdout) == (oldest < 24)
+    assert "Scheme v3): true" in done.stdout
+    assert _signers(done.stdout) == {hashlib.sha256(who.certificate).hexdigest()}
+
+
+@pytest.mark.confirms("apk", "sign", "apksigner")
+def test_apksigner_sees_what_was_stripped_from_ours(
+    tmp_path: Path, apksigner: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """Without the signing block the JAR signature alone is refused: it names v2 and v3."""
+    signed = sign_bytes("a.apk", apk.archive(oldest=18), who=identity("rsa2048", "Packager before"))
+    start = signed.rindex(b"PK\5\6") + 16
+    directory = int.from_bytes(signed[start : start + 4], "little")
+    size = int.from_bytes(signed[directory - 24 : directory - 16], "little") + 8
+    block = directory - size
+    bare = signed[:block] + signed[directory:start] + apk.u32(block) + signed[start + 4 :]
+    path = tmp_path / "a.apk"
+    path.write_bytes(bare)
+    assert apksigner("verify", path).returncode != 0
+    verdict = judged(path)
+    assert verdict.cause is Code.SLOT_MISSING
+    assert any("stripped" in finding.hint for finding in verdict.findings)

@@ -9,6 +9,7 @@ import pytest
 from conformance.authenticode.keys import key
 from conformance.authenticode.pki import NOW, Identity, issue, pem
 
+from signward.errors import NotSignableError
 from signward.findings import Code
 from signward.formats import Match, Peek, recognise
 from signward.formats.apk import FORMAT
@@ -380,3 +381,48 @@ def test_codenames_ask_the_most(judged) -> None:  # type: ignore[no-untyped-def]
 def test_a_manifest_that_cannot_be_read(data: bytes, judged) -> None:  # type: ignore[no-untyped-def]
     package = apk.archive({"AndroidManifest.xml": data})
     assert judged(apk.signed(package, v2=By(who=FIRST))).cause is Code.MALFORMED
+
+
+# --- signing ---------------------------------------------------------------------
+
+
+def test_stored_members_keep_their_places() -> None:
+    package = apk.archive({"resources.arsc": bytes(40)}, oldest=21)
+    signed = sign_bytes("a.apk", package, who=FIRST)
+    assert signed.startswith(apk.parts(package)[0])
+
+
+def test_old_platforms_that_know_no_sha2_are_refused() -> None:
+    with pytest.raises(NotSignableError, match="SHA-1"):
+        sign_bytes("a.apk", apk.archive(oldest=16), who=FIRST)
+    sign_bytes("a.apk", apk.archive(oldest=16), who=FIRST, options={"schemes": "v2,v3"})
+    with pytest.raises(NotSignableError, match="schemes"):
+        sign_bytes("a.apk", PACKAGE, who=FIRST, options={"schemes": "v2,v4"})
+
+
+def test_schemes_are_chosen_by_name(judged) -> None:  # type: ignore[no-untyped-def]
+    for schemes in ("v1", "v2", "v3"):
+        oldest = {"v1": 21, "v2": 24, "v3": 28}[schemes]
+        package = apk.archive(oldest=oldest)
+        data = sign_bytes("a.apk", package, who=FIRST, options={"schemes": schemes})
+        verdict = judged(data)
+        accepted(verdict)
+        assert verdict.facts["schemes"] == schemes
+
+
+def test_a_member_that_would_move_is_not_signed() -> None:
+    import io
+    import zipfile
+
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as package:
+        package.writestr(zipfile.ZipInfo("META-INF/MANIFEST.MF"), b"Manifest-Version: 1.0\r\n\r\n")
+        package.writestr(zipfile.ZipInfo("AndroidManifest.xml"), apk.manifest(24))
+        info = zipfile.ZipInfo("resources.arsc")
+        start = out.tell() + 30 + len(info.filename)
+        info.extra = (
+            b"\x35\xd9" + ((-start - 4) % 4).to_bytes(2, "little") + bytes((-start - 4) % 4)
+        )
+        package.writestr(info, bytes(40))
+    with pytest.raises(NotSignableError, match="alignment"):
+        sign_bytes("a.apk", out.getvalue(), who=FIRST)

@@ -9,13 +9,14 @@ asked about (``_apk_schemes``); each that counts must be intact and its signers 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from signward.envelopes.apk import EVERY_PLATFORM
-from signward.errors import MalformedError
+from signward.errors import MalformedError, NotSignableError
 from signward.findings import Code, Effect, Finding
-from signward.formats import Match, ParseOptions, Peek
+from signward.formats import Match, ParseOptions, Peek, Request, Signing
 from signward.formats._apk_digest import Content, digests
 from signward.formats._apk_schemes import (
     KNOWS_V2,
@@ -31,6 +32,7 @@ from signward.frozen import Frozen
 from signward.state import ClaimedSignature, Manifest, Region, SignedArtifact, Source, Wanted
 from signward.wire.apk_block import PADDING, V2, V3, V31, Pair, SigningBlock, read_block
 from signward.wire.axml import Platforms, read_platforms
+from signward.wire.patch import PatchSet
 from signward.wire.unzip import check_expansion, feed_member, read_member
 from signward.wire.zip import ZipDirectory, ZipMember, read_directory, refuse_ambiguous
 
@@ -64,6 +66,10 @@ class ApkFormat:
     name = "apk"
     spec = "Android, APK Signature Scheme v2, v3, v3.1; JAR File Specification"
     extensions: tuple[str, ...] = (".apk",)
+    options: Mapping[str, str] = MappingProxyType(
+        {"schemes": "which signatures to write: v1, v2, v3, with commas between (v2,v3, and v1 "
+         "where the package is for platforms before Android 7)"}
+    )  # fmt: skip
 
     def recognise(self, peek: Peek) -> Match:
         """Recognise a ZIP archive by its name, or by an Android manifest in its first headers.
@@ -117,6 +123,38 @@ class ApkFormat:
             feed_member(artifact.source, layout.members[name], list(some.values()))
             found |= {(name, algorithm): hasher.digest() for algorithm, hasher in some.items()}
         return found
+
+    def sign(self, source: Source, request: Request) -> Signing:
+        """Sign by v2 and v3, and before them as a JAR for platforms that know neither."""
+        from signward.formats import _apk_sign as signing
+
+        members = {member.name: member for member in read_directory(source).members}
+        return (yield from signing.sign(source, request, _platforms(source, members).oldest))
+
+    def envelopes(self, source: Source) -> tuple[bytes, ...]:
+        """Return the values of the schemes in the signing block, newest first, and JAR blocks."""
+        from signward.formats._jar_signature import read_archive
+
+        block = read_block(source, read_directory(source))
+        pairs = [block.find(number) for number in (V31, V3, V2)] if block else []
+        archive = read_archive(source)
+        return (
+            *(source.read(pair.start, pair.end - pair.start) for pair in pairs if pair),
+            *(archive.read_block(one) for one in archive.pairs),
+        )
+
+    def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
+        """Return the patch that strips every signature.
+
+        Raises ``NotSignableError`` for envelopes to put in: the signatures of schemes speak of
+        each other, so none is replaced alone.
+        """
+        from signward.formats import _apk_sign as signing
+
+        if envelopes:
+            raise NotSignableError("APK", "an envelope to put in place of another", "none",
+                                   hint="sign again: --replace")  # fmt: skip
+        return signing.stripped(source)
 
 
 def _begins_with_manifest(head: bytes) -> bool:

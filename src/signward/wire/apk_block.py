@@ -6,6 +6,8 @@ Source: Android, "APK Signature Scheme v2", APK Signing Block.  Numbers are litt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from signward.errors import AmbiguousError, LimitError, MalformedError
 from signward.frozen import Frozen
 from signward.state import Source
@@ -77,6 +79,16 @@ def read_block(source: Source, directory: ZipDirectory) -> SigningBlock | None:
             _CLAUSE, offset=end - _FOOTER,
         )  # fmt: skip
     return SigningBlock(start=start, end=end, pairs=_pairs(source, start + _FRAME, end - _FOOTER))
+
+
+def write_block(pairs: Sequence[tuple[int, bytes]]) -> bytes:
+    """Return the signing block that holds these values by id."""
+    body = b"".join(
+        (len(value) + 4).to_bytes(8, "little") + number.to_bytes(4, "little") + value
+        for number, value in pairs
+    )
+    size = (len(body) + _FOOTER).to_bytes(8, "little")
+    return size + body + size + _MAGIC
 
 
 def _pairs(source: Source, at: int, end: int) -> tuple[Pair, ...]:
