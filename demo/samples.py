@@ -246,6 +246,15 @@ SAMPLES: tuple[Sample, ...] = (
         sha256="fbe2b28166a6dca8111bbf6a30d52d4781973c3a0440d8080f901e039b1f83f2",
     ),
     Sample(
+        name="node-liquibase",
+        group="test",
+        client="npm",
+        package="node-liquibase",
+        version="4.3.3",
+        archive="node-liquibase-4.3.3.tgz",
+        sha256="44363866f951495b094bf8fd45f941267e9580f939d7583c291e164d5d486860",
+    ),
+    Sample(
         name="fwupd",
         group="test",
         client="deb",

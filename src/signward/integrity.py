@@ -23,11 +23,13 @@ from signward.errors import BadInputError, SignwardError
 from signward.findings import GRAVITY, Code, Effect, Finding, worst
 from signward.frozen import replace
 from signward.state import (
+    X509,
     Algorithm,
     Binding,
     BrokenSignature,
     ClaimedSignature,
     ClaimedTimestamp,
+    HeldKey,
     IntactSignature,
     IntactTimestamp,
     Manifest,
@@ -52,6 +54,9 @@ _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "sha3_512": hashes.SHA3_512,
 }
 
+_HASHES_ITSELF = frozenset({"ed25519", "ed448", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87"})
+"""Schemes whose key takes a message, which may be a digest (RFC 9580 5.2.3.3)."""
+
 _KEY_CLASS = {
     "rsa-pkcs1v15": "RSAPublicKey",
     "rsa-pss": "RSAPublicKey",
@@ -70,7 +75,17 @@ MAX_RSA_BITS = 16384
 
 
 _NOTHING: Manifest = MappingProxyType({})
-_WITHOUT_KEYRING = "give the signer's certificate, or the kernel image that has it, with --anchor"
+_WITHOUT_KEYRING = (
+    "give the signer's certificate with --certificate; where it is itself what is trusted, as in "
+    "Linux, with --anchor: it, or the kernel image that has it"
+)
+_WITHOUT_KEYS = "give the signer's public key with --keyring"
+_CLAUSES = {"ima": "", "minisign": "", "signify": "", "openpgp": "RFC 9580 5.2.4"}
+"""The clause that says what a value is over, by envelope; the others are CMS."""
+
+_BARE_KEYS = frozenset({"minisign", "openpgp", "signify"})
+"""Envelopes whose keys no X.509 certificate holds."""
+
 _ALTERED = "the content or its signature was changed, or it was made with another key"
 
 MAX_TOLD = 50
@@ -114,13 +129,16 @@ def check_value(spki: bytes, algorithm: Algorithm, data: bytes, value: bytes) ->
     """
     key = load_public_key(spki)
     wanted = _KEY_CLASS.get(algorithm.scheme)
-    if wanted is None or (algorithm.digest and algorithm.digest not in _HASHES):
+    hashed = algorithm.digest and algorithm.scheme not in _HASHES_ITSELF
+    digests = [algorithm.digest] if hashed else []
+    digests += [algorithm.mgf_digest] if algorithm.scheme == "rsa-pss" else []
+    if wanted is None or not _HASHES.keys() >= set(digests):
         raise UnsupportedKeyError(f"signature algorithm {algorithm} is not supported")
     if type(key).__name__ != wanted:
         raise UnsupportedKeyError(f"a {type(key).__name__} cannot check {algorithm}")
     try:
         _verify(key, algorithm, data, value)
-    except (InvalidSignature, ValueError):
+    except (InvalidSignature, ValueError, OverflowError):  # the last: a salt beyond any length
         raise ValueMismatchError(f"the value does not fit the key ({algorithm})") from None
     except UnsupportedAlgorithm as error:
         raise UnsupportedKeyError(f"{algorithm}: {error}") from None
@@ -144,12 +162,13 @@ def usual_algorithm(spki: bytes) -> Algorithm:
 
 
 def _verify(key: Any, algorithm: Algorithm, data: bytes, value: bytes) -> None:
-    if not algorithm.digest:
+    if not algorithm.digest or (algorithm.digested and algorithm.scheme in _HASHES_ITSELF):
         key.verify(value, data)
         return
     own = _HASHES[algorithm.digest]()
     digest = Prehashed(own) if algorithm.digested else own
     if algorithm.scheme == "rsa-pkcs1v15":
+        value = value.rjust((key.key_size + 7) // 8, b"\0") if algorithm.bare else value
         key.verify(value, data, padding.PKCS1v15(), digest)
     elif algorithm.scheme == "rsa-pss":
         mgf = padding.MGF1(_HASHES[algorithm.mgf_digest]())
@@ -186,23 +205,29 @@ def check_signature(
     claimed: ClaimedSignature,
     computed: Manifest,
     certificates: Sequence[bytes] = (),
+    keys: Sequence[HeldKey] = (),
 ) -> IntactSignature | BrokenSignature:
     """Check one claimed signature against the digests computed from content.
 
-    ``certificates`` are further DER certificates in reach, beside the embedded ones.
+    ``certificates`` are further DER certificates in reach, beside the embedded ones, ``keys``
+    what is in reach that no X.509 certificate holds.
     A finding without effect (a weak spot that breaks nothing) stays on the result.
     """
     what = f"signature {claimed.label}"
     claimed = _as_read(claimed, certificates) if claimed.readings else claimed
     findings = list(claimed.findings)
     findings += _check_slots(what, artifact, claimed, computed)
-    findings += _check_countersigned(what, artifact, claimed, computed, certificates)
-    certificate, value_findings = _check_claim(what, claimed, certificates, computed)
+    if claimed.countersigns:
+        below = [check_signature(artifact, other, computed, certificates, keys)
+                 for other in _countersigned(artifact, claimed)]  # fmt: skip
+        findings += _check_countersigned(what, claimed, below)
+    reach = [*_signer_certificates(claimed, certificates), *_signer_keys(claimed, keys)]
+    key, value_findings = _check_claim(what, claimed, reach, computed)
     findings += value_findings
     findings += _check_lineage(what, claimed)
-    if certificate is not None and GRAVITY[worst(findings)] < GRAVITY[Effect.UNKNOWN]:
+    if key is not None and GRAVITY[worst(findings)] < GRAVITY[Effect.UNKNOWN]:
         findings += artifact.conditions.get(claimed.label, ())
-    if certificate is None or worst(findings) in (Effect.REJECT, Effect.UNKNOWN):
+    if key is None or worst(findings) in (Effect.REJECT, Effect.UNKNOWN):
         return BrokenSignature(claimed=claimed, findings=tuple(findings))
     timestamps: list[IntactTimestamp] = []
     for timestamp in claimed.timestamps:
@@ -213,7 +238,7 @@ def check_signature(
             findings += checked
     return IntactSignature(
         claimed=claimed,
-        certificate=certificate,
+        key=key,
         timestamps=tuple(timestamps),
         findings=tuple(findings),
     )
@@ -232,13 +257,12 @@ def check_timestamp(
         return tuple(_softened(f) for f in timestamp.findings)
     findings = list(timestamp.findings) + list(signature.findings)
     findings += _check_binding(signature.label, timestamp.imprint, Code.TIMESTAMP_MISMATCH)
-    certificate, value_findings = _check_claim(signature.label, signature, certificates)
+    reach = _signer_certificates(signature, certificates)
+    key, value_findings = _check_claim(signature.label, signature, reach)
     findings += value_findings
-    if certificate is None or worst(findings) in (Effect.REJECT, Effect.UNKNOWN):
+    if key is None or worst(findings) in (Effect.REJECT, Effect.UNKNOWN):
         return tuple(_softened(f) for f in findings)
-    intact = IntactSignature(
-        claimed=signature, certificate=certificate, timestamps=(), findings=tuple(findings)
-    )
+    intact = IntactSignature(claimed=signature, key=key, timestamps=(), findings=tuple(findings))
     return IntactTimestamp(claimed=timestamp, signature=intact, time=instant)
 
 
@@ -324,19 +348,16 @@ def _mismatches(what: str, slots: Sequence[Slot], computed: Manifest) -> Iterato
             return
 
 
+def _countersigned(artifact: SignedArtifact, claimed: ClaimedSignature) -> list[ClaimedSignature]:
+    """Return the signature that ``claimed`` is about, if there is one."""
+    named = [s for s in artifact.signatures if s.label == claimed.countersigns]
+    return [s for s in named[:1] if not s.countersigns]
+
+
 def _check_countersigned(
-    what: str,
-    artifact: SignedArtifact,
-    claimed: ClaimedSignature,
-    computed: Manifest,
-    certificates: Sequence[bytes],
+    what: str, claimed: ClaimedSignature, below: Sequence[IntactSignature | BrokenSignature]
 ) -> Iterator[Finding]:
     """Ask of a countersignature that what it is over is intact: else it vouches for nothing."""
-    if not claimed.countersigns:
-        return
-    others = [s for s in artifact.signatures if s.label == claimed.countersigns]
-    below = [check_signature(artifact, s, computed, certificates) for s in others
-             if not s.countersigns]  # fmt: skip
     if below and isinstance(below[0], IntactSignature):
         return
     findings = list(below[0].findings) if below else []
@@ -370,15 +391,14 @@ def _check_binding(what: str, binding: Binding, code: Code) -> Iterator[Finding]
 def _check_claim(
     what: str,
     claimed: ClaimedSignature,
-    certificates: Sequence[bytes],
+    candidates: Sequence[HeldKey],
     computed: Manifest = _NOTHING,
-) -> tuple[bytes | None, list[Finding]]:
-    """Check bindings, find the signer's key and check the value; return its certificate."""
+) -> tuple[HeldKey | None, list[Finding]]:
+    """Check bindings, and the value with the signer's keys; return the one that it fits."""
     findings = [
         f for binding in claimed.bindings
         for f in _check_binding(what, binding, Code.DIGEST_MISMATCH)
     ]  # fmt: skip
-    candidates = _signer_certificates(claimed, certificates)
     if not candidates:
         findings.append(_key_missing(what, claimed))
         return None, findings
@@ -386,26 +406,36 @@ def _check_claim(
     for candidate in candidates:
         failure = _value_failure(what, claimed, candidate, computed)
         if failure is None:
-            findings += _check_certificate_digests(what, claimed, candidate)
+            findings += _check_certificate_digests(what, claimed, candidate.holder)
             return candidate, findings
     return None, [*findings, failure] if failure else findings
 
 
 def _as_read(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> ClaimedSignature:
     """Return the signature over the first of its readings that a signer's key fits, if one does."""
-    for certificate in _signer_certificates(claimed, certificates):
+    for key in _signer_certificates(claimed, certificates):
         for reading in claimed.readings:
             with suppress(ValueMismatchError, UnsupportedKeyError):
-                spki = outline(certificate).spki
                 algorithm = reading.algorithm or claimed.algorithm
-                check_value(spki, algorithm, reading.data, claimed.value)
+                check_value(key.spki, algorithm, reading.data, claimed.value)
                 return read_as(claimed, reading)
     return claimed
 
 
-def _signer_certificates(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> list[bytes]:
-    """Return the certificates that carry the name or key identifier the envelope gives."""
-    signer, found = claimed.claimed_signer, []
+def _signer_keys(claimed: ClaimedSignature, keys: Sequence[HeldKey]) -> list[HeldKey]:
+    """Return the keys of the envelope's own kind that bear the name it gives."""
+    named, suffix = claimed.claimed_signer.key_id, claimed.claimed_signer.key_suffix
+    return [
+        key
+        for key in keys
+        if key.kind == claimed.envelope
+        and (key.key_id == named if named else bool(suffix) and key.key_id.endswith(suffix))
+    ]
+
+
+def _signer_certificates(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> list[HeldKey]:
+    """Return the keys of certificates with the name or key identifier the envelope gives."""
+    signer, found = claimed.claimed_signer, dict[bytes, HeldKey]()
     for certificate in (*claimed.claimed_certificates, *certificates):
         try:
             seen = outline(certificate)
@@ -415,8 +445,10 @@ def _signer_certificates(claimed: ClaimedSignature, certificates: Sequence[bytes
         by_key = bool(signer.key_id) and seen.key_id == signer.key_id
         by_end = bool(signer.key_suffix) and _key_id_of(seen).endswith(signer.key_suffix)
         if (by_key or by_name or by_end) and certificate not in found:
-            found.append(certificate)
-    return found
+            found[certificate] = HeldKey(
+                kind=X509, key_id=seen.key_id, spki=seen.spki, holder=certificate
+            )
+    return list(found.values())
 
 
 def _key_id_of(seen: Outline) -> bytes:
@@ -428,7 +460,7 @@ def _key_id_of(seen: Outline) -> bytes:
 
 
 def _value_failure(
-    what: str, claimed: ClaimedSignature, certificate: bytes, computed: Manifest
+    what: str, claimed: ClaimedSignature, key: HeldKey, computed: Manifest
 ) -> Finding | None:
     signed, algorithm = claimed.to_be_verified, claimed.algorithm
     if claimed.over and algorithm.digest:
@@ -437,24 +469,30 @@ def _value_failure(
             return _unsupported(what, f"digest {claimed.algorithm.digest} of {claimed.over}")
         signed, algorithm = digest, replace(algorithm, digested=True)
     try:
-        check_value(outline(certificate).spki, algorithm, signed, claimed.value)
+        check_value(key.spki, algorithm, signed, claimed.value)
     except MalformedKeyError as error:
         return _malformed_key(what, str(error))
     except UnsupportedKeyError as error:
         return _unsupported(what, str(error))
     except ValueMismatchError as error:
+        straight = _straight_over(claimed).partition(":")[0]
         return Finding(
             code=Code.SIGNATURE_MISMATCH,
             effect=Effect.REJECT,
             subject=what,
             found=str(error),
-            required=f"a value by the signer's key over {claimed.over or 'these attributes'}",
-            clause="" if claimed.envelope == "ima" else "RFC 5652 5.6",
-            hint=_ALTERED
-            if claimed.over
-            else "the signature was changed, or made with another key",
+            required=f"a value by the signer's key over {straight or 'these attributes'}",
+            clause=_CLAUSES.get(claimed.envelope, "RFC 5652 5.6"),
+            hint=_ALTERED if straight else "the signature was changed, or made with another key",
         )
     return None
+
+
+def _straight_over(claimed: ClaimedSignature) -> str:
+    """Return the slot that a value is made over without attributes between; empty if some are."""
+    if claimed.over or claimed.signed_attributes or claimed.envelope not in ("cms", "ima"):
+        return claimed.over
+    return claimed.slots[0].name if claimed.slots else "its content"
 
 
 def _check_certificate_digests(
@@ -494,16 +532,21 @@ def _check_lineage(what: str, claimed: ClaimedSignature) -> Iterator[Finding]:
 def _key_missing(what: str, claimed: ClaimedSignature) -> Finding:
     signer = claimed.claimed_signer
     name = (signer.key_id or signer.key_suffix).hex() or f"serial {signer.serial:x}"
+    bare = claimed.envelope in _BARE_KEYS
+    hint = "give the signer's certificate with --certificate"
+    if bare:
+        hint = _WITHOUT_KEYS
+    elif _straight_over(claimed):
+        hint = _WITHOUT_KEYRING
+    clause = "security/integrity/digsig.c" if claimed.envelope == "ima" else "RFC 5652 5.3"
     return Finding(
         code=Code.KEY_MISSING,
         effect=Effect.UNKNOWN,
         subject=what,
-        found=f"no certificate of the signer ({name})",
-        required="it, embedded or given",
-        clause="RFC 5652 5.3",
-        hint=_WITHOUT_KEYRING
-        if claimed.over
-        else "give the signer's certificate with --certificate",
+        found=f"no {'key' if bare else 'certificate'} of the signer ({name})",
+        required="it, given" if bare else "it, embedded or given",
+        clause="" if bare else clause,
+        hint=hint,
     )
 
 

@@ -109,7 +109,9 @@ class Algorithm(Frozen, frozen=True, kw_only=True):
     ``scheme`` is ``rsa-pkcs1v15``, ``rsa-pss``, ``ecdsa``, ``dsa``, ``ed25519``,
     ``ed448``, ``ml-dsa-44``, ``ml-dsa-65`` or ``ml-dsa-87``; ``digest`` a hashlib
     name, or empty when the scheme hashes for itself.  ``digested`` says that what goes to the
-    key is the digest already, not the octets it is of.
+    key is the digest already, not the octets it is of; a scheme that hashes for itself takes that
+    digest as its message.  ``bare`` says that an RSA value is written as a number, without the
+    zeros in front that would make it as long as the modulus.
     """
 
     scheme: str
@@ -117,6 +119,7 @@ class Algorithm(Frozen, frozen=True, kw_only=True):
     mgf_digest: str = ""
     salt_length: int = 0
     digested: bool = False
+    bare: bool = False
 
     def __str__(self) -> str:
         return f"{self.scheme}/{self.digest}" if self.digest else self.scheme
@@ -142,6 +145,24 @@ class SignerId(Frozen, frozen=True, kw_only=True):
     serial: int = 0
     key_id: bytes = b""
     key_suffix: bytes = b""
+
+
+X509 = "x509"
+"""The kind of keys that X.509 certificates hold."""
+
+
+class HeldKey(Frozen, frozen=True, kw_only=True):
+    """A public key in reach, and what holds it; whether that counts is for ``trust`` to say.
+
+    ``kind`` is what holds it: ``X509``, or an envelope's name where that has keys of its own.
+    ``key_id`` is what envelopes name the key by (a fingerprint), ``spki`` its
+    SubjectPublicKeyInfo (DER), ``holder`` the octets of the certificate or key file it is from.
+    """
+
+    kind: str
+    key_id: bytes
+    spki: bytes
+    holder: bytes
 
 
 class Attribute(Frozen, frozen=True, kw_only=True):
@@ -174,7 +195,8 @@ class OwnRequirement(Frozen, frozen=True, kw_only=True):
 
     ``requirement`` is the designated requirement's blob, ``cdhashes`` what the code is known by,
     ``info`` and ``entitlements`` property lists as they stand; empty if there is none, and
-    ``info`` is None where it is not at hand.
+    ``info`` is None where it is not at hand.  ``notarized`` says that a ticket of Apple's for it
+    was found; none found says nothing, for Apple may have one.
     """
 
     requirement: bytes
@@ -183,6 +205,7 @@ class OwnRequirement(Frozen, frozen=True, kw_only=True):
     info: bytes | None = None
     entitlements: bytes = b""
     platform: int = 0
+    notarized: bool = False
 
 
 class Reading(Frozen, frozen=True, kw_only=True):
@@ -333,11 +356,11 @@ class IntactTimestamp(Frozen, frozen=True, kw_only=True):
 class IntactSignature(Frozen, frozen=True, kw_only=True):
     """Every slot recomputed, the value fits the key.  Producer: ``integrity``.
 
-    Who holds the key is not known yet.
+    Who holds the key is not known yet: ``key`` is the one that the value fits.
     """
 
     claimed: ClaimedSignature
-    certificate: bytes
+    key: HeldKey
     timestamps: tuple[IntactTimestamp, ...]
     findings: tuple[Finding, ...]
 
@@ -355,6 +378,40 @@ class X509Path(Frozen, frozen=True, kw_only=True):
     certificates: tuple[bytes, ...]
     anchor: str
     store: str
+
+
+class OpenPgpCert(Frozen, frozen=True, kw_only=True):
+    """An OpenPGP certificate out of a keyring.  Producer: ``trust``.
+
+    ``fingerprint`` is its primary key's, ``key`` that of the key that signed (both lower-case
+    hex), ``user_ids`` those its holder bound to it and did not withdraw, the primary one first.
+    """
+
+    fingerprint: str
+    key: str
+    user_ids: tuple[str, ...]
+    keyring: str
+
+
+class PinnedKey(Frozen, frozen=True, kw_only=True):
+    """A bare key that the caller named.  Producer: ``trust``.
+
+    ``kind`` is whose key file it is (``minisign``, ``signify``), ``key`` how its tools write
+    its name, ``keyring`` the file it was in.
+    """
+
+    kind: str
+    key: str
+    keyring: str
+
+
+Basis = X509Path | OpenPgpCert | PinnedKey
+"""What makes a signature trusted."""
+
+
+def path_of(basis: Basis | None) -> X509Path | None:
+    """Return a basis that is a certification path; None for any other."""
+    return basis if isinstance(basis, X509Path) else None
 
 
 class ProvenTime(Frozen, frozen=True, kw_only=True):
@@ -388,12 +445,12 @@ class RevocationStatus(Frozen, frozen=True, kw_only=True):
 class TrustedSignature(Frozen, frozen=True, kw_only=True):
     """An intact signature with a basis, a usage and a time.  Producer: ``trust``.
 
-    Whether we want it is not known yet.  ``revocation`` runs along ``basis``,
+    Whether we want it is not known yet.  ``revocation`` runs along a ``basis`` that is a path,
     leaf first, without the anchor.
     """
 
     intact: IntactSignature
-    basis: X509Path
+    basis: Basis
     judged_at: datetime
     proven_time: ProvenTime | None
     revocation: tuple[RevocationStatus, ...]
@@ -403,11 +460,11 @@ class TrustedSignature(Frozen, frozen=True, kw_only=True):
 class UntrustedSignature(Frozen, frozen=True, kw_only=True):
     """An intact signature that trust refused or could not settle.  Producer: ``trust``.
 
-    ``basis`` is the best path found, if any: who the signer *claims* to be.
+    ``basis`` is the best one found, if any: who the signer *claims* to be.
     """
 
     intact: IntactSignature
-    basis: X509Path | None
+    basis: Basis | None
     judged_at: datetime
     proven_time: ProvenTime | None
     revocation: tuple[RevocationStatus, ...]

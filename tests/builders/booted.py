@@ -30,14 +30,22 @@ LOADED = (
 """What Debian signed, and its shim loads."""
 
 
+def _second_name(known: str, name: str) -> None:
+    """Give a file a second name, or copy it where its file system is another."""
+    try:
+        Path(name).hardlink_to(known)
+    except OSError:
+        shutil.copy2(known, name)
+
+
 def debian(folder: Path, corpus: Callable[[str], Path]) -> Path:
-    """Return a root with Debian's boot programs, kernel and modules (a link to them)."""
+    """Return a root with Debian's boot programs, kernel and modules."""
     for place, (sample, name) in _PLACES.items():
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(corpus(sample) / name, target)
-    (folder / "lib").mkdir()
-    (folder / "lib" / "modules").symlink_to(corpus("linux-image") / "lib" / "modules")
+    shutil.copytree(corpus("linux-image") / "lib" / "modules", folder / "lib" / "modules",
+                    copy_function=_second_name)  # fmt: skip
     rom = folder / "sys" / "bus" / "pci" / "devices" / "0000:01:00.0"
     rom.mkdir(parents=True)
     for name, text in (("class", "0x030000"), ("vendor", "0x10de"), ("device", "0x2684"),

@@ -128,9 +128,13 @@ def signed(
     who: Identity | None = None,
     extra: Sequence[bytes] = (),
     inside: bytes = b"",
+    signers: int = 1,
     **signer: Any,
 ) -> bytes:
-    """Return a detached CMS over ``content``; ``inside`` puts content into it all the same."""
+    """Return a detached CMS over ``content``; ``inside`` puts content into it all the same.
+
+    ``signers`` says how often the signer stands in it.
+    """
     who = who or identity()
     certificates = [one.certificate for one in who.path if one.issuer]
     made = cms.Signer(identity=who, extra=tuple(extra), **signer)
@@ -141,7 +145,7 @@ def signed(
         der.set_of(digest_algorithm(signer.get("digest", "sha256"))),
         der.sequence(der.oid(cms.DATA), held),
         der.context(0, b"".join(sorted(certificates))),
-        der.set_of(info),
+        der.set_of(*[info] * signers),
     )
     return der.sequence(der.oid(cms.SIGNED_DATA), der.context(0, data))
 

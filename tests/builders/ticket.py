@@ -5,9 +5,26 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from conformance.authenticode.pki import NOW, Identity
+from conformance.authenticode.keys import key
+from conformance.authenticode.pki import NOW, Identity, issue
 
+from signward.verbs.tickets import ISSUER_MARK, LEAF_MARK
 from signward.wire import der
+from tests.signing import authority
+
+
+def notary(*, leaf: bool = True, between: bool = True) -> Identity:
+    """Return who signs tickets, under the test root, with Apple's marks or without."""
+    null = der.null()
+    authority_marks = [(ISSUER_MARK, False, null)] if between else []
+    issuer = issue(
+        f"Ticket Authority {between}", issuer=authority(), subject_key=key("p256", "ticket-ca"),
+        ca=True, ekus=None, usage=("keyCertSign",), extensions=authority_marks,
+    )  # fmt: skip
+    return issue(
+        f"Ticket Signer {leaf}", issuer=issuer, subject_key=key("p256", "ticket-leaf"), ekus=None,
+        extensions=[(LEAF_MARK, False, null)] if leaf else [],
+    )  # fmt: skip
 
 
 def ticket(hashes: Iterable[bytes], who: Identity, kind: int = 2) -> bytes:

@@ -8,7 +8,7 @@ from functools import cache
 from conformance.authenticode import msi
 
 from signward.wire.compressed import pack
-from tests.builders import clickonce, elf, images, macho, msix, vsix
+from tests.builders import clickonce, elf, images, jars, macho, msix, vsix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
 from tests.samples import dmg, efi_variable, pkg
@@ -71,6 +71,7 @@ def _made() -> dict[str, bytes]:
         "app.msixbundle": sign_bytes("app.msixbundle", msix.bundle(make_appx=False)),
         "App.exe.manifest": sign_bytes("App.exe.manifest", clickonce.alone()),
         "a.vsix": sign_bytes("a.vsix", vsix.related()),
+        "a.jar": sign_bytes("a.jar", jars.archive()),
         "tool.pkg": sign_bytes("tool.pkg", pkg.archive()),
         "tool.dylib": macho.signed_file(program(), kinds=(1, 2)),
         "universal.dylib": fat([(c, macho.signed_file(program(c))) for c in ("x86_64", "ppc")]),

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from signward.findings import Code
+from signward.formats._jar_manifest import read_sections
 from signward.formats.nupkg import FORMAT as NUPKG
 from signward.state import Outcome, Verdict
 from signward.verbs.context import Context
@@ -27,7 +28,7 @@ from signward.verbs.verify import assess
 from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource
 from signward.wire.zip_patch import Member, changed
-from tests.builders import msix, vsix
+from tests.builders import jars, msix, vsix
 from tests.builders.packages import package
 from tests.fuzz.budget import rounds, watched
 from tests.fuzz.resign import resigned_cms
@@ -49,6 +50,7 @@ def samples() -> Mapping[str, bytes]:
         "plain.msix": sign_bytes("a.msix", msix.package(make_appx=False)),
         "packed.msix": sign_bytes("a.msix", msix.package()),
         "a.vsix": sign_bytes("a.vsix", vsix.extension()),
+        "a.jar": sign_bytes("a.jar", jars.archive(jars.MULTI_RELEASE)),
     }
 
 
@@ -130,7 +132,7 @@ CHANGES: tuple[Callable[[random.Random, bytearray], None], ...] = (
 )  # fmt: skip
 
 
-NAMES = ("author.nupkg", "both.nupkg", "plain.msix", "packed.msix", "a.vsix")
+NAMES = ("author.nupkg", "both.nupkg", "plain.msix", "packed.msix", "a.vsix", "a.jar")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -193,3 +195,30 @@ def test_a_package_whose_lists_were_mangled_is_refused_or_as_it_was(
         patch = changed(source, {name: Member(data=bytes(new))})
         data = b"".join(pieces(Patched(source, patch)))
         assert answer("a.msix", data, judging).outcome is not Outcome.ACCEPTED, f"seed {seed}"
+
+
+def _said(data: bytes) -> object:
+    """Return what a manifest says, wherever its sections lie."""
+    found = read_sections(data, "manifest")
+    return found.main.attributes, {n: s.attributes for n, s in found.entries.items()}
+
+
+@pytest.mark.parametrize("name", ["META-INF/MANIFEST.MF", "META-INF/SIGNER.SF"])
+def test_a_jar_whose_lists_were_mangled_is_refused_or_says_the_same(
+    name: str, judging: Context
+) -> None:
+    whole = samples()["a.jar"]
+    members = jars.members_of(whole)
+    text = members[name]
+    for seed in rounds(80):
+        rng = random.Random(f"{name}:{seed}")
+        new = bytearray(text)
+        at = rng.randrange(len(new) + 1)
+        added = (b"\r\n", b"\n\n", b" ", b"", b": ", b"Name: b\r\n", rng.randbytes(1))
+        new[at : at + rng.randrange(3)] = rng.choice(added)
+        if bytes(new) == text:
+            continue
+        data = jars.archive({**members, name: bytes(new)})
+        if answer("a.jar", data, judging).outcome is Outcome.ACCEPTED:
+            assert name.endswith(".MF"), f"seed {seed}"
+            assert _said(bytes(new)) == _said(text), f"seed {seed}"

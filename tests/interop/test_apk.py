@@ -110,7 +110,7 @@ def _newest_signers(verdict: Verdict) -> set[str]:
     intact = [s for s in verdict.signatures if isinstance(s, IntactSignature)]
     scheme = intact[0].claimed.label.partition(":")[0]
     return {
-        hashlib.sha256(s.certificate).hexdigest()
+        hashlib.sha256(s.key.holder).hexdigest()
         for s in intact
         if s.claimed.label.startswith(f"{scheme}:")
     }
@@ -158,7 +158,7 @@ def _bystanders(verdict: Verdict) -> set[bytes]:
         for signature in verdict.signatures
         if isinstance(signature, IntactSignature)
         for one in signature.claimed.claimed_certificates
-        if one != signature.certificate
+        if one != signature.key.holder
     }
 
 

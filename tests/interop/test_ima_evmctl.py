@@ -20,7 +20,7 @@ from signward.wire import verity
 from signward.wire.source import BytesSource
 from signward.wire.verity import Parameters
 from tests.builders.keyfiles import encoded
-from tests.signing import context, identity, sign_beside
+from tests.signing import authority, context, identity, sign_beside
 
 pytestmark = pytest.mark.interop
 
@@ -211,3 +211,22 @@ def test_our_fs_verity_digest_is_fsverity_s(
     parameters = Parameters(algorithm=digest, block=block, salt=bytes.fromhex(salt))
     ours = verity.source_digest(BytesSource("file", content), parameters)
     assert ours.hex() == done.stdout.strip()
+
+
+@pytest.mark.confirms("detached", "verify", "openssl cms")
+@pytest.mark.parametrize("kind", ["rsa2048", "p256"])
+@pytest.mark.parametrize("flags", [(), ("-keyid",), ("-nocerts",), ("-md", "sha512")])
+def test_a_message_of_openssl_without_attributes_is_over_the_file(
+    kind: str, flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    desk, signature = Desk(tmp_path, identity(kind)), tmp_path / "program.p7s"
+    made = tool("openssl", "cms", "-sign", "-binary", "-noattr", "-outform", "DER", *flags,
+                "-signer", desk.pem, "-inkey", desk.key, "-in", desk.file,
+                "-out", signature)  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    judging = context(tmp_path, authority(), certificates=(str(desk.pem),))
+    verdict = assess_detached(str(desk.file), str(signature), judging)
+    assert (verdict.outcome, verdict.format) == (Outcome.ACCEPTED, "detached")
+    desk.file.write_bytes(CONTENT + b"x")
+    changed = assess_detached(str(desk.file), str(signature), judging)
+    assert changed.cause is Code.SIGNATURE_MISMATCH

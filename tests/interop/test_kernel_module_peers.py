@@ -162,7 +162,7 @@ def test_debians_modules(corpus: Callable[[str], Path], tmp_path: Path) -> None:
         verdict = assess_path(path, keyring)
         (signature,) = verdict.signatures
         assert isinstance(signature, TrustedSignature)
-        assert openssl_takes(path.read_bytes(), signature.intact.certificate, tmp_path)
+        assert openssl_takes(path.read_bytes(), signature.intact.key.holder, tmp_path)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from signward.verbs.verify import assess, assess_path
 from signward.wire.source import BytesSource
 
 FORMATS = frozenset(
-    {"efi-siglist", "efi-auth-variable"}
+    {"efi-siglist", "efi-auth-variable", "jar"}
     | {"nupkg", "vsix", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "cab", "msi", "navx"}
     | {"macho", "macho-fat"}
     | {"fuzz-exe", "fuzz-appx", "fuzz-cab", "fuzz-msi", "xar-pkg"}
@@ -64,7 +64,7 @@ def _own_signer(path: Path, tmp_path: Path) -> str:
     intact = check_signature(artifact, artifact.signatures[0], computed)
     assert isinstance(intact, IntactSignature)
     anchor = tmp_path / "signer.der"
-    anchor.write_bytes(intact.certificate)
+    anchor.write_bytes(intact.key.holder)
     return str(anchor)
 
 

@@ -17,7 +17,7 @@ def exempt(data: bytes) -> frozenset[int]:
     """Return offsets that no signature of a JAR covers.
 
     Each member's versions, flags, time, disk and attributes; what deflate leaves open: the bits
-    behind its last code; and where folders, which have no content, lie by name.
+    behind its last code; and what deflate makes of a folder's content, which is none.
     """
     source, found = BytesSource("x", data), set[int]()
     for member in read_directory(source).members:
@@ -26,4 +26,6 @@ def exempt(data: bytes) -> frozenset[int]:
         where = place(source, member)
         if member.method:
             found.add(where.data_end - 1)
+        if member.directory:
+            found.update(range(where.data, where.data_end))
     return frozenset(found)

@@ -181,6 +181,13 @@ def test_a_cms_with_content_of_its_own_is_refused() -> None:
         open_superblob(macho.signature(CODE, cms_blob=macho.signed(made, inside=made)))
 
 
+def test_a_cms_of_two_signers_is_ambiguous() -> None:
+    """Apple's systems ask the first one alone: who asks the other sees another signer."""
+    made = macho.directory(CODE, special={2: BLOBS[2]})
+    with pytest.raises(AmbiguousError, match="2 signatures"):
+        open_superblob(macho.signature(CODE, cms_blob=macho.signed(made, signers=2), blobs=ONE))
+
+
 def test_a_cms_without_signed_attributes_is_over_the_directory_itself() -> None:
     made = macho.directory(CODE, special={2: BLOBS[2]})
     cms = macho.signed(made, attributes=False)

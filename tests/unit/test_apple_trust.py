@@ -16,6 +16,7 @@ from conformance.authenticode.pki import EKU_TIME_STAMPING, NOW, Identity, issue
 
 from signward.findings import Code, Effect
 from signward.policy.record import record
+from signward.policy.rules import apple_code
 from signward.policy.rules.sighted import subject_of
 from signward.state import Outcome, Verdict
 from signward.trust import apple
@@ -40,6 +41,7 @@ PUBLISHED = {
 ARC = "1.2.840.113635.100.6."
 DEVELOPER_ID = (f"{ARC}1.13", f"{ARC}2.6")
 TEAM = "TEAM123456"
+ROOTS = frozenset(one.hex() for one in apple.ROOTS)
 
 
 def test_the_store_holds_the_roots_that_apple_publishes() -> None:
@@ -70,19 +72,22 @@ def mark(oid: str, *, critical: bool = True) -> tuple[str, bool, bytes]:
 
 
 def developer(
-    leaf: str = DEVELOPER_ID[0], issuer: str = DEVELOPER_ID[1], unit: str = TEAM
+    leaf: str = DEVELOPER_ID[0],
+    issuer: str = DEVELOPER_ID[1],
+    unit: str = TEAM,
+    organization: str = "Developer Inc",
 ) -> Identity:
     """Return a signer whose certificate and whose issuer's carry these marks."""
     middle = issue("Stand-in Authority", issuer=root(), ca=True, ekus=None,
                    usage=("keyCertSign",), subject_key=key("rsa2048", "apple-middle"),
                    extensions=(mark(issuer, critical=False),) if issuer else ())  # fmt: skip
-    return issue("A Developer", issuer=middle, subject=_name(unit),
+    return issue("A Developer", issuer=middle, subject=_name(unit, organization),
                  subject_key=key("rsa2048", "apple-leaf"),
                  extensions=(mark(leaf),) if leaf else ())  # fmt: skip
 
 
-def _name(unit: str) -> bytes:
-    parts = [("2.5.4.10", "Developer Inc"), ("2.5.4.11", unit), ("2.5.4.3", "A Developer")]
+def _name(unit: str, organization: str) -> bytes:
+    parts = [("2.5.4.10", organization), ("2.5.4.11", unit), ("2.5.4.3", "A Developer")]
     return der.sequence(*(der.set_of(der.sequence(der.oid(o), der.utf8(t))) for o, t in parts if t))
 
 
@@ -130,9 +135,42 @@ def test_code_of_another_team_than_its_signers_is_rejected(tmp_path: Path) -> No
     assert judged(tmp_path, developer(unit="")).outcome is Outcome.ACCEPTED
 
 
-def _stamped(signer_digest: str) -> Any:
-    clock = issue("Stand-in Clock", issuer=root(), ekus=(EKU_TIME_STAMPING,), eku_critical=True,
-                  subject_key=key("rsa2048", "apple-clock"))  # fmt: skip
+@pytest.mark.usefixtures("as_apple")
+@pytest.mark.parametrize("one", [m for m in apple.CODE_MARKS if m.store], ids=lambda m: m.text)
+def test_what_a_store_signs_is_of_the_team_that_it_says(one: apple.Mark, tmp_path: Path) -> None:
+    """The leaf is Apple's own (``OU=iPhone, O=Apple Inc.``) and names no team."""
+    verdict = judged(tmp_path, developer(one.leaf, one.issuer, "iPhone", "Apple Inc."))
+    assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
+    assert apple_code.team_id({"team-id": TEAM}, "iPhone", "Apple Inc.", next(iter(ROOTS))) == TEAM
+
+
+def test_a_unit_of_other_organizations_is_no_store() -> None:
+    for root_of in (next(iter(ROOTS)), "00" * 32):
+        assert not apple_code.team_id({"team-id": TEAM}, "iPhone", "Apple Incorporated", root_of)
+    assert not apple_code.team_id({"team-id": TEAM}, "iPhone", "Apple Inc.", "00" * 32)
+
+
+def test_code_under_apples_roots_needs_apples_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``SecStaticCode::verifySignature`` refuses it, whoever else is trusted for time."""
+    other = issue("Other Root", subject_key=key("rsa2048", "other-root"), ca=True, ekus=None,
+                  usage=("keyCertSign", "cRLSign"),
+                  not_before=datetime.fromisoformat("2010-01-01T00:00Z"),
+                  not_after=datetime.fromisoformat("2040-01-01T00:00Z"))  # fmt: skip
+    token = _stamped("sha256", other)
+    data = macho.signed_file(program(), who=developer(), team=TEAM, unsigned=(token,))
+    judging = context(tmp_path, root(), other)
+    assert assess(BytesSource("tool", data), judging).outcome is Outcome.ACCEPTED
+    own = hashlib.sha256(root().certificate).digest()
+    monkeypatch.setattr(apple, "ROOTS", apple.ROOTS | {own})
+    verdict = assess(BytesSource("tool", data), judging)
+    assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.TIMESTAMP_UNTRUSTED)
+
+
+def _stamped(signer_digest: str, by: Identity | None = None) -> Any:
+    clock = issue("Stand-in Clock", issuer=by or root(), ekus=(EKU_TIME_STAMPING,),
+                  eku_critical=True, subject_key=key("rsa2048", "apple-clock"))  # fmt: skip
     return tsa.token(clock, at=NOW, digest=signer_digest)
 
 

@@ -38,6 +38,7 @@ from tests.corpus import REPOSITORY
 from tests.schemas import schemas
 from tests.signing import identity
 from tests.unit.test_boot_variables import END, FILE, option
+from tests.unit.test_firmware import with_a_signer_of
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LATER = datetime(2026, 4, 10, tzinfo=UTC)
@@ -155,6 +156,11 @@ def test_an_update_that_kek_does_not_sign_is_told(tmp_path: Path) -> None:
     torn = write(tmp_path, content, own, append=True)
     torn.write_bytes(torn.read_bytes()[:-1] + b"x")
     assert ask(tmp_path, held, str(torn)).update_refused == "its signature does not fit it"
+    mine = write(tmp_path, content, own, append=True).read_bytes()
+    other = write(tmp_path, content, stranger, append=True).read_bytes()
+    torn.write_bytes(with_a_signer_of(other, mine))
+    two = "it cannot be read (a SignedData with 2 signers)"
+    assert ask(tmp_path, held, str(torn)).update_refused == two
 
 
 def write(folder: Path, content: bytes, who: Identity, *, append: bool) -> Path:
@@ -293,8 +299,8 @@ def test_one_bad_entry_of_dbx_hides_no_other(root: Path, tmp_path: Path, entry: 
 def test_a_bad_certificate_in_db_takes_nothing_from_the_others(root: Path, tmp_path: Path) -> None:
     bad = Entry(kind=siglist.X509, owner=SHIM, data=b"no certificate")
     status = ask(root, image(tmp_path / "v", UEFI_2011.name, UEFI_2023.name))
-    held = {"db": (IMAGE_SECURITY, siglist.write_lists([bad]) + lists(UEFI_2011.name))}
-    assert starting(ask(root, image(tmp_path / "w", **held)), Scenario.NOW) == starting(
+    held = (IMAGE_SECURITY, siglist.write_lists([bad]) + lists(UEFI_2011.name))
+    assert starting(ask(root, image(tmp_path / "w", db=held)), Scenario.NOW) == starting(
         status, Scenario.NOW
     )
 
@@ -395,6 +401,27 @@ def test_kernels_are_known_by_their_names(tmp_path: Path, name: str, kernel: boo
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "efi" / name).write_bytes(b"MZ")
     assert [file.name for file in boot_files(str(tmp_path)).files] == [f"/efi/{name}"] * kernel
+
+
+def test_links_do_not_lead_to_another_machine_s_files(tmp_path: Path) -> None:
+    """In a disk that is mounted somewhere, an absolute link means a place of its own."""
+    host, disk = tmp_path / "host", tmp_path / "disk"
+    for folder in ("efi/EFI", "boot", "modules/6.1", "shim"):
+        (host / folder).mkdir(parents=True)
+    for file in ("efi/EFI/x.efi", "boot/vmlinuz-1", "modules/6.1/a.ko", "shim/shimx64.efi"):
+        (host / file).write_bytes(b"MZ")
+    (disk / "usr" / "lib").mkdir(parents=True)
+    for link, target in (("efi", "efi"), ("boot", "boot"), ("usr/lib/modules", "modules"),
+                         ("usr/lib/shim", "shim")):  # fmt: skip
+        (disk / link).symlink_to(host / target)
+    found = boot_files(str(disk))
+    assert not found.files
+    assert [why.partition(":")[0] for why in found.unread] == ["/boot/efi", "/efi", "/boot"]
+    assert not modules(str(disk))
+    (disk / "efi").unlink()
+    (host / "efi").rename(disk / "own")
+    (disk / "efi").symlink_to("own")
+    assert [file.name for file in boot_files(str(disk)).files] == ["/efi/EFI/x.efi"]
 
 
 def test_an_esp_that_is_closed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

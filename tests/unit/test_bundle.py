@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import plistlib
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conformance.authenticode.pki import pem
+from conformance.authenticode.keys import key
+from conformance.authenticode.pki import Identity, issue, pem
 
 from signward.findings import Code
+from signward.formats._bundle_code import open_code
 from signward.state import Outcome, Verdict
 from signward.verbs.context import Context
 from signward.verbs.verify import assess_path
+from signward.wire.source import BytesSource
 from tests.builders.bundle import application, flat, framework, info, lay_out, told
+from tests.builders.ticket import ticket
 from tests.desk import write_key
 from tests.samples.macho import program
 from tests.signing import authority, context, identity, sign_bytes
@@ -31,10 +36,10 @@ def _signed(folder: Path, name: str, files: dict[str, bytes | str], *words: str)
     from signward.cli.commands import run
 
     path = lay_out(folder / name, files)
-    key = write_key(folder / "key.pem", identity())
+    uri = write_key(folder / "key.pem", identity())
     root = folder / "root.pem"
     root.write_bytes(pem(authority().certificate))
-    assert run(["sign", "--key", key, "--anchor", str(root), *words, str(path)]) == 0
+    assert run(["sign", "--key", uri, "--anchor", str(root), *words, str(path)]) == 0
     return path
 
 
@@ -181,6 +186,39 @@ def _others_nested(app: Path) -> None:
     (app / "Contents/MacOS/helper").write_bytes(data)
 
 
+KIT = "Contents/Frameworks/Kit.framework"
+
+
+def _another_version(folder: Path, who: Identity) -> Path:
+    """Return a folder with a framework's files, all signed by somebody."""
+    from signward.cli.commands import run
+
+    path = lay_out(folder / "other" / "Kit.framework", framework())
+    assert run(["sign", "--key", write_key(folder / "other.pem", who), str(path)]) == 0
+    return path / "Versions/A"
+
+
+def _version_of(who: Identity) -> Callable[[Path], None]:
+    def change(app: Path) -> None:
+        (app / KIT / "Versions").mkdir(exist_ok=True)
+        shutil.copytree(_another_version(app.parent, who), app / KIT / "Versions/B")
+
+    return change
+
+
+def _stranger() -> Identity:
+    root = issue("A Strange Root", subject_key=key("p256", "strange-root"), ca=True, ekus=None,
+                 usage=("keyCertSign",))  # fmt: skip
+    return issue("A Stranger", issuer=root, subject_key=key("p256", "stranger"))
+
+
+def _nested_ticket(app: Path) -> None:
+    """Staple what a stranger says of the very code to a nested bundle."""
+    plug = app / "Contents/PlugIns/Plug.bundle/Contents"
+    code = open_code(BytesSource("Plug", (plug / "MacOS/Plug").read_bytes()), {})
+    (plug / "CodeResources").write_bytes(ticket(code.hashes, _stranger()))
+
+
 ATTACKS: dict[str, tuple[Callable[[Path], None], frozenset[Code]]] = {
     "resource changed": (_write("Contents/Resources/a.txt"), frozenset({Code.DIGEST_MISMATCH})),
     "resource added": (_write("Contents/Resources/new"), frozenset({Code.UNCOVERED_CONTENT})),
@@ -198,6 +236,12 @@ ATTACKS: dict[str, tuple[Callable[[Path], None], frozenset[Code]]] = {
     "file added in Contents": (_write("Contents/evil"), frozenset({Code.UNCOVERED_CONTENT})),
     "nested bundle added": (
         _write("Contents/Frameworks/Evil.framework/Evil"), frozenset({Code.UNCOVERED_CONTENT})),
+    "code as a file that may lie beside Contents": (
+        _write(".DS_Store", program()), frozenset({Code.UNCOVERED_CONTENT})),
+    "code as a receipt": (
+        _write("Contents/_MASReceipt/receipt", program()), frozenset({Code.UNCOVERED_CONTENT})),
+    "code among a framework's versions": (
+        _write(f"{KIT}/Versions/.DS_Store", b"#!/bin/sh"), frozenset({Code.UNCOVERED_CONTENT})),
     "file beside the list": (
         _write("Contents/_CodeSignature/evil"), frozenset({Code.UNCOVERED_CONTENT})),
     "code in a receipt's folder": (
@@ -209,6 +253,8 @@ ATTACKS: dict[str, tuple[Callable[[Path], None], frozenset[Code]]] = {
         _write("Contents/MacOS/.DS_Store", b"#!/bin/sh\n"), frozenset({Code.UNCOVERED_CONTENT})),
     ".DS_Store a link": (
         _link("Contents/Resources/.DS_Store", "a.txt"), frozenset({Code.UNCOVERED_CONTENT})),
+    ".DS_Store a link to nothing": (
+        _link("Contents/Resources/.DS_Store", "nothing"), frozenset({Code.UNCOVERED_CONTENT})),
     "link changed": (
         _link("Contents/Resources/link.txt", "link.txt/../a.txt"),
         frozenset({Code.DIGEST_MISMATCH, Code.UNCOVERED_CONTENT})),
@@ -255,6 +301,13 @@ ATTACKS: dict[str, tuple[Callable[[Path], None], frozenset[Code]]] = {
     "another version without a signature": (
         _write("Contents/Frameworks/Kit.framework/Versions/B/Kit", program()),
         frozenset({Code.MALFORMED, Code.UNSIGNED})),
+    "another version by a stranger": (
+        _version_of(_stranger()), frozenset({Code.UNTRUSTED_ROOT, Code.NO_PATH})),
+    "another version by somebody else who is trusted": (
+        _version_of(identity("p256", "Somebody Else")), frozenset({Code.REQUIREMENT_FAILED})),
+    "a stranger's ticket on nested code": (_nested_ticket, frozenset({Code.TICKET})),
+    "code as a second list of properties": (
+        _write(f"{KIT}/Versions/A/Info.plist", program()), frozenset({Code.UNCOVERED_CONTENT})),
     "no ticket where a ticket lies": (
         _write("Contents/CodeResources", b"anything"), frozenset({Code.TICKET})),
     "a broken ticket": (
@@ -269,6 +322,65 @@ def test_an_attack_is_rejected_with_its_cause(app: Path, tmp_path: Path, attack:
     verdict = _now(app, tmp_path)
     assert verdict.outcome is Outcome.REJECTED, _told(verdict)
     assert verdict.cause in causes, _told(verdict)
+
+
+def test_a_framework_may_have_other_versions_of_its_signer(app: Path, tmp_path: Path) -> None:
+    _version_of(identity())(app)
+    verdict = _now(app, tmp_path)
+    assert verdict.outcome is Outcome.ACCEPTED, _told(verdict)
+    alone = _now(app / KIT, tmp_path)
+    assert alone.outcome is Outcome.ACCEPTED, _told(alone)
+
+
+def test_a_framework_alone_has_no_versions_of_strangers(app: Path, tmp_path: Path) -> None:
+    _version_of(_stranger())(app)
+    assert _now(app / KIT, tmp_path).outcome is Outcome.REJECTED
+
+
+def test_many_versions_cost_little(app: Path, tmp_path: Path) -> None:
+    for number in range(300):
+        (app / KIT / f"Versions/{number}").mkdir()
+    started = time.process_time()
+    assert _now(app, tmp_path).cause is Code.LIMIT_EXCEEDED
+    assert time.process_time() - started < 5
+
+
+def test_nested_code_of_a_stranger_rejects_though_its_name_is_asked_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A requirement of the outer signer's may say no more than an identifier."""
+    files = application()
+    files["Contents/MacOS/helper"] = sign_bytes("helper", program(), who=_stranger())
+    asked = "signward.formats._bundle_sign.designated_text"
+    monkeypatch.setattr(asked, lambda _code: "identifier helper")
+    path = lay_out(
+        tmp_path / "App.app", {p: d for p, d in files.items() if p.startswith("Contents/MacOS/")}
+    )
+    lay_out(path, {"Contents/Info.plist": info("App")})
+    from signward.cli.commands import run
+
+    run(["sign", "--key", write_key(tmp_path / "key.pem", identity()), str(path)])
+    assert _now(path, tmp_path).outcome is Outcome.ACCEPTED  # the very code that the list names
+    other = sign_bytes("helper", program(symbols=80), who=_stranger())
+    (path / "Contents/MacOS/helper").write_bytes(other)
+    verdict = _now(path, tmp_path)
+    assert verdict.cause in {Code.UNTRUSTED_ROOT, Code.NO_PATH}, _told(verdict)
+
+
+def test_names_that_continue_anothers_hide_nothing(tmp_path: Path) -> None:
+    """In order of bytes "a.bundle-2.bundle" stands between "a.bundle" and what is in it."""
+    files = application()
+    plug = {p: d for p, d in files.items() if "/Plug.bundle/" in p}
+    files |= {p.replace("Plug.bundle/", "Plug.bundle-2.bundle/"): d for p, d in plug.items()}
+    path = _signed(tmp_path, "App.app", files)
+    assert _now(path, tmp_path).outcome is Outcome.ACCEPTED, _told(_now(path, tmp_path))
+    listed = plistlib.loads((path / "Contents/_CodeSignature/CodeResources").read_bytes())
+    assert not [p for p in listed["files2"] if p.startswith("PlugIns/Plug.bundle/")]
+
+
+def test_paths_longer_than_any_on_macos_are_refused(app: Path, tmp_path: Path) -> None:
+    (app / "Contents/Resources" / "/".join(["x" * 200] * 6)).mkdir(parents=True)
+    assert _now(app, tmp_path).cause is Code.LIMIT_EXCEEDED
 
 
 def test_what_may_be_taken_out_or_added_may(app: Path, tmp_path: Path) -> None:

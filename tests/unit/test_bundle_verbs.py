@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import plistlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,6 +198,19 @@ def test_what_no_signature_could_cover_is_refused(
     assert not [name for name in _left(desk) if name.startswith(".signward")]
 
 
+def test_nothing_is_written_where_links_lead(desk: Desk, app: Path) -> None:
+    outside = desk.folder / "outside"
+    outside.mkdir()
+    (outside / "CodeResources").write_bytes(b"somebody's file")
+    (app / "Contents/_CodeSignature").symlink_to(outside)
+    before = told(app)
+    assert desk.sign(app) == 1
+    assert "a link" in desk.err
+    assert told(app) == before
+    desk.run("strip", app)
+    assert told(outside) == {"CodeResources": b"somebody's file"}
+
+
 def test_a_pipe_is_not_waited_for(desk: Desk, app: Path) -> None:
     os.mkfifo(app / "Contents/Resources/pipe")
     assert desk.sign(app) == 1
@@ -226,6 +240,48 @@ def test_file_systems_without_an_exchange_do_too(
     assert desk.sign(app) == 0
     assert _verified(desk, app)["outcome"] == "accepted"
     assert _left(desk) == before
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_an_interrupt_between_two_renames_loses_nothing(
+    desk: Desk, app: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    before, rename, left = told(app), os.rename, [failing]
+
+    def interrupted(source: str, target: str) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(folders, "_exchange", lambda _one, _other: False)
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        folders.put_in_place(_copy_of(app), str(app))
+    assert told(app) == before
+
+
+def _copy_of(app: Path) -> str:
+    return str(shutil.copytree(app, app.parent / "copy" / app.name, symlinks=True))
+
+
+def test_the_old_folder_never_waits_where_its_copy_is_removed(
+    desk: Desk, app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing could be put back: both folders must be left, wherever they are."""
+    before, rename, left = told(app), os.rename, [1]
+
+    def failing(source: str, target: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(folders, "_exchange", lambda _one, _other: False)
+    monkeypatch.setattr(os, "rename", failing)
+    assert desk.sign(app) == 1
+    (kept,) = (path for path in desk.folder.glob(".*/App.app") if path.is_dir())
+    assert told(kept) == before
 
 
 def test_an_exchange_that_fails_is_told(tmp_path: Path) -> None:

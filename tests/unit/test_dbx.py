@@ -127,7 +127,8 @@ def test_a_thumbprint_reaches_its_certificate(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", [
     b"{}", b"{", b'{"images": {"x64": [{"authenticodeHash": "zz"}]}}', b'{"images": 1}',
-    b'{"images": {}, "svns": [{"value": "01"}]}', b"\x01", bytes(40), SHA256.encode(),
+    b'{"images": {}, "svns": [{"value": "01"}]}',
+    b'{"images": {}, "certificates": [{"thumbprint": "01"}]}', b"\x01", bytes(40), SHA256.encode(),
     siglist.write_lists([entry(b"no certificate", X509)]),
 ])  # fmt: skip
 def test_what_is_no_list_is_refused(data: bytes) -> None:

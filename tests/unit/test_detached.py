@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,20 @@ from conformance.authenticode.pki import NOW
 from conformance.authenticode.pki import pem as as_pem
 
 from signward.cli.commands import run
-from signward.envelopes.cms import DATA
+from signward.envelopes.cms import DATA, SIGNED_DATA
 from signward.envelopes.cms_detached import draft_detached
+from signward.envelopes.cms_external import is_plain
+from signward.envelopes.cms_plain import PlainDraft
 from signward.findings import Code
 from signward.formats._detached import DetachedFormat
+from signward.formats._fsverity import FsVerityFormat
 from signward.state import Outcome, TrustedSignature, Verdict
+from signward.verbs.detached import assess_detached
 from signward.verbs.verify import assess_as
+from signward.wire import der
 from signward.wire.source import BytesSource, whole_digest
 from tests.builders.tsa import stamper
-from tests.signing import authority, context, identity, signer_of
+from tests.signing import authority, context, identity, sign_beside, signer_of
 
 CONTENT = b"any file at all" * 1000
 
@@ -72,22 +79,97 @@ def _cms(**fields: Any) -> bytes:
     return cms.sign(CONTENT, signer, content_type=DATA, octets=True, **fields)
 
 
+def _with_info(blob: bytes, change: Callable[[list[bytes]], list[bytes]]) -> bytes:
+    """Return a message whose one SignerInfo has other fields."""
+    whole = der.parse(blob, "cms").children()[1].children()[0].children()
+    info = [field.raw for field in whole[-1].children()[0].children()]
+    parts = [f.raw for f in whole[:-1]] + [der.set_of(der.sequence(*change(info)))]
+    return der.sequence(der.oid(SIGNED_DATA), der.context(0, der.sequence(*parts)))
+
+
 def test_content_inside_is_not_a_file_beside_it(tmp_path: Path) -> None:
     verdict = judged(_cms(certificates=(identity().certificate,)), tmp_path)
     assert verdict.cause is Code.MALFORMED
 
 
-def test_no_signed_attributes(tmp_path: Path) -> None:
-    from signward.wire import der
+def plain(content: bytes, kind: str = "rsa2048", digest: str = "sha256") -> bytes:
+    """Return what ``openssl cms -sign -noattr`` makes: no attributes, and the certificates."""
+    who = identity(kind)
+    made = PlainDraft(
+        content=content, signer=signer_of(who, digest), attached=False, certificates=True
+    )
+    return made.seal(who.key.sign(content, made.algorithm.digest or digest))
 
-    whole = _cms(signer={"attributes": False}, certificates=(identity().certificate,))
-    fields = der.parse(whole, "cms").children()[1].children()[0].children()
-    bare = der.sequence(der.oid(DATA))
-    parts = [bare if i == 2 else f.raw for i, f in enumerate(fields)]
-    blob = der.sequence(der.oid("1.2.840.113549.1.7.2"), der.context(0, der.sequence(*parts)))
-    verdict = judged(blob, tmp_path)
+
+@pytest.mark.parametrize(
+    ("kind", "digest"),
+    [("rsa2048", "sha256"), ("p384", "sha384"), ("ed25519", "sha512"), ("ml-dsa-65", "sha512")],
+)
+def test_no_signed_attributes(kind: str, digest: str, tmp_path: Path) -> None:
+    verdict = judged(plain(CONTENT, kind, digest), tmp_path)
+    assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
+    for changed in (CONTENT[:-1], CONTENT + b"\0", b"b" + CONTENT[1:]):
+        verdict = judged(plain(CONTENT, kind, digest), tmp_path, changed)
+        assert verdict.cause is Code.SIGNATURE_MISMATCH
+        assert "over file" in str(verdict.findings[0])
+
+
+def test_dates_count_without_attributes_too(tmp_path: Path) -> None:
+    """What is signed so is judged as any file's signature, not as the kernel's keyrings would."""
+    late = context(tmp_path, at=NOW + timedelta(days=20_000))
+    path, beside = tmp_path / "file.bin", tmp_path / "file.bin.p7s"
+    path.write_bytes(CONTENT)
+    beside.write_bytes(plain(CONTENT))
+    assert assess_detached(str(path), str(beside), late).cause is not None
+    verdict = assess_detached(str(path), str(beside), context(tmp_path))
+    assert (verdict.outcome, verdict.format) == (Outcome.ACCEPTED, "detached")
+
+
+def test_attributes_taken_out_of_a_message_are_no_content(tmp_path: Path) -> None:
+    """The value of a signature with attributes fits, without them, a file that is they."""
+    whole = der.parse(signed(), "cms").children()[1].children()[0].children()
+    info = whole[-1].children()[0].children()
+    attributes = next(field for field in info if field.tag == 0xA0).der(der.SET)
+    bare = [f.raw for f in info if f.tag not in (0xA0, 0xA1)]
+    parts = [f.raw for f in whole[:-1]] + [der.set_of(der.sequence(*bare))]
+    blob = der.sequence(der.oid(SIGNED_DATA), der.context(0, der.sequence(*parts)))
+    assert is_plain(blob)
+    verdict = judged(blob, tmp_path, attributes)
     assert verdict.cause is Code.MALFORMED
-    assert "messageDigest" in str(verdict.findings[0])
+    assert "signed attributes" in str(verdict.findings[0])
+
+
+def test_an_empty_set_of_attributes_binds_nothing(tmp_path: Path) -> None:
+    blob = _with_info(plain(CONTENT), lambda info: [*info[:3], b"\xa0\0", *info[3:]])
+    assert judged(blob, tmp_path).cause is Code.MALFORMED
+
+
+def test_a_plain_message_is_told_as_what_its_value_fits(tmp_path: Path) -> None:
+    """The same form of message is an fs-verity built-in signature, or one over the file."""
+    path, beside = tmp_path / "file.bin", tmp_path / "signature"
+    path.write_bytes(CONTENT)
+    judging = context(tmp_path, authority(), identity())
+    for blob, form in ((plain(CONTENT), "detached"),
+                       (sign_beside(FsVerityFormat(), CONTENT), "fs-verity")):  # fmt: skip
+        beside.write_bytes(blob)
+        path.write_bytes(CONTENT)
+        verdict = assess_detached(str(path), str(beside), judging)
+        assert (verdict.outcome, verdict.format) == (Outcome.ACCEPTED, form)
+        path.write_bytes(CONTENT + b"!")
+        verdict = assess_detached(str(path), str(beside), judging)
+        assert verdict.cause is Code.SIGNATURE_MISMATCH
+        assert "the content or its signature was changed" in str(verdict.findings[0])
+
+
+def test_a_plain_message_of_another_digest_is_over_the_file(tmp_path: Path) -> None:
+    """fs-verity knows SHA-256 and SHA-512 only, and messages of 16,128 octets."""
+    path, beside = tmp_path / "file.bin", tmp_path / "signature"
+    path.write_bytes(CONTENT)
+    beside.write_bytes(plain(CONTENT, digest="sha384"))
+    judging = context(tmp_path)
+    assert assess_detached(str(path), str(beside), judging).outcome is Outcome.ACCEPTED
+    path.write_bytes(CONTENT + b"!")
+    assert assess_detached(str(path), str(beside), judging).cause is Code.SIGNATURE_MISMATCH
 
 
 def test_nobodys_signature(tmp_path: Path) -> None:

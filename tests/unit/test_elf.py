@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,24 @@ def test_broken_headers_never_raise(offset: int, value: bytes) -> None:
         read_elf(source, len(changed))
         module_info(source, len(changed))
         read_elf(source, 20)
+
+
+def test_section_headers_of_any_size_do_not_have_the_file_read() -> None:
+    """65,535 headers of 65,535 octets each are four gigabytes of a sparse file."""
+
+    class Counting(BytesSource):
+        most = 0
+
+        def read(self, offset: int, size: int) -> bytes:
+            Counting.most = max(Counting.most, size)
+            return super().read(offset, size)
+
+    header = bytearray(elf.module()[:64])
+    struct.pack_into("<Q", header, 40, 64)
+    struct.pack_into("<HHH", header, 58, 65_535, 65_535, 0)
+    source = Counting("x", bytes(header) + bytes(1 << 24))
+    assert module_info(source, source.length) == {}
+    assert Counting.most <= 65_535 * 64
 
 
 @pytest.mark.parametrize("size", [4, 5, 6, 16, 17, 18, 40, 63, 64, 100, 200])

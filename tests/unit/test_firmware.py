@@ -21,7 +21,10 @@ from signward.formats.pe import FORMAT
 from signward.frozen import replace
 from signward.policy.settings import Policy
 from signward.state import Outcome, Stage, Verdict
+from signward.trust.anchors import store_from_certificates
 from signward.trust.x509 import load_certificate
+from signward.verbs import stores
+from signward.verbs.context import Context
 from signward.verbs.evidence import assess_with_evidence
 from signward.verbs.options import Options
 from signward.verbs.replay import replay
@@ -69,6 +72,19 @@ def test_a_listed_image_is_rejected_whoever_signed_it(tmp_path: Path) -> None:
     assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.DIGEST_REVOKED)
     assert judged(program(), tmp_path, dbx=(dbx,)).cause is Code.DIGEST_REVOKED  # unsigned, too
     assert judged(program(), tmp_path, dbx=(listed(tmp_path),)).cause is Code.UNSIGNED
+
+
+def test_entries_that_nothing_looks_at_are_noted(tmp_path: Path) -> None:
+    data = sign_bytes("boot.efi", program())
+    rsa = next(kind for kind, form in siglist.FORMS.items() if form.name == "rsa2048")
+    verdict = judged(
+        data, tmp_path, dbx=(listed(tmp_path, (rsa, bytes(256)), (SHA256, bytes(32))),)
+    )
+    (note,) = [f for f in verdict.findings if f.code is Code.UNSUPPORTED_KIND]
+    assert verdict.outcome is Outcome.ACCEPTED
+    assert (note.effect, note.found) == (
+        Effect.NOTE, "1 of 2 entries of types that are not looked at",
+    )  # fmt: skip
 
 
 def test_an_unsigned_image_of_odd_length_is_found_as_it_would_be_signed(tmp_path: Path) -> None:
@@ -234,6 +250,25 @@ def test_a_second_signer_does_not_excuse_a_late_write(tmp_path: Path) -> None:
     both = with_a_signer_of(other, data)
     for after in (None, NOW + timedelta(days=1)):
         assert assess_bytes("dbx.auth", both, tmp_path, after=after).cause is Code.MALFORMED
+
+
+@pytest.mark.parametrize(("name", "cause"), [
+    ("PK", Code.WRONG_USAGE), ("KEK", Code.WRONG_USAGE), ("db", None), ("dbx", None),
+])  # fmt: skip
+def test_key_exchange_keys_write_neither_pk_nor_kek(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, cause: Code | None
+) -> None:
+    keys = store_from_certificates("uefi-variable", [authority().certificate])
+    monkeypatch.setitem(stores.NAMED, "uefi-variable", lambda: keys)
+    load_store.cache_clear()
+    try:
+        data = sign_bytes(f"{name}.esl", digests())
+        by_default = Context(Options(at=NOW))
+        assert assess(BytesSource("x.auth", data), by_default).cause is cause
+    finally:
+        monkeypatch.undo()
+        load_store.cache_clear()
+    assert assess_bytes("x.auth", data, tmp_path).outcome is Outcome.ACCEPTED  # who names the key
 
 
 def test_a_write_under_another_name_is_broken(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signward.cli.commands import run
-from signward.envelopes.fsverity import is_plain
+from signward.envelopes.cms_external import is_plain
 from signward.errors import BadInputError, MalformedError, NotSignableError
 from signward.findings import Code
 from signward.formats._fsverity import FsVerityFormat

@@ -91,8 +91,21 @@ def test_no_length_but_the_whole_is_accepted(version: int, tmp_path: Path) -> No
 
 
 def test_a_key_that_nobody_has_is_missing(tmp_path: Path) -> None:
-    verdict = judged(sign_beside(ImaFormat(), CONTENT), tmp_path, identity("p256"))
-    assert (verdict.outcome, verdict.cause) == (Outcome.INDETERMINATE, Code.KEY_MISSING)
+    for version in (2, 3):
+        value = sign_beside(ImaFormat(version=version), CONTENT)
+        verdict = judged(value, tmp_path, identity("p256"))
+        assert (verdict.outcome, verdict.cause) == (Outcome.INDETERMINATE, Code.KEY_MISSING)
+        assert "with --anchor" in verdict.findings[0].hint
+        assert "RFC" not in verdict.findings[0].clause
+
+
+def test_changed_content_is_told_as_such(tmp_path: Path) -> None:
+    """Of version 3 it was said that the signature was changed, or its attributes."""
+    for version in (2, 3):
+        value = sign_beside(ImaFormat(version=version), CONTENT)
+        verdict = judged(value, tmp_path, content=CONTENT + b"x")
+        assert "over file" in verdict.findings[0].required
+        assert "the content or its signature" in verdict.findings[0].hint
 
 
 def test_a_leaf_in_reach_needs_a_path_to_an_anchor(tmp_path: Path) -> None:

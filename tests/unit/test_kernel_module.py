@@ -6,15 +6,19 @@ import gzip
 import hashlib
 import importlib
 import struct
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from conformance.authenticode.pki import NOW, Identity, pem
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 
 from signward.cli.commands import run
-from signward.envelopes.cms import DATA
+from signward.envelopes.cms import DATA, NESTED_SIGNATURE, SIGNED_DATA
 from signward.envelopes.cms_draft import CmsDraft, Form, draft
+from signward.envelopes.cms_external import open_external
 from signward.envelopes.cms_plain import PlainDraft
 from signward.errors import LimitError, MalformedError, NotSignableError
 from signward.findings import Code
@@ -28,6 +32,8 @@ from signward.verbs.options import Options
 from signward.verbs.replay import replay
 from signward.verbs.show import parsed
 from signward.verbs.verify import assess
+from signward.wire import der
+from signward.wire.algorithms import DIGEST_OIDS
 from signward.wire.compressed import compression_of, pack, unpack
 from signward.wire.module_trailer import MAGIC, MAX_SIGNATURE, read_trailer, write_trailer
 from signward.wire.source import BytesSource
@@ -376,3 +382,90 @@ def test_embedded_certificates_are_no_keys_of_their_own(tmp_path: Path, keyring:
         plain = PlainDraft(content=MODULE, signer=signer_of(who), attached=False, certificates=True)
         message = plain.seal(who.key.sign(MODULE, "sha256"))
         assert cause(MODULE + write_trailer(message), keyring) is expected
+
+
+def remade(change: Callable[[list[bytes]], list[bytes]]) -> bytes:
+    """Return the signed module with other fields in its one SignerInfo."""
+    trailer = read_trailer(BytesSource("a.ko", SIGNED))
+    assert trailer is not None
+    blob = SIGNED[trailer.start : trailer.end]
+    whole = der.parse(blob, "cms").children()[1].children()[0].children()
+    info = [field.raw for field in whole[-1].children()[0].children()]
+    parts = [f.raw for f in whole[:-1]] + [der.set_of(der.sequence(*change(info)))]
+    message = der.sequence(der.oid(SIGNED_DATA), der.context(0, der.sequence(*parts)))
+    return MODULE + write_trailer(message)
+
+
+def pss(digest: str, mgf: bytes, salt: int) -> bytes:
+    """Return RSASSA-PSS with these parameters (RFC 4055 3.1)."""
+    mask = der.sequence(der.oid("1.2.840.113549.1.1.8"), mgf)
+    fields = (der.context(0, der.sequence(der.oid(DIGEST_OIDS[digest]))), der.context(1, mask),
+              der.context(2, der.integer(salt)))  # fmt: skip
+    return der.sequence(der.oid("1.2.840.113549.1.1.10"), der.sequence(*fields))
+
+
+SHA256 = der.sequence(der.oid(DIGEST_OIDS["sha256"]))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "why"),
+    [
+        (pss("sha256", der.sequence(der.oid("1.2.3.4")), 32), Code.UNSUPPORTED_ALGORITHM),
+        (pss("sha256", SHA256, 2**70), Code.SIGNATURE_MISMATCH),
+        (pss("sha256", SHA256, 32), Code.SIGNATURE_MISMATCH),
+    ],
+)
+def test_parameters_of_pss_never_surprise(scheme: bytes, why: Code, keyring: Context) -> None:
+    """An unknown digest of the mask raised KeyError, a huge salt OverflowError."""
+    assert cause(remade(lambda i: [*i[:3], scheme, i[4]]), keyring) is why
+
+
+def test_a_scheme_that_the_kernel_does_not_check(keyring: Context) -> None:
+    """Its value fits, and no kernel loads the module."""
+    value = identity().key.private.sign(
+        MODULE, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256()
+    )
+    data = remade(lambda i: [*i[:3], pss("sha256", SHA256, 32), der.octet_string(value)])
+    assert cause(data, keyring) is Code.UNSUPPORTED_ALGORITHM
+
+
+def test_a_signature_inside_unsigned_attributes_is_not_the_kernel_s(tmp_path: Path) -> None:
+    """Nobody known signed the message itself: the one nested in it counts for nothing."""
+    trailer = read_trailer(BytesSource("a.ko", SIGNED))
+    assert trailer is not None
+    nested = der.sequence(
+        der.oid(NESTED_SIGNATURE), der.set_of(SIGNED[trailer.start : trailer.end])
+    )
+    stranger = sign_bytes("a.ko", MODULE, who=identity("rsa2048", "A Stranger"))
+    at = read_trailer(BytesSource("a.ko", stranger))
+    assert at is not None
+    whole = der.parse(stranger[at.start : at.end], "cms").children()[1].children()[0].children()
+    info = [field.raw for field in whole[-1].children()[0].children()]
+    signers = der.set_of(der.sequence(*info, der.context(1, nested)))
+    parts = der.sequence(*[f.raw for f in whole[:-1]], signers)
+    data = MODULE + write_trailer(der.sequence(der.oid(SIGNED_DATA), der.context(0, parts)))
+    path = tmp_path / "signer.pem"
+    path.write_bytes(pem(identity().certificate))
+    assert cause(data, Context(Options(anchors=(str(path),), at=NOW))) is Code.KEY_MISSING
+
+
+def test_many_signers_hold_the_content_once() -> None:
+    """Each that hashes for itself asked for a copy: sixteen of what unpacks to 256 MiB."""
+    data = sign_bytes("a.ko", MODULE, who=identity("ml-dsa-65"), digest="sha512")
+    trailer = read_trailer(BytesSource("a.ko", data))
+    assert trailer is not None
+    whole = der.parse(data[trailer.start : trailer.end], "cms").children()[1].children()[0]
+    *before, infos = whole.children()
+    many = der.set_of(infos.children()[0].raw * 16)
+    parts = der.sequence(*[f.raw for f in before], many)
+    message = der.sequence(der.oid(SIGNED_DATA), der.context(0, parts))
+    opened = open_external(message, "elf", lambda: bytes(bytearray(MODULE)))
+    assert len(opened) == 16
+    assert len({id(one.to_be_verified) for one in opened}) == 1
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_signing_loses_nothing_behind_the_stream(kind: str) -> None:
+    unsigned = pack(kind, MODULE, "a") + b"more"
+    with pytest.raises(NotSignableError, match="4 octets behind"):
+        sign_bytes(NAMES[kind], unsigned)

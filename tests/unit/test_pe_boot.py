@@ -76,6 +76,29 @@ def test_shims_levels_stand_in_a_section_of_a_long_name() -> None:
     assert "sbat-level" not in facts(with_long_name(b"\1" * 40))
 
 
+LINES = b"sbat,1,SBAT Version,sbat,1,https://x\ngrub,5,FSF,grub,2.12,https://x\n"
+
+
+def with_lines(lines: bytes) -> bytearray:
+    """Return an EFI program with a section ``.sbat``."""
+    return bytearray(image(subsystem=EFI, data=lines).replace(b".rdata\0\0", b".sbat\0\0\0"))
+
+
+def test_lines_are_read_as_shim_reads_them() -> None:
+    data = with_lines(LINES)
+    assert facts(bytes(data))["sbat"] == "sbat,1 grub,5"
+    size_at = data.index(b".sbat\0\0\0") + 8
+    struct.pack_into("<I", data, size_at, len(LINES) // 2)  # shim takes what the file has
+    assert facts(bytes(data))["sbat"] == "sbat,1 grub,5"
+    struct.pack_into("<I", data, size_at, 0x10000)  # and nothing of what memory has more of
+    assert facts(bytes(data))["sbat"] == "malformed"
+
+
+def test_two_sections_of_lines_are_none_that_shim_takes() -> None:
+    data = with_lines(LINES)
+    assert facts(bytes(data).replace(b".text\0\0\0", b".sbat\0\0\0"))["sbat"] == "malformed"
+
+
 def test_an_image_for_windows_is_not_asked() -> None:
     lines = b"shim,4,a,b,c,d\n"
     data = image(data=lines).replace(b".rdata\0\0", b".sbat\0\0\0")

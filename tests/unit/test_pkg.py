@@ -23,8 +23,10 @@ from signward.envelopes.cms_detached import draft_detached
 from signward.errors import BadInputError, NotSignableError
 from signward.findings import Code, Effect
 from signward.formats import Existing, ParseOptions
+from signward.formats._pkg_signature import slot_names
 from signward.formats._pkg_ticket import write_trailer
 from signward.formats.pkg import FORMAT
+from signward.frozen import replace
 from signward.policy.record import record
 from signward.policy.rules.sighted import subject_of
 from signward.state import IntactSignature, Outcome, TrustedSignature, Verdict
@@ -35,7 +37,7 @@ from signward.wire.certificate import outline
 from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource
 from signward.wire.xar import HEADER, Xar, read_xar
-from tests.builders.ticket import ticket
+from tests.builders.ticket import notary, ticket
 from tests.builders.xar import resigned
 from tests.samples.pkg import archive, checksum_node, file_node, packed
 from tests.signing import authority, context, identity, sign_bytes, signer_of, strip_bytes
@@ -187,22 +189,32 @@ def test_what_a_signer_leaves_uncovered_rejects(judging: Context) -> None:
     assert judged(resigned(data, without_file), judging).cause is Code.UNCOVERED_CONTENT
 
 
-def test_a_checksum_by_md5_rejects(judging: Context) -> None:
+@pytest.mark.parametrize("name", ["md5", "sha1"])
+def test_a_weak_checksum_rejects_under_anchors_of_ones_own(judging: Context, name: str) -> None:
     data = sign_bytes("a.pkg", archive())
 
-    def by_md5(table: bytes) -> bytes:
+    def weakened(table: bytes) -> bytes:
         start = table.index(b'<archived-checksum style="sha256">')
         end = table.index(b"</archived-checksum>", start)
-        digest = hashlib.md5(file_of(data, 0), usedforsecurity=False).hexdigest()
-        return table[:start] + b'<archived-checksum style="md5">' + digest.encode() + table[end:]
+        digest = hashlib.new(name, file_of(data, 0), usedforsecurity=False).hexdigest()
+        written = f'<archived-checksum style="{name}">{digest}'.encode()
+        return table[:start] + written + table[end:]
 
-    assert judged(resigned(data, by_md5), judging).cause is Code.WEAK_DIGEST
+    assert judged(resigned(data, weakened), judging).cause is Code.WEAK_DIGEST
 
 
 def file_of(data: bytes, number: int) -> bytes:
     found = layout(data)
     member = found.members[number]
     return data[found.heap + member.start : found.heap + member.end]
+
+
+def test_each_member_has_a_slot_of_its_own_whatever_the_files_are_called() -> None:
+    found = layout(sign_bytes("a.pkg", archive()))
+    first = found.members[0]
+    members = tuple(replace(first, name=name, start=n) for n, name in enumerate(("x#3", "x", "x")))
+    named = slot_names(replace(found, members=members))
+    assert sorted(named.values(), key=lambda m: m.start) == list(members)
 
 
 # --- two signatures ---------------------------------------------------------------
@@ -417,13 +429,13 @@ def test_many_files_in_the_same_octets_are_read_once(judging: Context) -> None:
 
 def test_a_ticket_must_name_the_checksum(judging: Context) -> None:
     data = sign_bytes("a.pkg", archive())
-    apple = issue("Ticket Test Signer", subject_key=key("p256", "ticket"))
+    apple, stranger = notary(), identity("p256", "T")
     good = ticket([layout(data).stored], apple)
     verdict = judged(data + write_trailer(good), judging)
     assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
-    assert Code.TICKET in {f.code for f in verdict.findings}  # not Apple's: a note
-    other = ticket([bytes(20)], apple)
-    assert judged(data + write_trailer(other), judging).cause is Code.TICKET
+    assert Code.TICKET not in {f.code for f in verdict.findings}
+    for other in (ticket([bytes(20)], apple), ticket([layout(data).stored], stranger)):
+        assert judged(data + write_trailer(other), judging).cause is Code.TICKET
     for broken in (good[:-9], b"s8ch" + bytes(40), good[:-8] + bytes([good[-8] ^ 1]) + good[-7:]):
         assert judged(data + write_trailer(broken), judging).cause is Code.TICKET
 

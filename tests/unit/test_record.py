@@ -29,10 +29,12 @@ from signward.policy.record import (
     to_json,
 )
 from signward.state import (
+    X509,
     Algorithm,
     BrokenSignature,
     ClaimedSignature,
     ClaimedTimestamp,
+    HeldKey,
     IntactSignature,
     IntactTimestamp,
     JudgedSignature,
@@ -93,6 +95,10 @@ def claimed(label: str = "1", signer: bytes = LEAF, **changes: object) -> Claime
     return replace(signature, **changes)
 
 
+def held(certificate: bytes) -> HeldKey:
+    return HeldKey(kind=X509, key_id=b"", spki=b"", holder=certificate)
+
+
 def stamp(kind: str, time: datetime) -> ClaimedTimestamp:
     return ClaimedTimestamp(kind=kind, signature=claimed("t", TSA), claimed_time=time, imprint=None)
 
@@ -103,10 +109,10 @@ def trusted() -> TrustedSignature:
         stamp("pkcs9", STAMPED + timedelta(days=1)),
         stamp("rfc3161", STAMPED - timedelta(days=9)),
     )
-    tsa = IntactSignature(claimed=claimed("t", TSA), certificate=TSA, timestamps=(), findings=())
+    tsa = IntactSignature(claimed=claimed("t", TSA), key=held(TSA), timestamps=(), findings=())
     intact = IntactSignature(
         claimed=claimed(timestamps=(good, other, bad)),
-        certificate=LEAF,
+        key=held(LEAF),
         timestamps=tuple(
             IntactTimestamp(claimed=s, signature=tsa, time=s.claimed_time or AT)
             for s in (good, other)

@@ -67,6 +67,7 @@ SENTENCES = (
     'identifier "and"',
     r'identifier "a\"b\\c"',
     "identifier 0xc3a9",
+    "(0xc3a9) or anchor apple 0xc3a9",
     'info[CFBundleVersion] >= "17"',
     "info[a.b] = x",
     'info["a-b"] = x*',

@@ -13,27 +13,12 @@ from signward.envelopes.ticket import listed_hashes, open_ticket
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding
 from signward.state import SignedArtifact
-from signward.verbs.tickets import ISSUER_MARK, LEAF_MARK, ticket_findings
-from signward.wire import der
+from signward.verbs.tickets import ticket_findings
 from signward.wire.source import BytesSource
-from tests.builders.ticket import ticket
-from tests.signing import authority, context
+from tests.builders.ticket import notary, ticket
+from tests.signing import context
 
 HASHES = (b"1" * 20, b"2" * 20, b"3" * 20)
-
-
-def _signer(*, leaf: bool = True, between: bool = True) -> Identity:
-    """Return who signs tickets, under the test root, with Apple's marks or without."""
-    null = der.null()
-    authority_marks = [(ISSUER_MARK, False, null)] if between else []
-    issuer = issue(
-        f"Ticket Authority {between}", issuer=authority(), subject_key=key("p256", "ticket-ca"),
-        ca=True, ekus=None, usage=("keyCertSign",), extensions=authority_marks,
-    )  # fmt: skip
-    return issue(
-        f"Ticket Signer {leaf}", issuer=issuer, subject_key=key("p256", "ticket-leaf"), ekus=None,
-        extensions=[(LEAF_MARK, False, null)] if leaf else [],
-    )  # fmt: skip
 
 
 def _findings(data: bytes, folder: Path, *anchors: Identity) -> list[Finding]:
@@ -45,32 +30,32 @@ def _findings(data: bytes, folder: Path, *anchors: Identity) -> list[Finding]:
 
 
 def test_what_a_ticket_says_is_read() -> None:
-    claimed = open_ticket(ticket(HASHES, _signer()))
+    claimed = open_ticket(ticket(HASHES, notary()))
     assert listed_hashes(claimed.content) == frozenset(HASHES)
     assert claimed.claimed_time == NOW
     assert len(claimed.claimed_certificates) == 3
 
 
 def test_marks_make_a_ticket_apples(tmp_path: Path) -> None:
-    assert _findings(ticket(HASHES, _signer()), tmp_path) == []
+    assert _findings(ticket(HASHES, notary()), tmp_path) == []
 
 
 @pytest.mark.parametrize(("leaf", "between"), [(False, True), (True, False), (False, False)])
 def test_without_them_it_is_somebodys(tmp_path: Path, leaf: bool, between: bool) -> None:
-    (finding,) = _findings(ticket(HASHES, _signer(leaf=leaf, between=between)), tmp_path)
+    (finding,) = _findings(ticket(HASHES, notary(leaf=leaf, between=between)), tmp_path)
     assert (finding.code, finding.effect) == (Code.TICKET, Effect.REJECT)
     assert "for other things" in finding.found
 
 
-def test_under_other_anchors_it_is_a_note(tmp_path: Path) -> None:
+def test_a_strangers_ticket_rejects_whomever_the_caller_trusts(tmp_path: Path) -> None:
     other = issue("Other Root", subject_key=key("p256", "other"), ca=True, ekus=None,
                   usage=("keyCertSign",))  # fmt: skip
-    (finding,) = _findings(ticket(HASHES, _signer()), tmp_path, other)
-    assert (finding.code, finding.effect) == (Code.TICKET, Effect.NOTE)
+    (finding,) = _findings(ticket(HASHES, notary()), tmp_path, other)
+    assert (finding.code, finding.effect) == (Code.TICKET, Effect.REJECT)
 
 
 def test_no_flipped_byte_passes(tmp_path: Path) -> None:
-    data = ticket(HASHES, _signer())
+    data = ticket(HASHES, notary())
     for offset in range(0, len(data), 3):
         changed = bytearray(data)
         changed[offset] ^= 1 << (offset % 8)
@@ -85,11 +70,11 @@ def test_no_flipped_byte_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", range(0, 400, 7))
 def test_a_cut_ticket_is_none(size: int) -> None:
     with pytest.raises(BadInputError):
-        open_ticket(ticket(HASHES, _signer())[:size])
+        open_ticket(ticket(HASHES, notary())[:size])
 
 
 def _header(*, version: int = 1, certificates: int | None = None, body: int | None = None) -> bytes:
-    data = ticket(HASHES, _signer())
+    data = ticket(HASHES, notary())
     _, _, first, second = struct.unpack_from("<4sIII", data)
     sizes = first if certificates is None else certificates, second if body is None else body
     return struct.pack("<4sIII", b"s8ch", version, *sizes) + data[16:]
@@ -100,10 +85,10 @@ def _header(*, version: int = 1, certificates: int | None = None, body: int | No
     [
         b"", b"s8ch", _header(version=2), _header(certificates=0), _header(body=0),
         _header(certificates=0xFFFFFFFF), _header(body=0xFFFFFFFF),
-        ticket(HASHES, _signer()) + bytes(4), ticket(HASHES, _signer()) + b"more",
-        ticket(HASHES, _signer()).replace(b"g8tk\2", b"g8tk\3"),
-        ticket(HASHES, _signer()).replace(b"g8tk\2\0\x14", b"g8tk\2\0\x15"),
-        ticket(HASHES, _signer()).replace(b"g8tk\2\0\x14\0\3", b"g8tk\2\0\x14\0\4"),
+        ticket(HASHES, notary()) + bytes(4), ticket(HASHES, notary()) + b"more",
+        ticket(HASHES, notary()).replace(b"g8tk\2", b"g8tk\3"),
+        ticket(HASHES, notary()).replace(b"g8tk\2\0\x14", b"g8tk\2\0\x15"),
+        ticket(HASHES, notary()).replace(b"g8tk\2\0\x14\0\3", b"g8tk\2\0\x14\0\4"),
     ],
 )  # fmt: skip
 def test_structures_at_fault_are_refused(data: bytes) -> None:

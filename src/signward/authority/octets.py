@@ -27,7 +27,7 @@ _UNCLEAR = "attributes of no one content type and messageDigest"
 EXPECTED = {
     "pe": _INDIRECT_DATA, "cab": _INDIRECT_DATA, "msi": _INDIRECT_DATA, "msix": _INDIRECT_DATA,
     "script": _INDIRECT_DATA, "catalog": _TRUST_LIST, "nupkg": _DATA, "detached": _DATA,
-    "clickonce": _XML, "vsix": _XML,
+    "jar": _DATA, "clickonce": _XML, "vsix": _XML,
 }  # fmt: skip
 """Format to the content type of its signed attributes, or the element, that keys sign for it."""
 

@@ -22,7 +22,7 @@ GENERATIONS = (
 
 
 PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel",
-            "apple", "apple-installer", "android")  # fmt: skip
+            "apple", "apple-installer", "openpgp", "pinned", "android")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
 
 
@@ -58,6 +58,8 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     _many(group, "--anchor", "PEM", "trust this certificate (of a kernel image: those "
           "compiled into it), and no store unless --store names one")  # fmt: skip
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
+    _many(group, "--keyring", "FILE", "public keys of OpenPGP, minisign or signify, for signatures "
+          "by such: a file, or a folder of keyrings")  # fmt: skip
     _many(group, "--catalog", "PATH", "catalogs (.cat file or folder) that may vouch for files "
           "without a signature of their own")  # fmt: skip
     group.add_argument("--profile", choices=PROFILES, default="", metavar="NAME", help="judge by "
@@ -230,6 +232,7 @@ def judging_from(arguments: argparse.Namespace) -> Options:
         certificates=tuple(arguments.certificate),
         crls=tuple(arguments.crl),
         ocsp=tuple(arguments.ocsp),
+        keyrings=tuple(arguments.keyring),
         catalogs=tuple(arguments.catalog),
         feeds=tuple(arguments.feed),
         feed_keys=tuple(arguments.feed_key),

@@ -32,6 +32,8 @@ EPILOG = f"""examples:
   signward verify --policy policy.toml setup.exe
 a detached signature, in a file of its own:
   signward verify --detached image.bin.p7s image.bin
+by a key of a keyring (OpenPGP), or a public key of minisign or signify:
+  signward verify --detached image.iso.asc --keyring /usr/share/keyrings image.iso
 a file that Linux keeps an IMA or fs-verity signature of:
   signward verify --anchor /etc/keys/x509_ima.der /usr/bin/busybox
 with your own anchor and revocation list, as of a date:
@@ -56,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="what to judge: files, and "
                         "macOS bundles (.app, .framework, .kext, ...) as a whole")  # fmt: skip
     parser.add_argument("--detached", metavar="SIG", help="judge FILE by this signature beside "
-                        "it: detached CMS (.p7s, DER or PEM), IMA (.sig) or fs-verity")  # fmt: skip
+                        "it: detached CMS (.p7s, DER or PEM), OpenPGP (.asc), minisign, signify, "
+                        "IMA (.sig) or fs-verity")  # fmt: skip
     add_verity(parser.add_argument_group("fs-verity: with --detached"))
     output = parser.add_argument_group("output")
     output.add_argument("--explain", action="store_true",

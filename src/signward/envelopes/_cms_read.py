@@ -108,6 +108,9 @@ def read_signer_info(node: der.Node, what: str) -> SignerInfo:
     signed_der = b""
     if rest[0].tag == 0xA0:
         signed, signed_der = _attributes(rest[0], what), rest[0].der(der.SET)
+        if not signed:
+            raise MalformedError(what, "an empty set of signed attributes", "one or more, or no "
+                                 "set: else nothing binds content", "RFC 5652 5.3")  # fmt: skip
         rest = rest[1:]
     if len(rest) < 2 or len(rest) > 3 or (len(rest) == 3 and rest[2].tag != 0xA1):
         raise MalformedError(what, f"{len(fields)} fields", "a SignerInfo", "RFC 5652 5.3")

@@ -104,9 +104,10 @@ def open_signatures(
     *,
     label: str = "1",
     uniform_digest: bool = False,
+    nesting: bool = True,
     depth: int = 0,
 ) -> tuple[ClaimedSignature, ...]:
-    """Return every signature in a SignedData, nested ones included.
+    """Return every signature in a SignedData, nested ones included if ``nesting``.
 
     Labels are ``label``, ``label/2`` (a second signer), ``label.1`` (a nested one).
 
@@ -128,7 +129,8 @@ def open_signatures(
         if uniform_digest and slots and slots[0].algorithm != info.digest:
             claimed = _with_digest_conflict(claimed, slots[0].algorithm, info.digest)
         signatures.append(claimed)
-        nested = [v for a in info.unsigned if a.oid == NESTED_SIGNATURE for v in a.values]
+        within = info.unsigned if nesting else ()
+        nested = [v for a in within if a.oid == NESTED_SIGNATURE for v in a.values]
         for index, value in enumerate(nested, 1):
             signatures += open_signatures(
                 value, read_slots, label=f"{own}.{index}",

@@ -32,7 +32,7 @@ def open_detached(blob: bytes, slot: str) -> tuple[ClaimedSignature, ...]:
     """Return the signatures in a detached SignedData (DER or BER); each claims one slot.
 
     Raises ``MalformedError`` for a SignedData that brings its own content, or a signer
-    without signed attributes: what such a value covers cannot be told before the content.
+    without signed attributes beside others with them (`cms_external` opens those without).
     """
     return tuple(_claim(claimed, slot) for claimed in open_signatures(blob, no_slots))
 

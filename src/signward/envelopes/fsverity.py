@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from signward.envelopes._cms_read import read_signed_data, read_signer_info
-from signward.envelopes.cms import DATA
 from signward.envelopes.cms_external import open_external
-from signward.errors import BadInputError, MalformedError
+from signward.errors import MalformedError
 from signward.frozen import replace
 from signward.state import ClaimedSignature, Slot
 from signward.wire import verity
@@ -37,17 +35,6 @@ def open_built_in(blob: bytes, compute: Callable[[str], Slot]) -> tuple[ClaimedS
             raise MalformedError(_WHAT, f"digest {claimed.algorithm.digest or 'unknown'}",
                                  "sha256 or sha512", _CLAUSE)  # fmt: skip
     return tuple(_over(claimed, compute(claimed.algorithm.digest)) for claimed in opened)
-
-
-def is_plain(blob: bytes) -> bool:
-    """Say whether bytes are a detached CMS without signed attributes, as the kernel's are."""
-    try:
-        data = read_signed_data(blob, _WHAT)
-        signers = [read_signer_info(node, _WHAT) for node in data.signers]
-    except (BadInputError, RecursionError):
-        return False
-    plain = data.content_type == DATA and not data.content
-    return plain and bool(signers) and not any(info.signed for info in signers)
 
 
 def _over(claimed: ClaimedSignature, slot: Slot) -> ClaimedSignature:

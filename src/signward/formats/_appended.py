@@ -124,20 +124,34 @@ def _by_key(request: Request) -> bool:
     return answer == "yes"
 
 
-def attribute_conditions(claimed: ClaimedSignature) -> tuple[Finding, ...]:
-    """Return what the kernel refuses in a module's signature: attributes, but under ML-DSA."""
-    if not claimed.signed_attributes or claimed.algorithm.scheme.startswith("ml-dsa"):
-        return ()
-    return (
-        Finding(
+def kernel_conditions(claimed: ClaimedSignature) -> tuple[Finding, ...]:
+    """Return what the kernel refuses in a module's signature though its value fits.
+
+    That is attributes, but under ML-DSA, and schemes that it does not know (RSA-PSS, say).
+    """
+    return tuple(_refused(claimed))
+
+
+def _refused(claimed: ClaimedSignature) -> Iterator[Finding]:
+    scheme, subject = claimed.algorithm.scheme, f"signature {claimed.label}"
+    if scheme not in _SCHEMES:
+        yield Finding(
+            code=Code.UNSUPPORTED_ALGORITHM,
+            effect=Effect.UNKNOWN,
+            subject=subject,
+            found=f"signature algorithm {claimed.algorithm}",
+            required="RSA (PKCS#1 v1.5), ECDSA or ML-DSA: the kernel checks with no other",
+            clause="crypto/asymmetric_keys/pkcs7_parser.c",
+        )
+    if claimed.signed_attributes and not scheme.startswith("ml-dsa"):
+        yield Finding(
             code=Code.ATTRIBUTE_RULE,
             effect=Effect.REJECT,
-            subject=f"signature {claimed.label}",
+            subject=subject,
             found=f"{len(claimed.signed_attributes)} signed attributes",
             required="none: the kernel takes a module's signature only over the module itself",
             clause="crypto/asymmetric_keys/pkcs7_verify.c",
-        ),
-    )
+        )
 
 
 def strays(content: Source) -> Iterator[Finding]:

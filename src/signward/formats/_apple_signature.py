@@ -10,14 +10,12 @@ digest.  Shared by programs, bundles and disk images.
 from __future__ import annotations
 
 import hashlib
-import plistlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
-from xml.parsers.expat import ExpatError
 
 from signward.envelopes.cms_code import open_over
-from signward.errors import AmbiguousError, LimitError, MalformedError
+from signward.errors import AmbiguousError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen, replace
 from signward.state import ClaimedSignature, Manifest, OwnRequirement, Slot, Source, Wanted
@@ -34,6 +32,7 @@ from signward.wire.code_directory import (
     read_code_directory,
     slot_digest,
 )
+from signward.wire.plist import read_plist
 from signward.wire.requirement import DESIGNATED, read_requirements
 
 CDHASHES_PLIST = "1.2.840.113635.100.9.1"
@@ -69,10 +68,6 @@ RUN = 256 * 1024
 MAX_PLIST = 1024 * 1024
 """Octets of a property list: entitlements and lists of cdhashes have some 500, Info.plist some
 thousands."""
-
-_PLIST_ERRORS = (ValueError, TypeError, LookupError, OverflowError, AttributeError,
-                 RecursionError, ExpatError)  # fmt: skip
-"""What the parser raises for bytes at fault."""
 
 ALGORITHMS: Mapping[int, str] = {
     kind: SHA256_160 if (name, size) == ("sha256", 20) else name
@@ -339,26 +334,11 @@ def _listed_cdhashes(what: str, claim: ClaimedSignature) -> set[bytes] | None:
         return None
     found: set[bytes] = set()
     for value in values:
-        listed = read_plist(der.parse(value, what).octets(what), what).get("cdhashes")
+        plist = der.parse(value, what).octets(what)
+        listed = read_plist(plist, what, most=MAX_PLIST).get("cdhashes")
         if not isinstance(listed, list) or not all(isinstance(d, bytes) for d in listed):
             raise MalformedError(what, "no list of cdhashes", "one", _CLAUSE)
         found.update(listed)
-    return found
-
-
-def read_plist(data: bytes, what: str) -> dict[str, object]:
-    """Return the dictionary in a property list (XML or binary).
-
-    Raises ``MalformedError``, and ``LimitError`` for more than `MAX_PLIST` octets.
-    """
-    if len(data) > MAX_PLIST:
-        raise LimitError(what, f"a property list of {len(data)} octets", f"at most {MAX_PLIST}")
-    try:
-        found = plistlib.loads(data)
-    except _PLIST_ERRORS as error:
-        raise MalformedError(what, f"{error}"[:100], "a property list", "Apple plist(5)") from None
-    if not isinstance(found, dict):
-        raise MalformedError(what, type(found).__name__, "a dictionary", "Apple plist(5)")
     return found
 
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from signward.errors import BadInputError
 from signward.formats.macho import FORMAT as MACHO
 from signward.formats.macho import MachoLayout, parse_code
 from signward.frozen import Frozen
 from signward.state import Manifest, OwnRequirement, SignedArtifact, Source, Wanted
 from signward.wire import superblob as sb
-from signward.wire.requirement import Expression, Op, write_requirement
-from signward.wire.requirement_text import parse_requirement
+from signward.wire.requirement import (
+    DESIGNATED,
+    Expression,
+    Op,
+    read_requirements,
+    write_requirement,
+)
+from signward.wire.requirement_text import parse_requirement, requirement_text
 
 _FILES = ("special:info-plist", "special:resources")
 """Slots that every signature of a bundle must have: its property list's and its list's."""
@@ -78,6 +85,20 @@ def known_hashes(requirement: Expression) -> frozenset[bytes]:
         return frozenset()
     parts = [known_hashes(part) for part in requirement.parts]
     return frozenset().union(*parts) if all(parts) else frozenset()
+
+
+def designated_text(code: BundleCode) -> str:
+    """Return the requirement that code designates; ad hoc code is known by its hashes alone."""
+    layout: MachoLayout = code.artifact.layout
+    for one in layout.code:
+        if one.signature is not None and one.signature.claimed and one.signature.requirements:
+            try:
+                found = read_requirements(one.signature.requirements).get(DESIGNATED)
+            except BadInputError:
+                continue
+            if found is not None:
+                return requirement_text(found)
+    return " or ".join(f'cdhash H"{digest.hex()}"' for digest in sorted(code.hashes))
 
 
 def read_demand(text: str) -> Expression:

@@ -37,7 +37,7 @@ MAX_LINKS = 32
 
 _WHAT = "Info.plist"
 _CURRENT = re.compile(r"(?:\./)?([^/]+)/?\Z")
-_BESIDE = frozenset({".LSOverride", ".DS_Store", "Icon\r", ".SoftwareDepot.tracking"})
+BESIDE = frozenset({".LSOverride", ".DS_Store", "Icon\r", ".SoftwareDepot.tracking"})
 """Files that may lie beside ``Contents`` (``BundleDiskRep::setup``)."""
 _SYSTEM = ("/System/", "/Library/")
 """Where absolute links may lead (``validateSymlinkResource``)."""
@@ -145,9 +145,9 @@ def outside(entries: Mapping[str, TreeEntry], layout: Layout) -> Iterator[Findin
         if "/" in path or path == top:
             continue
         if layout.base == "Contents/":
-            if entry.kind != "file" or path not in _BESIDE or entry.mode & 0o111:
+            if entry.kind != "file" or path not in BESIDE or entry.mode & 0o111:
                 yield _unsealed(path, "nothing beside Contents")
-        elif not _is_alias(entry, layout.base) and not (path in _BESIDE and entry.kind == "file"):
+        elif not _is_alias(entry, layout.base) and not (path in BESIDE and entry.kind == "file"):
             yield _unsealed(path, "links into the current version, nothing else")
     if top == "Versions":
         yield from _among_versions(entries)

@@ -10,11 +10,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 
-from signward.errors import BadInputError, NotSignableError
+from signward.errors import NotSignableError
 from signward.findings import Effect
 from signward.formats import Match, ParseOptions, Peek, Request, Signing, peek_at
 from signward.formats._apple_options import FILE_OPTIONS, OPTIONS
-from signward.formats._bundle_code import INFO, RESOURCES, BundleCode, open_code
+from signward.formats._bundle_code import (
+    INFO,
+    RESOURCES,
+    BundleCode,
+    designated_text,
+    open_code,
+)
 from signward.formats._bundle_layout import (
     Layout,
     by_path,
@@ -36,8 +42,6 @@ from signward.formats.macho import MachoLayout
 from signward.state import Manifest, SignedArtifact, Source, Tree, TreeEntry, Wanted
 from signward.wire.macho import is_thin, is_universal
 from signward.wire.patch import PatchSet
-from signward.wire.requirement import DESIGNATED, read_requirements
-from signward.wire.requirement_text import requirement_text
 from signward.wire.tree import Subtree
 
 OF_ONE = frozenset({"identifier", "entitlements", "requirements"})
@@ -193,21 +197,7 @@ def _code(path: str, code: BundleCode) -> Sealed:
     first = layout.code[0].signature
     if first is None:
         raise NotSignableError(path, "code without a signature", "one, where code lies")
-    return Sealed(path=path, requirement=_requirement(code), cdhash=first.best.cdhash)
-
-
-def _requirement(code: BundleCode) -> str:
-    """Return the requirement that code designates; ad hoc code is known by its hashes alone."""
-    layout: MachoLayout = code.artifact.layout
-    for one in layout.code:
-        if one.signature is not None and one.signature.claimed and one.signature.requirements:
-            try:
-                found = read_requirements(one.signature.requirements).get(DESIGNATED)
-            except BadInputError:
-                continue
-            if found is not None:
-                return requirement_text(found)
-    return " or ".join(f'cdhash H"{digest.hex()}"' for digest in sorted(code.hashes))
+    return Sealed(path=path, requirement=designated_text(code), cdhash=first.best.cdhash)
 
 
 def main_program(tree: Tree, layout: Layout, *, nested: bool) -> tuple[Program, bytes]:

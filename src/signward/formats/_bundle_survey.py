@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
-from signward.errors import AmbiguousError
+from signward.errors import AmbiguousError, LimitError
 from signward.findings import Code, Effect, Finding
 from signward.formats._bundle_layout import (
+    BESIDE,
     RECEIPT_FOLDER,
     SIGNATURE_FOLDER,
     TICKET,
     Layout,
     check_link,
 )
-from signward.formats._code_resources import CLAUSE, Resources, Seal, same
+from signward.formats._code_resources import CLAUSE, MAX_PATH, Resources, Seal, same
 from signward.frozen import Frozen
 from signward.state import Slot, Tree, TreeEntry
 
@@ -54,20 +56,28 @@ class Survey(Frozen, frozen=True, kw_only=True):
 
 
 def survey(tree: Tree, layout: Layout, resources: Resources) -> Survey:
-    """Sort what stands below the list's folder.  Raises ``AmbiguousError`` for equal names."""
+    """Sort what stands below the list's folder.  Raises ``AmbiguousError`` for equal names.
+
+    ``LimitError`` for paths longer than any on macOS: rules are tried on each.
+    """
     sorted_out = Survey(present={}, nested={}, omitted={}, other={})
     kinds: dict[str, dict[str, TreeEntry]] = {
         name: getattr(sorted_out, name) for name in ("present", "nested", "omitted", "other")
     }
-    skipped = "\0"
+    skipped: set[str] = set()  # not the last one alone: "a.b-c" stands between "a.b" and "a.b/"
     seen: set[str] = set()
     for entry in tree.entries():
-        if not entry.path.startswith(layout.base) or entry.path.startswith(skipped):
+        if entry.path.rpartition("/")[0] in skipped:
+            skipped.add(entry.path)
+            continue
+        if not entry.path.startswith(layout.base):
             continue
         path = entry.path[len(layout.base) :]
+        if len(path) > MAX_PATH:
+            raise LimitError(entry.path[:80], "a longer path", f"at most {MAX_PATH} characters")
         kind = _kind(path, entry, layout, resources)
         if kind in ("excluded", "nested") and entry.kind == "directory":
-            skipped = f"{entry.path}/"
+            skipped.add(entry.path)
         if kind not in kinds:
             continue
         key = same(path)
@@ -121,10 +131,8 @@ def differences(
 
 
 def _first(findings: Iterator[Finding]) -> Iterator[Finding]:
-    """Yield the first ones, and how many there are more."""
-    for number, finding in enumerate(findings):
-        if number < MAX_TOLD:
-            yield finding
+    """Yield the first ones: whoever changed more changed everything."""
+    return islice(findings, MAX_TOLD)
 
 
 _FITTING = {"file": {"file"}, "link": {"link"}, "code": {"file", "directory"}}
@@ -178,23 +186,24 @@ def _stray_links(entries: Mapping[str, TreeEntry], found: Survey) -> Iterator[Fi
     for entry in {**found.present, **found.omitted}.values():
         if entry.kind != "link":
             continue
-        stray = check_link(entries, entry.path)
-        if stray is not None:
-            yield stray
-        elif entry.path.rpartition("/")[2].lower() == _STORE:
+        if entry.path.rpartition("/")[2].lower() == _STORE:
             yield _uncovered(entry.path, "a .DS_Store that is a link", "errSecCSDSStoreSymlink")
+        elif stray := check_link(entries, entry.path):
+            yield stray
 
 
 def _hidden(tree: Tree, found: Survey) -> Iterator[Finding]:
     """Report what rules leave out and a system would run all the same."""
-    for path, entry in found.omitted.items():
-        if entry.kind != "file" or path == "Info.plist":
-            continue
-        source = tree.open(entry.path)
-        head = source.read(0, min(4, source.length))
-        if head.startswith(_CODE_MAGICS):
-            yield _uncovered(entry.path, "code at a place that the list leaves out",
-                             "nobody signed it")  # fmt: skip
+    for entry in found.omitted.values():
+        yield from _code_in(tree, entry)
+
+
+def _code_in(tree: Tree, entry: TreeEntry) -> Iterator[Finding]:
+    if entry.kind != "file":
+        return
+    source = tree.open(entry.path)
+    if source.read(0, min(4, source.length)).startswith(_CODE_MAGICS):
+        yield _uncovered(entry.path, "code at a place that the list leaves out", "nobody signed it")
 
 
 def _forked(tree: Tree, found: Survey) -> Iterator[Finding]:
@@ -207,8 +216,11 @@ def _forked(tree: Tree, found: Survey) -> Iterator[Finding]:
                              "take it off (xattr -c) and sign again")  # fmt: skip
 
 
-def beside_list(entries: Mapping[str, TreeEntry], layout: Layout) -> Iterator[Finding]:
-    """Report what hides in the folders of signatures and receipts, which no list covers."""
+def beside_list(tree: Tree, entries: Mapping[str, TreeEntry], layout: Layout) -> Iterator[Finding]:
+    """Report what hides in the folders of signatures and receipts, which no list covers.
+
+    And code in the files that may lie there, and outside of the list's folder.
+    """
     signatures, receipts = layout.base + SIGNATURE_FOLDER, layout.base + RECEIPT_FOLDER
     for path, entry in entries.items():
         if path == signatures or path.startswith(f"{signatures}/"):
@@ -220,6 +232,10 @@ def beside_list(entries: Mapping[str, TreeEntry], layout: Layout) -> Iterator[Fi
             continue
         if not allowed:
             yield _uncovered(path, "something that no signature covers", "take it out")
+    allowed_files = (layout.base + _RECEIPT, "Versions/.DS_Store", *sorted(BESIDE))
+    for path in allowed_files:
+        if layout.base and path in entries:
+            yield from _code_in(tree, entries[path])
 
 
 def _is_component(entry: TreeEntry) -> bool:

@@ -30,7 +30,10 @@ MAX_RULES = 256
 """Rules in a list; Apple's own have thirteen."""
 MAX_PATTERN = 256
 MAX_REPEATS = 2
-"""Unbounded repeats in an expression of the signer's own: matching one path stays quadratic."""
+"""Repeats in an expression of the signer's own, one of them the search for its beginning unless
+it begins with ``^``: matching one path stays quadratic."""
+MAX_REPEATING = 24
+"""Rules with repeats, each tried on each path: codesign writes seven or eight."""
 MAX_PATH = 1024
 """Octets of a path on macOS (``PATH_MAX``)."""
 
@@ -100,8 +103,10 @@ def read_resources(data: bytes, what: str = WHAT) -> Resources:
             what, "no list of version 2 (files2, rules2)", "one: version 1 leaves code out",
             CLAUSE, hint="it was signed for OS X before 10.9.5: sign it anew",
         )  # fmt: skip
-    if len(rules) > MAX_RULES:
-        raise LimitError(what, f"{len(rules)} rules", f"at most {MAX_RULES}")
+    repeating = sum(1 for pattern in rules if _REPEAT.search(pattern))
+    if len(rules) > MAX_RULES or repeating > MAX_REPEATING:
+        raise LimitError(what, f"{len(rules)} rules, {repeating} of them with repeats",
+                         f"at most {MAX_RULES}, {MAX_REPEATING} with repeats")  # fmt: skip
     seals: dict[str, Seal] = {}
     for path, value in files.items():
         _check_path(path, what)
@@ -189,7 +194,7 @@ _KNOWN = _MAY_OMIT | {_CODE, r".*\.dSYM($|/)"}
 """Expressions with groups that Apple's signers write."""
 
 _GROUP = re.compile(r"[()\\{|]")
-_REPEAT = re.compile(r"[*+]")
+_REPEAT = re.compile(r"[*+?]")
 _ESCAPED = re.compile(r"\\[^A-Za-z0-9]")
 
 
@@ -197,14 +202,18 @@ def _check_pattern(pattern: str, what: str) -> None:
     """Refuse expressions that could take long, or that POSIX and Python read differently."""
     if pattern in _KNOWN:
         return
-    plain = _ESCAPED.sub("", pattern)
-    simple = not _GROUP.search(plain) and len(_REPEAT.findall(plain)) <= MAX_REPEATS
+    simple = not _GROUP.search(_ESCAPED.sub("", pattern)) and _repeats(pattern) <= MAX_REPEATS
     if not simple or len(pattern) > MAX_PATTERN:
         raise LimitError(what, f"the rule {pattern[:80]!r}", "an expression as codesign writes it")
     try:
         _compiled(pattern)
     except re.error:
         raise MalformedError(what, f"the rule {pattern!r}", "a regular expression") from None
+
+
+def _repeats(pattern: str) -> int:
+    found = len(_REPEAT.findall(_ESCAPED.sub("", pattern)))
+    return found + (found > 0 and not pattern.startswith("^"))
 
 
 @lru_cache(maxsize=1024)

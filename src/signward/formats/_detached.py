@@ -1,5 +1,8 @@
 """Any file with a detached signature beside it: every byte is covered.
 
+With signed attributes or without (``openssl cms -sign -noattr``): then nothing but the value
+says what was signed.
+
 Not found by recognition: whoever asks names the signature.
 """
 
@@ -10,13 +13,23 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from signward.envelopes.cms_detached import draft_detached, open_detached
+from signward.envelopes.cms_external import (
+    MAX_ATTRIBUTE_SET,
+    is_attribute_set,
+    is_plain,
+    open_external,
+)
+from signward.errors import LimitError, MalformedError
 from signward.formats import Match, ParseOptions, Peek, Request, Signing
-from signward.state import Manifest, SignedArtifact, Source, Wanted
+from signward.state import ClaimedSignature, Manifest, SignedArtifact, Source, Wanted
 from signward.wire.patch import Edit, PatchSet
 from signward.wire.source import whole_digest
 
 WHOLE = "file"
 """The slot of all bytes."""
+
+MAX_HELD = 256 * 1024 * 1024
+"""Octets of a file held in memory, which only schemes that hash for themselves ask for."""
 
 
 class DetachedFormat:
@@ -37,7 +50,7 @@ class DetachedFormat:
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Open the signature; the file itself has no structure."""
-        signatures = open_detached(self._signature, WHOLE) if self._signature is not None else ()
+        signatures = () if self._signature is None else _opened(self._signature, source)
         return SignedArtifact(
             format=self.name,
             source=source,
@@ -69,3 +82,21 @@ class DetachedFormat:
         }
         artifact.source.feed([(0, artifact.source.length)], list(hashers.values()))
         return {slot: hasher.digest() for slot, hasher in hashers.items()}
+
+
+def _opened(blob: bytes, source: Source) -> tuple[ClaimedSignature, ...]:
+    """Return the signatures in a message.  Raises ``BadInputError``."""
+    if not is_plain(blob):
+        return open_detached(blob, WHOLE)
+    if source.length <= MAX_ATTRIBUTE_SET and is_attribute_set(source.read(0, source.length)):
+        raise MalformedError(
+            source.name, "the signed attributes of some signature", "content: these were never "
+            "signed for what they are", "RFC 5652 5.4",
+        )  # fmt: skip
+    return open_external(blob, WHOLE, lambda: _held(source))
+
+
+def _held(source: Source) -> bytes:
+    if source.length > MAX_HELD:
+        raise LimitError(source.name, f"{source.length} octets", f"at most {MAX_HELD}")
+    return source.read(0, source.length)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from signward.envelopes.cms import DATA, no_slots, open_signatures
+from signward.envelopes.cms_listed import Chain, open_listed
 from signward.errors import AmbiguousError, LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.formats._jar_manifest import (
@@ -26,7 +26,7 @@ from signward.formats._jar_manifest import (
     Sections,
     read_sections,
 )
-from signward.frozen import Frozen, replace
+from signward.frozen import Frozen
 from signward.state import Binding, ClaimedSignature, Slot, Source
 from signward.wire.algorithms import COMPUTABLE
 from signward.wire.unzip import check_expansion, read_member
@@ -47,6 +47,8 @@ MAX_TEXT = 4 * MAX_OCTETS
 
 _CLAUSE = "JAR, Signed JAR File"
 _STRONGEST_FIRST = ("sha512", "sha3_512", "sha384", "sha3_384", "sha256", "sha3_256", "sha224")
+_PACKED_NOTHING = 2
+"""Octets that deflate makes of none (RFC 1951 3.2.6)."""
 _WHAT_RUNS = "one: it runs, so it must be covered"
 
 
@@ -80,18 +82,6 @@ class Archive(Frozen, frozen=True, kw_only=True):
     def read_block(self, pair: Pair) -> bytes:
         """Return a signature block (DER or BER)."""
         return _read(self.source, pair.block, MAX_BLOCK)
-
-
-class Cover(Frozen, frozen=True, kw_only=True):
-    """What a signature file says: slots of entries, and digests of the manifest that carry them.
-
-    ``rests_on`` are the strongest digests of each link, so the weakest of them is the chain's.
-    """
-
-    slots: tuple[Slot, ...]
-    bindings: tuple[Binding, ...]
-    findings: tuple[Finding, ...]
-    rests_on: frozenset[str]
 
 
 def read_archive(source: Source) -> Archive:
@@ -136,8 +126,8 @@ def signing_name(name: str) -> str:
 
 
 def _counts(member: ZipMember) -> bool:
-    """Say whether a member has content: a folder's entry has none."""
-    return not member.directory or bool(member.size or member.packed)
+    """Say whether a member has content: a folder's entry has none, deflated or not."""
+    return not member.directory or bool(member.size) or member.packed > _PACKED_NOTHING
 
 
 def _read(source: Source, member: ZipMember, most: int) -> bytes:
@@ -163,51 +153,22 @@ def open_archive(archive: Archive) -> tuple[ClaimedSignature, ...]:
 
 def _open_pair(
     archive: Archive, manifest: Sections, pair: Pair, label: str
-) -> Iterator[ClaimedSignature]:
+) -> tuple[ClaimedSignature, ...]:
     data = _read(archive.source, pair.text, MAX_OCTETS)
     text = read_sections(data, pair.text.name)
     version = text.main.value("Signature-Version")
     if version != "1.0":
         found = f"Signature-Version {version!r}"
         raise MalformedError(pair.text.name, found, "1.0", _CLAUSE)
-    covered = cover(manifest, text, f"signature {label}")
-    for claimed in open_block(archive.read_block(pair), data, pair.block.name, label):
-        used = frozenset({claimed.algorithm.digest, *(b.algorithm for b in claimed.bindings)})
-        yield replace(
-            claimed,
-            slots=covered.slots,
-            bindings=(*claimed.bindings, *covered.bindings),
-            findings=(*claimed.findings, *covered.findings),
-            rests_on=covered.rests_on | used,
-        )
-
-
-def open_block(blob: bytes, data: bytes, what: str, label: str) -> tuple[ClaimedSignature, ...]:
-    """Return the signatures of a block over a signature file's octets, without slots.
-
-    Nested signatures (Authenticode's) are nobody's here.  Raises ``BadInputError``, as for a
-    block without signers or with content of its own, which readers take instead.
-    """
-    opened = [s for s in open_signatures(blob, no_slots, label=label) if "." not in s.label]
-    if not opened:
-        raise MalformedError(what, "no signer", "one or more", "RFC 5652 5.1")
-    if opened[0].content or opened[0].content_type != DATA:
-        found = f"content type {opened[0].content_type}, {len(opened[0].content)} octets inside"
-        raise MalformedError(what, found, f"type {DATA}, none inside", _CLAUSE)
-    return tuple(_over(claimed, data) for claimed in opened)
-
-
-def _over(claimed: ClaimedSignature, data: bytes) -> ClaimedSignature:
-    """Say what the value is over: the signature file itself where no attributes are between."""
-    if not claimed.signed_attributes:
-        return replace(claimed, to_be_verified=data)
-    return replace(claimed, bindings=tuple(replace(b, data=data) for b in claimed.bindings))
+    chain = cover(manifest, text, f"signature {label}")
+    block = archive.read_block(pair)
+    return open_listed(block, data, chain, what=pair.block.name, label=label)
 
 
 # --- the chain from signature file to entries ------------------------------------
 
 
-def cover(manifest: Sections, text: Sections, what: str) -> Cover:
+def cover(manifest: Sections, text: Sections, what: str) -> Chain:
     """Follow a signature file's digests to the manifest, and the manifest's to the entries.
 
     Where the digest of the whole manifest does not fit, those of its sections must (JAR,
@@ -228,7 +189,7 @@ def cover(manifest: Sections, text: Sections, what: str) -> Cover:
         known = _known(digests) or digests
         slots += [Slot(name=name, algorithm=a, digest=d) for a, d in known.items()]
         links.append(known)
-    return Cover(
+    return Chain(
         slots=tuple(slots),
         bindings=tuple(bindings),
         findings=tuple(findings),

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
-from signward.errors import LimitError, MalformedError, UncoveredError
+from signward.errors import BadInputError, LimitError, MalformedError, UncoveredError
 from signward.findings import Code, Effect, Finding
 from signward.formats._apple_signature import MAX_PLIST, NOTHING, AppleSignature, open_superblob
 from signward.frozen import Frozen
-from signward.state import Region, Source
+from signward.state import ClaimedSignature, Region, Source
 from signward.wire import superblob as sb
+from signward.wire.certificate import outline
 from signward.wire.macho import EXECUTE, Image, Slice, read_image, read_slices, table_size
 
 CLAUSE = "mach-o/loader.h, LC_CODE_SIGNATURE"
@@ -245,8 +247,21 @@ def _said(one: CodeSlice) -> str:
     best = signature.best
     if not signature.claimed:
         return f"{best.identifier}, ad hoc"
-    if best.team:
-        return f"{best.identifier} of team {best.team}"
-    signer = signature.claimed[0].claimed_signer
+    claim = signature.claimed[0]
+    team = f" of team {best.team}" if best.team else ""
+    return f"{best.identifier}{team} by {_signer(claim, renewed=bool(team))}"
+
+
+def _signer(claim: ClaimedSignature, *, renewed: bool) -> str:
+    """Return who a signature claims to be by; ``renewed`` certificates of one name are one signer.
+
+    The team alone would not do: under other anchors than Apple's anybody may claim any.
+    """
+    signer = claim.claimed_signer
+    for certificate in claim.claimed_certificates if renewed else ():
+        with suppress(BadInputError):
+            seen = outline(certificate)
+            if (seen.serial, seen.issuer) == (signer.serial, signer.issuer):
+                return f"a subject of digest {hashlib.sha256(seen.subject).hexdigest()[:16]}"
     key = signer.key_id or hashlib.sha256(signer.issuer).digest()[:8]
-    return f"{best.identifier} by serial {signer.serial:x} of {key.hex()}"
+    return f"serial {signer.serial:x} of {key.hex()}"

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from signward.errors import BadInputError
-from signward.formats._apple_signature import AppleSignature, read_plist
+from signward.formats._apple_signature import MAX_PLIST, AppleSignature
 from signward.formats._macho_code import CodeSlice
 from signward.wire.macho import FILE_TYPES
+from signward.wire.plist import read_plist
 from signward.wire.requirement import read_requirements
 from signward.wire.requirement_text import requirements_text
 
@@ -18,6 +19,8 @@ MAX_LISTED = 500
 
 MAX_TOLD = 2000
 """Characters shown of one entitlement; real lists of groups and domains have some hundreds."""
+
+_HIDDEN = "(cannot be shown)"
 
 
 def facts_of(code: Sequence[CodeSlice]) -> dict[str, str | int]:
@@ -48,16 +51,19 @@ def _inside(signature: AppleSignature) -> Iterator[tuple[str, str]]:
     with suppress(BadInputError):
         if signature.requirements:
             yield "requirements", requirements_text(read_requirements(signature.requirements))
-    with suppress(BadInputError):
-        if signature.entitlements:
-            listed = read_plist(signature.entitlements, "entitlements")
-            for name in list(listed)[:MAX_LISTED]:
-                yield f"entitlement {name}", _told(listed[name])
+    try:
+        text = signature.entitlements
+        listed = read_plist(text, "entitlements", most=MAX_PLIST) if text else {}
+    except BadInputError:
+        yield "entitlements", _HIDDEN
+        return
+    for name in list(listed)[:MAX_LISTED]:
+        yield f"entitlement {name}", _told(listed[name])
 
 
 def _told(value: object) -> str:
     """Return a value of a property list as JSON, cut short where it is long."""
     try:
         return json.dumps(value, default=str)[:MAX_TOLD]
-    except (TypeError, ValueError, RecursionError):  # odd keys, or a value inside itself
-        return "(cannot be shown)"
+    except TypeError:  # odd keys
+        return _HIDDEN

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from signward.errors import BadInputError
+from signward.errors import BadInputError, MalformedError
 from signward.formats._pe_layout import Layout, Section
 from signward.formats._pe_resources import named_data
 from signward.state import Source
@@ -22,6 +22,7 @@ UNREADABLE = "malformed"
 _RCDATA = 10
 _VERSION_NAME = "BOOTMGRSECURITYVERSIONNUMBER"
 _SYMBOL = 18
+"""Octets of a COFF symbol."""
 _MAX_NAME = 64
 
 
@@ -30,13 +31,27 @@ def generation_facts(source: Source, layout: Layout) -> dict[str, str | int]:
 
     None without the section; `UNREADABLE` where it is there and cannot be read.
     """
-    section = next((s for s in layout.sections if s.name.rstrip(b"\0") == sbat.SECTION), None)
-    if section is None:
-        return {}
     try:
-        return {"sbat": " ".join(map(str, sbat.read_components(_content(source, section))))}
+        found = components(source, layout)
     except BadInputError:
         return {"sbat": UNREADABLE}
+    return {"sbat": " ".join(map(str, found))} if found else {}
+
+
+def components(source: Source, layout: Layout) -> tuple[sbat.Component, ...] | None:
+    """Return the lines of ``.sbat``; None without the section.
+
+    As shim reads them (verify_buffer_sbat): all of the section that is in the file, one section,
+    and none of which memory has more than the file.  Raises ``BadInputError``.
+    """
+    found = [s for s in layout.sections if s.name.rstrip(b"\0") == sbat.SECTION]
+    if not found:
+        return None
+    section, size = found[0], found[0].end - found[0].start
+    if len(found) > 1 or size < section.virtual_size:
+        told = f"{len(found)} sections, {size} octets of {section.virtual_size}"
+        raise MalformedError(".sbat", told, "one section, whole", "SBAT.md")
+    return sbat.read_components(source.read(section.start, min(size, sbat.MAX_OCTETS + 1)))
 
 
 def boot_facts(source: Source, layout: Layout) -> dict[str, str | int]:
@@ -60,26 +75,25 @@ def shim_levels(source: Source, layout: Layout) -> tuple[sbat.Level, sbat.Level]
 
     Raises ``BadInputError``.
     """
-    for section, name in _long_names(source, layout):
+    for section, name in named_sections(source, layout):
         if name == sbat.LEVEL_SECTION:
-            return sbat.read_level_section(_content(source, section))
+            size = min(section.end - section.start, section.virtual_size, sbat.MAX_OCTETS)
+            return sbat.read_level_section(source.read(section.start, size))
     return None
 
 
-def _content(source: Source, section: Section) -> bytes:
-    """Return a section's octets, without what pads it in the file beyond its size in memory."""
-    size = min(section.end - section.start, section.virtual_size, sbat.MAX_OCTETS)
-    return source.read(section.start, size)
+def named_sections(source: Source, layout: Layout) -> Iterator[tuple[Section, bytes]]:
+    """Yield the sections with their names; ``/26`` stands for the one there in the string table.
 
-
-def _long_names(source: Source, layout: Layout) -> Iterator[tuple[Section, bytes]]:
-    """Yield the sections whose names stand in the string table, behind the symbols."""
+    The table is behind the symbols (PE Format, "COFF String Table").
+    """
     pe = int.from_bytes(source.read(60, 4), "little")
     symbols, count = struct.unpack("<II", source.read(pe + 12, 8))
     table = symbols + _SYMBOL * count
     for section in layout.sections:
-        number = section.name.rstrip(b"\0")[1:]
-        if symbols and section.name[:1] == b"/" and number.isdigit():
-            at = table + int(number)
+        name = section.name.rstrip(b"\0")
+        if symbols and name[:1] == b"/" and name[1:].isdigit():
+            at = table + int(name[1:])
             raw = source.read(at, max(0, min(_MAX_NAME, source.length - at)))
-            yield section, raw.partition(b"\0")[0]
+            name = raw.partition(b"\0")[0]
+        yield section, name

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from signward.envelopes.xar import Checksum, open_cms, open_value
 from signward.errors import LimitError, UncoveredError
 from signward.findings import Code, Effect, Finding
-from signward.frozen import Frozen
+from signward.frozen import Frozen, replace
 from signward.state import ClaimedSignature, Slot, Source
 from signward.wire import der
 from signward.wire.certificate import outline
@@ -27,8 +27,8 @@ MAX_SIGNATURE = 16 * 1024 * 1024
 TABLE = "toc"
 """The slot of the compressed table of contents."""
 
-_WEAK = {"sha1": Effect.WARN, "md5": Effect.REJECT}
-"""What a file's checksum by a weak digest does: Apple's own tools still write SHA-1."""
+_BROKEN = "md5"
+"""What no file's checksum may be by.  Apple's own tools still write SHA-1: ``trust.profiles``."""
 
 
 class Signatures(Frozen, frozen=True, kw_only=True):
@@ -54,6 +54,8 @@ def open_archive(source: Source, archive: Xar) -> Signatures:
         node, label = archive.signature, str(len(claimed) + 1)
         value = envelope_of(source, archive, node)
         claimed.append(open_value(value, over, slots, node.certificates, label))
+    used = frozenset(slot.algorithm for slot in slots)
+    claimed = [replace(one, rests_on=used) for one in claimed]
     weak = tuple(_weak_checksums(archive))
     conditions = {one.label: weak for one in claimed}
     if archive.x_signature:
@@ -66,7 +68,9 @@ def slot_names(archive: Xar) -> dict[str, Member]:
     named: dict[str, Member] = {}
     for number, member in enumerate(archive.members, 1):
         name = f"file:{member.name}"
-        named[name if name not in named else f"{name}#{number}"] = member
+        while name in named:  # a file may be called what another one's numbered slot is
+            name += f"#{number}"
+        named[name] = member
     return named
 
 
@@ -111,14 +115,13 @@ def _other_signers(archive: Xar, cms: ClaimedSignature) -> Iterator[Finding]:
 
 
 def _weak_checksums(archive: Xar) -> Iterator[Finding]:
-    for algorithm, effect in _WEAK.items():
-        count = sum(member.algorithm == algorithm for member in archive.members)
-        if count:
-            yield Finding(
-                code=Code.WEAK_DIGEST,
-                effect=effect,
-                subject="xar heap",
-                found=f"{count} checksums by {algorithm}",
-                required="SHA-2",
-                clause="NIST SP 800-131A",
-            )
+    count = sum(member.algorithm == _BROKEN for member in archive.members)
+    if count:
+        yield Finding(
+            code=Code.WEAK_DIGEST,
+            effect=Effect.REJECT,
+            subject="xar heap",
+            found=f"{count} checksums by {_BROKEN}",
+            required="SHA-2",
+            clause="NIST SP 800-131A",
+        )

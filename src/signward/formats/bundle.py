@@ -8,7 +8,8 @@ directory hash it had.  A part is thus covered when the list is what the signatu
 part what the list says; nested code must have an intact signature of its own, or be the very
 code whose hash the list gives.
 
-A framework's other versions are judged as nested code is.  A stapled notarization ticket
+A framework's other versions are judged as nested code is; no list names them, so they must be
+what the current version's own requirement asks: by the same signer.  A stapled notarization ticket
 (``Contents/CodeResources``) is no part of what is signed; it must be Apple's and speak of this
 code.
 """
@@ -30,6 +31,7 @@ from signward.formats._bundle_code import (
     code_digests,
     demand_of,
     described_code,
+    designated_text,
     known_hashes,
     open_code,
     read_demand,
@@ -81,6 +83,9 @@ from signward.wire.tree import Subtree
 MAX_NESTED = 16
 """Bundles inside bundles; an application with helpers with frameworks has four."""
 
+
+MAX_VERSIONS = 32
+"""Versions of one framework; Python's has some seven, and each is held against its own list."""
 
 MAX_SHOWN = 200
 """Pieces of nested code that `show` names; the largest applications have some hundred."""
@@ -186,12 +191,12 @@ def _parse(tree: Tree, layout: Layout, depth: int) -> SignedArtifact:
     if artifact.signatures or artifact.seals:
         found.all += _required_of_seals(code)
         found.all += outside(entries, layout)
-        found.all += beside_list(entries, layout)
+        found.all += beside_list(tree, entries, layout)
         if listing is None:
             found.all.append(_no_list(layout))
         else:
             _hold_against(tree, layout, read_resources(listing, layout.list_path), depth, found)
-        _other_versions(tree, layout, entries, depth, found)
+        _other_versions(tree, layout, code, depth, found)
     ticket = _ticket(tree, layout, entries, code, found)
     return SignedArtifact(
         format=BundleFormat.name,
@@ -338,24 +343,29 @@ def _inner(tree: Tree, entry: TreeEntry, depth: int, found: _Findings) -> Signed
 
 
 def _other_versions(
-    tree: Tree,
-    layout: Layout,
-    entries: Mapping[str, TreeEntry],
-    depth: int,
-    found: _Findings,
+    tree: Tree, layout: Layout, code: BundleCode, depth: int, found: _Findings
 ) -> None:
-    """Parse a framework's versions but for the current one (``validateOtherVersions``)."""
+    """Parse a framework's versions but for the current one (``validateOtherVersions``).
+
+    No list speaks of them: each must be of the current one's signer.  Raises ``LimitError``.
+    """
+    entries = by_path(tree)
     if not layout.base.startswith("Versions/") or layout.base != _current_base(entries):
         return
-    for path, entry in entries.items():
-        if entry.kind == "directory" and path.startswith("Versions/") and path.count("/") == 1:
-            if f"{path}/" == layout.base:
-                continue
-            try:
-                other = find_layout(tree, path.partition("/")[2])
-                found.nested[path] = _parse(tree, other, depth + 1)
-            except BadInputError as error:
-                found.all.append(replace(error.finding, subject=f"{path}, {error.finding.subject}"))
+    versions = [path for path, entry in entries.items()
+                if entry.kind == "directory" and path.startswith("Versions/")
+                and path.count("/") == 1 and f"{path}/" != layout.base]  # fmt: skip
+    if len(versions) >= MAX_VERSIONS:
+        raise LimitError(tree.name, f"{len(versions) + 1} versions", f"at most {MAX_VERSIONS}")
+    for path in versions:
+        try:
+            other = _parse(tree, find_layout(tree, path.partition("/")[2]), depth + 1)
+            found.nested[path] = other
+            if isinstance(other.layout, BundleState) and other.layout.code is not None:
+                asked = read_demand(designated_text(code))
+                found.demands[path] = demand_of(asked, other.layout.code)
+        except BadInputError as error:
+            found.all.append(replace(error.finding, subject=f"{path}, {error.finding.subject}"))
 
 
 def _current_base(entries: Mapping[str, TreeEntry]) -> str:

@@ -31,7 +31,7 @@ from signward.formats._stapled import Stapled, read_stapled
 from signward.frozen import Frozen
 from signward.state import ClaimedSignature, Manifest, Region, SignedArtifact, Source, Wanted
 from signward.wire.patch import PatchSet
-from signward.wire.superblob import HEADER, REP_SPECIFIC_SLOT, TICKET_SLOT
+from signward.wire.superblob import HEADER, REP_SPECIFIC_SLOT, TICKET_SLOT, blob_length
 
 _NAMES = frozenset({"", ".dmg", ".cdr", ".img", ".udif"})
 """Extensions of disk images.  Under other names the magic at the end says too little: anything
@@ -128,6 +128,11 @@ def _ends(peek: Peek) -> bool:
 def _open(source: Source, trailer: Trailer) -> AppleSignature:
     """Return what the signature claims; it must speak of the content and of the trailer."""
     blob = source.read(trailer.offset, trailer.size)
+    if (length := blob_length(blob, WHAT)) != len(blob):  # no digest reaches that size
+        raise MalformedError(
+            WHAT, f"{len(blob) - length} octets behind the signature", "none", CLAUSE,
+            offset=trailer.offset + length,
+        )  # fmt: skip
     opened = open_superblob(blob, outside={REP_SPECIFIC_SLOT: trailer.blind})
     for directory in opened.directories:
         if directory.code_limit > trailer.offset or not directory.code:

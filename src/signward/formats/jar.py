@@ -24,6 +24,7 @@ from signward.wire.zip import refuse_ambiguous
 
 _EXTENSIONS = (".jar", ".war", ".ear")
 _MANIFEST = b"META-INF/MANIFEST.MF"
+_ANDROID = (b"AndroidManifest.xml", b"classes.dex")
 
 
 class JarFormat:
@@ -41,13 +42,15 @@ class JarFormat:
     def recognise(self, peek: Peek) -> Match:
         """Recognise a ZIP archive by its name, or by a manifest in its first headers.
 
-        One that begins otherwise is recognised too, to be refused for what it is.
+        One that begins otherwise is recognised too, to be refused for what it is.  Android's
+        packages have rules of their own, whatever signatures of this kind are in them.
         """
         named = peek.extension in _EXTENSIONS
         if peek.head.startswith((b"PK\3\4", b"PK\5\6")):
             if named:
                 return Match.SPECIFIC
-            return Match.MAGIC if _MANIFEST in peek.head else Match.NO
+            android = peek.extension == ".apk" or any(name in peek.head for name in _ANDROID)
+            return Match.MAGIC if _MANIFEST in peek.head and not android else Match.NO
         return Match.EXTENSION if named and b"PK\5\6" in peek.tail else Match.NO
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002

@@ -8,17 +8,17 @@ covered by nothing.
 
 from __future__ import annotations
 
-from signward.errors import LimitError, MalformedError
+from signward.errors import LimitError, MalformedError, NotSignableError
 from signward.formats import Match, ParseOptions, Peek, Request, Signing
 from signward.formats._appended import (
     MAX_HELD,
     OPTIONS,
     SLOT,
-    attribute_conditions,
     digests,
     drafted,
     embedded,
     envelopes_of,
+    kernel_conditions,
     signatures_of,
     strays,
 )
@@ -79,7 +79,7 @@ class KernelModuleFormat:
             source=source,
             signatures=signatures,
             required={s.label: frozenset({SLOT}) for s in signatures},
-            conditions={s.label: attribute_conditions(s) for s in signatures},
+            conditions={s.label: kernel_conditions(s) for s in signatures},
             regions=(behind,) if used < source.length else (),
             profile="linux-kernel",
             facts={"compression": compression} if compression else {},
@@ -103,7 +103,12 @@ class KernelModuleFormat:
 
     def sign(self, source: Source, request: Request) -> Signing:
         """Append a signature, inside the compression."""
-        content, compression, _ = _opened(source)
+        content, compression, used = _opened(source)
+        if used < source.length:
+            raise NotSignableError(
+                source.name, f"{source.length - used} octets behind the compressed module", "none",
+                hint="the kernel reads one stream; what is behind it would be lost",
+            )  # fmt: skip
         sealed = yield drafted(content, request)
         return _repacked(source, content, compression, embedded(content, (sealed,)))
 

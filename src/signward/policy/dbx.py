@@ -29,6 +29,8 @@ MAX_ANCESTORS = 64
 _IMAGES = {"sha1": "sha1", "sha224": "sha224", "sha256": "sha256", "sha384": "sha384",
            "sha512": "sha512"}  # fmt: skip
 _TBS = {"x509-sha256": "sha256", "x509-sha384": "sha384", "x509-sha512": "sha512"}
+_SHA1 = 20
+"""Octets of a thumbprint."""
 _CLAUSE = "UEFI 2.10 32.5.3.3"
 
 
@@ -150,6 +152,8 @@ def _from_info(name: str, data: bytes) -> Dbx:
         versions = [bytes.fromhex(svn.value) for svn in info.svns]
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise EvidenceError(f"{name}: no dbx_info: {error}") from None
+    if any(len(sha1) != _SHA1 for sha1 in thumbprints):
+        raise EvidenceError(f"{name}: no dbx_info: a thumbprint of other than {_SHA1} octets")
     if any(len(raw) != siglist.FORMS[siglist.SHA256].size for raw in versions):
         raise EvidenceError(f"{name}: no dbx_info: a version of other than 32 octets")
     entries = [
@@ -173,6 +177,19 @@ def _denied(image: _Image) -> Denied:
 
 
 # --- what a list says of an image ------------------------------------------------------------
+
+
+def type_findings(dbx: Dbx) -> Iterator[Finding]:
+    """Yield a note if a list has entries that nothing looks at, here or in EDK II."""
+    if dbx.unknown:
+        yield Finding(
+            code=Code.UNSUPPORTED_KIND,
+            effect=Effect.NOTE,
+            subject=f"dbx {dbx.name}",
+            found=f"{dbx.unknown} of {dbx.entries} entries of types that are not looked at",
+            required="digests of images, certificates, or their TBSCertificates' digests",
+            clause="UEFI 2.10 32.4.1",
+        )
 
 
 def image_findings(dbx: Dbx, digests: Iterable[tuple[str, bytes]]) -> Iterator[Finding]:

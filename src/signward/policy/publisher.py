@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from signward.state import Publisher, TrustedSignature
+from signward.state import OpenPgpCert, Publisher, TrustedSignature, X509Path
 from signward.trust.profiles import SUBSCRIBER_ARC
 from signward.trust.x509 import load_certificate
 
@@ -19,9 +19,26 @@ _SUBSCRIBER_ARCS = 4
 
 def publisher_of(signature: TrustedSignature) -> Publisher:
     """Return the publisher of a trusted signature."""
-    leaf = load_certificate(signature.basis.certificates[0])
+    if isinstance(signature.basis, X509Path):
+        return _of_path(signature.basis)
+    if isinstance(signature.basis, OpenPgpCert):
+        return _of_openpgp(signature.basis)
+    basis = signature.basis
+    name = f"{basis.kind} key {basis.key}"
+    return Publisher(name=name, identity=f"{basis.kind}:{basis.key}", subject=name)
+
+
+def _of_openpgp(basis: OpenPgpCert) -> Publisher:
+    """Name a certificate's holder by his primary user id; the fingerprint is who he is."""
+    identity = f"openpgp:{basis.fingerprint}"
+    name = basis.user_ids[0] if basis.user_ids else identity
+    return Publisher(name=name, identity=identity, subject=name)
+
+
+def _of_path(path: X509Path) -> Publisher:
+    leaf = load_certificate(path.certificates[0])
     eku = subscriber_eku(leaf.ekus or ())
-    root = load_certificate(signature.basis.certificates[-1])
+    root = load_certificate(path.certificates[-1])
     lasting = lasting_name(leaf.organization, leaf.common_name, leaf.subject_text)
     return Publisher(
         name=leaf.organization or leaf.common_name or leaf.subject_text,

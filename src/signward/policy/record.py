@@ -21,8 +21,10 @@ import msgspec
 
 from signward.errors import BadInputError, MalformedError
 from signward.findings import GRAVITY, WINDOWS_NAMES, Effect, Finding
+from signward.policy.holders import HolderRecord, holder_record
 from signward.policy.keyfacts import key_facts
 from signward.state import (
+    X509,
     BrokenSignature,
     ClaimedSignature,
     ClaimedTimestamp,
@@ -39,6 +41,7 @@ from signward.state import (
     UntrustedSignature,
     Verdict,
     X509Path,
+    path_of,
 )
 from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
@@ -130,7 +133,8 @@ class SignatureRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     digests of its certificates' TBSCertificates, leaf first, each by the algorithm that signed
     the certificate (``ALGORITHM:HEX``); ``ekus`` are the leaf's, ``key`` the SHA-256 of its
     SubjectPublicKeyInfo, ``key_kind`` like ``rsa-3072`` or ``ec-256``.  ``countersigns`` is the
-    label of the signature that this one is a second party's word about.
+    label of the signature that this one is a second party's word about.  ``holder`` is what
+    holds the key where that is no X.509 certificate; ``signer`` and ``path`` are null then.
     """
 
     label: str
@@ -147,6 +151,7 @@ class SignatureRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     judged_at: datetime | None = None
     timestamps: tuple[TimestampRecord, ...] = ()
     countersigns: str = ""
+    holder: HolderRecord | None = None
     tbs: tuple[str, ...] = ()
     ekus: tuple[str, ...] = ()
     key: str = ""
@@ -397,22 +402,24 @@ def _signature(judged: JudgedSignature) -> SignatureRecord:
     claimed = claimed_of(judged)
     trust = judged if isinstance(judged, TrustedSignature | UntrustedSignature) else None
     proven = trust.proven_time if trust else None
+    path = path_of(trust.basis) if trust else None
     return SignatureRecord(
         label=claimed.label,
         envelope=claimed.envelope,
         state=state_of(judged),
         digest=claimed.slots[0].algorithm if claimed.slots else claimed.algorithm.digest,
         algorithm=str(claimed.algorithm),
-        quantum_safe=_is_quantum_safe(claimed, trust.basis if trust else None),
+        quantum_safe=_is_quantum_safe(claimed, path),
         page_hashes=any(slot.is_page for slot in claimed.slots),
         signer=_signer(judged),
-        path=_path(trust.basis, trust.revocation) if trust and trust.basis else None,
+        path=_path(path, trust.revocation) if trust and path else None,
         claimed_time=claimed.claimed_time,
         proven_time=_proven_time(proven) if proven else None,
         judged_at=trust.judged_at if trust else None,
         timestamps=tuple(_timestamps(judged)),
         countersigns=safe_text(claimed.countersigns),
-        **(_keys(trust.basis) if trust and trust.basis else {}),
+        holder=holder_record(judged),
+        **(_keys(path) if path else {}),
     )
 
 
@@ -467,7 +474,7 @@ def _signer(judged: JudgedSignature) -> CertificateRecord | None:
     if isinstance(judged, BrokenSignature):
         return claimed_signer(judged.claimed)
     intact = judged if isinstance(judged, IntactSignature) else judged.intact
-    return certificate_record(intact.certificate)
+    return certificate_record(intact.key.holder) if intact.key.kind == X509 else None
 
 
 def claimed_signer(claimed: ClaimedSignature) -> CertificateRecord | None:
@@ -547,7 +554,7 @@ def _timestamps(judged: JudgedSignature) -> Iterator[TimestampRecord]:
         proven = judged.proven_time
     if not isinstance(judged, BrokenSignature):
         whole = judged if isinstance(judged, IntactSignature) else judged.intact
-        intact = tuple((t.claimed, t.time, t.signature.certificate) for t in whole.timestamps)
+        intact = tuple((t.claimed, t.time, t.signature.key.holder) for t in whole.timestamps)
     for claimed in claimed_of(judged).timestamps:
         known = next((entry for entry in intact if entry[0] == claimed), None)
         yield _timestamp(claimed, known, proven)

@@ -63,6 +63,16 @@ def telling_signature(record: Record) -> SignatureRecord | None:
     return record.judged_signature or next(iter(record.signatures), None)
 
 
+def signer_name(signature: SignatureRecord) -> str:
+    """Return whom a signature's certificate, or what else holds its key, names; empty for none."""
+    if signature.signer:
+        return signature.signer.subject
+    holder = signature.holder
+    return (
+        (holder.names[0] if holder.names else f"{holder.kind} key {holder.key}") if holder else ""
+    )
+
+
 def publisher_name(record: Record) -> str:
     """Return the publisher of a trusted signature; empty where nobody is vouched for."""
     return record.publisher.name if record.publisher else ""

@@ -19,7 +19,7 @@ from signward.policy.record import (
     SignatureRecord,
 )
 from signward.report import attack
-from signward.report.display import publisher_name, telling_signature, visible
+from signward.report.display import publisher_name, signer_name, telling_signature, visible
 from signward.state import Outcome
 
 OUTCOMES = {Outcome.REJECTED: 0, Outcome.INDETERMINATE: 1, Outcome.ACCEPTED: 2}
@@ -153,7 +153,7 @@ class Payload:
             "algorithm": s(signature.algorithm),
             "quantum": signature.quantum_safe,
             "pages": signature.page_hashes,
-            "signer": s(signature.signer.subject if signature.signer else ""),
+            "signer": s(signer_name(signature)),
             "path": self._path(path),
             "anchor": s(path.anchor if path else ""),
             "store": s(path.store if path else ""),

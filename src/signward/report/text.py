@@ -22,6 +22,7 @@ from signward.report.display import (
     publisher_name,
     quantity,
     signed_when,
+    signer_name,
     visible,
 )
 from signward.state import Outcome
@@ -120,7 +121,7 @@ def _facts(record: Record) -> Iterable[str]:
     for name, digest in sorted(record.digests.items()):
         yield f"{name} {digest}"
     for signature in record.signatures:
-        signer = visible(signature.signer.subject) if signature.signer else "an unknown signer"
+        signer = visible(signer_name(signature)) or "an unknown signer"
         time = signature.proven_time
         when = f", proven by {minute(time.instant)} ({visible(time.authority)})" if time else ""
         yield (

@@ -36,19 +36,21 @@ _WWDR, _DEVELOPER_ID = f"{_ARC}2.1", f"{_ARC}2.6"
 class Mark(Frozen, frozen=True, kw_only=True):
     """One purpose: the extension of the leaf and that of its issuer, and what it is worth.
 
-    ``limited`` says where code so signed runs, if not everywhere.
+    ``limited`` says where code so signed runs, if not everywhere.  ``store`` marks the leaves that
+    Apple signs with itself, for the teams whose code its stores sell.
     """
 
     text: str
     leaf: str
     issuer: str
     limited: str = ""
+    store: bool = False
 
 
 CODE_MARKS = (
     Mark(text="Developer ID", leaf=f"{_ARC}1.13", issuer=_DEVELOPER_ID),
-    Mark(text="Mac App Store", leaf=f"{_ARC}1.9", issuer=_WWDR),
-    Mark(text="App Store", leaf=f"{_ARC}1.3", issuer=_WWDR),
+    Mark(text="Mac App Store", leaf=f"{_ARC}1.9", issuer=_WWDR, store=True),
+    Mark(text="App Store", leaf=f"{_ARC}1.3", issuer=_WWDR, store=True),
     Mark(text="Mac development", leaf=f"{_ARC}1.12", issuer=_WWDR, limited="its maker's Macs"),
     Mark(text="Apple development", leaf=f"{_ARC}1.2", issuer=_WWDR, limited="its maker's devices"),
     Mark(text="submission to the Mac App Store", leaf=f"{_ARC}1.7", issuer=_WWDR,
@@ -90,12 +92,15 @@ def check_signer(
     """Say what a path (leaf first) to one of Apple's roots is for, or that it is not for this.
 
     ``team`` is the one that the code claims, if any; Apple puts it into a developer's
-    certificate as organizational unit.  Other anchors' certificates carry no marks and are
-    asked for nothing.
+    certificate as organizational unit; the leaves of its stores have another unit (``iPhone``),
+    and the team is what the store checked (``SecStaticCode::isAppleDeveloperCert``).  Other
+    anchors' certificates carry no marks and are asked for nothing.
     """
     if not is_apple(anchor) or len(path) < 2 or not marks:
         return
     yield from _check_purpose(path[0], path[1], marks)
+    if any(mark.store and mark.leaf in path[0].extensions for mark in marks):
+        return
     units = attribute_values(path[0].subject, ORGANIZATIONAL_UNIT)
     if team and units and team not in units:
         yield _finding(

@@ -135,7 +135,7 @@ def _intact(stl: bytes) -> IntactSignature:
 def _check_signer(intact: IntactSignature, store: _RootList, root: bytes) -> None:
     anchor = store.pinned(root)
     result = find_path(
-        load_certificate(intact.certificate),
+        load_certificate(intact.key.holder),
         [load_certificate(c) for c in intact.claimed.claimed_certificates],
         store_from_certificates("microsoft", [anchor.der]),
         store.this_update,

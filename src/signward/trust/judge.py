@@ -6,9 +6,10 @@ evidence and an instant: no clock, no files, no network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from types import MappingProxyType
 
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding, worst
@@ -26,8 +27,8 @@ from signward.state import (
 from signward.trust.anchors import TrustStore
 from signward.trust.apple import check_signer, is_apple
 from signward.trust.kernel import check_driver, generation, with_cross_certificates
+from signward.trust.lineage import lineage_path
 from signward.trust.path import PathResult, find_path
-from signward.trust.pinned import pinned_path
 from signward.trust.profiles import AUTHENTICODE, LIFETIME_SIGNING, Profile
 from signward.trust.revocation import Evidence, effective_date, revocation_status
 from signward.trust.rules import (
@@ -50,6 +51,8 @@ _HARMLESS_TSA_REASONS = frozenset(
 
 _COMPROMISE = frozenset({"keyCompromise", "cACompromise", "aACompromise"})
 
+_NO_KEYS: Mapping[bytes, str] = MappingProxyType({})
+
 MAX_POOL = 512
 """Certificates considered for one path; a signature embeds a handful."""
 
@@ -59,6 +62,7 @@ class Grounds(Frozen, frozen=True, kw_only=True):
 
     ``notes`` tell of evidence that was sought in vain; they never change an outcome.
     ``tsa_store`` holds the anchors of timestamp authorities where those are others.
+    ``keyring`` names, by the octets of what holds a key, the caller's file it was in.
     """
 
     store: TrustStore
@@ -68,12 +72,18 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     policy: TrustPolicy
     notes: tuple[Finding, ...] = ()
     tsa_store: TrustStore | None = None
+    keyring: Mapping[bytes, str] = _NO_KEYS
 
 
 def judge(
     intact: IntactSignature, profile: Profile, grounds: Grounds
 ) -> TrustedSignature | UntrustedSignature:
     """Judge ``intact`` by ``profile``; the result says which, with every finding."""
+    if profile.keys:
+        # Few runs see such a signature: nobody else need wait for the reader of them.
+        from signward.trust.keyring import judge_key
+
+        return judge_key(intact, grounds)
     claimed = intact.claimed
     grounds = with_embedded(intact, grounds)
     if profile.kernel:
@@ -86,11 +96,13 @@ def judge(
     findings += notes
     at = proven.instant if proven else grounds.at
     algorithms = _algorithms(grounds.policy, proven.instant if proven else None)
-    findings += _weak_digests(intact, algorithms, profile)
-    if profile.pinned:
-        result = pinned_path(intact, grounds.store, at, profile, algorithms)
+    if profile.lineage:
+        result = lineage_path(intact, grounds.store, at, profile, algorithms)
     else:
-        result = _path(intact.certificate, grounds, at, profile.usage, algorithms, profile.rules)
+        result = _path(intact.key.holder, grounds, at, profile.usage, algorithms, profile.rules)
+    apples = result.anchor is not None and is_apple(result.anchor.certificate)
+    tolerated = {"sha1"} if profile.lineage or (profile.sha1_content and apples) else set()
+    findings += _weak_digests(intact, algorithms, tolerated)
     findings += result.findings
     statuses: tuple[RevocationStatus, ...] = ()
     if result.path and result.anchor:
@@ -102,6 +114,7 @@ def judge(
         if profile.apple:
             anchor = result.anchor.certificate
             findings += check_signer(result.path, anchor, profile.apple, claimed.claimed_team)
+            findings += _foreign_clock(claimed.label, anchor, proven)
         if claimed.own_requirement is not None:
             # Only Apple's signatures have one: nobody else need wait for the reader of them.
             from signward.trust.requirement import check_own
@@ -168,16 +181,16 @@ def _algorithms(policy: TrustPolicy, proven: datetime | None) -> AlgorithmPolicy
 
 
 def _weak_digests(
-    intact: IntactSignature, algorithms: AlgorithmPolicy, profile: Profile
+    intact: IntactSignature, algorithms: AlgorithmPolicy, tolerated: set[str]
 ) -> Iterator[Finding]:
+    """Report digests that are too weak; those of ``tolerated`` only warn."""
     claimed = intact.claimed
     slots = claimed.rests_on or {slot.algorithm for slot in claimed.slots[:1]}
     used = {claimed.algorithm.digest, *slots}
     for digest in sorted(used - {""} - algorithms.digests):
-        tolerated = profile.sha1_content and digest == "sha1"
         yield Finding(
             code=Code.WEAK_DIGEST,
-            effect=Effect.WARN if tolerated else Effect.REJECT,
+            effect=Effect.WARN if digest in tolerated else Effect.REJECT,
             subject=f"signature {claimed.label}",
             found=f"digest {digest}",
             required="SHA-2 or SHA-3, or SHA-1 under a time proven before the cut-off",
@@ -246,7 +259,7 @@ def _judge_timestamp(
         return None, (_in_future(what, timestamp.time, grounds.at),)
     algorithms = _algorithms(grounds.policy, timestamp.time)
     usage = STRICT_TIME_STAMPING if grounds.policy.strict_tsa else TIME_STAMPING
-    result = _path(timestamp.signature.certificate, grounds, timestamp.time, usage, algorithms)
+    result = _path(timestamp.signature.key.holder, grounds, timestamp.time, usage, algorithms)
     own = bool(profile.apple) and result.anchor is not None and is_apple(result.anchor.certificate)
     findings = [
         *map(_of_timestamp, result.findings),
@@ -258,7 +271,7 @@ def _judge_timestamp(
         findings += _tsa_revocation(what, result, statuses, timestamp.time, grounds)
     if basis is None or any(map(_disproves, findings)):
         return None, tuple(findings)
-    leaf = load_certificate(timestamp.signature.certificate)
+    leaf = load_certificate(timestamp.signature.key.holder)
     proven = ProvenTime(
         instant=timestamp.time,
         kind=timestamp.claimed.kind,
@@ -316,6 +329,21 @@ def _weak_token(
             found=f"digest {digest}",
             required="SHA-2, or SHA-1 for times before the cut-off",
             clause="policy sha1-cutoff",
+        )
+
+
+def _foreign_clock(label: str, anchor: Certificate, proven: ProvenTime | None) -> Iterator[Finding]:
+    """Ask of what ends at Apple's roots a timestamp that does, as its own systems do."""
+    if proven is None or not is_apple(anchor):
+        return
+    if not is_apple(load_certificate(proven.path.certificates[-1])):
+        yield Finding(
+            code=Code.TIMESTAMP_UNTRUSTED,
+            effect=Effect.REJECT,
+            subject=f"signature {label}",
+            found=f"a timestamp by {proven.authority}",
+            required="one of Apple's timestamp authority, as the signer's certificate is Apple's",
+            clause="SecStaticCode::verifySignature",
         )
 
 

@@ -12,7 +12,14 @@ from itertools import pairwise
 
 from signward.errors import BadInputError
 from signward.frozen import Frozen
-from signward.state import IntactSignature, Status, TrustedSignature, UntrustedSignature, X509Path
+from signward.state import (
+    IntactSignature,
+    Status,
+    TrustedSignature,
+    UntrustedSignature,
+    X509Path,
+    path_of,
+)
 from signward.trust.building import build
 from signward.trust.judge import Grounds, with_embedded
 from signward.trust.profiles import Profile
@@ -49,11 +56,14 @@ def missing(
     Issuers of unfinished paths (the signer's and each timestamp's), then the status of
     every certificate on the paths that count: OCSP before CRLs.
     """
+    if profile.keys:
+        return ()
     grounds = with_embedded(judged.intact, grounds)
     needs = list(_issuers(judged.intact, profile, grounds))
     if profile.revocation and grounds.policy.revocation is not RevocationMode.IGNORE:
-        if judged.basis and judged.basis.anchor:
-            needs += _statuses(judged.basis, judged, grounds)
+        path = path_of(judged.basis)
+        if path and path.anchor:
+            needs += _statuses(path, judged, grounds)
         if judged.proven_time:
             needs += _statuses(judged.proven_time.path, judged, grounds)
     return tuple(dict.fromkeys(needs))
@@ -61,7 +71,7 @@ def missing(
 
 def _issuers(intact: IntactSignature, profile: Profile, grounds: Grounds) -> Iterator[Need]:
     stamps = intact.timestamps if profile.timestamps else ()
-    leaves = [intact.certificate, *(stamp.signature.certificate for stamp in stamps)]
+    leaves = [intact.key.holder, *(stamp.signature.key.holder for stamp in stamps)]
     for leaf in leaves:
         try:
             chains = build(load_certificate(leaf), grounds.pool, grounds.store)

@@ -33,10 +33,13 @@ class Profile(Frozen, frozen=True, kw_only=True):
 
     ``kernel``: the signer is also judged by the rules of a Windows generation.  ``keyring``:
     envelopes name a key and bring no certificate; the anchors are the keys.  ``sha1_content``:
-    SHA-1 over content warns where elsewhere it rejects; certificates are judged as ever.
+    SHA-1 over content warns, under Apple's roots, where elsewhere it rejects; certificates are
+    judged as ever.
     ``apple``: what a certificate must be marked for, one of these, where the anchor is Apple's.
-    ``store`` names the anchors, where that is not the profile's name.  ``pinned``: an anchor is
-    the signer's own certificate, or one in the lineage; who issued either says nothing.
+    ``store`` names the anchors, where that is not the profile's name.  ``keys``: no X.509 at all;
+    what the caller's keyrings hold is trusted by the rules of its own kind.  ``lineage``: an
+    anchor is the signer's own certificate, or one that handed signing on to it; who issued either
+    says nothing, and SHA-1 over content (old JAR signatures) warns.
     """
 
     name: str
@@ -49,7 +52,8 @@ class Profile(Frozen, frozen=True, kw_only=True):
     sha1_content: bool = False
     apple: tuple[Mark, ...] = ()
     store: str = ""
-    pinned: bool = False
+    keys: bool = False
+    lineage: bool = False
 
 
 AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
@@ -103,7 +107,9 @@ APPLE_INSTALLER = Profile(
     apple=INSTALLER_MARKS,
     store="apple",
 )
-"""Installer packages: Apple's own tools sign them with SHA-1 to this day, and macOS takes that."""
+"""Installer packages: Apple's own tools sign them with SHA-1 to this day, and macOS takes that.
+
+Under anchors of one's own SHA-1 counts as everywhere."""
 
 APPLE_TICKET = Profile(
     name="apple",
@@ -114,14 +120,19 @@ APPLE_TICKET = Profile(
 )
 """Notarization tickets: Apple's anchors, and no dates; extensions say what the signer is for."""
 
+OPENPGP = Profile(name="openpgp", usage=ANY_USAGE, timestamps=False, revocation=False, keys=True)
+"""Judged at the signature's own creation time, by a certificate of the keyring."""
+
+PINNED = Profile(name="pinned", usage=ANY_USAGE, timestamps=False, revocation=False, keys=True)
+"""minisign and signify: a key that the caller named, and no dates."""
+
 ANDROID = Profile(
     name="android",
     usage=ANY_USAGE,
     rules=PathRules(judge_validity=False),
     timestamps=False,
     revocation=False,
-    sha1_content=True,
-    pinned=True,
+    lineage=True,
 )
 """APK files: the certificate an application was first installed with, or one it handed on to."""
 
@@ -136,6 +147,8 @@ PROFILES = {
         JAR,
         APPLE,
         APPLE_INSTALLER,
+        OPENPGP,
+        PINNED,
         ANDROID,
     )
 }

@@ -62,6 +62,11 @@ class Standing(StrEnum):
     UNKNOWN = "unknown"
 
 
+_OF_SLOTS = frozenset(
+    (Op.CERTIFICATE, Op.FIELD, Op.EXTENSION, Op.POLICY, Op.EXTENSION_TIME, Op.TRUSTED)
+)
+"""Operations whose number is a slot of the certification path."""
+
 _NOT = {
     Standing.MET: Standing.UNMET, Standing.UNMET: Standing.MET, Standing.UNKNOWN: Standing.UNKNOWN,
 }  # fmt: skip
@@ -71,7 +76,9 @@ class Code(Frozen, frozen=True, kw_only=True):
     """What is known of signed code.
 
     ``path`` is the certification path, leaf first and its anchor last; empty for code that
-    nobody signed.  ``apple`` says whether the anchor is Apple's.  ``cdhashes`` are the code
+    nobody signed.  ``apple`` says whether the anchor is Apple's, ``whole`` whether it is a root:
+    of what stands above an authority that somebody trusts by itself nothing is known.
+    ``cdhashes`` are the code
     directory hashes it may be known by (20 octets each).  ``info`` and ``entitlements`` are
     property lists as Python values, empty where there is none, and None where they are not
     known; so is ``notarized``.
@@ -81,6 +88,7 @@ class Code(Frozen, frozen=True, kw_only=True):
     cdhashes: frozenset[bytes]
     path: tuple[Certificate, ...]
     apple: bool = False
+    whole: bool = True
     info: Mapping[str, object] | None = None
     entitlements: Mapping[str, object] | None = None
     platform: int = 0
@@ -117,7 +125,7 @@ def check_own(own: OwnRequirement, label: str, path: Sequence[Certificate]) -> t
             found=f"code that {'does not meet' if unmet else 'may not meet'} its own requirement",
             required=requirement_text(requirement),
             clause="Code Signing Requirement Language, designated requirement",
-            hint="" if unmet else "only a Mac knows what the requirement asks",
+            hint="" if unmet else "a Mac, or an anchor that is a root, can tell",
         ),
     )
 
@@ -128,9 +136,11 @@ def _known(own: OwnRequirement, path: tuple[Certificate, ...]) -> Code:
         cdhashes=frozenset(own.cdhashes),
         path=path,
         apple=bool(path) and is_apple(path[ROOT]),
+        whole=not path or path[ROOT].self_issued,
         info=None if own.info is None else _entries(own.info),
         entitlements=_entries(own.entitlements),
         platform=own.platform,
+        notarized=own.notarized or None,
     )
 
 
@@ -151,7 +161,16 @@ def _standing(expression: Expression, code: Code) -> Standing:
     if expression.op not in OPERANDS:
         # Says itself what it counts as where it is unknown: false, or as what follows it.
         return _standing(expression.parts[0], code) if expression.parts else Standing.UNMET
+    if not code.whole and _is_above(expression, code):
+        return Standing.UNKNOWN
     return _TESTS[expression.op](expression, code)
+
+
+def _is_above(expression: Expression, code: Code) -> bool:
+    """Say whether an expression asks about what stands above the path: its root, most often."""
+    if expression.op in (Op.ANCHOR_APPLE, Op.ANCHOR_APPLE_GENERIC):
+        return not code.apple
+    return expression.op in _OF_SLOTS and not 0 <= expression.number < len(code.path)
 
 
 def _joined(parts: list[Standing], decisive: Standing) -> Standing:

@@ -118,15 +118,19 @@ class AlgorithmPolicy(Frozen, frozen=True, kw_only=True):
 
     def judge_key(self, certificate: Certificate) -> Finding | None:
         """Return why a certificate's key does not count, or None."""
+        return self.judge_public_key(certificate.label, certificate.spki)
+
+    def judge_public_key(self, subject: str, spki: bytes) -> Finding | None:
+        """Return why a key (DER SubjectPublicKeyInfo) does not count, or None."""
         try:
-            family, bits = integrity.key_size(certificate.spki)
+            family, bits = integrity.key_size(spki)
         except integrity.UnsupportedKeyError as error:
             found = str(error)[:200]
-            return _objection(Code.UNSUPPORTED_ALGORITHM, certificate.label, found, self.name)
+            return _objection(Code.UNSUPPORTED_ALGORITHM, subject, found, self.name)
         if self._key_counts(family, bits):
             return None
         found = f"key {family}, {bits} bits"
-        return _objection(Code.WEAK_KEY, certificate.label, found, self.name)
+        return _objection(Code.WEAK_KEY, subject, found, self.name)
 
     def _key_counts(self, family: str, bits: int) -> bool:
         if family == "rsa":

@@ -15,6 +15,7 @@ from signward.state import (
     TrustedSignature,
     UntrustedSignature,
     Wanted,
+    path_of,
 )
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.context import Context
@@ -90,9 +91,10 @@ def _facts(signable: Format, artifact: SignedArtifact) -> Mapping[str, str]:
 
 def _path(signature: JudgedSignature) -> tuple[Certificate, ...]:
     """Return the path a signature was judged on, leaf first; empty for one without."""
-    if not isinstance(signature, TrustedSignature | UntrustedSignature) or not signature.basis:
+    if not isinstance(signature, TrustedSignature | UntrustedSignature):
         return ()
+    path = path_of(signature.basis)
     try:
-        return tuple(load_certificate(der) for der in signature.basis.certificates)
+        return tuple(load_certificate(der) for der in (path.certificates if path else ()))
     except BadInputError:
         return ()  # an unreadable certificate makes no path

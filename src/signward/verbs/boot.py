@@ -303,7 +303,9 @@ def _answers(
         Scenario.REVOKED_2011: replace(
             firmware, db=without, dbx=(*firmware.dbx, dbx_of("dbx with 2011", listed))
         ),
-        Scenario.NEWEST_SBAT: replace(firmware, level=_newest_level()),
+        Scenario.NEWEST_SBAT: replace(
+            firmware, level=_newest_level(), unread=firmware.unread - {"SbatLevel"}
+        ),
     }
     if update:
         scenarios[Scenario.WITH_DBX] = replace(firmware, dbx=(*firmware.dbx, update))

@@ -11,23 +11,21 @@ from collections.abc import Iterator, Mapping
 from signward.errors import BadInputError, UnreadableError
 from signward.findings import Code, Effect, Finding
 from signward.formats import ParseOptions, pe, peek_at
+from signward.formats._pe_boot import components, named_sections
 from signward.integrity import check_signature, wanted_slots
 from signward.inventory.boot.files import BootFile
 from signward.policy.boot.firmware import Image, Keys, Signer, Vendor, keys_of
 from signward.policy.dbx import Denied, dbx_of
 from signward.state import IntactSignature, SignedArtifact, Source
 from signward.trust.x509 import Certificate, load_certificate
-from signward.wire import sbat, siglist
+from signward.wire import siglist
 from signward.wire.source import open_source
 
 MAX_SECTION = 1024 * 1024
-"""Largest section read of ``.sbat`` and ``.vendor_cert``; real ones have up to 64 KiB."""
+"""Most octets read of ``.vendor_cert``; real ones have up to 64 KiB."""
 
 _VENDOR = struct.Struct("<IIII")
 """Sizes of what a vendor allows and denies, then where each stands (shim, cert.S)."""
-
-_SYMBOL = 18
-"""Octets of a COFF symbol."""
 
 _NAMES = {
     "windows": ("bootmgfw", "bootmgr", "cdboot", "wdsmgfw", "memtest.efi"),
@@ -78,7 +76,7 @@ def _image(file: BootFile, source: Source) -> Image:
         digests=(Denied("sha256", computed[whole]),),
         signers=signers,
         broken=broken,
-        components=sbat.read_components(sections[b".sbat"]) if b".sbat" in sections else None,
+        components=components(source, artifact.layout),
         vendor=vendor,
     )
 
@@ -92,7 +90,7 @@ def _signers(
         checked = check_signature(artifact, claimed, computed)
         if isinstance(checked, IntactSignature):
             pool = tuple(_readable(claimed.claimed_certificates))
-            signers.append(Signer(leaf=load_certificate(checked.certificate), pool=pool))
+            signers.append(Signer(leaf=load_certificate(checked.key.holder), pool=pool))
         else:
             broken.append(_reason(checked.findings))
     return tuple(signers), tuple(broken)
@@ -115,39 +113,15 @@ def _readable(certificates: tuple[bytes, ...]) -> Iterator[Certificate]:
 def _sections(artifact: SignedArtifact, source: Source) -> dict[bytes, bytes]:
     """Return the sections that say what a file is, by name; a second of one name is not looked at.
 
-    Raises ``LimitError``, and ``MalformedError`` for one outside the file.
+    Raises ``MalformedError`` for one outside the file.
     """
-    strings = _string_table(source)
     found: dict[bytes, bytes] = {}
-    for section in artifact.layout.sections:
-        name = _full_name(section.name, strings)
-        if name in (b".sbat", b".vendor_cert", b".linux") and name not in found:
+    for section, name in named_sections(source, artifact.layout):
+        if name in (b".vendor_cert", b".linux") and name not in found:
             size = min(section.end - section.start, section.virtual_size or MAX_SECTION)
             wanted = 0 if name == b".linux" else min(size, MAX_SECTION)
             found[name] = source.read(section.start, wanted)
     return found
-
-
-def _string_table(source: Source) -> bytes:
-    """Return the table of names longer than eight octets, behind the symbols; empty if none.
-
-    PE Format, "COFF String Table": a length of four octets, counting itself, then the names.
-    """
-    pe_header = int.from_bytes(source.read(60, 4), "little")
-    symbols, count = struct.unpack("<II", source.read(pe_header + 12, 8))
-    start = symbols + _SYMBOL * count
-    if not symbols or start + 4 > source.length:
-        return b""
-    size = int.from_bytes(source.read(start, 4), "little")
-    return source.read(start, min(size, MAX_SECTION, source.length - start))
-
-
-def _full_name(name: bytes, strings: bytes) -> bytes:
-    """Return a section's name; ``/26`` stands for the one at that place of the string table."""
-    short = name.rstrip(b"\0")
-    if short[:1] == b"/" and short[1:].isdigit():
-        return strings[int(short[1:]) :].partition(b"\0")[0]
-    return short
 
 
 def _vendor(name: str, data: bytes) -> Vendor:
@@ -157,6 +131,18 @@ def _vendor(name: str, data: bytes) -> Vendor:
     certificates = [load_certificate(e.data) for e in entries if e.kind == siglist.X509]
     keys: Keys = keys_of(f"built into {name}", entries, certificates)
     return Vendor(allows=keys, denies=dbx_of(f"the list built into {name}", _as_entries(denied)))
+
+
+def denied_by_vendor(path: str) -> bytes:
+    """Return the signature lists of what a shim's vendor refuses; nothing where there are none.
+
+    Raises ``BadInputError`` and ``UnreadableError``.
+    """
+    with open_source(path) as source:
+        artifact = pe.FORMAT.parse(source, ParseOptions())
+        sections = _sections(artifact, source)
+        source.check_unchanged()
+    return _vendor_parts(sections.get(b".vendor_cert", b""))[1]
 
 
 def _vendor_parts(data: bytes) -> tuple[bytes, bytes]:

@@ -25,9 +25,12 @@ def why_not_taken(data: bytes, updaters: Sequence[Certificate]) -> str:
     try:
         if siglist.stored(data).update is None:
             return ""
-        artifact = efi_variable.FORMAT.parse(BytesSource("dbx.auth", data), ParseOptions())
     except BadInputError:
         return ""  # whoever reads it as a list says what is wrong with it
+    try:
+        artifact = efi_variable.FORMAT.parse(BytesSource("dbx.auth", data), ParseOptions())
+    except BadInputError as error:
+        return f"it cannot be read ({error.finding.found})"
     why = "it is not signed"
     for claimed in artifact.signatures:
         checked = check_signature(artifact, claimed, {})
@@ -38,8 +41,11 @@ def why_not_taken(data: bytes, updaters: Sequence[Certificate]) -> str:
         for der in claimed.claimed_certificates:
             with suppress(BadInputError):
                 pool.append(load_certificate(der))
-        leaf = load_certificate(checked.certificate)
-        if not set(updaters).isdisjoint(ancestry(leaf, pool)):
-            return ""
+        try:
+            leaf = load_certificate(checked.key.holder)
+            if not set(updaters).isdisjoint(ancestry(leaf, pool)):
+                return ""
+        except BadInputError as error:
+            return f"its signer cannot be judged ({error.finding.found})"
         why = f"it is signed under {issuer_name(leaf)}, which is not in KEK"
     return why

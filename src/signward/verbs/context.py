@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from signward.errors import BadInputError, EvidenceError
 from signward.findings import Finding
 from signward.frozen import replace
-from signward.state import SignedArtifact
+from signward.state import HeldKey, SignedArtifact
 from signward.trust.anchors import TrustStore, joined
 from signward.trust.judge import Grounds
 from signward.trust.pem import CERTIFICATES, CRLS, OCSP_RESPONSES, blocks
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from signward.policy.rules.index import Index
     from signward.trust.feed import Feed
     from signward.verbs.firmware import Firmware
+    from signward.verbs.keyrings import Keyring
     from signward.verbs.online import Online
 
 MAX_PATH = 4096
@@ -79,6 +80,7 @@ class Context:
                 at=self.at,
                 policy=self.policy.trust,
                 notes=self.feed_notes,
+                keyring=self.keyring.files if self.keyring and profile.keys else {},
             )
         return self._grounds[profile.name]
 
@@ -89,11 +91,26 @@ class Context:
 
     def certificates_for(self, profile: Profile) -> tuple[bytes, ...]:
         """Return `certificates`, and those in the anchors' store where they are the keys."""
+        if profile.keys:
+            return ()
         if not profile.keyring:
             return self.certificates
         anchors = self.grounds(profile).store.anchors()
         keys = (anchor.certificate.der for anchor in anchors)
         return (*self.certificates, *self._signers, *keys)
+
+    def keys_for(self, profile: Profile) -> tuple[HeldKey, ...]:
+        """Return the keys of the caller's keyrings where the profile is about such."""
+        return self.keyring.keys if self.keyring and profile.keys else ()
+
+    @cached_property
+    def keyring(self) -> Keyring | None:
+        """What the caller's keyrings hold; None without any."""
+        if not self.options.keyrings:
+            return None
+        from signward.verbs.keyrings import load_keyrings  # for few runs only
+
+        return load_keyrings(self.options.keyrings)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -139,12 +156,9 @@ class Context:
     @cached_property
     def firmware(self) -> Firmware | None:
         """What firmware refuses by the caller's lists; None where none were given."""
-        options = self.options
-        if not (options.dbx or options.sbat_level):
-            return None
-        from signward.verbs.firmware import load_firmware, read_given  # for few runs only
+        from signward.verbs.firmware import asks_firmware, load_firmware, read_given
 
-        return load_firmware(read_given(options))
+        return load_firmware(read_given(self.options)) if asks_firmware(self.options) else None
 
     @cached_property
     def rules(self) -> Index | None:
@@ -181,6 +195,8 @@ class Context:
     def store(self, profile: Profile) -> TrustStore:
         """Return the anchors of ``profile``: those asked for, or its own store."""
         options = self.options
+        if profile.keys:
+            return joined("keyrings", [])
         names = options.stores or (() if options.anchors else (profile.store or profile.name,))
         stores = [load_store(name) for name in names]
         stores += [load_anchors(path) for path in options.anchors]

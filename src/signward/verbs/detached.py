@@ -1,21 +1,25 @@
 """Signatures beside a file: any file, and its signature in a file of its own.
 
-That is a detached CMS signature, the value of ``security.ima`` as evmctl writes it, or an
-fs-verity built-in signature; which of them, its bytes say.
+That is a detached CMS signature, the value of ``security.ima`` as evmctl writes it, an fs-verity
+built-in signature, or one of OpenPGP, minisign or signify; which of them, its bytes say.  Only a
+CMS message without signed attributes may be either of two: it is taken for what its value fits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from signward.envelopes.fsverity import is_plain
+from signward.envelopes.cms_external import is_plain
+from signward.envelopes.minisign import is_commented
+from signward.envelopes.openpgp import is_openpgp
 from signward.errors import UnreadableError
-from signward.formats import Signable
+from signward.formats import Format, Signable
+from signward.formats._beside import MinisignFormat, OpenPgpFormat
 from signward.formats._detached import DetachedFormat
 from signward.formats._fsverity import FsVerityFormat
 from signward.formats._ima import ImaFormat
 from signward.frozen import Frozen
-from signward.state import Verdict
+from signward.state import BrokenSignature, Source, Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import read_option
 from signward.verbs.verify import assess_as, unreadable
@@ -58,26 +62,50 @@ def assess_detached(
     ``parameters`` say how the fs-verity tree is built.  Never raises for what either holds.
     Raises ``EvidenceError`` where the signature's file cannot be read.
     """
-    form = form_of(_decoded(signature), parameters)
+    blob = _decoded(signature)
     try:
         with open_source(path) as source:
-            verdict = assess_as(form, source, context)
+            verdict = _judged(blob, source, context, parameters)
             source.check_unchanged()
             return verdict
     except UnreadableError as error:
         return unreadable(path, error, context)
 
 
-def form_of(blob: bytes, parameters: Parameters | None = None) -> Signable:
+def _judged(
+    blob: bytes, source: Source, context: Context, parameters: Parameters | None
+) -> Verdict:
+    """Return the verdict by a signature: a plain one is over the fs-verity digest or the file.
+
+    What its value fits decides; one that fits neither is told as the former, if it can be one.
+    """
+    verdict = assess_as(form_of(blob, parameters), source, context)
+    if not is_plain(blob) or _is_intact(verdict):
+        return verdict
+    by_content = assess_as(DetachedFormat(blob), source, context)
+    return by_content if _is_intact(by_content) or not verdict.signatures else verdict
+
+
+def _is_intact(verdict: Verdict) -> bool:
+    return any(not isinstance(one, BrokenSignature) for one in verdict.signatures)
+
+
+def form_of(blob: bytes, parameters: Parameters | None = None) -> Format:
     """Return the format that judges by this signature; bytes that are none are no CMS."""
+    if is_commented(blob):
+        return MinisignFormat(blob)
+    if is_openpgp(blob):
+        return OpenPgpFormat(blob)
     if is_value(blob):
         return ImaFormat(blob, tree=parameters)
     return FsVerityFormat(blob, parameters) if is_plain(blob) else DetachedFormat(blob)
 
 
 def _decoded(path: str) -> bytes:
-    """Return the DER in a file that may be PEM (RFC 7468 9: label CMS or PKCS7)."""
+    """Return the octets in a file; of PEM (RFC 7468 9: label CMS or PKCS7) the DER."""
     from signward.trust.pem import blocks
 
     data = read_option(path)
+    if is_openpgp(data):
+        return data
     return blocks(path, data, "(?:CMS|PKCS7)")[0] if b"-----BEGIN " in data[:1024] else data

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from signward.errors import BadInputError, EvidenceError
+from signward.errors import BadInputError, EvidenceError, UnreadableError
 from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen, replace
 from signward.state import (
@@ -20,9 +20,13 @@ from signward.state import (
     Manifest,
     SignedArtifact,
     Stage,
+    TrustedSignature,
     Wanted,
+    path_of,
 )
+from signward.trust.profiles import UEFI_VARIABLE
 from signward.verbs.options import Options, read_option
+from signward.verbs.stores import shim_of
 
 if TYPE_CHECKING:
     from signward.policy.dbx import Dbx
@@ -56,16 +60,36 @@ class Firmware(Frozen, frozen=True, kw_only=True):
 
 
 def read_given(options: Options) -> Given:
-    """Return the octets of the files that options name.  Raises ``EvidenceError``."""
+    """Return the octets of the files that options name.  Raises ``EvidenceError``.
+
+    A shim that is a store brings what its vendor refuses.
+    """
     from signward.wire import sbat
 
     level = options.sbat_level
     data = sbat.LATEST if level == LATEST else read_option(level) if level else b""
     return Given(
-        dbx=tuple((_name(path), read_option(path)) for path in options.dbx),
+        dbx=(*((_name(path), read_option(path)) for path in options.dbx), *_of_vendors(options)),
         dbt=tuple((_name(path), read_option(path)) for path in options.dbt),
         level=(_name(level), data) if level else None,
     )
+
+
+def asks_firmware(options: Options) -> bool:
+    """Say whether a run has lists of what firmware or a shim refuses."""
+    return bool(options.dbx or options.sbat_level or any(map(shim_of, options.stores)))
+
+
+def _of_vendors(options: Options) -> Iterator[tuple[str, bytes]]:
+    for path in filter(None, map(shim_of, options.stores)):
+        from signward.verbs.boot_images import denied_by_vendor
+
+        try:
+            denied = denied_by_vendor(path)
+        except (BadInputError, UnreadableError) as error:
+            raise EvidenceError(f"{path}: {error}") from None
+        if denied:
+            yield f"built into {_name(path)}", denied
 
 
 def _name(path: str) -> str:
@@ -167,19 +191,20 @@ def _listed(
     computed: Manifest,
     context: Context,
 ) -> Iterator[Finding]:
-    from signward.policy.dbx import image_findings, signer_findings
+    from signward.policy.dbx import image_findings, signer_findings, type_findings
     from signward.trust.judge import with_embedded
     from signward.trust.x509 import load_certificate
 
     digests = [(name, value) for (slot, name), value in computed.items() if slot in _IMAGES]
     for dbx in firmware.lists:
         yield from image_findings(dbx, digests)
+        yield from type_findings(dbx)
     for intact in filter(None, map(_intact, judged)):
         profile = context.profile_for(artifact)
         grounds = with_embedded(intact, context.grounds(profile))
         pool = (*grounds.pool, *(anchor.certificate for anchor in grounds.store.anchors()))
         try:
-            leaf = load_certificate(intact.certificate)
+            leaf = load_certificate(intact.key.holder)
         except BadInputError:
             continue  # trust has said that it cannot be read
         proven = _proven(intact, firmware, context)
@@ -259,6 +284,31 @@ def replayed(
             hint="firmware refuses it: an old write would bring back what was revoked since",
         ),
     )
+
+
+def beyond_kek(judged: Sequence[JudgedSignature]) -> tuple[Finding, ...]:
+    """Return a finding for a write of PK or KEK that is trusted by a key exchange key alone.
+
+    These may write db, dbx, dbt and dbr; PK and KEK are written by the key in PK, which only a
+    caller can name.
+    """
+    for signature in judged:
+        if not isinstance(signature, TrustedSignature):
+            continue
+        variable = signature.intact.claimed.read_as.partition(",")[0]
+        path = path_of(signature.basis)
+        if path and path.store == UEFI_VARIABLE.name and variable in ("PK", "KEK"):
+            return (
+                Finding(
+                    code=Code.WRONG_USAGE,
+                    effect=Effect.REJECT,
+                    subject=f"signature {signature.intact.claimed.label}",
+                    found=f"a write of {variable} by a key of KEK, {path.anchor}",
+                    required="one by the key in PK (--anchor)",
+                    clause="UEFI 2.10 8.2.2",
+                ),
+            )
+    return ()
 
 
 def signed_as(judged: Sequence[JudgedSignature]) -> dict[str, str]:

@@ -103,7 +103,7 @@ def _certificate(signature: JudgedSignature) -> bytes:
     """Return the certificate of a signature that is at least intact."""
     if isinstance(signature, BrokenSignature):
         return b""
-    return (signature if isinstance(signature, IntactSignature) else signature.intact).certificate
+    return (signature if isinstance(signature, IntactSignature) else signature.intact).key.holder
 
 
 def _grave(verdict: Verdict) -> list[Finding]:

@@ -4,7 +4,7 @@ The copy lies beside the original, so that both are on one file system: files th
 are become further names (hard links) of the same content, and changed ones are new files.  The
 two folders are exchanged by one system call.  Killed at any moment, a process leaves the old
 folder or the new one in place, whole, and perhaps the other beside it, whose name says what it
-is.
+is.  Where the system knows no exchange there is a moment when both stand beside the place.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ def write_into(copy: str, name: str, result: Source, mode: int | None = None) ->
     """
     target = os.path.join(copy, name)  # noqa: PTH118 - strings, as everywhere in verbs
     with told_of(name):
+        _check_inside(copy, os.path.dirname(name))  # noqa: PTH120
         os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
         if mode is None:
             mode = stat.S_IMODE(os.stat(target, follow_symlinks=False).st_mode)  # noqa: PTH116
@@ -101,6 +102,13 @@ def write_into(copy: str, name: str, result: Source, mode: int | None = None) ->
             raise
 
 
+def _check_inside(copy: str, folder: str) -> None:
+    """Raise ``ReleaseError`` for a folder that links lead to: whoever made them chose where."""
+    real = os.path.realpath(os.path.join(copy, folder))  # noqa: PTH118
+    if real != os.path.normpath(os.path.join(os.path.realpath(copy), folder)):  # noqa: PTH118
+        raise ReleaseError(folder, "a link", "a folder, where a file is to be written")
+
+
 def put_in_place(copy: str, target: str) -> None:
     """Let a working copy take the place of the folder at ``target``, or of nothing.
 
@@ -111,14 +119,28 @@ def put_in_place(copy: str, target: str) -> None:
         if not os.path.lexists(target):
             os.rename(copy, target)  # noqa: PTH104
         elif not _exchange(copy, target):
-            aside = f"{copy}.old"
-            os.rename(target, aside)  # noqa: PTH104
-            try:
-                os.rename(copy, target)  # noqa: PTH104
-            except OSError:
-                os.rename(aside, target)  # noqa: PTH104
-                raise
+            _replace(copy, target)
     settle(os.path.dirname(target) or ".")  # noqa: PTH120
+
+
+def _replace(copy: str, target: str) -> None:
+    """Do so in two steps; for a moment nothing stands at the target.
+
+    The old folder waits in one of its own, which goes only when the new one is in place:
+    whatever happens between, nothing removes it.
+    """
+    holder = tempfile.mkdtemp(prefix=PREFIX, dir=os.path.dirname(target) or ".")  # noqa: PTH120
+    aside = os.path.join(holder, os.path.basename(target))  # noqa: PTH118, PTH119
+    try:
+        os.rename(target, aside)  # noqa: PTH104
+        os.rename(copy, target)  # noqa: PTH104
+    except BaseException:
+        if os.path.lexists(aside) and not os.path.lexists(target):
+            os.rename(aside, target)  # noqa: PTH104
+        with contextlib.suppress(OSError):
+            os.rmdir(holder)  # noqa: PTH106 - only if nothing is left in it
+        raise
+    shutil.rmtree(holder, ignore_errors=True)
 
 
 def _exchange(one: str, other: str) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from signward.errors import FetchError, ReplayedError
 from signward.findings import Code, Effect, Finding
 from signward.frozen import replace
-from signward.state import IntactSignature, TrustedSignature, UntrustedSignature
+from signward.state import IntactSignature, TrustedSignature, UntrustedSignature, path_of
 from signward.trust.judge import Grounds, judge
 from signward.trust.missing import Kind, Need, missing
 from signward.trust.profiles import Profile
@@ -76,7 +76,7 @@ class Online:
         A replayed answer is told even where other evidence settled the question.
         """
         told = [self.failures[a] for need in needs if (a := _attempt(need)) in self.failures]
-        paths = [judged.basis, judged.proven_time.path if judged.proven_time else None]
+        paths = [path_of(judged.basis), judged.proven_time.path if judged.proven_time else None]
         concerned = {
             load_certificate(der).sha256 for path in paths if path for der in path.certificates
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from signward.findings import Code, Finding
+from signward.findings import Code, Effect, Finding
 from signward.formats import all_formats
 from signward.frozen import replace
 from signward.integrity import (
@@ -18,16 +18,20 @@ from signward.policy.evaluate import strength, unsigned
 from signward.policy.settings import SignatureRule
 from signward.state import (
     BrokenSignature,
+    ClaimedSignature,
     IntactSignature,
     JudgedSignature,
     Manifest,
     OwnRequirement,
     SignedArtifact,
     Stage,
+    UntrustedSignature,
+    path_of,
 )
 from signward.trust.judge import judge
 from signward.trust.x509 import load_certificate
 from signward.verbs.context import Context
+from signward.verbs.tickets import ticket_findings
 
 PARTS = ("page:", "file:", "part:", "link:", "special:")
 """How slots are named of which a file may have thousands: none of them speaks for the whole."""
@@ -48,10 +52,11 @@ def judge_signatures(
     """
     if not artifact.signatures:
         return ()
-    certificates = context.certificates_for(context.profile_for(artifact))
+    profile = context.profile_for(artifact)
+    certificates, keys = context.certificates_for(profile), context.keys_for(profile)
     checked = [
-        check_signature(artifact, claimed, computed, certificates)
-        for claimed in artifact.signatures
+        check_signature(artifact, claimed, computed, certificates, keys)
+        for claimed in _notarized(artifact, context)
     ]
     if context.policy.stage is Stage.INTACT:
         return tuple(checked)
@@ -65,6 +70,19 @@ def judge_signatures(
         else _judged(signature, floor, artifact, context)
         for signature in checked
     )
+
+
+def _notarized(artifact: SignedArtifact, context: Context) -> Iterator[ClaimedSignature]:
+    """Yield the signatures; what they ask about notarization a ticket of Apple's own answers."""
+    asking = artifact.ticket is not None and context.policy.stage is not Stage.INTACT
+    odd = any(finding.code is Code.TICKET for finding in artifact.findings)
+    known = asking and not odd and not any(ticket_findings(artifact, context))
+    for claimed in artifact.signatures:
+        own = claimed.own_requirement
+        if own is not None and known:
+            yield replace(claimed, own_requirement=replace(own, notarized=True))
+        else:
+            yield claimed
 
 
 def judged_all(
@@ -99,7 +117,7 @@ def nested_findings(artifact: SignedArtifact, context: Context) -> Iterator[Find
                 yield from _unmet(name, artifact.demands[name], checked, inner, context)
         own = (*_seals(name, artifact, inner, computed), *inner.findings,
                *check_listed(inner, computed), *check_regions(inner),
-               *nested_findings(inner, context))  # fmt: skip
+               *ticket_findings(inner, context), *nested_findings(inner, context))  # fmt: skip
         yield from (replace(f, subject=f"{name}, {f.subject}") for f in own)
 
 
@@ -110,17 +128,27 @@ def _unmet(
     inner: SignedArtifact,
     context: Context,
 ) -> Iterator[Finding]:
-    """Report nested code whose signer is not whom the list around it asks for."""
+    """Report nested code whose signer is not trusted, or not whom the list around it asks for."""
     if context.policy.stage is Stage.INTACT:
         return
     from signward.trust.requirement import check_own  # for bundles only
 
     profile = context.profile_for(inner)
     judged = judge(intact, profile, context.grounds(profile))
-    path = [load_certificate(one) for one in judged.basis.certificates] if judged.basis else []
+    if isinstance(judged, UntrustedSignature):
+        wrong = (f for f in judged.findings if f.effect in (Effect.REJECT, Effect.UNKNOWN))
+        yield from (replace(finding, subject=f"{name}, {finding.subject}") for finding in wrong)
+    basis = path_of(judged.basis)
+    path = [load_certificate(one) for one in basis.certificates] if basis else []
     for finding in check_own(demand, intact.claimed.label, path):
-        yield replace(finding, subject=f"{name}, {finding.subject}",
-                      found="code that does not meet what the list around it asks")  # fmt: skip
+        met = "does not" if finding.effect is Effect.REJECT else "may not"
+        yield replace(
+            finding,
+            # What nobody could judge may be somebody else's code.
+            effect=Effect.REJECT if finding.effect is Effect.REJECT else Effect.UNKNOWN,
+            subject=f"{name}, {finding.subject}",
+            found=f"code that {met} meet what the list around it asks",
+        )
 
 
 def _seals(

@@ -172,7 +172,7 @@ def _problems(token: bytes, value: bytes, asked: _Question | None, at: datetime)
         yield f"a token over a weak digest ({content.imprint_algorithm})"
     if asked and content.nonce != asked.nonce:
         yield "a token with another nonce"
-    certificate = load_certificate(checked.signature.certificate)
+    certificate = load_certificate(checked.signature.key.holder)
     if certificate.ekus != frozenset({EKU_TIME_STAMPING}):
         yield "a signer whose sole extended key usage is not timeStamping"
     told = f"a token of {content.time:%Y-%m-%dT%H:%M:%SZ}"

@@ -58,6 +58,11 @@ def load_store(name: str) -> TrustStore:
     raise EvidenceError(f"store {name}: found nothing of that name, required {known} or a path")
 
 
+def shim_of(name: str) -> str:
+    """Return the path of the shim that a store's name says; empty for another store."""
+    return name.removeprefix(SHIM) if name.startswith(SHIM) else ""
+
+
 def load_anchors(path: str) -> TrustStore:
     """Return the certificates in a file: PEM, DER, or a kernel image that they are compiled into.
 

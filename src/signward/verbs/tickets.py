@@ -8,12 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from signward.findings import Code, Effect, Finding
+from signward.frozen import replace
 from signward.integrity import check_signature
-from signward.state import BrokenSignature, SignedArtifact, Stage, TrustedSignature
+from signward.state import (
+    BrokenSignature,
+    IntactSignature,
+    SignedArtifact,
+    Stage,
+    TrustedSignature,
+    UntrustedSignature,
+    path_of,
+)
 from signward.trust.judge import judge
 from signward.trust.profiles import APPLE_TICKET
 from signward.trust.x509 import load_certificate
 from signward.verbs.context import Context
+from signward.verbs.stores import load_store
 
 LEAF_MARK = "1.2.840.113635.100.6.1.30"
 """Extension of certificates that sign tickets (``SecPolicyCreateAppleDeveloperIDPlusTicket``)."""
@@ -27,7 +37,8 @@ PATH = 3
 def ticket_findings(artifact: SignedArtifact, context: Context) -> Iterator[Finding]:
     """Report a stapled ticket that is not intact, or not Apple's.
 
-    Where the anchors are somebody else's, nobody can tell whose it is: that is a note.
+    No signature of the artifact covers it.  Only Apple issues tickets, so its roots count for
+    them whomever else the caller trusts; by anybody else it is content that nobody vouches for.
     """
     if artifact.ticket is None:
         return
@@ -37,14 +48,15 @@ def ticket_findings(artifact: SignedArtifact, context: Context) -> Iterator[Find
         return
     if context.policy.stage is Stage.INTACT:
         return
-    profile = APPLE_TICKET
-    judged = judge(checked, profile, context.grounds(profile))
+    judged = _judged(checked, context)
     if not isinstance(judged, TrustedSignature):
         why = next((f.found for f in judged.findings if f.effect is not Effect.NOTE), "no path")
-        effect = Effect.REJECT if _apples(context) else Effect.NOTE
-        yield _finding(effect, f"a ticket whose signer is not trusted ({why})", "Apple's own")
+        yield _finding(
+            Effect.REJECT, f"a ticket whose signer is not trusted ({why})", "Apple's own"
+        )
         return
-    path = [load_certificate(one) for one in judged.basis.certificates]
+    basis = path_of(judged.basis)
+    path = [load_certificate(one) for one in (basis.certificates if basis else ())]
     marked = len(path) == PATH and LEAF_MARK in path[0].extensions
     marked = marked and ISSUER_MARK in path[1].extensions
     if not marked:
@@ -52,10 +64,13 @@ def ticket_findings(artifact: SignedArtifact, context: Context) -> Iterator[Find
                        f"one with the extensions {LEAF_MARK} and {ISSUER_MARK}")  # fmt: skip
 
 
-def _apples(context: Context) -> bool:
-    """Whether Apple's roots are among the anchors: then its own tickets have a path."""
-    options = context.options
-    return "apple" in options.stores or not (options.stores or options.anchors)
+def _judged(intact: IntactSignature, context: Context) -> TrustedSignature | UntrustedSignature:
+    """Judge a ticket on the caller's anchors, then on Apple's own roots."""
+    grounds = context.grounds(APPLE_TICKET)
+    judged = judge(intact, APPLE_TICKET, grounds)
+    if isinstance(judged, TrustedSignature):
+        return judged
+    return judge(intact, APPLE_TICKET, replace(grounds, store=load_store(APPLE_TICKET.name)))
 
 
 def _finding(effect: Effect, found: str, required: str) -> Finding:

@@ -43,7 +43,13 @@ from signward.verbs.blocking import LISTED_SLOTS, blocked_by
 from signward.verbs.catalogs import vouched_by
 from signward.verbs.context import Context
 from signward.verbs.feeds import file_revoked, listed_content, revoked_by_feed
-from signward.verbs.firmware import listed_images, refused_by_firmware, replayed, signed_as
+from signward.verbs.firmware import (
+    beyond_kek,
+    listed_images,
+    refused_by_firmware,
+    replayed,
+    signed_as,
+)
 from signward.verbs.stages import is_part, judge_signatures, nested_findings
 from signward.verbs.tickets import ticket_findings
 from signward.wire.companions import FolderCompanions
@@ -197,6 +203,7 @@ def _assess_artifact(
         *blocked_by(signable, artifact, judged, computed, context),
         *refused_by_firmware(artifact, judged, computed, context),
         *replayed(artifact, judged, context),
+        *beyond_kek(judged),
         *findings,
     )
     case = Case(

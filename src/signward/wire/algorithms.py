@@ -33,7 +33,10 @@ COMPUTABLE = frozenset({"md5", "sha1", "sha224", "sha256", "sha384", "sha512"} |
 SHA256_160 = "sha256-160"
 """SHA-256 of which 20 octets are kept: no envelope names it, Apple's code directories hold it."""
 
-OF_SLOTS = COMPUTABLE | {SHA256_160}
+BLAKE2B = "blake2b"
+"""BLAKE2b of 64 octets: minisign's, and no certificate or envelope of others names it."""
+
+OF_SLOTS = COMPUTABLE | {BLAKE2B, SHA256_160}
 """Digests that formats compute of slots."""
 
 RSA = "1.2.840.113549.1.1.1"

@@ -24,6 +24,9 @@ MAX_SEGMENTS = 256
 MAX_SECTIONS = 65_535
 """Section headers read: as many as ``e_shnum`` can say."""
 
+SECTION_HEADER = 64
+"""Octets of the longer section header (ELF-64)."""
+
 MAX_DYNAMIC = 64 * 1024
 """Octets of the dynamic section read; each entry has sixteen."""
 
@@ -209,7 +212,9 @@ def _section(source: Source, form: _Form, wanted: bytes, end: int) -> bytes:
     """Return the octets of the section of one name, at most ``MAX_MODINFO``; empty if absent."""
     *_, start, _, _, size, count, names_index = _header(source, form)
     reader = struct.Struct(form.order + form.section)
-    count = min(count, MAX_SECTIONS, max(0, end - start) // max(size, 1))
+    if not reader.size <= size <= SECTION_HEADER:  # a larger one would have all of a file read
+        return b""
+    count = min(count, MAX_SECTIONS, max(0, end - start) // size)
     table = source.read(start, count * size)
     headers = [reader.unpack_from(table, index * size) for index in range(count)]
     _, _, _, names_at, names_size = headers[names_index] if names_index < count else (0,) * 5

@@ -167,6 +167,8 @@ def read_slices(source: Source) -> tuple[Slice, ...]:
     slices = []
     for fields in form.iter_unpack(source.read(8, form.size * count)):
         processor, subtype, start, size, alignment = fields[:5]
+        if not processor:
+            raise MalformedError(_WHAT, "a slice for processor 0", "one that there is", _FAT_CLAUSE)
         if wide and fields[5]:
             raise MalformedError(_WHAT, f"reserved {fields[5]:#x}", "zero", _FAT_CLAUSE)
         _check_slice(start, size, alignment, table_end, source.length)

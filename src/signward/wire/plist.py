@@ -16,6 +16,10 @@ from signward.errors import AmbiguousError, LimitError, MalformedError
 MAX_OCTETS = 64 * 1024 * 1024
 """Largest list read: the resources of a bundle with 200,000 files take about 50 MiB."""
 
+MAX_VALUES = 2_000_000
+"""Most values, each counted as often as it is reached: a binary list may name one twice, and so
+have 2^60 of them in 700 octets.  A list of resources has three for each file."""
+
 MAX_DEPTH = 64
 """Deepest nesting: a list of resources has four levels, entitlements rarely more."""
 
@@ -39,14 +43,14 @@ class _TwiceError(Exception):
     """A key stands in a dictionary twice."""
 
 
-def read_plist(data: bytes, what: str) -> Mapping[str, Any]:
-    """Return the dictionary that a property list is.
+def read_plist(data: bytes, what: str, *, most: int = MAX_OCTETS) -> Mapping[str, Any]:
+    """Return the dictionary that a property list is, of ``most`` octets at most.
 
     Raises ``MalformedError`` for what is none, ``AmbiguousError`` for a key that stands twice,
     ``LimitError`` beyond the bounds.
     """
-    if len(data) > MAX_OCTETS:
-        raise LimitError(what, f"{len(data)} octets", f"at most {MAX_OCTETS} in a property list")
+    if len(data) > most:
+        raise LimitError(what, f"{len(data)} octets", f"at most {most} in a property list")
     import plistlib  # and expat with it, for few runs only
     from xml.parsers.expat import ExpatError
 
@@ -65,19 +69,24 @@ def read_plist(data: bytes, what: str) -> Mapping[str, Any]:
         raise MalformedError(what, found, "one, in XML or binary") from None
     if not isinstance(value, dict):
         raise MalformedError(what, f"a {type(value).__name__}", "a dictionary")
-    _check_depth(value, what)
+    _check_extent(value, what)
     return value
 
 
-def _check_depth(value: Any, what: str) -> None:
-    """Walk level by level: a binary list may also contain itself."""
-    level = [value]
+def _check_extent(value: Any, what: str) -> None:
+    """Walk level by level, each list once: a binary one may stand in many, and in itself."""
+    level, total = {id(value): (value, 1)}, 1
     for _ in range(MAX_DEPTH):
-        seen: dict[int, Any] = {}
-        for item in level:
+        below: dict[int, tuple[Any, int]] = {}
+        for item, times in level.values():
             inner = item.values() if isinstance(item, dict) else item
-            seen |= {id(one): one for one in inner if isinstance(one, dict | list)}
-        level = list(seen.values())
+            total += times * len(item)
+            for one in inner:
+                if isinstance(one, dict | list):
+                    below[id(one)] = (one, below.get(id(one), (one, 0))[1] + times)
+        if total > MAX_VALUES:
+            raise LimitError(what, f"{total} values", f"at most {MAX_VALUES} in a property list")
+        level = below
         if not level:
             return
     raise LimitError(what, "a list nested deeper", f"at most {MAX_DEPTH} levels")

@@ -421,7 +421,7 @@ class _Reader:
         token = self._take()
         if token.kind == "hex" and not len(token.text) % 2:
             return bytes.fromhex(token.text[2:])
-        if not _is_string(token):
+        if token.kind == "hex" or not _is_string(token):
             raise self._unexpected("a string", token)
         if token.kind == "string":
             return re.sub(r"\\(.)", r"\1", token.text[1:-1], flags=re.DOTALL).encode()
@@ -467,7 +467,8 @@ def _tokens(text: str) -> list[_Token]:
 
 
 def _is_string(token: _Token) -> bool:
-    return token.kind == "string" or (token.kind == "word" and token.text not in _KEYWORDS)
+    word = token.kind == "word" and token.text not in _KEYWORDS
+    return word or token.kind in ("string", "hex")
 
 
 def _number(token: _Token) -> int:

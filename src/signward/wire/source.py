@@ -53,12 +53,23 @@ class Identity(NamedTuple):
 
 
 class BytesSource:
-    """A source over bytes already in memory (a container's member, a small file)."""
+    """A source over bytes already in memory (a container's member, a small file).
+
+    Two of the same name and bytes are equal, so that what is parsed twice can be compared.
+    """
 
     __slots__ = ("_data", "length", "name")
 
     def __init__(self, name: str, data: bytes) -> None:
         self.name, self._data, self.length = name, data, len(data)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BytesSource):
+            return NotImplemented
+        return (self.name, self._data) == (other.name, other._data)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.length))
 
     def read(self, offset: int, size: int) -> bytes:
         """Return exactly ``size`` bytes at ``offset`` or raise ``MalformedError``."""

@@ -1,7 +1,7 @@
 """What is there to start: EFI files on the ESP and in packages, kernels, modules, option ROMs.
 
 Reads names and places, and opens no EFI file.  Every folder read is bounded; links are followed
-for the folders named here only, never below them.
+for the folders named here only, never below them, and never out of the root.
 """
 
 from __future__ import annotations
@@ -126,6 +126,8 @@ def esp_folders(root: str) -> tuple[str, ...]:
     found: list[str] = []
     for place in ESP_PLACES:
         folder = os.path.join(root, place)  # noqa: PTH118 - paths stay strings
+        if _leads_out(root, place):
+            continue
         if _holds_efi(folder) and not any(known.startswith(f"{folder}/") for known in found):
             found.append(folder)
     return tuple(found)
@@ -138,6 +140,9 @@ def _holds_efi(place: str) -> bool:
 def _closed(root: str) -> Iterator[str]:
     """Yield the places of an ESP that whoever asks may not look into."""
     for place in ESP_PLACES:
+        if _leads_out(root, place):
+            yield f"/{place}: a link that leads out of {root}"
+            continue
         try:
             with os.scandir(os.path.join(root, place)):  # noqa: PTH118 - paths stay strings
                 pass
@@ -145,6 +150,12 @@ def _closed(root: str) -> Iterator[str]:
             yield f"/{place}: {(error.strerror or 'closed').lower()}"
         except OSError:
             continue
+
+
+def _leads_out(root: str, place: str) -> bool:
+    """Say whether a link takes a place below ``root`` out of it: to what another machine has."""
+    inside = os.path.realpath(root).rstrip("/") + "/"
+    return not os.path.realpath(os.path.join(root, place)).startswith(inside)  # noqa: PTH118
 
 
 def _is_folder(path: Path) -> bool:
@@ -164,7 +175,8 @@ def _on_esp(root: str, esp: str) -> Iterator[BootFile | str]:
 
 def _kernels(root: str) -> Iterator[BootFile]:
     """Yield kernels in /boot and those that stand beside their modules (vmlinuz)."""
-    for folder in (Path(root, "boot"), *_module_folders(root)):
+    boot = () if _leads_out(root, "boot") else (Path(root, "boot"),)
+    for folder in (*boot, *_module_folders(root)):
         for path in _entries(folder):
             regular = os.path.isfile(path) and not os.path.islink(path)  # noqa: PTH113, PTH114
             if _is_kernel(path.name) and regular:
@@ -181,6 +193,8 @@ def _entries(folder: Path) -> list[Path]:
 
 def _packaged(root: str) -> Iterator[BootFile]:
     for place in PACKAGED:
+        if _leads_out(root, place):
+            continue
         for path in _walk(os.path.join(root, place)):  # noqa: PTH118 - paths stay strings
             if not isinstance(path, Trouble) and path.lower().endswith(_SUFFIXES):
                 yield BootFile(path=path, name=_below(path, root, ""), packaged=True)
@@ -215,7 +229,8 @@ def _below(path: str, root: str, esp: str) -> str:
 def _module_folders(root: str) -> Iterator[Path]:
     """Yield the folders of kernels' modules, sorted; /lib may be a link to /usr/lib."""
     for place in ("lib/modules", "usr/lib/modules"):
-        if place.startswith("usr") or not Path(root, "lib").is_symlink():
+        twice = place.startswith("lib") and Path(root, "lib").is_symlink()
+        if not twice and not _leads_out(root, place):
             yield from filter(_is_folder, _entries(Path(root, place)))
 
 

@@ -16,6 +16,9 @@ CDHASH, IDENTIFIER, TEAM = "cdhash", "identifier", "team-id"
 ``sha1:`` before one that is not of a SHA-256 directory), the identifier and the team."""
 
 
+APPLE = "Apple Inc."
+"""The organization in the certificates that Apple signs with itself."""
+
 PACKAGE = "toc-checksum"
 """A fact that installer packages have, and nothing else."""
 
@@ -34,14 +37,15 @@ def cdhashes(record: Record) -> Iterator[str]:
             yield f"cdhash:{algorithm or 'sha256'}:{value}"
 
 
-def team_id(facts: Mapping[str, str | int], unit: str, root: str) -> str:
+def team_id(facts: Mapping[str, str | int], unit: str, organization: str, root: str) -> str:
     """Return the team of a trusted signer; empty where nobody but the signer says so.
 
     ``unit`` is the organizational unit of the signer's certificate, in which Apple puts the
-    team, ``root`` the SHA-256 (hexadecimal) of the anchor: Apple's own stores sign with
-    certificates of no team, and what they sign they have checked.  A package claims none: there
-    Apple's certificate alone tells.
+    team, ``organization`` its organization, and ``root`` the SHA-256 (hexadecimal) of the anchor:
+    Apple's own stores sign with certificates of Apple's, of no team, and what they sign they have
+    checked.  A package claims none: there Apple's certificate alone tells.
     """
     by_apple = bytes.fromhex(root) in ROOTS
+    by_store = by_apple and (not unit or organization == APPLE)
     claimed = str(facts.get(TEAM, unit if by_apple and PACKAGE in facts else ""))
-    return claimed if claimed and (unit == claimed or (by_apple and not unit)) else ""
+    return claimed if claimed and (unit == claimed or by_store) else ""

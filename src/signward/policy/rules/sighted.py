@@ -200,7 +200,9 @@ def _signer(signature: SignatureRecord, path: PathRecord, facts: Facts) -> Signe
         key=signature.key,
         key_kind=signature.key_kind,
         digest=signature.digest,
-        team_id=apple_code.team_id(facts, fields.get("unit", ""), root.sha256),
+        team_id=apple_code.team_id(
+            facts, fields.get("unit", ""), fields.get("organization", ""), root.sha256
+        ),
         begins=leaf.not_before,
         proven=signature.proven_time.instant if signature.proven_time else None,
         revocation=_revocation(path),

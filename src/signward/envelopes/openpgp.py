@@ -1,0 +1,100 @@
+"""Detached OpenPGP signatures (RFC 9580 10.4): packets, armoured or not, beside a file."""
+
+from __future__ import annotations
+
+from signward.envelopes.openpgp_cert import KIND
+from signward.envelopes.openpgp_packets import SIGNATURE, dearmour, is_armoured, packets
+from signward.envelopes.openpgp_signature import BINARY, TEXT, Signature, read_signature
+from signward.errors import LimitError, MalformedError
+from signward.findings import Code, Effect, Finding
+from signward.frozen import Frozen
+from signward.state import ClaimedSignature, SignerId
+
+MAX_OCTETS = 1024 * 1024
+"""Octets of a file of signatures; one has some 500."""
+
+MAX_SIGNATURES = 32
+"""Signatures in one file; a distribution's release has two to four."""
+
+_WHAT = "detached OpenPGP signature"
+
+
+class Opened(Frozen, frozen=True, kw_only=True):
+    """A claimed signature, and what is hashed before and behind the content it is over."""
+
+    claimed: ClaimedSignature
+    before: bytes
+    behind: bytes
+
+
+def is_openpgp(data: bytes) -> bool:
+    """Say whether octets begin as signature packets do, or are armoured."""
+    first = data[0] if data else 0
+    return first & 0xFC == 0x88 or first == 0xC2 or is_armoured(data)  # type 2, either header
+
+
+def open_detached(data: bytes, slot: str) -> tuple[Opened, ...]:
+    """Return the signatures; each is over a slot of its own, ``slot`` and its label.
+
+    Raises ``MalformedError``, for anything but signatures too, and ``LimitError``.
+    """
+    if len(data) > MAX_OCTETS:
+        raise LimitError(_WHAT, f"{len(data)} octets", f"at most {MAX_OCTETS}")
+    octets = dearmour(data, "SIGNATURE", alone=True) if is_armoured(data) else data
+    opened = list[Opened]()
+    for packet in packets(octets):
+        if packet.tag != SIGNATURE:
+            raise MalformedError(_WHAT, f"packet {packet.tag}", "signatures only",
+                                 "RFC 9580 10.4", offset=packet.offset)  # fmt: skip
+        if len(opened) == MAX_SIGNATURES:
+            raise LimitError(_WHAT, f"more than {MAX_SIGNATURES} signatures", "fewer")
+        label = str(len(opened) + 1)
+        signature = read_signature(packet.body)
+        opened.append(_opened(signature, label, f"{slot}:{label}", packet.body))
+    if not opened:
+        raise MalformedError(_WHAT, "no signature", "one", "RFC 9580 10.4")
+    return tuple(opened)
+
+
+def _opened(signature: Signature, label: str, over: str, raw: bytes) -> Opened:
+    fingerprint, key_id = signature.issuer
+    claimed = ClaimedSignature(
+        label=label,
+        envelope=KIND,
+        slots=(),
+        bindings=(),
+        algorithm=signature.algorithm,
+        to_be_verified=b"",
+        value=signature.value,
+        claimed_signer=SignerId(key_id=fingerprint, key_suffix=key_id),
+        claimed_certificates=(),
+        claimed_time=signature.created,
+        over=over,
+        findings=_objections(signature, f"signature {label}"),
+        raw=raw,
+    )
+    return Opened(claimed=claimed, before=signature.salt, behind=signature.trailer)
+
+
+def _objections(signature: Signature, what: str) -> tuple[Finding, ...]:
+    """Return why a signature cannot be one over a file's octets."""
+    found = list[Finding]()
+    if signature.kind == TEXT:
+        found.append(Finding(
+            code=Code.UNSUPPORTED_ALGORITHM, effect=Effect.UNKNOWN, subject=what,
+            found="a signature over text, whose line endings are not signed",
+            required="one over the file's octets (type 0x00)", clause="RFC 9580 5.2.1",
+        ))  # fmt: skip
+    elif signature.kind != BINARY:
+        found.append(Finding(
+            code=Code.ATTRIBUTE_RULE, effect=Effect.REJECT, subject=what,
+            found=f"a signature of type {signature.kind:#04x}",
+            required="one over a document (type 0x00)", clause="RFC 9580 5.2.1",
+        ))  # fmt: skip
+    if signature.unknown_critical is not None:
+        found.append(Finding(
+            code=Code.ATTRIBUTE_RULE, effect=Effect.REJECT, subject=what,
+            found=f"critical subpacket {signature.unknown_critical}, which is not understood",
+            required="none", clause="RFC 9580 5.2.3.7",
+        ))  # fmt: skip
+    return tuple(found)

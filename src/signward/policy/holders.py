@@ -1,0 +1,60 @@
+"""Who holds a key that no X.509 certificate holds, as data of a record."""
+
+from __future__ import annotations
+
+import msgspec
+
+from signward.state import (
+    X509,
+    Basis,
+    BrokenSignature,
+    HeldKey,
+    IntactSignature,
+    JudgedSignature,
+    OpenPgpCert,
+    PinnedKey,
+)
+
+
+class HolderRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What holds a key that no X.509 certificate holds.
+
+    ``kind`` is its envelope's (``openpgp``, ``minisign``, ``signify``), ``key`` the name of the
+    key that signed (a fingerprint or key id, hex), ``identity`` that of who holds it (an OpenPGP
+    primary key's fingerprint), ``names`` his user ids and ``keyring`` where it was found.  The
+    last three are empty unless the signature was judged as far as that.
+    """
+
+    kind: str
+    key: str
+    identity: str = ""
+    names: tuple[str, ...] = ()
+    keyring: str = ""
+
+
+def holder_record(judged: JudgedSignature) -> HolderRecord | None:
+    """Return what holds the key that a signature's value fits; None for X.509 and broken ones."""
+    if isinstance(judged, BrokenSignature):
+        return None
+    if isinstance(judged, IntactSignature):
+        return None if judged.key.kind == X509 else _held(judged.key, None)
+    key = judged.intact.key
+    return None if key.kind == X509 else _held(key, judged.basis)
+
+
+def _held(key: HeldKey, basis: Basis | None) -> HolderRecord:
+    from signward.policy.record import safe_text  # which imports this module
+
+    if isinstance(basis, OpenPgpCert):
+        return HolderRecord(
+            kind=key.kind,
+            key=basis.key,
+            identity=basis.fingerprint,
+            names=tuple(map(safe_text, basis.user_ids)),
+            keyring=safe_text(basis.keyring),
+        )
+    if isinstance(basis, PinnedKey):
+        return HolderRecord(
+            kind=key.kind, key=basis.key, identity=basis.key, keyring=safe_text(basis.keyring)
+        )
+    return HolderRecord(kind=key.kind, key=key.key_id.hex())

@@ -1,0 +1,74 @@
+"""Keyrings: the public keys that callers give, for signatures that bring no certificate.
+
+A file is an OpenPGP keyring (armoured or not) or a public key of minisign or signify; which, its
+content says.  Of a folder (`/usr/share/keyrings`) every file of an OpenPGP ending is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from signward.envelopes.minisign import is_commented
+from signward.envelopes.minisign import read_keys as read_commented
+from signward.envelopes.openpgp_cert import binary, keys_of, split_keyring
+from signward.errors import BadInputError, EvidenceError
+from signward.frozen import Frozen
+from signward.state import HeldKey
+from signward.verbs.options import read_option
+
+MAX_KEYS = 20_000
+"""Keys of a run; Debian's keyring of all its developers has some 4,000."""
+
+MAX_FILES = 1000
+"""Files of one folder."""
+
+ENDINGS = (".asc", ".gpg", ".pgp")
+"""How files of a folder of keyrings end (sources.list(5), "Signed-By")."""
+
+_KEYBOX = b"KBXf"
+
+
+class Keyring(Frozen, frozen=True, kw_only=True):
+    """The keys in reach, and by the octets of what holds each, the file it was in."""
+
+    keys: tuple[HeldKey, ...]
+    files: Mapping[bytes, str]
+
+
+def load_keyrings(paths: tuple[str, ...]) -> Keyring:
+    """Return the keys in files and folders.  Raises ``EvidenceError``."""
+    keys, files = list[HeldKey](), dict[bytes, str]()
+    for path in (file for given in paths for file in _files(given)):
+        found = read_keyring(path, read_option(path))
+        keys += found
+        for key in found:
+            files.setdefault(key.holder, path)
+        if len(keys) > MAX_KEYS:
+            raise EvidenceError(f"{path}: more than {MAX_KEYS} keys, required fewer")
+    return Keyring(keys=tuple(keys), files=files)
+
+
+def _files(path: str) -> Iterator[str]:
+    folder = Path(path)
+    if not folder.is_dir():
+        yield path
+        return
+    found = sorted(str(one) for one in folder.iterdir() if one.suffix in ENDINGS)
+    if not found or len(found) > MAX_FILES:
+        raise EvidenceError(f"{path}: found {len(found)} keyrings ({', '.join(ENDINGS)}), "
+                            f"required 1 to {MAX_FILES}")  # fmt: skip
+    yield from found
+
+
+def read_keyring(path: str, data: bytes) -> list[HeldKey]:
+    """Return the keys in one file that can have signed.  Raises ``EvidenceError``."""
+    if data[8:12] == _KEYBOX:
+        raise EvidenceError(f"{path}: found GnuPG's own key database, required a keyring\n"
+                            "hint: gpg --export > keyring.gpg writes one")  # fmt: skip
+    try:
+        if is_commented(data):
+            return list(read_commented(data))
+        return [key for one in split_keyring(binary(data)) for key in keys_of(one)]
+    except BadInputError as error:
+        raise EvidenceError(f"{path}: {error}") from None
