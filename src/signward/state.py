@@ -195,8 +195,7 @@ class OwnRequirement(Frozen, frozen=True, kw_only=True):
 
     ``requirement`` is the designated requirement's blob, ``cdhashes`` what the code is known by,
     ``info`` and ``entitlements`` property lists as they stand; empty if there is none, and
-    ``info`` is None where it is not at hand.  ``notarized`` says that a ticket of Apple's for it
-    was found; none found says nothing, for Apple may have one.
+    ``info`` is None where it is not at hand.
     """
 
     requirement: bytes
@@ -205,7 +204,6 @@ class OwnRequirement(Frozen, frozen=True, kw_only=True):
     info: bytes | None = None
     entitlements: bytes = b""
     platform: int = 0
-    notarized: bool = False
 
 
 class Reading(Frozen, frozen=True, kw_only=True):
@@ -217,6 +215,22 @@ class Reading(Frozen, frozen=True, kw_only=True):
     what: str
     data: bytes
     algorithm: Algorithm | None = None
+
+
+class Rotation(Frozen, frozen=True, kw_only=True):
+    """A step of a lineage: the holder of ``certificate`` names who signs after them.
+
+    ``value`` is claimed to be over ``signed``, by ``algorithm`` and that certificate's key;
+    ``successor`` is the certificate named, and ``lasting`` says that those who trusted this one
+    are to trust its successors.
+    """
+
+    certificate: bytes
+    successor: bytes
+    algorithm: Algorithm
+    signed: bytes
+    value: bytes
+    lasting: bool
 
 
 class ClaimedSignature(Frozen, frozen=True, kw_only=True):
@@ -236,6 +250,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     ``claimed_team`` the team that it says its signer is of (Apple's code).
     ``readings`` are what the value may be over where the file does not say it (a UEFI variable's
     name): the first that fits takes the place of ``to_be_verified``, and ``read_as`` tells it.
+    ``lineage`` are the steps, oldest first, by which others handed signing on to this signer.
     """
 
     label: str
@@ -265,6 +280,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     claimed_team: str = ""
     readings: tuple[Reading, ...] = ()
     read_as: str = ""
+    lineage: tuple[Rotation, ...] = ()
 
 
 class Region(Frozen, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from signward.state import (
 from signward.trust.anchors import TrustStore
 from signward.trust.apple import check_signer, is_apple
 from signward.trust.kernel import check_driver, generation, with_cross_certificates
+from signward.trust.lineage import lineage_path
 from signward.trust.path import PathResult, find_path
 from signward.trust.profiles import AUTHENTICODE, LIFETIME_SIGNING, Profile
 from signward.trust.revocation import Evidence, effective_date, revocation_status
@@ -61,6 +62,7 @@ class Grounds(Frozen, frozen=True, kw_only=True):
 
     ``notes`` tell of evidence that was sought in vain; they never change an outcome.
     ``tsa_store`` holds the anchors of timestamp authorities where those are others.
+    ``notarized`` says that Apple's own ticket for the code is at hand.
     ``keyring`` names, by the octets of what holds a key, the caller's file it was in.
     """
 
@@ -71,6 +73,7 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     policy: TrustPolicy
     notes: tuple[Finding, ...] = ()
     tsa_store: TrustStore | None = None
+    notarized: bool = False
     keyring: Mapping[bytes, str] = _NO_KEYS
 
 
@@ -95,9 +98,12 @@ def judge(
     findings += notes
     at = proven.instant if proven else grounds.at
     algorithms = _algorithms(grounds.policy, proven.instant if proven else None)
-    result = _path(intact.key.holder, grounds, at, profile.usage, algorithms, profile.rules)
+    if profile.lineage:
+        result = lineage_path(intact, grounds.store, at, profile, algorithms)
+    else:
+        result = _path(intact.key.holder, grounds, at, profile.usage, algorithms, profile.rules)
     apples = result.anchor is not None and is_apple(result.anchor.certificate)
-    tolerated = {"sha1"} if profile.sha1_content and apples else set()
+    tolerated = {"sha1"} if profile.lineage or (profile.sha1_content and apples) else set()
     findings += _weak_digests(intact, algorithms, tolerated)
     findings += result.findings
     statuses: tuple[RevocationStatus, ...] = ()
@@ -115,7 +121,9 @@ def judge(
             # Only Apple's signatures have one: nobody else need wait for the reader of them.
             from signward.trust.requirement import check_own
 
-            findings += check_own(claimed.own_requirement, claimed.label, result.path)
+            findings += check_own(
+                claimed.own_requirement, claimed.label, result.path, notarized=grounds.notarized
+            )
         if profile.revocation:
             statuses = _statuses(result, grounds, at)
             findings += _revocation_findings(result, statuses, proven, grounds)
