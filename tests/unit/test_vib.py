@@ -1,4 +1,4 @@
-"""VMware installation bundles: what covers what, and forged levels (THREATS 30-36)."""
+"""VMware installation bundles: what covers what, and forged levels."""
 
 from __future__ import annotations
 
