@@ -15,6 +15,7 @@ from conformance.authenticode.keys import key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from signward.verbs.intake.audit import State, audit
+from signward.verbs.intake.delivery import STAGING
 from tests.architecture.code import REPOSITORY
 from tests.builders.feeds import spki
 
@@ -91,8 +92,9 @@ def test_no_file_is_lost_and_none_accepted_without_a_receipt(tmp_path: Path) -> 
     for _ in range(ROUNDS):
         killed += run(tmp_path, moments.uniform(0, MOST_SECONDS)) == -signal.SIGKILL
         assert whole - held(tmp_path) == set()
-        states = {one.state for one in audit(tmp_path / "in", tmp_path / "in.receipts",
-                                             [spki(signer)])}  # fmt: skip
+        told = audit(tmp_path / "in", tmp_path / "in.receipts", [spki(signer)])
+        # Copies of a gate that was killed before it judged them are told, and are in nobody's way.
+        states = {one.state for one in told if not one.name.startswith(STAGING)}
         assert states <= {State.UNCHANGED, State.MISSING}  # a receipt comes before its file
     assert killed
     assert run(tmp_path, None) == 0
