@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from pathlib import Path
 
 import pytest
 from conformance.authenticode.keys import key
 from conformance.authenticode.pki import issue
 
+from signward import frozen
+from signward.envelopes.cms_detached import by_own_certificate
 from signward.errors import BadInputError, LimitError, NotSignableError
-from signward.findings import Code
-from signward.formats import _vib_descriptor, peek_at, vib
+from signward.findings import Code, Effect, worst
+from signward.formats import ParseOptions, _vib_descriptor, peek_at, vib
 from signward.formats._vib_descriptor import read_descriptor
+from signward.integrity import check_signature, wanted_slots
 from signward.inventory.classify import classify
-from signward.state import Outcome, Verdict
+from signward.state import BrokenSignature, IntactSignature, Outcome, Verdict
 from signward.wire import ar
 from signward.wire.ar import read_ar
-from signward.wire.certificate import organizations
+from signward.wire.certificate import organizations, outline
 from signward.wire.source import BytesSource
 from tests.samples.vib import PAYLOAD, archive, descriptor, member, payload, split
 from tests.samples.vib import vib as sample
@@ -87,6 +91,27 @@ def test_the_name_alone_gives_no_level(tmp_path: Path, monkeypatch: pytest.Monke
     assert verdict.cause in {Code.UNTRUSTED_ROOT, Code.NO_PATH}
 
 
+def test_who_is_asked_for_his_organization_is_who_signed(tmp_path: Path) -> None:
+    """A certificate of VMware's look beside the signature is no use: its own key must fit."""
+    theirs = hashlib.sha256(identity().certificate).digest()
+    data = sign_bytes(NAME, sample())
+    claimed = vib.FORMAT.parse(BytesSource(NAME, data), ParseOptions()).signatures[0]
+    assert ("sha256", theirs) in claimed.claimed_certificate_digests
+    fake = issue("Signing Test Publisher", issuer=authority(), subject_key=key("p384", "fake"),
+                 serial=outline(identity().certificate).serial)  # fmt: skip
+    swapped = frozen.replace(claimed, claimed_certificates=(fake.certificate,))
+    bound = by_own_certificate(frozen.replace(swapped, claimed_certificate_digests=()))
+    artifact = vib.FORMAT.parse(BytesSource(NAME, data), ParseOptions())
+    computed = vib.FORMAT.digests(artifact, wanted_slots(artifact))
+    loose, held = (
+        check_signature(artifact, one, computed, [identity().certificate])
+        for one in (frozen.replace(swapped, claimed_certificate_digests=()), bound)
+    )
+    assert isinstance(loose, IntactSignature), "the attack works where nothing binds the two"
+    assert isinstance(held, BrokenSignature)
+    assert worst(held.findings) is Effect.REJECT
+
+
 def test_der_and_pem_are_read(tmp_path: Path) -> None:
     described = descriptor(payload("p", PAYLOAD))
     for der in (True, False):
@@ -113,7 +138,7 @@ def test_what_it_unpacks_to_is_checked(tmp_path: Path) -> None:
     data = built(("p", PAYLOAD), described=descriptor(wrong))
     verdict = judged(data, tmp_path)
     assert verdict.cause is Code.DIGEST_MISMATCH
-    assert any("unpacked:p" in f.subject for f in verdict.findings)
+    assert any("part:unpacked:p" in f.subject for f in verdict.findings)
 
 
 def test_payloads_of_several_gzip_files_are_unpacked_whole(tmp_path: Path) -> None:

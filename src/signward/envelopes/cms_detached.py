@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 
 from signward.envelopes import Signer
@@ -24,6 +25,7 @@ from signward.errors import MalformedError
 from signward.frozen import replace
 from signward.state import ClaimedSignature, Slot
 from signward.wire import der
+from signward.wire.certificate import signer_of
 
 _WHAT = "detached signature"
 
@@ -48,6 +50,18 @@ def _claim(claimed: ClaimedSignature, slot: str) -> ClaimedSignature:
     digest = claimed.bindings[0]
     own = Slot(name=slot, algorithm=digest.algorithm, digest=digest.digest)
     return replace(claimed, slots=(own,), bindings=())
+
+
+def by_own_certificate(claimed: ClaimedSignature) -> ClaimedSignature:
+    """Return a signature that counts only by the very certificate it brings, if it brings one.
+
+    For whoever judges by what that certificate says: without this, another of the same issuer and
+    serial number that the caller holds could be the one whose key fits.
+    """
+    own = signer_of(claimed.claimed_signer, claimed.claimed_certificates)
+    digests = (("sha256", hashlib.sha256(own).digest()),) if own else ()
+    named = (*claimed.claimed_certificate_digests, *digests)
+    return replace(claimed, claimed_certificate_digests=named)
 
 
 def draft_detached(digest: bytes, signer: Signer, at: datetime) -> CmsDraft:

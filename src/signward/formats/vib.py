@@ -22,7 +22,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from signward.envelopes.cms_detached import draft_detached, open_detached
 from signward.errors import LimitError, MalformedError, NotSignableError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Existing, Match, ParseOptions, Peek, Request, Signing, may_sign
@@ -63,6 +62,10 @@ OWNERS = frozenset({"vmware, inc.", "vmware, inc", "vmware inc.", "vmware", "vmw
 
 RESERVED = ("certified", "accepted")
 
+_PART = "part:"
+_UNPACKED = "part:unpacked:"
+"""How slots of payloads are named: no member of an archive has a colon in its name."""
+
 _PIECE = 1 << 20
 _WHAT = "VIB"
 _PEM = re.compile(
@@ -95,10 +98,13 @@ class VibFormat:
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Read the descriptor, the signature over it and where the payloads lie."""
+        from signward.envelopes.cms_detached import by_own_certificate, open_detached
+
         layout = _layout(source)
         descriptor = read_descriptor(_content(source, layout.descriptor, MAX_OCTETS))
         blob = _signature(source, layout)
-        signatures = open_detached(blob, DESCRIPTOR) if blob else ()
+        opened = open_detached(blob, DESCRIPTOR) if blob else ()
+        signatures = tuple(map(by_own_certificate, opened))
         return SignedArtifact(
             format=self.name,
             source=source,
@@ -117,12 +123,13 @@ class VibFormat:
         layout: _Layout = artifact.layout
         found: dict[tuple[str, str], bytes] = {}
         for name, algorithm in wanted:
-            kind, _, payload = name.partition(":")
+            packed, unpacked = name.removeprefix(_PART), name.removeprefix(_UNPACKED)
+            payload = unpacked if name.startswith(_UNPACKED) else packed
             member = layout.descriptor if name == DESCRIPTOR else layout.payloads.get(payload)
-            if member is None or (kind not in ("part", "unpacked") and name != DESCRIPTOR):
+            if member is None or not (name == DESCRIPTOR or name.startswith(_PART)):
                 continue
             hasher = hashlib.new(algorithm, usedforsecurity=False)
-            unpacker = _Unpacker(payload, hasher) if kind == "unpacked" else None
+            unpacker = _Unpacker(payload, hasher) if name.startswith(_UNPACKED) else None
             artifact.source.feed([(member.content, member.end)], [unpacker or hasher])
             if unpacker:
                 unpacker.close()
@@ -130,7 +137,9 @@ class VibFormat:
         return found
 
     def sign(self, source: Source, request: Request) -> Signing:
-        """Sign the descriptor, whose digests must be those of the payloads."""
+        """Sign the descriptor; that the payloads are those it lists is asked of the result."""
+        from signward.envelopes.cms_detached import draft_detached
+
         layout = _layout(source)
         may_sign(bool(_signature(source, layout)), request, _WHAT)
         if _signature(source, layout) and request.existing is Existing.NESTED:
@@ -211,8 +220,8 @@ def _pem(blob: bytes) -> bytes:
 def _listed(descriptor: Descriptor) -> Iterator[Slot]:
     for payload in descriptor.payloads:
         for one in payload.checksums:
-            kind = "unpacked" if one.unpacked else "part"
-            yield Slot(name=f"{kind}:{payload.name}", algorithm=one.algorithm, digest=one.digest)
+            name = f"{_UNPACKED if one.unpacked else _PART}{payload.name}"
+            yield Slot(name=name, algorithm=one.algorithm, digest=one.digest)
 
 
 def _is_covered(payload: Payload) -> bool:
