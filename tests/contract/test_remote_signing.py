@@ -62,6 +62,9 @@ def test_every_format_signs_through_a_served_key(
         name: value for name, value in sample.asked.items()
         if name in ("page_hashes", "description", "url", "options")
     }  # fmt: skip
+    if text := asked.get("options", {}).get("entitlements"):
+        (tmp_path / "entitlements").write_text(text)  # whoever signs names a file
+        asked["options"] = {**asked["options"], "entitlements": str(tmp_path / "entitlements")}
     options = SignOptions(
         key=f"{served.url}/keys/release", receipts=str(tmp_path / "receipts"),
         judge=Options(anchors=(root,)), require_accepted=True, **asked,
