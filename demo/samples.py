@@ -111,6 +111,16 @@ SAMPLES: tuple[Sample, ...] = (
         archive="vgamepad-0.2.0.tar.gz",
         sha256="6ac247e6441e194a0277b46f6f9abc02d7995de5ed8dc495b67eddd214364a88",
     ),
+    # Likewise.
+    Sample(
+        name="fdroidserver",
+        group="test",
+        client="sdist",
+        package="fdroidserver",
+        version="2.4.5",
+        archive="fdroidserver-2.4.5.tar.gz",
+        sha256="f9b52646264c732678e32e37e23a995db20cc61d45622dda5830ce23255547f4",
+    ),
     Sample(
         name="certvalidator",
         group="test",

@@ -224,6 +224,7 @@ def check_signature(
     reach = [*_signer_certificates(claimed, certificates), *_signer_keys(claimed, keys)]
     key, value_findings = _check_claim(what, claimed, reach, computed)
     findings += value_findings
+    findings += _check_lineage(what, claimed)
     if key is not None and GRAVITY[worst(findings)] < GRAVITY[Effect.UNKNOWN]:
         findings += artifact.conditions.get(claimed.label, ())
     if key is None or worst(findings) in (Effect.REJECT, Effect.UNKNOWN):
@@ -509,6 +510,23 @@ def _check_certificate_digests(
                 required="the certificate the signer named",
                 clause="RFC 5035 4",
             )
+
+
+def _check_lineage(what: str, claimed: ClaimedSignature) -> Iterator[Finding]:
+    """Report the first step of a lineage that its own holder did not sign."""
+    for number, step in enumerate(claimed.lineage, 1):
+        try:
+            check_value(outline(step.certificate).spki, step.algorithm, step.signed, step.value)
+        except (BadInputError, ValueMismatchError, UnsupportedKeyError) as error:
+            yield Finding(
+                code=Code.SIGNATURE_MISMATCH,
+                effect=Effect.REJECT,
+                subject=f"{what}, lineage, step {number}",
+                found=str(error),
+                required="a value by the key of the one who handed signing on",
+                clause="APK Signature Scheme v3, proof-of-rotation",
+            )
+            return
 
 
 def _key_missing(what: str, claimed: ClaimedSignature) -> Finding:

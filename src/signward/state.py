@@ -217,6 +217,22 @@ class Reading(Frozen, frozen=True, kw_only=True):
     algorithm: Algorithm | None = None
 
 
+class Rotation(Frozen, frozen=True, kw_only=True):
+    """A step of a lineage: the holder of ``certificate`` names who signs after them.
+
+    ``value`` is claimed to be over ``signed``, by ``algorithm`` and that certificate's key;
+    ``successor`` is the certificate named, and ``lasting`` says that those who trusted this one
+    are to trust its successors.
+    """
+
+    certificate: bytes
+    successor: bytes
+    algorithm: Algorithm
+    signed: bytes
+    value: bytes
+    lasting: bool
+
+
 class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     """A signature that parses; everything in it is a claim.  Producer: ``envelopes``.
 
@@ -234,6 +250,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     ``claimed_team`` the team that it says its signer is of (Apple's code).
     ``readings`` are what the value may be over where the file does not say it (a UEFI variable's
     name): the first that fits takes the place of ``to_be_verified``, and ``read_as`` tells it.
+    ``lineage`` are the steps, oldest first, by which others handed signing on to this signer.
     """
 
     label: str
@@ -263,6 +280,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     claimed_team: str = ""
     readings: tuple[Reading, ...] = ()
     read_as: str = ""
+    lineage: tuple[Rotation, ...] = ()
 
 
 class Region(Frozen, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ unsigned file of that format, at most 8 KiB.  Where the format needs it, also
 * ``COMPANIONS``: files beside it, by file name: a mapping of relative name to bytes;
 * ``exempt(data)``: offsets in a signed sample that its specification leaves uncovered;
 * ``UNTIMED``: True where envelopes have no place for a timestamp;
+* ``PINNED``: True where anchors are signers' own certificates, not authorities;
 * ``BYTE_EXACT``: True where stripping a signed file gives back every byte.
 
 ``tests/contract/test_signing.py`` runs every one of them through the contract.

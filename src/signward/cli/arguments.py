@@ -22,8 +22,12 @@ GENERATIONS = (
 
 
 PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel",
-            "apple", "apple-installer", "openpgp", "pinned")  # fmt: skip
+            "jar", "apple", "apple-installer", "openpgp", "pinned", "android")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
+
+
+MAX_API_LEVEL = 0x7FFFFFFF
+"""The newest platform there can be: Android's API levels are signed numbers of 32 bits."""
 
 
 def instant(text: str) -> datetime:
@@ -64,6 +68,11 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--windows-generation", choices=GENERATIONS, default=GENERATIONS[0],
                        metavar="NAME", help="the Windows that profile windows-kernel speaks for: "
                        f"{', '.join(GENERATIONS)} (default: {GENERATIONS[0]})")  # fmt: skip
+    group.add_argument("--min-sdk", type=_api_level, default=0, metavar="LEVEL", help="judge "
+                       "Android packages for platforms from this API level (default: the oldest "
+                       "that the package names)")  # fmt: skip
+    group.add_argument("--max-sdk", type=_api_level, default=0, metavar="LEVEL", help="and up to "
+                       "this one (default: every newer one)")  # fmt: skip
     group.add_argument("--at", type=instant, metavar="TIME",
                        help="judge as at this time, such as 2024-06-01 (default: now)")  # fmt: skip
 
@@ -123,6 +132,13 @@ def _choice(group: argparse._ArgumentGroup, flag: str, values: tuple[str, ...], 
     default = f" (default: {values[0]})" if values[0] else ""
     shown = "{" + ",".join(filter(None, values)) + "}"
     group.add_argument(flag, choices=values, default=values[0], metavar=shown, help=text + default)
+
+
+def _api_level(text: str) -> int:
+    """Return an API level: a number from 1 that platforms can compare."""
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_API_LEVEL:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no API level, such as 28")
+    return int(text)
 
 
 def _flag(group: argparse._ArgumentGroup, flag: str, text: str) -> None:
@@ -221,6 +237,8 @@ def judging_from(arguments: argparse.Namespace) -> Options:
         feeds=tuple(arguments.feed),
         feed_keys=tuple(arguments.feed_key),
         profile=arguments.profile,
+        oldest_sdk=arguments.min_sdk,
+        newest_sdk=arguments.max_sdk,
         at=arguments.at,
         online=arguments.online or arguments.online_private or arguments.online_nonce,
         online_private=arguments.online_private,

@@ -25,7 +25,7 @@ counted here before is refused."""
 
 EPILOG = """examples:
   signward manifest make /srv/app --key file:release.pem -o app.manifest
-  signward manifest make /srv/app --key file:k.pem --update a.manifest -o b.manifest
+  signward manifest make /srv/app --key file:k.pem --update a.man -o b.man
   signward manifest check /srv/app --manifest app.manifest --key release.pem
   signward verify --catalog app.manifest --anchor root.pem /srv/app/start.sh
   signward scan --catalog app.manifest --anchor root.pem /srv/app

@@ -64,10 +64,14 @@ class ParseOptions(Frozen, frozen=True, kw_only=True):
     """Inputs of a parse that are not in the bytes.
 
     ``companions`` are the files beside this one, for formats that speak of them.
+    ``oldest`` and ``newest`` are the platforms (Android's API levels) that the answer is for;
+    0 where the file itself says it.
     """
 
     extension: str = ""
     companions: Companions | None = None
+    oldest: int = 0
+    newest: int = 0
 
 
 class Format(Protocol):

@@ -27,6 +27,7 @@ from signward.state import (
 from signward.trust.anchors import TrustStore
 from signward.trust.apple import check_signer, is_apple
 from signward.trust.kernel import check_driver, generation, with_cross_certificates
+from signward.trust.lineage import lineage_path
 from signward.trust.path import PathResult, find_path
 from signward.trust.profiles import AUTHENTICODE, LIFETIME_SIGNING, Profile
 from signward.trust.revocation import Evidence, effective_date, revocation_status
@@ -97,9 +98,12 @@ def judge(
     findings += notes
     at = proven.instant if proven else grounds.at
     algorithms = _algorithms(grounds.policy, proven.instant if proven else None)
-    result = _path(intact.key.holder, grounds, at, profile.usage, algorithms, profile.rules)
+    if profile.lineage:
+        result = lineage_path(intact, grounds.store, at, profile, algorithms)
+    else:
+        result = _path(intact.key.holder, grounds, at, profile.usage, algorithms, profile.rules)
     apples = result.anchor is not None and is_apple(result.anchor.certificate)
-    tolerated = {"sha1"} if profile.sha1_content and apples else set()
+    tolerated = {"sha1"} if profile.lineage or (profile.sha1_content and apples) else set()
     findings += _weak_digests(intact, algorithms, tolerated)
     findings += result.findings
     statuses: tuple[RevocationStatus, ...] = ()

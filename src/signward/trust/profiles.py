@@ -37,7 +37,9 @@ class Profile(Frozen, frozen=True, kw_only=True):
     judged as ever.
     ``apple``: what a certificate must be marked for, one of these, where the anchor is Apple's.
     ``store`` names the anchors, where that is not the profile's name.  ``keys``: no X.509 at all;
-    what the caller's keyrings hold is trusted by the rules of its own kind.
+    what the caller's keyrings hold is trusted by the rules of its own kind.  ``lineage``: an
+    anchor is the signer's own certificate, or one that handed signing on to it; who issued either
+    says nothing, and SHA-1 over content (old JAR signatures) warns.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Profile(Frozen, frozen=True, kw_only=True):
     apple: tuple[Mark, ...] = ()
     store: str = ""
     keys: bool = False
+    lineage: bool = False
 
 
 AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
@@ -123,6 +126,16 @@ OPENPGP = Profile(name="openpgp", usage=ANY_USAGE, timestamps=False, revocation=
 PINNED = Profile(name="pinned", usage=ANY_USAGE, timestamps=False, revocation=False, keys=True)
 """minisign and signify: a key that the caller named, and no dates."""
 
+ANDROID = Profile(
+    name="android",
+    usage=ANY_USAGE,
+    rules=PathRules(judge_validity=False),
+    timestamps=False,
+    revocation=False,
+    lineage=True,
+)
+"""APK files: the certificate an application was first installed with, or one it handed on to."""
+
 PROFILES = {
     profile.name: profile
     for profile in (
@@ -136,5 +149,6 @@ PROFILES = {
         APPLE_INSTALLER,
         OPENPGP,
         PINNED,
+        ANDROID,
     )
 }

@@ -31,9 +31,10 @@ class Options(Frozen, frozen=True, kw_only=True):
     ``verbs.feeds.followed`` makes files of them all, and ``feed_notes`` of what is to be said.
     ``rules`` decide what the signatures are worth is let in, ``host`` and ``tags`` are the machine
     they ask for.  ``dbx``, ``dbt`` and ``sbat_level`` are files about firmware, ``after`` when the
-    last write of a UEFI variable was.  ``asked`` are digests wanted of every file besides those
-    that rules ask for, in the words of ``Index.asked``: an inventory keeps them for policies to
-    come.
+    last write of a UEFI variable was.  ``oldest_sdk`` and ``newest_sdk`` are the Android
+    platforms that answers about its packages are for.  ``asked`` are digests wanted of every
+    file besides those that rules ask for, in the words of ``Index.asked``: an inventory keeps
+    them for policies to come.
     """
 
     stores: tuple[str, ...] = ()
@@ -52,6 +53,8 @@ class Options(Frozen, frozen=True, kw_only=True):
     feed_keys: tuple[str, ...] = ()
     feed_notes: tuple[Finding, ...] | None = None
     profile: str = ""
+    oldest_sdk: int = 0
+    newest_sdk: int = 0
     at: datetime | None = None
     online: bool = False
     online_private: bool = False

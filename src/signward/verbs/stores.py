@@ -173,7 +173,13 @@ def _shipped(name: str, file: str) -> TrustStore:
     return store_from_pem(name, data)
 
 
+def _android() -> TrustStore:
+    """Return no certificate at all: only who installed an application before has its pin."""
+    return store_from_certificates("android", ())
+
+
 NAMED = {
+    "android": _android,
     "apple": _apple,
     "apple-installer": _apple_installer,
     "authenticode": _authenticode,

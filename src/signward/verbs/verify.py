@@ -141,7 +141,7 @@ def assess(source: Source, context: Context, companions: Companions | None = Non
     if signable is None:
         verdict = _unrecognised(source, peek, context)
     else:
-        verdict = assess_as(signable, source, context, _options(peek, companions))
+        verdict = assess_as(signable, source, context, _options(peek, context, companions))
     beside = form_beside(source, verdict.cause)
     if beside is not None:
         verdict = assess_as(beside, source, context)
@@ -166,8 +166,13 @@ def assess_as(
     return _failed(source.name, signable.name, (*file_revoked(source, context), finding), context)
 
 
-def _options(peek: Peek, companions: Companions | None) -> ParseOptions:
-    return ParseOptions(extension=peek.extension, companions=companions)
+def _options(peek: Peek, context: Context, companions: Companions | None) -> ParseOptions:
+    return ParseOptions(
+        extension=peek.extension,
+        companions=companions,
+        oldest=context.options.oldest_sdk,
+        newest=context.options.newest_sdk,
+    )
 
 
 def _assess_artifact(

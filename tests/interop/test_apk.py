@@ -1,0 +1,283 @@
+"""Android packages and their second opinion: apksigner; its own vectors; real and hostile ones."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conformance.authenticode.pki import Identity, pem
+
+from signward.cli.verify import exit_code
+from signward.findings import Code
+from signward.policy.settings import Policy
+from signward.state import IntactSignature, Outcome, Stage, Verdict
+from signward.verbs.context import Context
+from signward.verbs.options import Options
+from signward.verbs.verify import assess_path
+from tests.builders import apk
+from tests.signing import identity, sign_bytes
+
+pytestmark = [pytest.mark.interop]
+
+LEVELS = {"M": 23, "N": 24, "O": 26, "P": 28}
+
+EXPECTED = {"valid": 0, "invalid": 1, "malformed": 1}
+
+STRICTER = {
+    ("v1-only-with-signed-attrs-signerInfo1-wrong-digest-signerInfo2-good.apk", "valid"):
+        "one of two signer infos is broken: a reader of another age takes that one",
+    ("v1-only-with-signed-attrs-signerInfo1-wrong-signature-signerInfo2-good.apk", "valid"):
+        "likewise",
+    ("v1-only-with-signed-attrs-wrong-content-type.apk", "valid"):
+        "a signed attribute that contradicts the message",
+    ("v1-sha1-sha256-manifest-and-sf-with-sha256-wrong-in-manifest.apk", "valid"):
+        "a digest in the manifest that is wrong, which only old platforms passed over",
+    ("weird-compression-method.apk", "valid"):
+        "a compression method that readers understand differently",
+}  # fmt: skip
+"""Rows where Signward is deliberately stricter, with the reason."""
+
+GOLDEN = {"v1v2": 0, "v2v3": 24, "v3": 28}
+"""Oldest platform that golden outputs without a JAR signature are signed for, by their name."""
+
+
+def _given(row: dict[str, str]) -> dict[str, int]:
+    """Return the platforms that a row's test asked about."""
+    name, given = Path(row["path"]).name, row["given"]
+    golden = re.match(r"golden-(?:legacy-)?(?:un)?aligned-(v2v3|v3)-", name)
+    if golden:
+        return {"oldest_sdk": GOLDEN[golden[1]]}
+    if found := re.match(r"(?:verifyForMinSdkVersion, |minSdk=)(\w+)$", given):
+        return {"oldest_sdk": LEVELS.get(found[1]) or int(found[1])}
+    if found := re.match(r"verifyForMaxSdkVersion, (\w+)( - 1)?$", given):
+        return {"newest_sdk": (LEVELS.get(found[1]) or int(found[1])) - bool(found[2])}
+    if found := re.match(r"verifySourceStamp, (\d+), (\d+)$", given):
+        return {"oldest_sdk": int(found[1]), "newest_sdk": int(found[2])}
+    assert given in ("", "verify") or given.startswith("verifySourceStamp"), given
+    return {}
+
+
+def judged(path: Path, *pins: Path, stage: Stage = Stage.INTACT, **asked: int) -> Verdict:
+    anchors = tuple(str(pin) for pin in pins)
+    policy = Policy(stage=stage)
+    return assess_path(str(path), Context(Options(policy=policy, anchors=anchors, **asked)))
+
+
+def test_every_row_of_apksig_is_answered_as_expected(vectors: Path) -> None:
+    """All but the rows about source stamps alone, which are not judged, and bare lineages."""
+    with (vectors / "EXPECTED.tsv").open(newline="") as handle:
+        rows = [r for r in csv.DictReader(handle, delimiter="\t") if r["format"].startswith("apk")]
+    rows = [row for row in rows if row["expected"] in EXPECTED and row["format"] != "apk-lineage"]
+    assert len(rows) >= 100
+    wrong = {}
+    for row in rows:
+        verdict = judged(vectors / row["path"], **_given(row))
+        if exit_code(verdict) != EXPECTED[row["expected"]]:
+            wrong[Path(row["path"]).name, row["expected"]] = verdict.cause
+    assert wrong.keys() == STRICTER.keys(), wrong
+    assert len(STRICTER) <= 0.05 * len(rows)
+
+
+# --- apksigner -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def apksigner() -> Callable[..., subprocess.CompletedProcess[str]]:
+    tool = shutil.which("apksigner")
+    if tool is None:
+        pytest.skip("apksigner is not installed")
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [tool, *map(str, words)], capture_output=True, text=True, timeout=120, check=False
+        )
+
+    return run
+
+
+def _signers(text: str) -> set[str]:
+    return set(re.findall(r"certificate SHA-256 digest: ([0-9a-f]{64})", text))
+
+
+def _newest_signers(verdict: Verdict) -> set[str]:
+    """Return the digests of the certificates that signed by the newest scheme."""
+    intact = [s for s in verdict.signatures if isinstance(s, IntactSignature)]
+    scheme = intact[0].claimed.label.partition(":")[0]
+    return {
+        hashlib.sha256(s.key.holder).hexdigest()
+        for s in intact
+        if s.claimed.label.startswith(f"{scheme}:")
+    }
+
+
+HOSTILE = {"janus.apk", "issue-1128-poc2.apk", "issue-1128-min-sdk-30-poc.apk"}
+"""Packages that apksigner passes and that other readers take for somebody else's."""
+
+
+@pytest.mark.corpus
+@pytest.mark.confirms("apk", "verify", "apksigner")
+def test_packages_of_fdroidserver(
+    corpus: Callable[[str], Path], apksigner: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    paths = sorted(corpus("fdroidserver").rglob("*.apk"))
+    assert len(paths) >= 39
+    for path in paths:
+        theirs, ours = apksigner("verify", "--print-certs", path), judged(path)
+        if path.name in HOSTILE:
+            assert ours.outcome is Outcome.REJECTED, path.name
+            continue
+        assert (theirs.returncode == 0) == (ours.outcome is Outcome.ACCEPTED), (path.name, ours)
+        if theirs.returncode == 0:
+            assert _newest_signers(ours) == _signers(theirs.stdout), path.name
+
+
+@pytest.mark.corpus
+def test_no_hostile_package_is_accepted(corpus: Callable[[str], Path], tmp_path: Path) -> None:
+    """Nor with a pin of whomever it names beside its signer (issue 1128 of fdroidserver)."""
+    names = ("janus.apk", "issue-1128-*.apk", "urzip-badsig.apk", "urzip-badcert.apk")
+    paths = [path for name in names for path in corpus("fdroidserver").rglob(name)]
+    assert len(paths) == 8
+    for path in paths:
+        assert exit_code(judged(path, stage=Stage.ACCEPTED)) == 1
+        for number, pin in enumerate(_bystanders(judged(path))):
+            (tmp_path / f"{number}.der").write_bytes(pin)
+            verdict = judged(path, tmp_path / f"{number}.der", stage=Stage.ACCEPTED)
+            assert exit_code(verdict) == 1, path.name
+
+
+def _bystanders(verdict: Verdict) -> set[bytes]:
+    """Return the certificates that come along and are not the signer's."""
+    return {
+        one
+        for signature in verdict.signatures
+        if isinstance(signature, IntactSignature)
+        for one in signature.claimed.claimed_certificates
+        if one != signature.key.holder
+    }
+
+
+def _keys(who: Identity, folder: Path) -> tuple[str, ...]:
+    """Return apksigner's words for an identity, written as PKCS #8 and X.509 (DER)."""
+    from cryptography.hazmat.primitives import serialization as form
+
+    name = who.name.replace(" ", "-")
+    private = who.key.private.private_bytes(
+        form.Encoding.DER, form.PrivateFormat.PKCS8, form.NoEncryption()
+    )
+    (folder / f"{name}.pk8").write_bytes(private)
+    (folder / f"{name}.pem").write_bytes(pem(who.certificate))
+    return "--key", str(folder / f"{name}.pk8"), "--cert", str(folder / f"{name}.pem")
+
+
+@pytest.mark.parametrize(
+    ("kind", "oldest", "schemes"),
+    [("rsa2048", 18, "v3, v2, v1"), ("rsa2048", 24, "v3, v2"), ("rsa4096", 24, "v3, v2"),
+     ("p256", 24, "v3, v2"), ("p521", 24, "v3, v2"), ("rsa2048", 28, "v3")],
+)  # fmt: skip
+@pytest.mark.confirms("apk", "verify", "apksigner")
+def test_what_apksigner_signs_is_accepted(
+    kind: str, oldest: int, schemes: str, tmp_path: Path,
+    apksigner: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:  # fmt: skip
+    who = identity(kind, f"Packager {kind}")
+    (tmp_path / "in.apk").write_bytes(apk.archive({"assets/a": bytes(5000)}, oldest=oldest))
+    keys = _keys(who, tmp_path)
+    done = apksigner("sign", *keys, "--v4-signing-enabled", "false",
+                     "--out", tmp_path / "out.apk", tmp_path / "in.apk")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    verdict = judged(tmp_path / "out.apk", Path(keys[3]), stage=Stage.ACCEPTED)
+    assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
+    assert str(verdict.facts["schemes"]).startswith(schemes)
+
+
+@pytest.mark.confirms("apk", "verify", "apksigner")
+def test_a_rotation_that_apksigner_makes(
+    tmp_path: Path, apksigner: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    old, new = (
+        _keys(identity("rsa2048", n), tmp_path) for n in ("Packager before", "Packager now")
+    )
+    (tmp_path / "in.apk").write_bytes(apk.archive(oldest=24))
+    lineage, out = tmp_path / "lineage", tmp_path / "out.apk"
+    done = apksigner("rotate", "--out", lineage, "--old-signer", *old, "--new-signer", *new)
+    assert done.returncode == 0, done.stderr
+    done = apksigner("sign", *old, "--next-signer", *new, "--lineage", lineage,
+                     "--out", out, tmp_path / "in.apk")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    accepted = judged(out, Path(old[3]), stage=Stage.ACCEPTED)
+    assert accepted.outcome is Outcome.ACCEPTED, [str(f) for f in accepted.findings]
+    assert exit_code(judged(out, Path(new[3]), stage=Stage.ACCEPTED)) == 1
+    assert exit_code(judged(out, Path(new[3]), stage=Stage.ACCEPTED, oldest_sdk=28)) == 0
+
+
+@pytest.mark.confirms("apk", "verify", "apksigner")
+def test_what_our_builder_breaks_apksigner_refuses(
+    tmp_path: Path, apksigner: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """The builder of the unit tests speaks apksigner's language, in good and in bad."""
+    who, other = identity("rsa2048", "Packager before"), identity("rsa2048", "Packager now")
+    package = apk.archive()
+    good, bad = apk.By(who=who), apk.By(who=who, digest=bytes(32))
+    cases = {
+        apk.signed(package, v2=good): True,
+        apk.signed(package, v2=good, v3=apk.By(who=who)): True,
+        apk.signed(package, v2=bad): False,
+        apk.signed(package, v2=good, v3=apk.By(who=other)): False,
+        apk.signed(package, v2=apk.By(who=who, attributes=(apk.stripping(),))): False,
+    }
+    for number, (data, fine) in enumerate(cases.items()):
+        path = tmp_path / f"{number}.apk"
+        path.write_bytes(data)
+        done = apksigner("verify", "--verbose", path)
+        assert (done.returncode == 0) == fine, done.stdout + done.stderr
+        assert (judged(path).outcome is Outcome.ACCEPTED) == fine
+
+
+# --- what we sign ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "digest", "oldest"),
+    [("rsa2048", "sha256", 18), ("rsa2048", "sha512", 21), ("p256", "sha256", 21),
+     ("p384", "sha512", 24), ("rsa2048", "sha256", 28)],
+)  # fmt: skip
+@pytest.mark.confirms("apk", "sign", "apksigner")
+def test_apksigner_accepts_what_we_sign(
+    kind: str, digest: str, oldest: int, tmp_path: Path,
+    apksigner: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:  # fmt: skip
+    who = identity(kind, f"Packager {kind}")
+    package = apk.archive({"assets/a": bytes(3 * 1024 * 1024 + 5)}, oldest=oldest)
+    path = tmp_path / "ours.apk"
+    path.write_bytes(sign_bytes("ours.apk", package, who=who, digest=digest))
+    done = apksigner("verify", "--verbose", "--print-certs", path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARNING: META-INF" not in done.stdout + done.stderr
+    assert ("(JAR signing): true" in done.stdout) == (oldest < 24)
+    assert "Scheme v3): true" in done.stdout
+    assert _signers(done.stdout) == {hashlib.sha256(who.certificate).hexdigest()}
+
+
+@pytest.mark.confirms("apk", "sign", "apksigner")
+def test_apksigner_sees_what_was_stripped_from_ours(
+    tmp_path: Path, apksigner: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """Without the signing block the JAR signature alone is refused: it names v2 and v3."""
+    signed = sign_bytes("a.apk", apk.archive(oldest=18), who=identity("rsa2048", "Packager before"))
+    start = signed.rindex(b"PK\5\6") + 16
+    directory = int.from_bytes(signed[start : start + 4], "little")
+    size = int.from_bytes(signed[directory - 24 : directory - 16], "little") + 8
+    block = directory - size
+    bare = signed[:block] + signed[directory:start] + apk.u32(block) + signed[start + 4 :]
+    path = tmp_path / "a.apk"
+    path.write_bytes(bare)
+    assert apksigner("verify", path).returncode != 0
+    verdict = judged(path)
+    assert verdict.cause is Code.SLOT_MISSING
+    assert any("stripped" in finding.hint for finding in verdict.findings)
