@@ -8,6 +8,7 @@
     │   ├── AmbiguousError       two readers could take them for different things
     │   ├── UncoveredError       some stand where no signature could cover them
     │   ├── LimitError           they exceed a named bound
+    │   │   └── TooLargeError    one of ours, not of their kind: cannot judge
     │   └── ExtraMissingError    nothing is at fault: reading them needs an optional library
     ├── UnreadableError          the path is at fault: absent, no file, changing
     ├── EvidenceError            a store, CRL, OCSP answer or option file is at fault
@@ -89,6 +90,12 @@ class LimitError(BadInputError):
     """The bytes ask for more than a named bound allows."""
 
     code = Code.LIMIT_EXCEEDED
+
+
+class TooLargeError(LimitError):
+    """Nothing is at fault: they are more than can be held here.  Neither good nor bad."""
+
+    effect = Effect.UNKNOWN
 
 
 class ExtraMissingError(BadInputError):

@@ -195,8 +195,7 @@ class OwnRequirement(Frozen, frozen=True, kw_only=True):
 
     ``requirement`` is the designated requirement's blob, ``cdhashes`` what the code is known by,
     ``info`` and ``entitlements`` property lists as they stand; empty if there is none, and
-    ``info`` is None where it is not at hand.  ``notarized`` says that a ticket of Apple's for it
-    was found; none found says nothing, for Apple may have one.
+    ``info`` is None where it is not at hand.
     """
 
     requirement: bytes
@@ -205,7 +204,6 @@ class OwnRequirement(Frozen, frozen=True, kw_only=True):
     info: bytes | None = None
     entitlements: bytes = b""
     platform: int = 0
-    notarized: bool = False
 
 
 class Reading(Frozen, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ import pytest
 
 from signward.authority.log.entry import Kind, decode
 from signward.authority.log.proof import read_receipt
+from signward.formats import all_formats, file_options
 from signward.state import Outcome, TrustedSignature
 from signward.verbs.context import Context
 from signward.verbs.options import Options
@@ -62,6 +63,12 @@ def test_every_format_signs_through_a_served_key(
         name: value for name, value in sample.asked.items()
         if name in ("page_hashes", "description", "url", "options")
     }  # fmt: skip
+    own = asked.get("options", {})
+    (form,) = (form for form in all_formats() if form.name == sample.form)
+    for number, name in enumerate(file_options(form) & own.keys()):
+        held = tmp_path / f"option-{number}"  # on the command line, these name files
+        held.write_text(own[name])
+        asked["options"] = own = {**own, name: str(held)}
     options = SignOptions(
         key=f"{served.url}/keys/release", receipts=str(tmp_path / "receipts"),
         judge=Options(anchors=(root,)), require_accepted=True, **asked,

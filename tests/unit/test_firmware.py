@@ -25,6 +25,7 @@ from signward.trust.anchors import store_from_certificates
 from signward.trust.x509 import load_certificate
 from signward.verbs import stores
 from signward.verbs.context import Context
+from signward.verbs.epoch import trust_epoch
 from signward.verbs.evidence import assess_with_evidence
 from signward.verbs.options import Options
 from signward.verbs.replay import replay
@@ -305,3 +306,16 @@ def test_the_command_line_takes_files_without_extension(
     assert "digest-revoked" in capsys.readouterr().out
     assert run([*words[:-3], "--sbat-level", "latest", "boot.efi"]) == 1
     assert "sbat-revoked" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("prefix", ["shim:", "kernel:"])
+def test_a_store_made_of_another_file_is_another_store_to_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (str(tmp_path / "file"), "file"):
+        options = Options(stores=(f"{prefix}{name}",))
+        (tmp_path / "file").write_bytes(b"old")
+        before = trust_epoch(options, code=b"code")
+        (tmp_path / "file").write_bytes(b"new")
+        assert trust_epoch(options, code=b"code") != before

@@ -69,7 +69,15 @@ def test_what_is_no_file_is_signed_for_no_format() -> None:
 def test_a_format_that_is_not_known_yet_passes() -> None:
     check_octets("unknown-yet", b"\x89other octets", RSA)
     check_octets("unknown-yet", attributes(), RSA)
-    assert read_octets(b"\x89other octets").kind == ""
+
+
+def test_what_is_signed_bare_must_be_a_file_of_its_format() -> None:
+    check_octets("elf", b"\x7fELF\2\1\1", RSA)
+    check_octets("pkg", b"\x78\x9ca table", RSA)
+    for form, data in (("elf", b"\x89other octets"), ("kernel-module", attributes()),
+                       ("macho", b"\x7fELF\2\1\1")):  # fmt: skip
+        with pytest.raises(AuthorityError, match=f"format {form}"):
+            check_octets(form, data, RSA)
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))

@@ -10,7 +10,8 @@ CRLs and OCSP answers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from signward.errors import AuthorityError, BadInputError, MalformedError
@@ -24,14 +25,22 @@ _XML = "a SignedInfo element"
 _SEQUENCE = "a SEQUENCE"
 _UNCLEAR = "attributes of no one content type and messageDigest"
 
-EXPECTED = {
-    "pe": _INDIRECT_DATA, "cab": _INDIRECT_DATA, "msi": _INDIRECT_DATA, "msix": _INDIRECT_DATA,
-    "script": _INDIRECT_DATA, "catalog": _TRUST_LIST, "nupkg": _DATA, "detached": _DATA,
-    "jar": _DATA, "clickonce": _XML, "vsix": _XML,
-}  # fmt: skip
-"""Format to the content type of its signed attributes, or the element, that keys sign for it."""
+_OWN = "octets of the format's own"
 
-_FILE_CONTENT = frozenset(EXPECTED.values())
+EXPECTED: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("pe", "cab", "msi", "msix", "script"), (_INDIRECT_DATA,)),
+    **dict.fromkeys(("nupkg", "detached", "jar", "macho", "dmg"), (_DATA,)),
+    **dict.fromkeys(("elf", "kernel-module", "efi-variable"), (_OWN,)),
+    "pkg": (_DATA, _OWN),
+    "catalog": (_TRUST_LIST,),
+    **dict.fromkeys(("clickonce", "vsix"), (_XML,)),
+}
+"""Format to the content types of its signed attributes, or the element, that keys sign for it."""
+
+_STARTS = {"elf": b"\x7fELF", "kernel-module": b"\x7fELF"}
+"""How a format's own octets begin, where they do so alike: these are the file itself."""
+
+_FILE_CONTENT = frozenset(itertools.chain(*EXPECTED.values()))
 """What may be signed for a format that is not in the table."""
 
 _CONTENT_TYPE = "1.2.840.113549.1.9.3"
@@ -48,14 +57,14 @@ class Octets(NamedTuple):
 
 
 def read_octets(data: bytes) -> Octets:
-    """Return what the octets are; an empty kind for those we do not know.
+    """Return what the octets are.
 
     Raises ``MalformedError`` for signed attributes that break their encoding (RFC 5652 5.3).
     """
     if data.startswith(b"<SignedInfo") and data.endswith(b"</SignedInfo>"):
         return Octets(_XML)
     if data[:1] != bytes([der.SET]):
-        return Octets(_SEQUENCE if data[:1] == bytes([der.SEQUENCE]) else "")
+        return Octets(_SEQUENCE if data[:1] == bytes([der.SEQUENCE]) else _OWN)
     found = _attributes(data)
     kinds, digests = found.get(_CONTENT_TYPE, ()), found.get(_MESSAGE_DIGEST, ())
     if len(kinds) != 1 or len(digests) != 1:
@@ -88,12 +97,12 @@ def check_octets(form: str, data: bytes, algorithm: Algorithm) -> None:
         octets = read_octets(data)
     except BadInputError as error:
         raise AuthorityError("data", str(error), f"what is signed in format {form}") from None
-    expected = EXPECTED.get(form)
-    if octets.kind != expected if expected else octets.kind and octets.kind not in _FILE_CONTENT:
-        raise AuthorityError(
-            "data", octets.kind or "octets of another kind",
-            f"{expected or 'what is signed in a file'} (format {form})",
-        )  # fmt: skip
+    expected = EXPECTED.get(form, ())
+    if octets.kind not in (expected or _FILE_CONTENT) or not data.startswith(
+        _STARTS.get(form, b"")
+    ):
+        named = " or ".join(expected) or "what is signed in a file"
+        raise AuthorityError("data", octets.kind, f"{named} (format {form})")
     if octets.digest and len(octets.digest) not in _lengths(algorithm):
         found = f"a messageDigest of {len(octets.digest)} octets"
         raise AuthorityError("data", found, f"one that {algorithm} goes with", "RFC 5652 5.4")

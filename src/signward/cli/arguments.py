@@ -22,7 +22,7 @@ GENERATIONS = (
 
 
 PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel",
-            "apple", "apple-installer", "openpgp", "pinned", "android")  # fmt: skip
+            "jar", "apple", "apple-installer", "openpgp", "pinned", "android")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
 
 
@@ -60,8 +60,8 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
     _many(group, "--keyring", "FILE", "public keys of OpenPGP, minisign or signify, for signatures "
           "by such: a file, or a folder of keyrings")  # fmt: skip
-    _many(group, "--catalog", "PATH", "catalogs (.cat file or folder) that may vouch for files "
-          "without a signature of their own")  # fmt: skip
+    _many(group, "--catalog", "PATH", "catalogs (.cat file), manifests (see signward manifest) or "
+          "folders of them that may vouch for files without a signature of their own")  # fmt: skip
     group.add_argument("--profile", choices=PROFILES, default="", metavar="NAME", help="judge by "
                        f"these rules: {', '.join(PROFILES[1:])} (default: those of the file's "
                        "format)")  # fmt: skip

@@ -24,6 +24,7 @@ COMMANDS = {
     "timestamp": "add timestamps to signatures that files carry",
     "strip": "take the signatures out of files",
     "catalog": "list files in a catalog, to be signed",
+    "manifest": "sign a whole tree as one list, and say what is no longer as signed",
     "siglist": "list certificates and boot programs for UEFI's db or dbx, to be signed",
     "ca": "found a certification authority, issue and revoke certificates",
     "certs": "keep the signing certificates one has: holders, ends, releases",

@@ -33,7 +33,7 @@ EPILOG = f"""examples:
 a detached signature, in a file of its own:
   signward verify --detached image.bin.p7s image.bin
 by a key of a keyring (OpenPGP), or a public key of minisign or signify:
-  signward verify --detached image.iso.asc --keyring /usr/share/keyrings image.iso
+  signward verify --detached a.iso.asc --keyring /usr/share/keyrings a.iso
 a file that Linux keeps an IMA or fs-verity signature of:
   signward verify --anchor /etc/keys/x509_ima.der /usr/bin/busybox
 with your own anchor and revocation list, as of a date:

@@ -25,15 +25,22 @@ MAX_OCTETS = 64 * 1024 * 1024
 MAX_SIGNATURES = 16
 """Signatures of one envelope that are read: each costs a check for every key."""
 
+MAX_CERTIFICATES = 16
+"""Certificates beside one signature that are read; paths have three or four."""
+
 _WHAT = "DSSE envelope"
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
 class DsseSignature(Frozen, frozen=True, kw_only=True):
-    """One signature as it is claimed: ``claimed_key_id`` may be empty, and proves nothing."""
+    """One signature as it is claimed: ``claimed_key_id`` may be empty, and proves nothing.
+
+    ``claimed_certificates`` (DER, the leaf's first) are those that the signer put beside it.
+    """
 
     claimed_key_id: str
     value: bytes
+    claimed_certificates: tuple[bytes, ...] = ()
 
 
 class DsseEnvelope(Frozen, frozen=True, kw_only=True):
@@ -50,12 +57,16 @@ class DsseEnvelope(Frozen, frozen=True, kw_only=True):
 
 
 class DsseDraft(Frozen, frozen=True, kw_only=True):
-    """An envelope that lacks its one signature (an ``envelopes.Draft``)."""
+    """An envelope that lacks its one signature (an ``envelopes.Draft``).
+
+    ``certificates`` (DER, the leaf's first) go beside the signature, where others overlook them.
+    """
 
     payload_type: str
     payload: bytes
     algorithm: Algorithm
     key_id: str
+    certificates: tuple[bytes, ...] = ()
 
     @property
     def to_be_signed(self) -> bytes:
@@ -73,16 +84,26 @@ class DsseDraft(Frozen, frozen=True, kw_only=True):
             _Envelope(
                 payload=_encoded(self.payload),
                 payload_type=self.payload_type,
-                signatures=(_Signature(keyid=self.key_id, sig=_encoded(value)),),
+                signatures=(
+                    _Signature(
+                        keyid=self.key_id,
+                        sig=_encoded(value),
+                        x5c=tuple(map(_encoded, self.certificates)),
+                    ),
+                ),
             )
         )
 
 
-class _Signature(msgspec.Struct, frozen=True):
-    """A signature in JSON; fields that nobody knows are ignored, as the standard asks."""
+class _Signature(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A signature in JSON; fields that nobody knows are ignored, as the standard asks.
+
+    ``x5c`` is ours, in the form of RFC 7515 4.1.6: certificates in Base64, the leaf's first.
+    """
 
     sig: str
     keyid: str = ""
+    x5c: tuple[str, ...] = ()
 
 
 class _Envelope(msgspec.Struct, frozen=True, rename={"payload_type": "payloadType"}):
@@ -119,11 +140,17 @@ def open_envelope(data: bytes) -> DsseEnvelope:
     if not 1 <= len(read.signatures) <= MAX_SIGNATURES:
         found = f"{len(read.signatures)} signatures"
         raise LimitError(_WHAT, found, f"1 to {MAX_SIGNATURES}")
+    if any(len(one.x5c) > MAX_CERTIFICATES for one in read.signatures):
+        raise LimitError(_WHAT, "more certificates", f"at most {MAX_CERTIFICATES}")
     return DsseEnvelope(
         claimed_type=read.payload_type,
         claimed_payload=_decoded(read.payload),
         signatures=tuple(
-            DsseSignature(claimed_key_id=one.keyid, value=_decoded(one.sig))
+            DsseSignature(
+                claimed_key_id=one.keyid,
+                value=_decoded(one.sig),
+                claimed_certificates=tuple(map(_decoded, one.x5c)),
+            )
             for one in read.signatures
         ),
     )

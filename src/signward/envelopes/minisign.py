@@ -10,9 +10,9 @@ Formats: minisign's manual, "Signature format"; signify(1).
 from __future__ import annotations
 
 import binascii
+import re
 
-from signward.errors import LimitError, MalformedError
-from signward.findings import Code, Effect, Finding
+from signward.errors import LimitError, MalformedError, TooLargeError
 from signward.frozen import Frozen
 from signward.state import Algorithm, ClaimedSignature, HeldKey, SignerId, Source
 from signward.wire import der
@@ -27,6 +27,7 @@ MAX_CONTENT = 256 * 1024 * 1024
 
 _UNTRUSTED, _TRUSTED = "untrusted comment: ", "trusted comment: "
 _KEY_OCTETS, _VALUE_OCTETS, _ID_OCTETS = 32, 64, 8
+_BARE_KEY = re.compile(rb"RW[A-Za-z0-9+/]{54}\r?\n?")
 _ED25519 = "1.3.101.112"
 _PREHASHED = Algorithm(scheme="ed25519", digest="blake2b")
 _PURE = Algorithm(scheme="ed25519")
@@ -52,8 +53,15 @@ def is_commented(data: bytes) -> bool:
     return data.startswith(_UNTRUSTED.encode("ascii"))
 
 
+def is_bare_key(data: bytes) -> bool:
+    """Say whether octets are a public key without its comment, as web pages print it."""
+    return _BARE_KEY.fullmatch(data) is not None
+
+
 def read_keys(data: bytes) -> tuple[HeldKey, ...]:
     """Return the key in a public key file, as either tool's.  Raises ``MalformedError``."""
+    if is_bare_key(data):
+        data = _UNTRUSTED.encode("ascii") + b"none\n" + data
     lines = _lines(data, "public key", (2,))
     raw = _base64(lines[1], 2 + _ID_OCTETS + _KEY_OCTETS, "public key")
     if raw[:2] != b"Ed":
@@ -88,12 +96,13 @@ def read_text(data: bytes) -> Text:
 
 
 def claims(text: Text, source: Source, slot: str) -> tuple[ClaimedSignature, ...]:
-    """Return the signature over a file, and minisign's second over the first and its comment."""
-    too_long = not text.prehashed and source.length > MAX_CONTENT
-    content = b"" if text.prehashed or too_long else source.read(0, source.length)
+    """Return the signature over a file, and minisign's second over the first and its comment.
+
+    Raises ``TooLargeError``.
+    """
     algorithm = _PREHASHED if text.prehashed else _PURE
-    findings = (_too_long(source.length),) if too_long else ()
-    first = _claim(text, "1", algorithm, content, text.value, over=slot, findings=findings)
+    content = b"" if text.prehashed else _whole(source)
+    first = _claim(text, "1", algorithm, content, text.value, over=slot)
     if text.second is None:
         return (first,)
     signed = text.value + text.comment.encode("utf-8", "surrogateescape")
@@ -109,7 +118,6 @@ def _claim(
     *,
     over: str = "",
     countersigns: str = "",
-    findings: tuple[Finding, ...] = (),
 ) -> ClaimedSignature:
     return ClaimedSignature(
         label=label,
@@ -123,16 +131,16 @@ def _claim(
         claimed_certificates=(),
         over=over,
         countersigns=countersigns,
-        findings=findings,
     )
 
 
-def _too_long(length: int) -> Finding:
-    return Finding(
-        code=Code.LIMIT_EXCEEDED, effect=Effect.UNKNOWN, subject="file", found=f"{length} octets",
-        required=f"at most {MAX_CONTENT} where the value is over the octets themselves",
-        hint="minisign's prehashed form has no such limit",
-    )  # fmt: skip
+def _whole(source: Source) -> bytes:
+    if source.length > MAX_CONTENT:
+        raise TooLargeError(
+            "file", f"{source.length} octets", f"at most {MAX_CONTENT}, which the value is over",
+            hint="minisign's prehashed form has no such limit",
+        )  # fmt: skip
+    return source.read(0, source.length)
 
 
 def _lines(data: bytes, what: str, counts: tuple[int, ...]) -> list[str]:
@@ -152,6 +160,8 @@ def _base64(line: str, size: int, what: str) -> bytes:
         raw = binascii.a2b_base64(line.encode("ascii", "replace"), strict_mode=True)
     except binascii.Error as error:
         raise MalformedError(what, f"damaged Base64: {error}", "Base64") from None
+    if binascii.b2a_base64(raw, newline=False).decode("ascii") != line:
+        raise MalformedError(what, "Base64 with bits behind its end", "none", "RFC 4648 3.5")
     if len(raw) != size:
         raise MalformedError(what, f"{len(raw)} octets", str(size))
     return raw

@@ -147,6 +147,8 @@ def _decoded(inside: bytes) -> bytes:
         told = binascii.a2b_base64(checksum, strict_mode=True)
     except binascii.Error as error:
         raise MalformedError(_ARMOUR, f"damaged Base64: {error}", "Base64", "RFC 9580 6") from None
+    if binascii.b2a_base64(octets, newline=False) != body:
+        raise MalformedError(_ARMOUR, "Base64 with bits behind its end", "none", "RFC 4648 3.5")
     if mark and told != crc24(octets).to_bytes(3, "big"):
         raise MalformedError(_ARMOUR, f"checksum {told.hex()}", f"{crc24(octets):06x}",
                              "RFC 9580 6.1.1")  # fmt: skip

@@ -47,6 +47,7 @@ def open_cms(blob: bytes, over: Checksum, slots: tuple[Slot, ...]) -> ClaimedSig
     return replace(
         claimed,
         slots=slots,
+        rests_on=_rests_on(slots),
         bindings=tuple(replace(one, data=over.stored) for one in claimed.bindings),
         to_be_verified=claimed.to_be_verified or over.stored,
     )
@@ -70,6 +71,7 @@ def open_value(
         label=label,
         envelope=ENVELOPE,
         slots=slots,
+        rests_on=_rests_on(slots),
         bindings=(),
         algorithm=Algorithm(scheme="rsa-pkcs1v15", digest=over.algorithm),
         to_be_verified=over.table,
@@ -82,3 +84,8 @@ def open_value(
         claimed_certificates=tuple(certificates),
         raw=value,
     )
+
+
+def _rests_on(slots: tuple[Slot, ...]) -> frozenset[str]:
+    """Return the digests of table and files: each covers what another does not."""
+    return frozenset(slot.algorithm for slot in slots)

@@ -24,11 +24,11 @@ class OpenPgpFormat:
     has a slot of its own.
     """
 
-    name = "detached"
+    name = "openpgp"
     spec = "RFC 9580 10.4, detached signature"
     extensions: tuple[str, ...] = (".asc", ".gpg", ".sig")
 
-    def __init__(self, signature: bytes) -> None:
+    def __init__(self, signature: bytes | None = None) -> None:
         self._signature = signature
 
     def recognise(self, peek: Peek) -> Match:  # noqa: ARG002
@@ -37,7 +37,7 @@ class OpenPgpFormat:
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Open the signatures; the file itself has no structure."""
-        opened = open_detached(self._signature, WHOLE)
+        opened = open_detached(self._signature, WHOLE) if self._signature is not None else ()
         return SignedArtifact(
             format=self.name,
             source=source,
@@ -55,11 +55,11 @@ class OpenPgpFormat:
 class MinisignFormat:
     """A file judged by minisign's or signify's signature; both values of the former must fit."""
 
-    name = "detached"
+    name = "minisign"
     spec = "minisign's signature format; signify(1)"
     extensions: tuple[str, ...] = (".minisig", ".sig")
 
-    def __init__(self, signature: bytes) -> None:
+    def __init__(self, signature: bytes | None = None) -> None:
         self._signature = signature
 
     def recognise(self, peek: Peek) -> Match:  # noqa: ARG002
@@ -68,16 +68,16 @@ class MinisignFormat:
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Open the signature; the file itself has no structure."""
-        text = read_text(self._signature)
-        signatures = claims(text, source, WHOLE)
+        text = read_text(self._signature) if self._signature is not None else None
+        signatures = claims(text, source, WHOLE) if text else ()
         return SignedArtifact(
             format=self.name,
             source=source,
             signatures=signatures,
-            required={"1": frozenset({WHOLE})},
+            required={s.label: frozenset({WHOLE}) for s in signatures[:1]},
             every=True,  # the comment's own value counts whatever rule the caller has
             profile="pinned",
-            facts={"trusted-comment": text.comment} if text.comment else {},
+            facts={"trusted-comment": text.comment} if text and text.comment else {},
             layout={},
         )
 

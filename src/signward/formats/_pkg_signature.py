@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from signward.envelopes.xar import Checksum, open_cms, open_value
 from signward.errors import LimitError, UncoveredError
 from signward.findings import Code, Effect, Finding
-from signward.frozen import Frozen, replace
+from signward.frozen import Frozen
 from signward.state import ClaimedSignature, Slot, Source
 from signward.wire import der
 from signward.wire.certificate import outline
@@ -54,8 +54,6 @@ def open_archive(source: Source, archive: Xar) -> Signatures:
         node, label = archive.signature, str(len(claimed) + 1)
         value = envelope_of(source, archive, node)
         claimed.append(open_value(value, over, slots, node.certificates, label))
-    used = frozenset(slot.algorithm for slot in slots)
-    claimed = [replace(one, rests_on=used) for one in claimed]
     weak = tuple(_weak_checksums(archive))
     conditions = {one.label: weak for one in claimed}
     if archive.x_signature:

@@ -62,6 +62,7 @@ class Grounds(Frozen, frozen=True, kw_only=True):
 
     ``notes`` tell of evidence that was sought in vain; they never change an outcome.
     ``tsa_store`` holds the anchors of timestamp authorities where those are others.
+    ``notarized`` says that Apple's own ticket for the code is at hand.
     ``keyring`` names, by the octets of what holds a key, the caller's file it was in.
     """
 
@@ -72,6 +73,7 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     policy: TrustPolicy
     notes: tuple[Finding, ...] = ()
     tsa_store: TrustStore | None = None
+    notarized: bool = False
     keyring: Mapping[bytes, str] = _NO_KEYS
 
 
@@ -119,7 +121,9 @@ def judge(
             # Only Apple's signatures have one: nobody else need wait for the reader of them.
             from signward.trust.requirement import check_own
 
-            findings += check_own(claimed.own_requirement, claimed.label, result.path)
+            findings += check_own(
+                claimed.own_requirement, claimed.label, result.path, notarized=grounds.notarized
+            )
         if profile.revocation:
             statuses = _statuses(result, grounds, at)
             findings += _revocation_findings(result, statuses, proven, grounds)

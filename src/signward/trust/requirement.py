@@ -102,16 +102,19 @@ def evaluate(requirement: Requirement, code: Code) -> Standing:
     return _standing(requirement.expression, code)
 
 
-def check_own(own: OwnRequirement, label: str, path: Sequence[Certificate]) -> tuple[Finding, ...]:
+def check_own(
+    own: OwnRequirement, label: str, path: Sequence[Certificate], *, notarized: bool = False
+) -> tuple[Finding, ...]:
     """Return why code does not meet the requirement that its own signature designates.
 
-    ``path`` is the certification path that was found, its anchor last.
+    ``path`` is the certification path that was found, its anchor last.  ``notarized`` says that a
+    ticket of Apple's for it is at hand; none at hand says nothing, for Apple may have one.
     """
     try:
         requirement = read_requirement(own.requirement)
     except BadInputError as error:
         return (error.finding,)
-    standing = evaluate(requirement, _known(own, tuple(path)))
+    standing = evaluate(requirement, _known(own, tuple(path), notarized=notarized))
     if standing is Standing.MET:
         return ()
     from signward.wire.requirement_text import requirement_text
@@ -130,7 +133,7 @@ def check_own(own: OwnRequirement, label: str, path: Sequence[Certificate]) -> t
     )
 
 
-def _known(own: OwnRequirement, path: tuple[Certificate, ...]) -> Code:
+def _known(own: OwnRequirement, path: tuple[Certificate, ...], *, notarized: bool) -> Code:
     return Code(
         identifier=own.identifier,
         cdhashes=frozenset(own.cdhashes),
@@ -140,7 +143,7 @@ def _known(own: OwnRequirement, path: tuple[Certificate, ...]) -> Code:
         info=None if own.info is None else _entries(own.info),
         entitlements=_entries(own.entitlements),
         platform=own.platform,
-        notarized=own.notarized or None,
+        notarized=notarized or None,
     )
 
 

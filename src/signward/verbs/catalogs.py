@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from signward.errors import BadInputError, EvidenceError
 from signward.findings import Code, Effect, Finding
-from signward.formats import Format, ParseOptions, peek_at, recognise
+from signward.formats import Format, Match, ParseOptions, peek_at, recognise
+from signward.formats._manifest import MANIFEST_NAME, MANIFEST_VERSION
+from signward.formats.manifest import FORMAT as MANIFESTS
 from signward.frozen import Frozen
 from signward.integrity import check_regions, wanted_slots
+from signward.policy.publisher import publisher_of
 from signward.state import JudgedSignature, SignedArtifact, Source, TrustedSignature
 from signward.verbs.context import Context
+from signward.verbs.options import Options
 from signward.verbs.stages import judge_signatures
 from signward.wire.source import open_source, whole_digest
 
@@ -21,16 +25,24 @@ MAX_CATALOGS = 20_000
 LISTED_SLOTS = ("image", "image:padded", "text", "text:measured")
 """Slots by which catalogs list programs and scripts; all else goes by its flat digest."""
 
+_ENDINGS = ("*.cat", "*.manifest")
+"""What is looked for in folders: catalogs of Windows, and manifests of ours."""
+
 _PREFERENCE = ("sha512", "sha384", "sha256", "sha1")
 
 
 class Catalog(Frozen, frozen=True, kw_only=True):
-    """A judged catalog: its path and digest, its signatures and what spoils it as a whole."""
+    """A judged catalog: its path and digest, its signatures and what spoils it as a whole.
+
+    ``name`` and ``version`` are a manifest's; others have none.
+    """
 
     path: str
     sha256: bytes
     signatures: tuple[JudgedSignature, ...]
     findings: tuple[Finding, ...]
+    name: str = ""
+    version: int = 0
 
 
 class Vouched(Frozen, frozen=True, kw_only=True):
@@ -41,8 +53,24 @@ class Vouched(Frozen, frozen=True, kw_only=True):
     facts: dict[str, str]
 
 
-CatalogIndex = dict[tuple[str, bytes], list[Catalog]]
-"""Catalogs by ``(digest algorithm, digest)`` of what they list."""
+class CatalogIndex:
+    """Catalogs by digest algorithm and digest of what they list."""
+
+    def __init__(self) -> None:
+        self._by_digest: dict[str, dict[bytes, list[Catalog]]] = {}
+
+    @property
+    def algorithms(self) -> frozenset[str]:
+        """The digest algorithms by which anything is listed."""
+        return frozenset(self._by_digest)
+
+    def add(self, algorithm: str, digest: bytes, catalog: Catalog) -> None:
+        """Take note that a catalog lists a digest."""
+        self._by_digest.setdefault(algorithm, {}).setdefault(digest, []).append(catalog)
+
+    def listing(self, algorithm: str, digest: bytes) -> list[Catalog]:
+        """Return the catalogs that list a digest."""
+        return self._by_digest.get(algorithm, {}).get(digest, [])
 
 
 def vouched_by(
@@ -50,12 +78,11 @@ def vouched_by(
 ) -> Vouched | None:
     """Return the best catalog's word for an unsigned artifact, or None."""
     index = catalog_index(context)
-    if not index:
+    if not index.algorithms:
         return None
-    algorithms = {algorithm for algorithm, _ in index}
     found: list[tuple[Catalog, str]] = []
-    for algorithm, digest in _digests(signable, artifact, source, algorithms):
-        found += ((catalog, algorithm) for catalog in index.get((algorithm, digest), ()))
+    for algorithm, digest in _digests(signable, artifact, source, index.algorithms):
+        found += ((catalog, algorithm) for catalog in index.listing(algorithm, digest))
     if not found:
         return None
     context.consulted(tuple(dict.fromkeys(catalog.path for catalog, _ in found)))
@@ -70,12 +97,47 @@ def vouched_by(
 
 def catalog_index(context: Context) -> CatalogIndex:
     """Return the run's catalogs, read and judged once."""
-    if context.catalogs is None:
-        context.catalogs = {}
+    index: CatalogIndex | None = context.catalogs
+    if index is None:
+        index = CatalogIndex()
         for path in _catalog_files(context.options.catalogs):
             with open_source(path) as source:
-                add_catalog(source, context.catalogs, context)
-    return context.catalogs
+                catalog = add_catalog(source, index, context)
+            if catalog:
+                _check_news(catalog)
+        context.catalogs = index
+    return index
+
+
+def opened_manifests(options: Options) -> bool:
+    """Say whether manifests are among the catalogs, each held against what is remembered.
+
+    Raises ``EvidenceError`` for one that is older.
+    """
+    context, found = Context(options), False
+    for path in _catalog_files(options.catalogs):
+        with open_source(path) as source:
+            if not source.length or MANIFESTS.recognise(peek_at(source)) is Match.NO:
+                continue
+            found = True
+            catalog = add_catalog(source, CatalogIndex(), context)
+        if catalog:
+            _check_news(catalog)
+    return found
+
+
+def _check_news(catalog: Catalog) -> None:
+    """Raise ``EvidenceError`` for a manifest older than one of the same publisher and name.
+
+    Only trusted signatures are remembered: else anybody could have a high number remembered.
+    """
+    for signature in catalog.signatures:
+        if catalog.version and isinstance(signature, TrustedSignature):
+            from signward.verbs.remembered import check_news  # for manifests only
+
+            signer = publisher_of(signature).identity
+            payload = hashlib.sha256(signature.intact.claimed.content).digest()
+            check_news(catalog.path, signer, catalog.name, catalog.version, payload)
 
 
 def _catalog_files(places: tuple[str, ...]) -> Iterator[str]:
@@ -86,7 +148,8 @@ def _catalog_files(places: tuple[str, ...]) -> Iterator[str]:
         path = Path(place)
         if not path.exists():
             raise EvidenceError(f"catalog {place}: found nothing there, required a file or folder")
-        files = sorted(path.rglob("*.cat")) if path.is_dir() else [path]
+        listed = (file for ending in _ENDINGS for file in path.rglob(ending))
+        files = sorted(listed) if path.is_dir() else [path]
         for file in files:
             count += 1
             if count > MAX_CATALOGS:
@@ -94,29 +157,36 @@ def _catalog_files(places: tuple[str, ...]) -> Iterator[str]:
             yield str(file)
 
 
-def add_catalog(source: Source, index: CatalogIndex, context: Context) -> None:
+def add_catalog(source: Source, index: CatalogIndex, context: Context) -> Catalog | None:
     """Judge one catalog and index its members; what is no catalog is passed over."""
-    signable = recognise(peek_at(source))
+    signable = recognise(peek_at(source)) if source.length else None
     if signable is None:
-        return
+        return None
     try:
         artifact = signable.parse(source, ParseOptions())
         computed = signable.digests(artifact, wanted_slots(artifact))
     except BadInputError:
-        return
+        return None
     catalog = Catalog(
         path=source.name,
         sha256=whole_digest(source, "sha256"),
         signatures=judge_signatures(artifact, computed, context),
         findings=(*artifact.findings, *check_regions(artifact)),
+        name=str(artifact.facts.get(MANIFEST_NAME, "")),
+        version=int(artifact.facts.get(MANIFEST_VERSION, 0)),
     )
-    if catalog.signatures:
-        for member in artifact.endorsements:
-            index.setdefault((member.algorithm, member.digest), []).append(catalog)
+    if not catalog.signatures:
+        return None
+    for member in artifact.endorsements:
+        index.add(member.algorithm, member.digest, catalog)
+    return catalog
 
 
 def _digests(
-    signable: Format | None, artifact: SignedArtifact | None, source: Source, algorithms: set[str]
+    signable: Format | None,
+    artifact: SignedArtifact | None,
+    source: Source,
+    algorithms: Collection[str],
 ) -> Iterator[tuple[str, bytes]]:
     usable = [a for a in _PREFERENCE if a in algorithms]
     if signable and artifact:

@@ -45,7 +45,7 @@ class Context:
         self.options = options
         self.policy = options.policy
         self.at = options.at or datetime.now(UTC)
-        self.catalogs: dict[tuple[str, bytes], list[Any]] | None = None
+        self.catalogs: Any = None
         self._grounds: dict[str, Grounds] = {}
         self._signers: tuple[bytes, ...] = ()
 

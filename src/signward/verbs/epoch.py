@@ -24,6 +24,7 @@ from signward.inventory.cache import MAX_AGE_SECONDS
 from signward.policy.record import CertificateRecord, Record
 from signward.verbs.kernels import STORE as KERNEL
 from signward.verbs.kernels import installed_kernels
+from signward.verbs.stores import SHIM
 from signward.wire.source import CHUNK, Identity
 
 if TYPE_CHECKING:
@@ -143,8 +144,8 @@ def _joined(parts: Iterable[str]) -> str:
 def _named(text: str) -> str:
     """Return a string; followed by what it names, when it is the path of something."""
     try:
-        path = Path(text.removeprefix(KERNEL))
-        if "/" in text or "." in text:
+        path = Path(text.removeprefix(KERNEL).removeprefix(SHIM))
+        if "/" in text or "." in text or text.startswith((KERNEL, SHIM)):
             if path.is_file():
                 return f"{text!r}={_content(path)}"
             if path.is_dir():

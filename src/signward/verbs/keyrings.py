@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from signward.envelopes.minisign import is_commented
+from signward.envelopes.minisign import is_bare_key, is_commented
 from signward.envelopes.minisign import read_keys as read_commented
 from signward.envelopes.openpgp_cert import binary, keys_of, split_keyring
 from signward.errors import BadInputError, EvidenceError
@@ -67,7 +67,7 @@ def read_keyring(path: str, data: bytes) -> list[HeldKey]:
         raise EvidenceError(f"{path}: found GnuPG's own key database, required a keyring\n"
                             "hint: gpg --export > keyring.gpg writes one")  # fmt: skip
     try:
-        if is_commented(data):
+        if is_commented(data) or is_bare_key(data):
             return list(read_commented(data))
         return [key for one in split_keyring(binary(data)) for key in keys_of(one)]
     except BadInputError as error:

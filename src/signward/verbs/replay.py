@@ -28,7 +28,7 @@ from signward.trust.revocation import Evidence
 from signward.trust.sealed import read_keys
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.bundle import AnchorEntry, Bundle, FileEntry, StoreEntry, read_bundle
-from signward.verbs.catalogs import add_catalog
+from signward.verbs.catalogs import CatalogIndex, add_catalog
 from signward.verbs.context import Context, read_block_lists
 from signward.verbs.firmware import Firmware, Given, load_firmware
 from signward.verbs.online import Online
@@ -109,7 +109,7 @@ class ReplayContext(Context):
             )
         )
         self._bundle = bundle
-        self.catalogs = {}
+        self.catalogs = CatalogIndex()
         for entry in manifest.catalogs:
             name = original_name(entry.name, entry.name_hex)
             add_catalog(BytesSource(name, bundle.blob(entry.sha256)), self.catalogs, self)

@@ -157,7 +157,8 @@ class Scan:
             containers=options.containers,
             further=_further(options),
         )
-        self._wanted = frozenset(kind for kind in KINDS if _concerns(options, kind))
+        further = self._job.further
+        self._wanted = frozenset(kind for kind in KINDS if _concerns(options, kind, further))
         self._cache = self._open_cache(options)
         self._committed = time.monotonic()
         self._jobs = options.jobs or os.cpu_count() or 1
@@ -311,12 +312,12 @@ def _followed(trust: Any) -> Any:
     return followed(trust)
 
 
-def _concerns(options: ScanOptions, kind: str) -> bool:
+def _concerns(options: ScanOptions, kind: str, further: frozenset[str]) -> bool:
     """Say whether a scan judges files of this kind or opens them."""
     if options.only and kind not in options.only:
         return False
     known = KINDS[kind]
-    if known.signable or kind in _further(options):
+    if known.signable or kind in further:
         return True
     return options.containers and bool(known.container)
 
@@ -324,14 +325,28 @@ def _concerns(options: ScanOptions, kind: str) -> bool:
 def _further(options: ScanOptions) -> frozenset[str]:
     """Return the kinds that nothing signs, but that rules speak of: Python scripts, say.
 
-    An inventory keeps them too, for policies to come.
+    An inventory keeps them too, for policies to come; a manifest speaks of files of any kind.
     """
     trust = options.trust
+    if _trees_listed(trust):
+        return frozenset(kind for kind in KINDS if not KINDS[kind].signable)
     if getattr(trust, "rules", None) is None and not getattr(trust, "asked", ()):
         return frozenset()
     from signward.policy.rules.kinds import class_of
 
     return frozenset(kind for kind in KINDS if not KINDS[kind].signable and class_of(kind, {}))
+
+
+def _trees_listed(trust: Any) -> bool:
+    """Say whether manifests are among the catalogs; none may be older than those seen before.
+
+    That is asked here too, for verdicts out of the cache are not judged anew.
+    """
+    if not getattr(trust, "catalogs", ()):
+        return False
+    from signward.verbs.catalogs import opened_manifests
+
+    return opened_manifests(trust)
 
 
 def count_files(options: ScanOptions) -> int:

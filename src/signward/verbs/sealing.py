@@ -39,12 +39,28 @@ class Sealer:
         lines = [text[i : i + _PEM_COLUMNS] for i in range(0, len(text), _PEM_COLUMNS)]
         return b"\n".join((b"-----BEGIN PUBLIC KEY-----", *lines, b"-----END PUBLIC KEY-----", b""))
 
-    def seal(self, payload_type: str, payload: bytes) -> bytes:
-        """Return the envelope (JSON) around a payload.  Raises ``KeyProviderError``."""
+    @property
+    def public_key(self) -> bytes:
+        """The public key (DER SubjectPublicKeyInfo)."""
+        return self._key.public_key
+
+    @property
+    def certificates(self) -> tuple[bytes, ...]:
+        """The certificates (DER) that are kept with the key, the leaf's first."""
+        return self._key.certificates
+
+    def seal(
+        self, payload_type: str, payload: bytes, certificates: tuple[bytes, ...] = ()
+    ) -> bytes:
+        """Return the envelope (JSON) around a payload.  Raises ``KeyProviderError``.
+
+        ``certificates`` (DER, the leaf's first) go beside the signature.
+        """
         spki = self._key.public_key
         try:
             draft = DsseDraft(payload_type=payload_type, payload=payload,
-                              algorithm=usual_algorithm(spki), key_id=key_id(spki))  # fmt: skip
+                              algorithm=usual_algorithm(spki), key_id=key_id(spki),
+                              certificates=certificates)  # fmt: skip
             signed = sign_for(self._key, draft.to_be_signed, draft.algorithm, _purpose)
             check_value(spki, draft.algorithm, draft.to_be_signed, signed.value)
         except (UnsupportedKeyError, ValueMismatchError) as error:

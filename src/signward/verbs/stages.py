@@ -18,7 +18,6 @@ from signward.policy.evaluate import strength, unsigned
 from signward.policy.settings import SignatureRule
 from signward.state import (
     BrokenSignature,
-    ClaimedSignature,
     IntactSignature,
     JudgedSignature,
     Manifest,
@@ -28,7 +27,7 @@ from signward.state import (
     UntrustedSignature,
     path_of,
 )
-from signward.trust.judge import judge
+from signward.trust.judge import Grounds, judge
 from signward.trust.x509 import load_certificate
 from signward.verbs.context import Context
 from signward.verbs.tickets import ticket_findings
@@ -56,7 +55,7 @@ def judge_signatures(
     certificates, keys = context.certificates_for(profile), context.keys_for(profile)
     checked = [
         check_signature(artifact, claimed, computed, certificates, keys)
-        for claimed in _notarized(artifact, context)
+        for claimed in artifact.signatures
     ]
     if context.policy.stage is Stage.INTACT:
         return tuple(checked)
@@ -72,17 +71,13 @@ def judge_signatures(
     )
 
 
-def _notarized(artifact: SignedArtifact, context: Context) -> Iterator[ClaimedSignature]:
-    """Yield the signatures; what they ask about notarization a ticket of Apple's own answers."""
-    asking = artifact.ticket is not None and context.policy.stage is not Stage.INTACT
+def _grounds(artifact: SignedArtifact, context: Context) -> Grounds:
+    """Return what an artifact's signatures are judged on; a ticket of Apple's own is part of it."""
+    grounds = context.grounds(context.profile_for(artifact))
     odd = any(finding.code is Code.TICKET for finding in artifact.findings)
-    known = asking and not odd and not any(ticket_findings(artifact, context))
-    for claimed in artifact.signatures:
-        own = claimed.own_requirement
-        if own is not None and known:
-            yield replace(claimed, own_requirement=replace(own, notarized=True))
-        else:
-            yield claimed
+    if artifact.ticket is None or odd or any(ticket_findings(artifact, context)):
+        return grounds
+    return replace(grounds, notarized=True)
 
 
 def judged_all(
@@ -170,5 +165,5 @@ def _judged(
         return signature
     profile = context.profile_for(artifact)
     if context.online is not None:
-        return context.online.judge(signature, profile, context.grounds(profile))
-    return judge(signature, profile, context.grounds(profile))
+        return context.online.judge(signature, profile, _grounds(artifact, context))
+    return judge(signature, profile, _grounds(artifact, context))

@@ -132,6 +132,9 @@ def assess(source: Source, context: Context, companions: Companions | None = Non
     Raises ``UnreadableError`` when the source changes while it is read.
     """
     if source.length == 0:
+        listed = _listed(source, (), context)
+        if listed is not None:
+            return listed
         return _failed(source.name, "", (_empty(source),), context)
     peek = peek_at(source)
     signable = recognise(peek)
@@ -250,18 +253,9 @@ def _empty(source: Source) -> Finding:
 def _unrecognised(source: Source, peek: Peek, context: Context) -> Verdict:
     """Answer for bytes of no known format: unsigned, or of a kind not judged yet."""
     revoked = file_revoked(source, context)
-    vouched = vouched_by(None, None, source, context)
-    if vouched:
-        case = Case(
-            subject=source.name,
-            format="",
-            judged=vouched.signatures,
-            findings=(*revoked, *vouched.findings),
-            at=context.at,
-            vouched=True,
-            facts=vouched.facts,
-        )
-        return evaluate(case, context.policy)
+    listed = _listed(source, revoked, context)
+    if listed is not None:
+        return listed
     kind = classify(peek)
     if kind == "zip":
         # An archive that cannot be read may be of any kind: malformed, not unsigned.
@@ -284,6 +278,23 @@ def _unrecognised(source: Source, peek: Peek, context: Context) -> Verdict:
         hint="it may be signed; this version cannot tell",
     )
     return _failed(source.name, "", (*revoked, finding), context)
+
+
+def _listed(source: Source, revoked: tuple[Finding, ...], context: Context) -> Verdict | None:
+    """Return the verdict on a file that a catalog lists by all its octets; None on others."""
+    vouched = vouched_by(None, None, source, context)
+    if vouched is None:
+        return None
+    case = Case(
+        subject=source.name,
+        format="",
+        judged=vouched.signatures,
+        findings=(*revoked, *vouched.findings),
+        at=context.at,
+        vouched=True,
+        facts=vouched.facts,
+    )
+    return evaluate(case, context.policy)
 
 
 def _homeless(kind: str, name: str) -> tuple[Finding, ...]:

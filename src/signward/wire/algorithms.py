@@ -74,6 +74,13 @@ SIGNATURE_OIDS = {
 }
 """The OID to write for an algorithm; RSA with SHA-1 has a second, older one."""
 
+
+def signature_algorithm_alone(oid: str) -> Algorithm | None:
+    """Return the algorithm of a key that signs by one only, whose OIDs are the same."""
+    found = _SIGNATURES.get(oid)
+    return found if found and not found.digest else None
+
+
 _BARE_KEYS = {RSA: "rsa-pkcs1v15", EC_PUBLIC_KEY: "ecdsa", DSA_KEY: "dsa"}
 """CMS lets a signer name the key's algorithm alone; the digest then stands beside it."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 
 from signward.errors import MalformedError
+from signward.state import Algorithm
 from signward.wire import der
-from signward.wire.algorithms import EC_PUBLIC_KEY, RSA
+from signward.wire.algorithms import EC_PUBLIC_KEY, RSA, signature_algorithm_alone
 
 _WHAT = "public key"
 
@@ -52,6 +53,24 @@ def curve(spki: bytes) -> str:
     if algorithm[0].oid(_WHAT) != EC_PUBLIC_KEY or len(algorithm) < 2:
         return ""
     return algorithm[1].oid(_WHAT) if algorithm[1].tag == der.OID else ""
+
+
+_CURVE_DIGESTS = {"1.3.132.0.34": "sha384", "1.3.132.0.35": "sha512"}
+"""The digest of their size that the larger curves sign by; the others sign by SHA-256."""
+
+
+def claimed_algorithm(spki: bytes) -> Algorithm | None:
+    """Return what a key says that it signs by, where its envelope names nothing (DSSE).
+
+    ``integrity.usual_algorithm`` says it of a key that is loaded; here none is.  None for keys
+    that have no such algorithm.  Raises ``MalformedError``.
+    """
+    oid = der.parse(spki, _WHAT).fields(_WHAT, 2)[0].fields(_WHAT, 1)[0].oid(_WHAT)
+    if oid == RSA:
+        return Algorithm(scheme="rsa-pkcs1v15", digest="sha256")
+    if oid == EC_PUBLIC_KEY:
+        return Algorithm(scheme="ecdsa", digest=_CURVE_DIGESTS.get(curve(spki), "sha256"))
+    return signature_algorithm_alone(oid)
 
 
 def ec_key(curve_oid: str, point: bytes) -> bytes:

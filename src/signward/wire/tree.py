@@ -101,6 +101,16 @@ class FolderTree:
             raise MalformedError(path, "no such file", "a file in the folder")
         return _TreeFile(self, path, self._identities[path].size)
 
+    def identity(self, path: str) -> Identity:
+        """Return what the walk saw of a name: what changes when its content does.
+
+        Raises ``MalformedError`` where there is none.
+        """
+        self.entries()
+        if path not in self._identities:
+            raise MalformedError(path, "no such name", "a name in the folder")
+        return self._identities[path]
+
     def attributes(self, path: str) -> tuple[str, ...]:
         """Return the names of a regular file's extended attributes; none where unsupported.
 
