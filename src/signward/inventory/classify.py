@@ -97,6 +97,7 @@ KINDS: dict[str, Kind] = {
     "xz": Kind("xz stream", container="stream"),
     "zstd": Kind("Zstandard stream", container="stream"),
     "deb": Kind("Debian package", signable=True),
+    "vib": Kind("VMware installation bundle", signable=True),
     "ar": Kind("static library or ar archive"),
     "rpm": Kind("RPM package", signable=True),
     "bundle": Kind("macOS bundle", signable=True),
@@ -210,6 +211,8 @@ def _der_header(head: bytes, at: int) -> int:
 
 
 def _refine_ar(head: bytes, _name: str, _length: int) -> str:
+    if head[8:22] == b"descriptor.xml":
+        return "vib"
     return "deb" if head[8:21] == b"debian-binary" else "ar"
 
 

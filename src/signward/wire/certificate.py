@@ -5,16 +5,19 @@ Judging certificates is the business of ``trust``; this reads five fields and st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from signward.errors import BadInputError, MalformedError
 from signward.frozen import Frozen
+from signward.state import SignerId
 from signward.wire import der
 from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
 
 _WHAT = "certificate"
 _SUBJECT_KEY_IDENTIFIER = der.oid("2.5.29.14")
 _COMMON_NAME = "2.5.4.3"
+_ORGANIZATION = "2.5.4.10"
 
 
 class Outline(Frozen, frozen=True, kw_only=True):
@@ -59,6 +62,32 @@ def common_name(certificate: bytes) -> str:
                 if kind.oid(_WHAT) == _COMMON_NAME:
                     return value.text(_WHAT)
     return ""
+
+
+def organizations(certificate: bytes) -> tuple[str, ...]:
+    """Return every organizationName of the subject (RFC 5280 A.1); empty where none can be told."""
+    found = []
+    with suppress(BadInputError):
+        subject = der.parse(outline(certificate).subject, _WHAT)
+        for rdn in subject.children():
+            for attribute in rdn.children():
+                kind, value = attribute.fields(_WHAT, 2)[:2]
+                if kind.oid(_WHAT) == _ORGANIZATION:
+                    found.append(value.text(_WHAT))
+        return tuple(found)
+    return ()
+
+
+def signer_of(signer: SignerId, certificates: Sequence[bytes]) -> bytes:
+    """Return the one of these certificates that an envelope names; empty for none or several."""
+    found = set[bytes]()
+    for certificate in certificates:
+        with suppress(BadInputError):
+            seen = outline(certificate)
+            by_name = (seen.issuer, seen.serial) == (signer.issuer, signer.serial)
+            if by_name or (signer.key_id and seen.key_id == signer.key_id):
+                found.add(certificate)
+    return found.pop() if len(found) == 1 else b""
 
 
 def _key_id(fields: list[der.Node]) -> bytes:
