@@ -19,6 +19,8 @@ PRODUCERS = {
     "BrokenSignature": "integrity",
     "ProvenTime": "trust",
     "X509Path": "trust",
+    "OpenPgpCert": "trust",
+    "PinnedKey": "trust",
     "RevocationStatus": "trust",
     "TrustedSignature": "trust",
     "UntrustedSignature": "trust",

@@ -8,13 +8,13 @@ from functools import cache
 from conformance.authenticode import msi
 
 from signward.wire.compressed import pack
-from tests.builders import clickonce, elf, images, jars, macho, msix, vsix
+from tests.builders import apk, clickonce, elf, images, jars, macho, msix, vsix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
 from tests.samples import dmg, efi_variable, pkg, vib
 from tests.samples.cab import SAMPLES, cabinet
 from tests.samples.macho import INFO, fat, program
-from tests.signing import sign_bytes
+from tests.signing import identity, sign_bytes
 
 MAX_SAMPLE = 64 * 1024
 """Larger files are left out: the mutations would mostly hit code and data."""
@@ -45,6 +45,15 @@ def samples() -> dict[str, bytes]:
     return made
 
 
+def rotated_package() -> bytes:
+    """Return an Android package whose signer others handed signing on to."""
+    who, other = identity("rsa2048", "Packager before"), identity("rsa2048", "Packager now")
+    package = apk.archive(oldest=24)
+    steps = apk.lineage(apk.Holder(who=who), apk.Holder(who=other))
+    newer = apk.By(who=other, attributes=(steps,))
+    return apk.signed(package, v2=apk.By(who=who, attributes=(apk.stripping(),)), v3=newer)
+
+
 def _made() -> dict[str, bytes]:
     plain, wide = images.image(plus=False), images.image(body=b"\xc3" * 0x2400)
     efi = images.image(subsystem=10)
@@ -72,6 +81,8 @@ def _made() -> dict[str, bytes]:
         "App.exe.manifest": sign_bytes("App.exe.manifest", clickonce.alone()),
         "a.vsix": sign_bytes("a.vsix", vsix.related()),
         "a.jar": sign_bytes("a.jar", jars.archive()),
+        "five.apk": sign_bytes("five.apk", apk.archive(oldest=21)),
+        "rotated.apk": rotated_package(),
         "tool.pkg": sign_bytes("tool.pkg", pkg.archive()),
         "tool.dylib": macho.signed_file(program(), kinds=(1, 2)),
         "universal.dylib": fat([(c, macho.signed_file(program(c))) for c in ("x86_64", "ppc")]),

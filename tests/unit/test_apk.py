@@ -9,14 +9,18 @@ import pytest
 from conformance.authenticode.keys import key
 from conformance.authenticode.pki import NOW, Identity, issue, pem
 
+from signward.cli import main
 from signward.errors import NotSignableError
 from signward.findings import Code
 from signward.formats import Match, Peek, recognise
 from signward.formats.apk import FORMAT
+from signward.policy.record import record
 from signward.policy.settings import Policy
 from signward.state import Outcome, Stage, Verdict
 from signward.verbs.context import Context
+from signward.verbs.evidence import assess_with_evidence
 from signward.verbs.options import Options
+from signward.verbs.replay import replay
 from signward.verbs.verify import assess
 from signward.wire.source import BytesSource
 from tests.builders import apk
@@ -426,3 +430,38 @@ def test_a_member_that_would_move_is_not_signed() -> None:
         package.writestr(info, bytes(40))
     with pytest.raises(NotSignableError, match="alignment"):
         sign_bytes("a.apk", out.getvalue(), who=FIRST)
+
+
+# --- on the command line ---------------------------------------------------------
+
+
+def test_platforms_and_pin_on_the_command_line(tmp_path: Path) -> None:
+    path, pin = tmp_path / "a.apk", tmp_path / "pin.pem"
+    path.write_bytes(apk.signed(PACKAGE, v3=By(who=FIRST)))
+    pin.write_bytes(pem(FIRST.certificate))
+    words = ["verify", str(path), "--at", NOW.isoformat()]
+    assert main(words) == 1
+    assert main([*words, "--anchor", str(pin)]) == 1
+    assert main([*words, "--anchor", str(pin), "--min-sdk", "28"]) == 0
+    assert main([*words, "--anchor", str(pin), "--min-sdk", "28", "--max-sdk", "40"]) == 0
+    with pytest.raises(SystemExit):
+        main([*words, "--min-sdk", "0"])
+
+
+def test_platforms_are_kept_as_evidence(tmp_path: Path) -> None:
+    path, pin = tmp_path / "a.apk", tmp_path / "pin.pem"
+    path.write_bytes(apk.signed(PACKAGE, v3=By(who=FIRST)))
+    pin.write_bytes(pem(FIRST.certificate))
+    options = Options(anchors=(str(pin),), at=NOW, oldest_sdk=28)
+    [verdict], _ = assess_with_evidence((str(path),), options, str(tmp_path / "bundle"))
+    accepted(verdict)
+    assert record(replay(str(tmp_path / "bundle"), str(path))) == record(verdict)
+
+
+def test_a_stripped_package_is_unsigned_again(judged, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    data = sign_bytes("a.apk", OLD, who=FIRST)
+    accepted(judged(data))
+    path = tmp_path / "a.apk"
+    path.write_bytes(data)
+    assert main(["strip", str(path)]) == 0
+    assert path.read_bytes() == OLD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from signward.envelopes import Signer
 from signward.envelopes.cms import (
@@ -14,18 +15,14 @@ from signward.envelopes.cms import (
     no_slots,
     open_signatures,
 )
-from signward.envelopes.cms_draft import (
-    CmsDraft,
-    Form,
-    attribute,
-    signing_certificate,
-    signing_time,
-)
 from signward.errors import MalformedError
 from signward.frozen import replace
 from signward.state import ClaimedSignature, Slot
 from signward.wire import der
 from signward.wire.certificate import signer_of
+
+if TYPE_CHECKING:
+    from signward.envelopes.cms_draft import CmsDraft
 
 _WHAT = "detached signature"
 
@@ -69,6 +66,14 @@ def draft_detached(digest: bytes, signer: Signer, at: datetime) -> CmsDraft:
 
     It claims the signing time ``at`` and names its certificate (RFC 5035).
     """
+    from signward.envelopes.cms_draft import (  # only signing needs it
+        CmsDraft,
+        Form,
+        attribute,
+        signing_certificate,
+        signing_time,
+    )
+
     attributes = (
         attribute(CONTENT_TYPE, der.oid(DATA)),
         attribute(MESSAGE_DIGEST, der.octet_string(digest)),

@@ -7,14 +7,13 @@ Android's own: the newer schemes that a signature file names, and that nothing m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 
+from signward.envelopes.apk_jar import as_android
 from signward.findings import Code, Effect, Finding
 from signward.formats._jar_manifest import read_sections
 from signward.formats._jar_signature import FOLDER, Archive, open_archive
-from signward.frozen import replace
 from signward.state import ClaimedSignature
-from signward.wire.certificate import outline
 from signward.wire.unzip import read_member
 
 NAMED = {"2": "v2", "3": "v3"}
@@ -28,36 +27,7 @@ _ATTRIBUTE = "X-Android-APK-Signed"
 
 def open_v1(archive: Archive) -> tuple[ClaimedSignature, ...]:
     """Return the JAR signatures under labels that name the scheme.  Raises ``BadInputError``."""
-    return tuple(
-        replace(_named(claimed), label=f"v1:{claimed.label}") for claimed in open_archive(archive)
-    )
-
-
-def _named(claimed: ClaimedSignature) -> ClaimedSignature:
-    """Name the signer's issuer in the octets that the certificate has.
-
-    Old writers put the same name down as another kind of string, and Android compares names as
-    people read them.  Nothing hangs on it: the value must fit that certificate's key.
-    """
-    serial = claimed.claimed_signer.serial
-    issuers = [
-        seen.issuer for seen in map(outline, claimed.claimed_certificates) if seen.serial == serial
-    ]
-    if claimed.claimed_signer.key_id or len(issuers) != 1:
-        return claimed
-    return replace(claimed, claimed_signer=replace(claimed.claimed_signer, issuer=issuers[0]))
-
-
-def signers(claims: Sequence[ClaimedSignature]) -> list[bytes]:
-    """Return the certificates that signatures say are their signers', each once."""
-    found: dict[bytes, None] = {}
-    for claimed in claims:
-        wanted = claimed.claimed_signer
-        for certificate in claimed.claimed_certificates:
-            seen = outline(certificate)
-            if (seen.issuer, seen.serial) == (wanted.issuer, wanted.serial):
-                found[certificate] = None
-    return list(found)
+    return tuple(map(as_android, open_archive(archive)))
 
 
 def required(archive: Archive) -> frozenset[str]:

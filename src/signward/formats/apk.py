@@ -201,6 +201,7 @@ def _first_scheme(
     source: Source, schemes: Schemes, asked: Range, findings: list[Finding]
 ) -> tuple[tuple[ClaimedSignature, ...], frozenset[str]]:
     """Return the JAR signatures and what each must cover, adding what speaks against them."""
+    from signward.envelopes.apk_jar import signers
     from signward.formats import _apk_v1 as v1
     from signward.formats._jar_signature import read_archive
 
@@ -212,7 +213,7 @@ def _first_scheme(
     known = [name for name, first in (("v2", KNOWS_V2), ("v3", KNOWS_V3)) if asked.newest >= first]
     findings += v1.stripped(archive, schemes.signers, known)
     findings += targeted(schemes, asked)
-    findings += older_signers("v1", v1.signers(claims), schemes.signers)
+    findings += older_signers("v1", signers(claims), schemes.signers)
     return claims, v1.required(archive)
 
 

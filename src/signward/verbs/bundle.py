@@ -183,6 +183,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     signward: str
     at: Instant
     profile: str
+    oldest_sdk: int = 0
+    newest_sdk: int = 0
     policy: Policy
     online: bool
     stores: dict[str, StoreEntry]

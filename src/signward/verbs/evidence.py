@@ -231,6 +231,8 @@ def _manifest(context: RecordingContext, recorder: _Recorder, paths: Sequence[st
         signward=__version__,
         at=context.at,
         profile=options.profile,
+        oldest_sdk=options.oldest_sdk,
+        newest_sdk=options.newest_sdk,
         policy=context.policy,
         online=online is not None,
         stores={name: _store(store, recorder) for name, store in context.stores.items()},

@@ -100,6 +100,8 @@ class ReplayContext(Context):
         super().__init__(
             Options(
                 profile=manifest.profile,
+                oldest_sdk=manifest.oldest_sdk,
+                newest_sdk=manifest.newest_sdk,
                 at=manifest.at,
                 policy=manifest.policy,
                 after=manifest.firmware.after,
