@@ -12,6 +12,7 @@ import struct
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from conformance.authenticode.keys import Key
 from conformance.authenticode.pki import Identity
@@ -59,7 +60,7 @@ def _element(name: int, attributes: Sequence[tuple[int, int, int]]) -> bytes:
     return struct.pack("<HHIII", 0x102, 16, 36 + len(data), 1, 0xFFFFFFFF) + tag + data
 
 
-def archive(entries: dict[str, bytes] | None = None, oldest: int = 24, **more: int) -> bytes:
+def archive(entries: dict[str, bytes] | None = None, oldest: int = 24, **more: Any) -> bytes:
     """Return an unsigned package, members stored."""
     out = io.BytesIO()
     held = {

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conformance.authenticode.pki import Identity, pem
@@ -47,7 +48,7 @@ GOLDEN = {"v1v2": 0, "v2v3": 24, "v3": 28}
 """Oldest platform that golden outputs without a JAR signature are signed for, by their name."""
 
 
-def _given(row: dict[str, str]) -> dict[str, int]:
+def _given(row: dict[str, str]) -> dict[str, Any]:
     """Return the platforms that a row's test asked about."""
     name, given = Path(row["path"]).name, row["given"]
     golden = re.match(r"golden-(?:legacy-)?(?:un)?aligned-(v2v3|v3)-", name)
@@ -63,7 +64,7 @@ def _given(row: dict[str, str]) -> dict[str, int]:
     return {}
 
 
-def judged(path: Path, *pins: Path, stage: Stage = Stage.INTACT, **asked: int) -> Verdict:
+def judged(path: Path, *pins: Path, stage: Stage = Stage.INTACT, **asked: Any) -> Verdict:
     anchors = tuple(str(pin) for pin in pins)
     policy = Policy(stage=stage)
     return assess_path(str(path), Context(Options(policy=policy, anchors=anchors, **asked)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conformance.authenticode.keys import key
@@ -43,7 +44,7 @@ def lineage(*changes: Holder) -> bytes:
 def judged(tmp_path: Path):  # type: ignore[no-untyped-def]
     """Judge a package with pins (the first holder's, unless others are given)."""
 
-    def judge(data: bytes, *pins: Identity, stage: Stage = Stage.ACCEPTED, **more: int) -> Verdict:
+    def judge(data: bytes, *pins: Identity, stage: Stage = Stage.ACCEPTED, **more: Any) -> Verdict:
         paths = []
         for number, pin in enumerate(pins or (FIRST,)):
             path = tmp_path / f"{number}.pem"

@@ -120,7 +120,7 @@ def test_a_key_id_finds_keys_and_only_the_value_tells_whose_it_is(tmp_path: Path
 @pytest.mark.parametrize("option", ["authenticode", "uefi", "linux-kernel", "pinned"])
 def test_another_profile_never_trusts_a_keyring(option: str, tmp_path: Path) -> None:
     own = key()
-    stores = {} if option == "pinned" else {"anchors": ()}
+    stores: dict[str, Any] = {} if option == "pinned" else {"anchors": ()}
     verdict = judged(pgp.certificate(own), signature(own), tmp_path, profile=option, **stores)
     expected = Outcome.ACCEPTED if option == "pinned" else Outcome.INDETERMINATE
     assert verdict.outcome is expected
