@@ -22,9 +22,8 @@ import signward
 from signward.errors import EvidenceError
 from signward.inventory.cache import MAX_AGE_SECONDS
 from signward.policy.record import CertificateRecord, Record
+from signward.verbs.kernels import SHIM, installed_kernels
 from signward.verbs.kernels import STORE as KERNEL
-from signward.verbs.kernels import installed_kernels
-from signward.verbs.stores import SHIM
 from signward.wire.source import CHUNK, Identity
 
 if TYPE_CHECKING:

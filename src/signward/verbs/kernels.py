@@ -14,6 +14,9 @@ MAX_KERNELS = 32
 STORE = "kernel:"
 """How a store is named that is what one kernel image carries: its path follows."""
 
+SHIM = "shim:"
+"""How a store begins that is a shim's vendor's; the file's path follows."""
+
 
 def installed_kernels() -> list[str]:
     """Return the kernel images installed here, each once, sorted."""

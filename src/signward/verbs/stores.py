@@ -22,12 +22,9 @@ from signward.trust.anchors import (
     store_from_certificates,
     store_from_pem,
 )
+from signward.verbs.kernels import SHIM, installed_kernels
 from signward.verbs.kernels import STORE as KERNEL
-from signward.verbs.kernels import installed_kernels
 from signward.verbs.options import read_option
-
-SHIM = "shim:"
-"""How a store begins that is a shim's vendor's; the file's path follows."""
 
 MAX_STORE_FILES = 2000
 
