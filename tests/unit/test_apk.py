@@ -294,6 +294,23 @@ def test_v31_must_come_from_v3(judged) -> None:  # type: ignore[no-untyped-def]
     assert judged(data, FIRST, THIRD).cause is Code.ATTRIBUTE_RULE
 
 
+def test_platforms_before_v31_take_v3_whatever_v31_says(judged) -> None:  # type: ignore[no-untyped-def]
+    data = apk.signed(
+        NINE,
+        v3=By(who=FIRST, platforms=(28, 29), attributes=(apk.rotates_from(30),)),
+        v31=By(who=SECOND, platforms=(30, apk.NEWEST), attributes=(lineage(),)),
+    )
+    assert judged(data, FIRST).cause is Code.SLOT_MISSING
+    accepted(judged(data, FIRST, newest_sdk=29))
+
+
+def test_attributes_that_stand_twice_are_refused(judged) -> None:  # type: ignore[no-untyped-def]
+    """Platforms refuse a second lineage, others take the first or the last."""
+    twice = (lineage(), lineage(Holder(who=THIRD), Holder(who=SECOND)))
+    data = apk.signed(NINE, v3=By(who=SECOND, attributes=twice))
+    assert judged(data, FIRST).cause is Code.AMBIGUOUS
+
+
 # --- platforms -------------------------------------------------------------------
 
 
