@@ -529,3 +529,16 @@ def test_nothing_hides_before_a_signing_block(judged) -> None:  # type: ignore[n
         front = members + hidden + block
         data = front + directory + end[:16] + apk.u32(len(front)) + end[20:]
         assert judged(data).cause is cause
+
+
+def test_methods_that_android_does_not_know_are_refused(judged) -> None:  # type: ignore[no-untyped-def]
+    """Android takes bzip2 for stored or for deflated data, whoever reads it."""
+    for name in ("classes2.dex", "AndroidManifest.xml"):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as package:
+            for own, data in {
+                "AndroidManifest.xml": apk.manifest(21), "classes2.dex": b"dex"
+            }.items():  # fmt: skip
+                method = zipfile.ZIP_BZIP2 if own == name else zipfile.ZIP_STORED
+                package.writestr(zipfile.ZipInfo(own), data, method)
+        assert judged(jar_signed(FIRST, out.getvalue())).cause is Code.MALFORMED

@@ -9,7 +9,7 @@ asked about (``_apk_schemes``); each that counts must be intact and its signers 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -95,6 +95,7 @@ class ApkFormat:
         claims, findings = schemes.claims, list(schemes.findings)
         required: dict[str, frozenset[str]] = {c.label: _slots(c) for c in claims}
         if needs_v1(schemes, asked):
+            _refuse_methods(source, members.values())
             older, covered = _first_scheme(source, schemes, asked, findings)
             required |= {claimed.label: covered for claimed in older}
             claims = (*claims, *older)
@@ -173,8 +174,21 @@ def _platforms(source: Source, members: dict[str, ZipMember]) -> Platforms:
     member = members.get(MANIFEST)
     if member is None:
         raise MalformedError(source.name, f"no {MANIFEST}", "one", "Android, application manifest")
+    _refuse_methods(source, (member,))
     check_expansion((member,), member.packed)
     return read_platforms(read_member(source, member, MAX_MANIFEST))
+
+
+def _refuse_methods(source: Source, members: Iterable[ZipMember]) -> None:
+    """Refuse what is neither stored nor deflated.
+
+    One part of Android reads it as the one, one as the other, and a JAR signature is over what a
+    third makes of it.
+    """
+    for member in members:
+        if member.method not in (0, 8):
+            raise MalformedError(source.name, f"{member.name} by compression method "
+                                 f"{member.method}", "0 or 8", "AOSP ZipUtils")  # fmt: skip
 
 
 def _range(platforms: Platforms, options: ParseOptions) -> Range:
