@@ -15,8 +15,8 @@ from tests.builders.feeds import ISSUED, feed, files, of_certificate
 from tests.contract.test_signing import Sample, _names, _samples
 from tests.signing import context, identity
 
-NO_CERTIFICATES_REVOKED = {"efi-variable", "kernel-module", "elf"}
-"""Formats that firmware and the kernel judge, as they do ``.efi``: by lists of their own alone."""
+NO_CERTIFICATES_REVOKED = {"apk", "efi-variable", "kernel-module", "elf"}
+"""Formats judged by lists of their own alone (firmware, the kernel), as ``.efi`` is, or by pins."""
 
 SINCE = ISSUED.replace(year=2020)
 

@@ -23,7 +23,7 @@ from signward.wire.companions import FolderCompanions
 from signward.wire.source import open_source
 from tests.builders import signing_service as service
 from tests.builders.service import Running
-from tests.contract.test_signing import Sample, sample
+from tests.contract.test_signing import Sample, pin_of, sample
 from tests.signing import authority, identity
 
 __all__ = ["sample"]
@@ -63,6 +63,7 @@ def test_every_format_signs_through_a_served_key(
         name: value for name, value in sample.asked.items()
         if name in ("page_hashes", "description", "url", "options")
     }  # fmt: skip
+    anchor = pin_of(identity()) if sample.pinned else root
     own = asked.get("options", {})
     (form,) = (form for form in all_formats() if form.name == sample.form)
     for number, name in enumerate(file_options(form) & own.keys()):
@@ -71,7 +72,7 @@ def test_every_format_signs_through_a_served_key(
         asked["options"] = own = {**own, name: str(held)}
     options = SignOptions(
         key=f"{served.url}/keys/release", receipts=str(tmp_path / "receipts"),
-        judge=Options(anchors=(root,)), require_accepted=True, **asked,
+        judge=Options(anchors=(anchor,)), require_accepted=True, **asked,
     )  # fmt: skip
     with Signatory(options) as signatory:
         (result,) = signatory.run([str(path)])
@@ -82,7 +83,7 @@ def test_every_format_signs_through_a_served_key(
         assert entry.kind is Kind.SIGNED
         assert (entry.fields["format"], entry.fields["file"]) == (sample.form, path.name)
     with open_source(str(path)) as source, FolderCompanions(str(path.parent)) as companions:
-        judging = Context(Options(anchors=(root,))).knowing(identity().certificate)
+        judging = Context(Options(anchors=(anchor,))).knowing(identity().certificate)
         verdict = assess(source, judging, companions)
     assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
     judged = verdict.signatures[verdict.judged or 0]

@@ -5,6 +5,7 @@ Samples come from ``tests/samples``, a module per format.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import pkgutil
 import tempfile
@@ -18,11 +19,12 @@ from typing import Any
 import pytest
 from conformance.authenticode import tsa
 from conformance.authenticode.keys import key
-from conformance.authenticode.pki import EKU_TIME_STAMPING, NOW, Identity, issue
+from conformance.authenticode.pki import EKU_TIME_STAMPING, NOW, Identity, issue, pem
 
 from signward.errors import NotSignableError
 from signward.findings import Code
 from signward.formats import Existing, Format, Match, ParseOptions, Signable, all_formats, peek_at
+from signward.frozen import replace
 from signward.integrity import wanted_slots
 from signward.state import IntactSignature, Outcome, SignedArtifact, TrustedSignature, Verdict
 from signward.trust.profiles import PROFILES
@@ -74,19 +76,24 @@ class Sample:
         return sign_bytes(self.name, self.data, **asked)
 
     def judge(self, data: bytes, judging: Context, who: Identity | None = None) -> Verdict:
-        knowing = judging.knowing((who or identity()).certificate)
-        if self.pinned:
-            knowing = pinning(who or identity())
+        who = who or identity()
+        knowing = pinning(judging, who) if self.pinned else judging.knowing(who.certificate)
         return assess(BytesSource(self.name, data), knowing, self.companions)
 
 
 @cache
-def pinning(who: Identity) -> Context:
-    """Return a context whose one anchor is a signer's own certificate."""
-    with tempfile.TemporaryDirectory() as folder:
-        pinned = context(Path(folder), who)
-        pinned.grounds(PROFILES["android"])  # which reads the anchor
-        return pinned
+def pin_of(who: Identity) -> str:
+    """Return a file that holds a signer's own certificate."""
+    with tempfile.NamedTemporaryFile(suffix=".pem", delete=False) as file:
+        file.write(pem(who.certificate))
+    atexit.register(Path(file.name).unlink, missing_ok=True)
+    return file.name
+
+
+@cache
+def pinning(judging: Context, who: Identity) -> Context:
+    """Return a context like another whose one anchor is a signer's own certificate."""
+    return Context(replace(judging.options, anchors=(pin_of(who),)))
 
 
 @cache

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from signward.errors import BadInputError
+from signward.findings import Effect, worst
 from signward.formats import Format, ParseOptions, all_formats, peek_at, recognise
 from signward.formats.pe import FORMAT as PE
 from signward.integrity import check_regions, check_signature, wanted_slots
@@ -40,9 +41,11 @@ class Seen:
 
     @property
     def clean(self) -> bool:
-        """Whether integrity has nothing to object to."""
+        """Whether neither its format nor integrity has anything to object to."""
+        if self.artifact is None or worst(self.artifact.findings) in (Effect.REJECT, Effect.UNKNOWN):
+            return False
         intact = bool(self.states) and all(isinstance(s, IntactSignature) for s in self.states)
-        return self.artifact is not None and intact and check_regions(self.artifact) == ()
+        return intact and check_regions(self.artifact) == ()
 
 
 def read(signable: Format, source: BytesSource) -> Seen:
