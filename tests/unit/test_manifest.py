@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from conformance.authenticode import pe
 from conformance.authenticode.pki import NOW
 
 from signward.cli import main
@@ -155,6 +156,36 @@ def test_an_older_version_is_refused_once_a_newer_one_counted(place: Path) -> No
     (place / "renamed").write_bytes((place / "1.manifest").read_bytes())
     with pytest.raises(EvidenceError, match="required 2 or later"):
         judge(place, "etc/conf", "renamed")
+
+
+def test_an_older_version_beside_a_newer_one_does_not_count_either(place: Path) -> None:
+    make(place)
+    (place / "tree" / "etc" / "conf").write_bytes(b"x = 3\n")
+    update(place)
+    (place / "reach").mkdir()
+    for name, data in (("a", "1.manifest"), ("b", "2.manifest")):
+        (place / "reach" / f"{name}.manifest").write_bytes((place / data).read_bytes())
+    with pytest.raises(EvidenceError, match="found version 1, required 2 or later"):
+        judge(place, "etc/conf", "reach")
+
+
+def test_a_listed_file_vouches_for_no_program_with_that_image_digest(place: Path) -> None:
+    data = pe.image()
+    hashed = b"".join(
+        data[offset : offset + 1] for offset in range(len(data)) if not _left_out(data, offset)
+    )
+    (place / "tree" / "blob").write_bytes(hashed)
+    make(place)
+    (place / "tree" / "run.exe").write_bytes(data)
+    assert judge(place, "blob").outcome is Outcome.ACCEPTED
+    assert judge(place, "run.exe").cause is Code.UNSIGNED
+
+
+def _left_out(data: bytes, offset: int) -> bool:
+    """Say whether an octet is out of the image digest: checksum, entry of the signatures."""
+    optional = int.from_bytes(data[60:64], "little") + 24
+    entry = optional + (112 if data[optional : optional + 2] == b"\x0b\x02" else 96) + 4 * 8
+    return optional + 64 <= offset < optional + 68 or entry <= offset < entry + 8
 
 
 def test_check_refuses_an_older_version_too(place: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,8 @@ def test_a_file_and_its_signature(letters: bytes, comment: str | None, tmp_path:
     assert isinstance(made.basis, PinnedKey)
     assert (made.basis.kind, made.basis.key) == (kind, "0706050403020100")
     assert verdict.publisher is not None
-    assert verdict.publisher.identity == f"{kind}:0706050403020100"
+    raw = b64decode(public().splitlines()[1])
+    assert verdict.publisher.identity == f"{kind}:{hashlib.sha256(raw).hexdigest()}"
     assert verdict.facts.get("trusted-comment") == (comment or None)
     holder = record(verdict).signatures[0].holder
     assert holder is not None

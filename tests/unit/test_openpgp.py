@@ -340,6 +340,57 @@ def test_subkeys_that_do_not_count(case: str, tmp_path: Path) -> None:
     assert verdict.outcome is Outcome.REJECTED
 
 
+def _revoked_subkey(own: Key, sub: Key) -> bytes:
+    return pgp.subkey(own, sub) + pgp.revocation(own, own.hashed + sub.hashed, kind=0x28)
+
+
+def test_a_subkey_that_stands_twice_is_revoked_by_either(tmp_path: Path) -> None:
+    own, sub = key(), key(which=2)
+    parts = pgp.subkey(own, sub), _revoked_subkey(own, sub)
+    for both in (parts, parts[::-1]):
+        ring = pgp.certificate(own, pgp.user_id(own), *both)
+        assert cause(ring, signature(sub), tmp_path) is Code.REVOKED
+
+
+def test_a_user_id_that_stands_twice_is_withdrawn_by_either(tmp_path: Path) -> None:
+    own, text = key(), b"Ann"
+    over = own.hashed + b"\xb4" + len(text).to_bytes(4, "big") + text
+    withdrawn = pgp.user_id(own, text) + pgp.revocation(own, over, kind=0x30, made=LATER)
+    ring = pgp.certificate(own, pgp.user_id(own, text), withdrawn)
+    assert cause(ring, signature(own), tmp_path) is Code.CERTIFICATE_SIGNATURE
+
+
+def test_an_older_copy_of_a_certificate_hides_no_revocation(tmp_path: Path) -> None:
+    own, sub = key(), key(which=2)
+    old = pgp.certificate(own, pgp.user_id(own), pgp.subkey(own, sub))
+    for new in (
+        pgp.certificate(own, pgp.user_id(own), _revoked_subkey(own, sub)),
+        pgp.certificate(own, pgp.revocation(own, own.hashed), pgp.user_id(own)),
+    ):
+        for ring in (old + new, new + old):
+            assert cause(ring, signature(sub), tmp_path) is Code.REVOKED
+        (tmp_path / "new.gpg").write_bytes(new)
+        rings = str(tmp_path / "ring.gpg"), str(tmp_path / "new.gpg")
+        verdict = judged(old, signature(sub), tmp_path, keyrings=rings)
+        assert verdict.cause is Code.REVOKED, verdict.findings
+
+
+def test_a_revocation_behind_many_that_fit_nothing_is_not_overlooked(tmp_path: Path) -> None:
+    own, stranger = key(), key("p256")
+    made = [LATER + timedelta(seconds=second) for second in range(64)]
+    flood = b"".join(pgp.revocation(stranger, own.hashed, made=one) for one in made)
+    named = b"".join(
+        pgp.revocation(stranger, own.hashed, made=one, issuer=own.issuer) for one in made
+    )
+    withdrawn = pgp.revocation(own, own.hashed)
+    ring = pgp.certificate(own, flood, withdrawn, pgp.user_id(own))
+    assert cause(ring, signature(own), tmp_path) is Code.REVOKED
+    ring = pgp.certificate(own, named, withdrawn, pgp.user_id(own))
+    verdict = judged(ring, signature(own), tmp_path)
+    assert verdict.outcome is not Outcome.ACCEPTED
+    assert verdict.cause is Code.LIMIT_EXCEEDED, verdict.findings
+
+
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_subkey_both_agreed_to(version: int, tmp_path: Path) -> None:
     own, sub = key(version=version), key("p256", version)

@@ -27,7 +27,13 @@ from signward.envelopes.openpgp_packets import (
     is_armoured,
     packets,
 )
-from signward.envelopes.openpgp_signature import Signature, read_signature
+from signward.envelopes.openpgp_signature import (
+    CERT_REVOCATION,
+    KEY_REVOCATION,
+    SUBKEY_REVOCATION,
+    Signature,
+    read_signature,
+)
 from signward.errors import BadInputError, MalformedError
 from signward.frozen import Frozen
 from signward.state import HeldKey
@@ -41,6 +47,7 @@ MAX_SIGNATURES = 4096
 _WHAT = "OpenPGP certificate"
 _CLAUSE = "RFC 9580 10.1"
 _SKIPPED = frozenset({MARKER, TRUST, PADDING})
+_REVOCATIONS = frozenset({KEY_REVOCATION, SUBKEY_REVOCATION, CERT_REVOCATION})
 _PREFIX = {USER_ID: b"\xb4", USER_ATTRIBUTE: b"\xd1"}
 """What stands before a user id, or an attribute, where a signature hashes it (5.2.4)."""
 
@@ -114,36 +121,39 @@ def split_keyring(data: bytes) -> Iterator[bytes]:
 def read_certificate(data: bytes) -> Certificate:
     """Return the one certificate in ``data`` (packets, no armour).
 
+    Copies of it may stand one behind the other: a part that stands twice is one, with the
+    signatures behind both, so that no copy hides what another one revokes.
     A subkey or a signature that cannot be read is as if it were not there: it may be of a version
     to come.  Raises ``MalformedError`` and ``LimitError`` for the primary key and the framing.
     """
     found = [packet for packet in packets(data) if packet.tag not in _SKIPPED]
     if not found or found[0].tag != PUBLIC_KEY:
         raise MalformedError(_WHAT, "no public key first", "one", _CLAUSE)
-    primary, own, components = read_key(found[0].body), list[Packet](), list[list[Packet]]()
+    primary, own = read_key(found[0].body), list[Packet]()
+    components, behind = dict[tuple[int, bytes], list[Packet]](), own
     for packet in found[1:]:
         if packet.tag == SIGNATURE:
-            (components[-1] if components else own).append(packet)
+            behind.append(packet)
         elif packet.tag in (USER_ID, USER_ATTRIBUTE, PUBLIC_SUBKEY):
-            components.append([packet])
+            behind = components.setdefault((packet.tag, packet.body), [])
+        elif packet.tag == PUBLIC_KEY and packet.body == found[0].body:
+            behind = own
         elif packet.tag < FIRST_NONCRITICAL:
             raise MalformedError(_WHAT, f"packet {packet.tag}", "one that belongs there", _CLAUSE,
                                  offset=packet.offset)  # fmt: skip
     return Certificate(
         primary=primary,
         signatures=_readable(own),
-        components=tuple(_component(head, behind) for head, *behind in components),
+        components=tuple(_component(*head, after) for head, after in components.items()),
     )
 
 
-def _component(head: Packet, behind: list[Packet]) -> Component:
-    key = _key(head.body) if head.tag == PUBLIC_SUBKEY else None
+def _component(tag: int, body: bytes, behind: list[Packet]) -> Component:
+    key = _key(body) if tag == PUBLIC_SUBKEY else None
     hashed = key.hashed if key else b""
-    if head.tag in _PREFIX:
-        hashed = _PREFIX[head.tag] + len(head.body).to_bytes(4, "big") + head.body
-    return Component(
-        tag=head.tag, body=head.body, hashed=hashed, key=key, signatures=_readable(behind)
-    )
+    if tag in _PREFIX:
+        hashed = _PREFIX[tag] + len(body).to_bytes(4, "big") + body
+    return Component(tag=tag, body=body, hashed=hashed, key=key, signatures=_readable(behind))
 
 
 def _key(body: bytes) -> PublicKey | None:
@@ -154,14 +164,24 @@ def _key(body: bytes) -> PublicKey | None:
 
 
 def _readable(found: list[Packet]) -> tuple[Signature, ...]:
-    """Return the signatures that can be read, the first of very many."""
+    """Return the signatures that can be read, of very many the revocations and then the first."""
     signatures = list[Signature]()
-    for packet in found[:MAX_SIGNATURES]:
+    bodies = sorted(dict.fromkeys(packet.body for packet in found), key=_not_revoking)
+    for body in bodies[:MAX_SIGNATURES]:
         try:
-            signatures.append(read_signature(packet.body))
+            signatures.append(read_signature(body))
         except BadInputError:
             continue
     return tuple(signatures)
+
+
+def _not_revoking(body: bytes) -> bool:
+    return len(body) < 2 or body[1] not in _REVOCATIONS  # the type is the second octet
+
+
+def primary_of(data: bytes) -> bytes:
+    """Return the body of the primary key's packet of one certificate out of `split_keyring`."""
+    return next(packets(data)).body
 
 
 def keys_of(data: bytes) -> tuple[HeldKey, ...]:

@@ -26,6 +26,9 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 PREDICATE: Literal["urn:signward:manifest:1"] = "urn:signward:manifest:1"
 
+FILE_KIND = "file"
+"""What an endorsement is of: a whole file's octets, not a program's or script's own digest."""
+
 MANIFEST_NAME = "manifest-name"
 MANIFEST_VERSION = "manifest-version"
 

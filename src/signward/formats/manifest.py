@@ -15,6 +15,7 @@ import re
 from signward.errors import LimitError, MalformedError
 from signward.formats import Match, ParseOptions, Peek
 from signward.formats._manifest import (
+    FILE_KIND,
     MANIFEST_NAME,
     MANIFEST_VERSION,
     PAYLOAD_TYPE,
@@ -71,7 +72,7 @@ class ManifestFormat:
             ),
             endorsements=tuple(
                 Endorsement(
-                    algorithm="sha256", digest=bytes.fromhex(file.digest.sha256), kind="file"
+                    algorithm="sha256", digest=bytes.fromhex(file.digest.sha256), kind=FILE_KIND
                 )
                 for file in statement.subject
             ),

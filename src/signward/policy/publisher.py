@@ -7,6 +7,7 @@ publisher although no certificate is the same.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 from signward.state import OpenPgpCert, Publisher, TrustedSignature, X509Path
@@ -25,7 +26,9 @@ def publisher_of(signature: TrustedSignature) -> Publisher:
         return _of_openpgp(signature.basis)
     basis = signature.basis
     name = f"{basis.kind} key {basis.key}"
-    return Publisher(name=name, identity=f"{basis.kind}:{basis.key}", subject=name)
+    # Anybody can give a key of his the number of another's: the key itself is who he is.
+    identity = f"{basis.kind}:{hashlib.sha256(signature.intact.key.holder).hexdigest()}"
+    return Publisher(name=name, identity=identity, subject=name)
 
 
 def _of_openpgp(basis: OpenPgpCert) -> Publisher:

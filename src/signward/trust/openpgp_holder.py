@@ -30,7 +30,7 @@ from signward.envelopes.openpgp_signature import (
     Signature,
     read_signature,
 )
-from signward.errors import BadInputError
+from signward.errors import BadInputError, LimitError
 from signward.frozen import Frozen, replace
 from signward.trust.rules import STRICT
 from signward.wire.algorithms import COMPUTABLE
@@ -103,7 +103,7 @@ def holder_of(certificate: Certificate, when: Instant) -> Holder:
     # A version 6 key speaks of itself by direct signatures alone (RFC 9580 10.1.1).
     asked = (direct,) if primary.version == 6 else (first, direct)
     words = tuple(word for word in asked if word is not None)
-    own = _fitting(certificate.signatures, {KEY_REVOCATION}, primary, primary.hashed)
+    own = _withdrawals(certificate.signatures, KEY_REVOCATION, primary, primary.hashed)
     every = [one for one in certificate.signatures if one.kind == KEY_REVOCATION]
     return Holder(
         words=words,
@@ -121,7 +121,7 @@ def _named(certificate: Certificate, when: Instant) -> list[tuple[Component, Sig
     for one in certificate.user_ids:
         over = primary.hashed + one.hashed
         word = _newest(one.signatures, kinds, primary, over, when)
-        withdrawn = _fitting(one.signatures, {CERT_REVOCATION}, primary, over)
+        withdrawn = _withdrawals(one.signatures, CERT_REVOCATION, primary, over)
         if word is not None and not any(w.created >= word.created for w in withdrawn):
             found.append((one, word))
     return sorted(found, key=lambda pair: (any(pair[1].told(PRIMARY_USER_ID) or b""),
@@ -138,7 +138,7 @@ def bound_of(certificate: Certificate, subkey: Component, when: Instant) -> Boun
         binding=binding,
         agreed=binding is not None and key is not None and _agrees(binding, key, over, when),
         weak=binding is None and any(not _digest_counts(one, when) for one in fitting),
-        revocations=_fitting(subkey.signatures, {SUBKEY_REVOCATION}, primary, over),
+        revocations=_withdrawals(subkey.signatures, SUBKEY_REVOCATION, primary, over),
     )
 
 
@@ -168,11 +168,30 @@ def _newest(
 def _fitting(
     signatures: Sequence[Signature], kinds: set[int], key: PublicKey, over: bytes
 ) -> tuple[Signature, ...]:
-    """Return the signatures by ``key`` over ``over``, whatever their digest and date.
-
-    That is how withdrawals count: to leave one out for being weak would help the wrong side.
-    """
+    """Return the newest signatures by ``key`` over ``over``, whatever their digest and date."""
     return tuple(one for one in _by_age(signatures, kinds) if fits(one, key, over))
+
+
+def _withdrawals(
+    signatures: Sequence[Signature], kind: int, key: PublicKey, over: bytes
+) -> tuple[Signature, ...]:
+    """Return the revocations by ``key`` over ``over``, whatever their digest and date.
+
+    To leave one out for being weak, or for standing behind many, would help the wrong side.
+    Raises ``LimitError`` for more that name the key than are checked.
+    """
+    asked = [one for one in signatures if one.kind == kind and _may_be_by(one, key)]
+    if len(asked) > MAX_CHECKED:
+        raise LimitError(key.label, f"{len(asked)} revocations of one part",
+                         f"at most {MAX_CHECKED}")  # fmt: skip
+    return tuple(one for one in asked if fits(one, key, over))
+
+
+def _may_be_by(signature: Signature, key: PublicKey) -> bool:
+    fingerprint, key_id = signature.issuer
+    if fingerprint:
+        return fingerprint == key.fingerprint
+    return not key_id or key.version == 6 or key.fingerprint.endswith(key_id)
 
 
 def _by_age(signatures: Sequence[Signature], kinds: set[int]) -> list[Signature]:

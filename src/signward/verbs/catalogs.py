@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 from signward.errors import BadInputError, EvidenceError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Format, Match, ParseOptions, peek_at, recognise
-from signward.formats._manifest import MANIFEST_NAME, MANIFEST_VERSION
+from signward.formats._manifest import FILE_KIND, MANIFEST_NAME, MANIFEST_VERSION
 from signward.formats.manifest import FORMAT as MANIFESTS
 from signward.frozen import Frozen
 from signward.integrity import check_regions, wanted_slots
 from signward.policy.publisher import publisher_of
-from signward.state import JudgedSignature, SignedArtifact, Source, TrustedSignature
+from signward.state import Endorsement, JudgedSignature, SignedArtifact, Source, TrustedSignature
 from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.stages import judge_signatures
@@ -53,24 +54,33 @@ class Vouched(Frozen, frozen=True, kw_only=True):
     facts: dict[str, str]
 
 
+class Listing(NamedTuple):
+    """That a catalog lists a digest; ``flat``: a file's own, never that of a part of one."""
+
+    catalog: Catalog
+    flat: bool
+
+
 class CatalogIndex:
     """Catalogs by digest algorithm and digest of what they list."""
 
     def __init__(self) -> None:
-        self._by_digest: dict[str, dict[bytes, list[Catalog]]] = {}
+        self._by_digest: dict[str, dict[bytes, list[Listing]]] = {}
 
     @property
     def algorithms(self) -> frozenset[str]:
         """The digest algorithms by which anything is listed."""
         return frozenset(self._by_digest)
 
-    def add(self, algorithm: str, digest: bytes, catalog: Catalog) -> None:
+    def add(self, member: Endorsement, catalog: Catalog) -> None:
         """Take note that a catalog lists a digest."""
-        self._by_digest.setdefault(algorithm, {}).setdefault(digest, []).append(catalog)
+        listed = self._by_digest.setdefault(member.algorithm, {}).setdefault(member.digest, [])
+        listed.append(Listing(catalog, member.kind == FILE_KIND))
 
-    def listing(self, algorithm: str, digest: bytes) -> list[Catalog]:
-        """Return the catalogs that list a digest."""
-        return self._by_digest.get(algorithm, {}).get(digest, [])
+    def listing(self, algorithm: str, digest: bytes, *, flat: bool) -> list[Catalog]:
+        """Return the catalogs that list a digest, which is ``flat`` if it is a whole file's."""
+        found = self._by_digest.get(algorithm, {}).get(digest, [])
+        return [one.catalog for one in found if flat or not one.flat]
 
 
 def vouched_by(
@@ -81,8 +91,9 @@ def vouched_by(
     if not index.algorithms:
         return None
     found: list[tuple[Catalog, str]] = []
-    for algorithm, digest in _digests(signable, artifact, source, index.algorithms):
-        found += ((catalog, algorithm) for catalog in index.listing(algorithm, digest))
+    for algorithm, digest, flat in _digests(signable, artifact, source, index.algorithms):
+        listing = index.listing(algorithm, digest, flat=flat)
+        found += ((catalog, algorithm) for catalog in listing)
     if not found:
         return None
     context.consulted(tuple(dict.fromkeys(catalog.path for catalog, _ in found)))
@@ -100,11 +111,13 @@ def catalog_index(context: Context) -> CatalogIndex:
     index: CatalogIndex | None = context.catalogs
     if index is None:
         index = CatalogIndex()
+        read = list[Catalog]()
         for path in _catalog_files(context.options.catalogs):
             with open_source(path) as source:
                 catalog = add_catalog(source, index, context)
             if catalog:
-                _check_news(catalog)
+                read.append(catalog)
+        _check_all_news(read)
         context.catalogs = index
     return index
 
@@ -114,7 +127,7 @@ def opened_manifests(options: Options) -> bool:
 
     Raises ``EvidenceError`` for one that is older.
     """
-    context, found = Context(options), False
+    context, found, read = Context(options), False, list[Catalog]()
     for path in _catalog_files(options.catalogs):
         with open_source(path) as source:
             if not source.length or MANIFESTS.recognise(peek_at(source)) is Match.NO:
@@ -122,8 +135,15 @@ def opened_manifests(options: Options) -> bool:
             found = True
             catalog = add_catalog(source, CatalogIndex(), context)
         if catalog:
-            _check_news(catalog)
+            read.append(catalog)
+    _check_all_news(read)
     return found
+
+
+def _check_all_news(catalogs: list[Catalog]) -> None:
+    """Hold each against the others and what is remembered, the newest first."""
+    for catalog in sorted(catalogs, key=lambda one: one.version, reverse=True):
+        _check_news(catalog)
 
 
 def _check_news(catalog: Catalog) -> None:
@@ -178,7 +198,7 @@ def add_catalog(source: Source, index: CatalogIndex, context: Context) -> Catalo
     if not catalog.signatures:
         return None
     for member in artifact.endorsements:
-        index.add(member.algorithm, member.digest, catalog)
+        index.add(member, catalog)
     return catalog
 
 
@@ -187,16 +207,17 @@ def _digests(
     artifact: SignedArtifact | None,
     source: Source,
     algorithms: Collection[str],
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[tuple[str, bytes, bool]]:
+    """Yield digests of the artifact, by algorithm; and whether each is of the whole file."""
     usable = [a for a in _PREFERENCE if a in algorithms]
     if signable and artifact:
         wanted = frozenset((slot, a) for slot in LISTED_SLOTS for a in usable)
         for (_, algorithm), digest in signable.digests(artifact, wanted).items():
-            yield algorithm, digest
+            yield algorithm, digest, False
     hashers = [hashlib.new(a, usedforsecurity=False) for a in usable]
     source.feed([(0, source.length)], hashers)
     for algorithm, hasher in zip(usable, hashers, strict=True):
-        yield algorithm, hasher.digest()
+        yield algorithm, hasher.digest(), True
 
 
 def _demerit(catalog: Catalog, algorithm: str) -> tuple[bool, bool, int]:

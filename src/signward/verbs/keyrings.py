@@ -11,7 +11,8 @@ from pathlib import Path
 
 from signward.envelopes.minisign import is_bare_key, is_commented
 from signward.envelopes.minisign import read_keys as read_commented
-from signward.envelopes.openpgp_cert import binary, keys_of, split_keyring
+from signward.envelopes.openpgp_cert import KIND as OPENPGP
+from signward.envelopes.openpgp_cert import binary, keys_of, primary_of, split_keyring
 from signward.errors import BadInputError, EvidenceError
 from signward.frozen import Frozen
 from signward.state import HeldKey
@@ -46,7 +47,29 @@ def load_keyrings(paths: tuple[str, ...]) -> Keyring:
             files.setdefault(key.holder, path)
         if len(keys) > MAX_KEYS:
             raise EvidenceError(f"{path}: more than {MAX_KEYS} keys, required fewer")
-    return Keyring(keys=tuple(keys), files=files)
+    return Keyring(keys=tuple(_merged(keys, files)), files=files)
+
+
+def _merged(keys: list[HeldKey], files: dict[bytes, str]) -> Iterator[HeldKey]:
+    """Yield the keys; copies of one OpenPGP certificate become one, kept under the first's file.
+
+    What only one copy says counts: an older keyring must not hide a revocation.
+    """
+    copies = dict[bytes, dict[bytes, list[HeldKey]]]()
+    for key in keys:
+        if key.kind != OPENPGP:
+            yield key
+            continue
+        held = copies.setdefault(primary_of(key.holder), {})
+        held.setdefault(key.holder, []).append(key)
+    for held in copies.values():
+        first, *others = held
+        if not others:
+            yield from dict.fromkeys(held[first])
+            continue
+        whole = b"".join(held)
+        files[whole] = files[first]
+        yield from keys_of(whole)
 
 
 def _files(path: str) -> Iterator[str]:
