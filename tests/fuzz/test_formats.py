@@ -42,7 +42,8 @@ class Seen:
     @property
     def clean(self) -> bool:
         """Whether neither its format nor integrity has anything to object to."""
-        if self.artifact is None or worst(self.artifact.findings) in (Effect.REJECT, Effect.UNKNOWN):
+        objections = worst(self.artifact.findings) if self.artifact else Effect.REJECT
+        if self.artifact is None or objections in (Effect.REJECT, Effect.UNKNOWN):
             return False
         intact = bool(self.states) and all(isinstance(s, IntactSignature) for s in self.states)
         return intact and check_regions(self.artifact) == ()

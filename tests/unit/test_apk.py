@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import random
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from signward.verbs.evidence import assess_with_evidence
 from signward.verbs.options import Options
 from signward.verbs.replay import replay
 from signward.verbs.verify import assess
+from signward.wire.apk_block import write_block
 from signward.wire.source import BytesSource
 from tests.builders import apk
 from tests.builders.apk import By, Holder
@@ -290,6 +294,23 @@ def test_v31_must_come_from_v3(judged) -> None:  # type: ignore[no-untyped-def]
     assert judged(data, FIRST, THIRD).cause is Code.ATTRIBUTE_RULE
 
 
+def test_platforms_before_v31_take_v3_whatever_v31_says(judged) -> None:  # type: ignore[no-untyped-def]
+    data = apk.signed(
+        NINE,
+        v3=By(who=FIRST, platforms=(28, 29), attributes=(apk.rotates_from(30),)),
+        v31=By(who=SECOND, platforms=(30, apk.NEWEST), attributes=(lineage(),)),
+    )
+    assert judged(data, FIRST).cause is Code.SLOT_MISSING
+    accepted(judged(data, FIRST, newest_sdk=29))
+
+
+def test_attributes_that_stand_twice_are_refused(judged) -> None:  # type: ignore[no-untyped-def]
+    """Platforms refuse a second lineage, others take the first or the last."""
+    twice = (lineage(), lineage(Holder(who=THIRD), Holder(who=SECOND)))
+    data = apk.signed(NINE, v3=By(who=SECOND, attributes=twice))
+    assert judged(data, FIRST).cause is Code.AMBIGUOUS
+
+
 # --- platforms -------------------------------------------------------------------
 
 
@@ -337,9 +358,6 @@ def test_a_jar_signature_beside_newer_ones(judged) -> None:  # type: ignore[no-u
 
 
 def test_a_member_that_a_jar_signature_does_not_reach(judged) -> None:  # type: ignore[no-untyped-def]
-    import io
-    import zipfile
-
     out = io.BytesIO(jar_signed(FIRST, OLD))
     with zipfile.ZipFile(out, "a") as package:
         package.writestr(zipfile.ZipInfo("classes2.dex"), b"dex\n035\0")
@@ -416,9 +434,6 @@ def test_schemes_are_chosen_by_name(judged) -> None:  # type: ignore[no-untyped-
 
 
 def test_a_member_that_would_move_is_not_signed() -> None:
-    import io
-    import zipfile
-
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as package:
         package.writestr(zipfile.ZipInfo("META-INF/MANIFEST.MF"), b"Manifest-Version: 1.0\r\n\r\n")
@@ -466,3 +481,51 @@ def test_a_stripped_package_is_unsigned_again(judged, tmp_path: Path) -> None:  
     path.write_bytes(data)
     assert main(["strip", str(path)]) == 0
     assert path.read_bytes() == OLD
+
+
+def spread(package: bytes, gaps: list[bytes]) -> bytes:
+    """Return a package with these octets in front of its first members."""
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
+    members, directory, end = apk.parts(package)
+    stops = [info.header_offset for info in infos[1:]] + [len(members)]
+    moved, places = b"", dict[str, int]()
+    for info, stop, gap in zip(infos, stops, gaps, strict=False):
+        moved += gap
+        places[info.filename] = len(moved)
+        moved += members[info.header_offset : stop]
+    central, at = bytearray(directory), 0
+    while at < len(central):
+        named, extra, comment = struct.unpack_from("<HHH", central, at + 28)
+        name = central[at + 46 : at + 46 + named].decode()
+        struct.pack_into("<I", central, at + 42, places[name])
+        at += 46 + named + extra + comment
+    return moved + bytes(central) + end[:16] + apk.u32(len(moved)) + end[20:]
+
+
+FILLERS = {f"res/{number}": b"x" for number in range(20)}
+
+
+def test_many_gaps_hide_nothing_behind_them(judged) -> None:  # type: ignore[no-untyped-def]
+    """Zeros between members are harmless, and the members behind them are read all the same."""
+    data = jar_signed(FIRST, apk.archive(FILLERS, oldest=21))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        count = len(archive.namelist())
+    zeros = [bytes(4)] * count
+    accepted(judged(spread(data, zeros)))
+    filled = spread(data, [*zeros[:-1], b"dex\n"])
+    assert judged(filled).cause is Code.UNCOVERED_CONTENT
+    other = bytearray(spread(data, zeros))
+    at = other.rindex(b"PK\3\4")
+    other[at + 30] ^= 1  # the last member's name, in its local header
+    assert judged(bytes(other)).cause is Code.AMBIGUOUS
+
+
+def test_nothing_hides_before_a_signing_block(judged) -> None:  # type: ignore[no-untyped-def]
+    """A JAR signature does not reach what stands between the members and a block."""
+    members, directory, end = apk.parts(jar_signed(FIRST, OLD))
+    block = write_block([(0x12345678, b"")])
+    for hidden, cause in ((b"", None), (b"hidden", Code.UNCOVERED_CONTENT)):
+        front = members + hidden + block
+        data = front + directory + end[:16] + apk.u32(len(front)) + end[20:]
+        assert judged(data).cause is cause

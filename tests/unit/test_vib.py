@@ -164,6 +164,15 @@ def test_unpacking_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert judged(data, tmp_path).cause is Code.LIMIT_EXCEEDED
 
 
+def test_gzip_files_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs a copy of what is behind it: a million empty ones would cost hours."""
+    many = gzip.compress(b"", mtime=0) * 3
+    data = built(("p", many), described=descriptor(payload("p", many)))
+    assert judged(data, tmp_path).outcome is Outcome.ACCEPTED
+    monkeypatch.setattr(vib, "MAX_STREAMS", 2)
+    assert judged(data, tmp_path).cause is Code.LIMIT_EXCEEDED
+
+
 def test_members_that_nothing_covers_are_rejected(tmp_path: Path) -> None:
     signed = sign_bytes(NAME, sample())
     assert judged(signed + member("more", b"x"), tmp_path).cause is Code.UNCOVERED_CONTENT
@@ -223,6 +232,9 @@ def test_a_signature_of_another_vib_is_rejected(tmp_path: Path) -> None:
         descriptor(payload("p", PAYLOAD).replace('size="', 'size="-')),
         b"<vib>" + b"<a>" * 40 + b"</a>" * 40 + b"</vib>",
         b"<vib><name>" + b"x" * 70_000 + b"</name></vib>",
+        descriptor().replace(b"<acceptance-level>", b"<acceptance-level>certified<i/>"),
+        descriptor(payload("p", PAYLOAD).replace("</checksum>", "<i/></checksum>")),
+        descriptor(payload("p", PAYLOAD).replace('process="gunzip">', 'process="gunzip">00<i/>')),
     ],
 )  # fmt: skip
 def test_descriptors_that_readers_may_take_otherwise_are_refused(text: bytes) -> None:

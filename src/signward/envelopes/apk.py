@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from types import MappingProxyType
 
-from signward.errors import MalformedError
+from signward.errors import AmbiguousError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen
 from signward.state import Algorithm, ClaimedSignature, Rotation, SignerId, Slot
@@ -158,7 +158,11 @@ def _signed_data(data: bytes, scheme: str, label: str) -> _Signed:
     attributes: dict[int, bytes] = {}
     for one in reader.parts(MAX_PARTS):
         attribute = Prefixed(one, f"signer {label}, attribute")
-        attributes.setdefault(attribute.u32(), attribute.rest())
+        number = attribute.u32()
+        if number in attributes:
+            raise AmbiguousError(f"signer {label}", f"two attributes {number:#010x}", "one of each",
+                                 f"APK {scheme}, additional attributes")  # fmt: skip
+        attributes[number] = attribute.rest()
     if not certificates or platforms[0] > platforms[1]:
         found = f"{len(certificates)} certificates, platforms {platforms[0]} to {platforms[1]}"
         raise MalformedError(f"signer {label}", found, "a certificate, and platforms in order",

@@ -87,7 +87,7 @@ def _ranges(found: Mapping[str, tuple[ApkSigner, ...]], asked: Range) -> Iterato
     if "v3.1" in found:
         yield from _gaps("v3.1", found["v3.1"], max(asked.oldest, first_rotated), asked.newest)
     if "v3" in found:
-        newest = min(asked.newest, first_rotated - 1)
+        newest = min(asked.newest, max(first_rotated, KNOWS_V31) - 1)
         yield from _gaps("v3", found["v3"], max(asked.oldest, KNOWS_V3), newest)
 
 

@@ -39,6 +39,7 @@ GUNZIP = "gunzip"
 _ALGORITHMS = {"sha-1": "sha1", "sha-256": "sha256", "sha-384": "sha384", "sha-512": "sha512"}
 _HEX = re.compile(r"[0-9A-Fa-f]+\Z")
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,15})\Z")
+_CHECKSUM = ["vib", "payloads", "payload", "checksum"]
 _TOLD = ("name", "version", "vendor", "acceptance-level")
 
 
@@ -116,6 +117,8 @@ class _Reader:
         self._count += 1
         if self._count > MAX_ELEMENTS or len(self._path) >= MAX_DEPTH:
             raise LimitError(WHAT, "more or deeper elements", f"{MAX_ELEMENTS}, {MAX_DEPTH} deep")
+        if self._is_read():  # readers differ in which of the texts beside a child they take
+            raise MalformedError(WHAT, f"{name[:40]!r} inside {self._path[-1]}", "text", CLAUSE)
         if not self._path and name != "vib":
             raise MalformedError(WHAT, f"root {name[:40]!r}", "vib", CLAUSE)
         self._path.append(name)
@@ -124,19 +127,24 @@ class _Reader:
             if len(self._payloads) == MAX_PAYLOADS:
                 raise LimitError(WHAT, "more payloads", f"at most {MAX_PAYLOADS}")
             self._payloads.append((given, []))
-        elif self._path == ["vib", "payloads", "payload", "checksum"]:
+        elif self._path == _CHECKSUM:
             self._kind = given
 
     def _end(self, name: str) -> None:
         text = self._text.strip()
-        if self._path == ["vib", "payloads", "payload", "checksum"]:
+        if self._path == _CHECKSUM:
             self._payloads[-1][1].append(_checksum(self._kind, text))
-        elif len(self._path) == 2 and name in _TOLD:
+        elif self._is_read():
             if name in self._told:
                 raise AmbiguousError(WHAT, f"{name} twice", "once", CLAUSE)
             self._told[name] = text
         self._path.pop()
         self._text = ""
+
+    def _is_read(self) -> bool:
+        """Say whether the element that is open has a text that is read."""
+        told = len(self._path) == 2 and self._path[1] in _TOLD
+        return told or self._path == _CHECKSUM
 
     def _characters(self, text: str) -> None:
         if len(self._text) + len(text) > MAX_TEXT:

@@ -46,6 +46,7 @@ SOURCE_STAMPS = frozenset({0x2B09189E, 0x6DFF800D})
 
 _NAME = MANIFEST.encode()
 _END = b"PK\5\6"
+_PIECE = 1 << 20
 _UNREAD = "APK Signature Scheme v2: unknown pairs are passed over"
 _ARCHIVES = (".jar", ".war", ".ear", ".aar", ".zip")
 """Names of archives that are no packages, whatever lies in them: libraries have a manifest too."""
@@ -239,13 +240,17 @@ def _regions(
             yield region
     if schemes.signers:
         return
-    for finding in directory.findings:
-        if finding.effect is Effect.WARN and finding.offset is not None:
-            end = min((m.local for m in directory.members if m.local > finding.offset),
-                      default=directory.start)  # fmt: skip
-            filled = any(source.read(finding.offset, end - finding.offset))
-            exempt = "" if filled else "zipalign: zeros between members"
-            yield Region(start=finding.offset, end=end, what="bytes between members", exempt=exempt)
+    gaps = list(directory.gaps)
+    if block is not None:
+        gaps.append((directory.start - directory.signing_block, block.start))
+    for start, end in gaps:
+        exempt = "zipalign: zeros between members" if _is_zeros(source, start, end) else ""
+        yield Region(start=start, end=end, what="bytes between members", exempt=exempt)
+
+
+def _is_zeros(source: Source, start: int, end: int) -> bool:
+    pieces = (source.read(at, min(_PIECE, end - at)) for at in range(start, end, _PIECE))
+    return not any(piece.strip(b"\0") for piece in pieces)
 
 
 def _pair(source: Source, pair: Pair, schemes: Schemes) -> Region | None:
@@ -255,8 +260,8 @@ def _pair(source: Source, pair: Pair, schemes: Schemes) -> Region | None:
         return None
     what = f"signing block, pair {pair.id:#010x}"
     if pair.id == PADDING:
-        filled = any(source.read(pair.start, pair.end - pair.start))
-        exempt = "" if filled else "AOSP ApkSigningBlockUtils: padding"
+        empty = _is_zeros(source, pair.start, pair.end)
+        exempt = "AOSP ApkSigningBlockUtils: padding" if empty else ""
     elif scheme:
         exempt = "AOSP ApkVerifier: no platform asked about takes this scheme"
     elif pair.id in SOURCE_STAMPS:

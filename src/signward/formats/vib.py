@@ -56,6 +56,9 @@ MAX_SIGNATURE = 4 * 1024 * 1024
 MAX_UNPACKED = 8 * 1024 * 1024 * 1024
 """Octets that one payload may unpack to: the largest of ESXi's have some 300 MB."""
 
+MAX_STREAMS = 1024
+"""Gzip files one behind the other in one payload; writers make one."""
+
 OWNERS = frozenset({"vmware, inc.", "vmware, inc", "vmware inc.", "vmware", "vmware, llc",
                     "vmware llc", "broadcom inc", "broadcom inc.", "broadcom, inc."})  # fmt: skip
 """Organizations that may give the levels of ``RESERVED``, in lower case."""
@@ -287,6 +290,7 @@ class _Unpacker:
 
     def __init__(self, name: str, hasher: hashlib._Hash) -> None:
         self._name, self._hasher, self._left = name, hasher, MAX_UNPACKED
+        self._streams = 1
         self._stream = zlib.decompressobj(wbits=31)
 
     def update(self, data: memoryview) -> None:
@@ -294,6 +298,9 @@ class _Unpacker:
         rest = bytes(data)
         while rest:
             if self._stream.eof:  # gzip files may be several, one behind the other
+                self._streams += 1
+                if self._streams > MAX_STREAMS:
+                    raise LimitError(self._name, "more gzip files", f"at most {MAX_STREAMS}")
                 self._stream = zlib.decompressobj(wbits=31)
             try:
                 out = self._stream.decompress(rest, _PIECE)

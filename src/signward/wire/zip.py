@@ -75,7 +75,9 @@ class ZipDirectory(Frozen, frozen=True, kw_only=True):
     """The members in directory order, and what a second reader might see otherwise.
 
     The central headers fill ``start`` to ``end``; the end records follow.  ``signing_block``
-    bytes in front of them are an APK's, in other archives a gap like any.
+    bytes in front of them are an APK's, in other archives a gap like any.  ``gaps`` are all the
+    ranges before, between and behind members that no header speaks of; findings name the first,
+    behind whatever is worse.
     """
 
     members: tuple[ZipMember, ...]
@@ -83,6 +85,7 @@ class ZipDirectory(Frozen, frozen=True, kw_only=True):
     start: int
     end: int
     signing_block: int = 0
+    gaps: tuple[tuple[int, int], ...] = ()
 
 
 class Place(Frozen, frozen=True, kw_only=True):
@@ -123,16 +126,18 @@ def read_directory(source: Source) -> ZipDirectory:
         found = "a central directory outside the file"
         raise MalformedError("archive", found, "one before its end record", f"{_APPNOTE} 4.3.12")
     members = _parse_directory(source.read(start, end.size), end.members, prefix, start)
-    differing, filled = _locals(source, members, start)
+    differing, gaps, filled = _locals(source, members, start)
     block = _signing_block(source, filled, start)
-    gap = [_gap(filled, start)] if start > filled and not block else []
-    findings = [*_around(end, prefix), *_names(members), *differing, *gap]
+    gaps += [(filled, start)] if start > filled and not block else []
+    between = [_gap(*gap) for gap in gaps[:FINDINGS]]
+    findings = [*_around(end, prefix), *_names(members), *differing, *between]
     return ZipDirectory(
         members=members,
         findings=tuple(findings[:FINDINGS]),
         start=start,
         end=end.at,
         signing_block=block,
+        gaps=tuple(gaps),
     )
 
 
@@ -347,12 +352,16 @@ def _names(members: Sequence[ZipMember]) -> Iterator[Finding]:
             yield _ambiguous("a member name with NUL, CR or LF", "names in one line")
 
 
-def _locals(source: Source, members: Sequence[ZipMember], stop: int) -> tuple[list[Finding], int]:
+def _locals(
+    source: Source, members: Sequence[ZipMember], stop: int
+) -> tuple[list[Finding], list[tuple[int, int]], int]:
     """Compare every local header with the directory, and look between the members.
 
-    Returns what differs, and where the last member ends.
+    Returns what differs, the gaps, and where the last member ends.  Only what differs ends the
+    comparison early: gaps are no reason to leave the members behind them unread.
     """
     found: list[Finding] = []
+    gaps: list[tuple[int, int]] = []
     end = 0
     for member in sorted(members, key=_by_place):
         problem, after = _compare(source, member, stop)
@@ -361,11 +370,11 @@ def _locals(source: Source, members: Sequence[ZipMember], stop: int) -> tuple[li
         if problem:
             found.append(_ambiguous(problem, _ONE_OF_EACH, member.local))
         elif member.local > end:
-            found.append(_gap(end, member.local))
+            gaps.append((end, member.local))
         end = max(end, after)
         if len(found) >= FINDINGS:
-            return found, stop
-    return found, end
+            return found, gaps, stop
+    return found, gaps, end
 
 
 def _signing_block(source: Source, start: int, stop: int) -> int:
