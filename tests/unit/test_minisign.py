@@ -117,6 +117,14 @@ def test_keys(tmp_path: Path) -> None:
     assert (nobody.outcome, nobody.cause) == (Outcome.INDETERMINATE, Code.KEY_MISSING)
 
 
+def test_two_keys_of_one_number_are_two_publishers(tmp_path: Path) -> None:
+    (tmp_path / "other.pub").write_bytes(public(OTHER))
+    rings = str(tmp_path / "key.pub"), str(tmp_path / "other.pub")
+    verdicts = [judged(signed(by=by), tmp_path, keyrings=rings) for by in (KEY, OTHER)]
+    assert {one.outcome for one in verdicts} == {Outcome.ACCEPTED}
+    assert len({one.publisher.identity for one in verdicts if one.publisher}) == 2
+
+
 def test_a_file_too_long_for_memory_cannot_be_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
