@@ -8,14 +8,17 @@ shows that the type is asked for and the value fits the data.
 from __future__ import annotations
 
 import hashlib
+import socket
+import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from signward.errors import KeyProviderError
 from signward.integrity import check_value
@@ -23,6 +26,7 @@ from signward.keys import RotatedError, SigningKey, aws_kms, open_key
 from signward.state import Algorithm
 from tests.builders import cloud
 from tests.builders.keyfiles import saying
+from tests.builders.processes import free_port
 from tests.builders.web import Reply, running
 from tests.signing import identity
 
@@ -54,11 +58,24 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    """Serve from a process of its own: in this one, other tests' warnings end its answers."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            _await(process, port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _await(process: subprocess.Popen[bytes], port: int) -> None:
+    for _ in range(600):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        assert process.poll() is None
+        time.sleep(0.1)
+    raise TimeoutError("moto does not listen")
 
 
 @pytest.fixture
