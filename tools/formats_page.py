@@ -45,12 +45,13 @@ SHOWN_ONLY = frozenset({"sql"})
 
 INSIDE = """## What has no row of its own
 
-- **Notarization tickets** are judged with what they are stapled to: `bundle`, `dmg`, `pkg`. Nobody but
-  Apple makes them; the one in mitmproxy's app confirms **V**.
-- **AppleScript**: no native signature exists. Applets are bundles; `.scpt` and `.applescript` files are
-  unsigned, and `sign --detached` puts a signature beside them.
-- **EFI signature lists** (`.esl`) are read by `efi-variable`, made by `signward siglist` and signed as a write of
-  a variable; dbx, dbt and SBAT levels reject PE images under `--dbx`, `--dbt` and `--sbat-level`.
+- **Notarization tickets** are judged with what they are stapled to: `bundle`, `dmg`, `pkg`. Nobody
+  but Apple makes them; the one in mitmproxy's app confirms **V**.
+- **AppleScript**: no native signature exists. Applets are bundles; `.scpt` and `.applescript` files
+  are unsigned, and `sign --detached` puts a signature beside them.
+- **EFI signature lists** (`.esl`) are read by `efi-variable`, made by `signward siglist` and signed
+  as a write of a variable; dbx, dbt and SBAT levels reject PE images under `--dbx`, `--dbt` and
+  `--sbat-level`.
 - **EVM** (`security.evm`) is shown; its key stays in the kernel.
 
 """
