@@ -7,7 +7,6 @@ issuer and serial number, or by its key identifier; the kernel has the key.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from signward.state import ClaimedSignature, Manifest, Source, Wanted
 from signward.wire.certificate import outline
 from signward.wire.module_trailer import MAGIC, Trailer, read_trailer, write_trailer
 from signward.wire.patch import Edit, PatchSet
+from signward.wire.source import slot_digests
 
 if TYPE_CHECKING:
     from signward.envelopes.cms_plain import PlainDraft
@@ -57,13 +57,7 @@ def _content(content: Source, end: int) -> bytes:
 
 def digests(content: Source, end: int, wanted: Wanted) -> Manifest:
     """Compute the digests of the octets before ``end``, in one pass."""
-    hashers = {
-        (name, algorithm): hashlib.new(algorithm, usedforsecurity=False)
-        for name, algorithm in wanted
-        if name == SLOT
-    }
-    content.feed([(0, end)], list(hashers.values()))
-    return {slot: hasher.digest() for slot, hasher in hashers.items()}
+    return slot_digests(content, [(0, end)], (slot for slot in wanted if slot[0] == SLOT))
 
 
 def content_end(content: Source) -> int:

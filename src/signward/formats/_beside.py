@@ -1,7 +1,4 @@
-"""Any file with a signature beside it that is no CMS: every byte is covered.
-
-Not found by recognition: whoever asks names the signature.
-"""
+"""Any file with a signature beside it that is no CMS: every byte is covered."""
 
 from __future__ import annotations
 
@@ -10,30 +7,21 @@ from collections.abc import Mapping
 
 from signward.envelopes.minisign import claims, read_text
 from signward.envelopes.openpgp import Opened, open_detached
-from signward.formats import Match, ParseOptions, Peek
+from signward.formats import ParseOptions
+from signward.formats._apart import WHOLE, Apart
 from signward.state import Manifest, SignedArtifact, Source, Wanted
 
-WHOLE = "file"
-"""The slot of all bytes; an OpenPGP signature's own has its label behind it."""
 
-
-class OpenPgpFormat:
+class OpenPgpFormat(Apart):
     """A file judged by detached OpenPGP signatures.
 
     What is hashed is the file and then what the signature says of itself, so each signature
-    has a slot of its own.
+    has a slot of its own: `WHOLE` with its label behind it.
     """
 
     name = "openpgp"
     spec = "RFC 9580 10.4, detached signature"
     extensions: tuple[str, ...] = (".asc", ".gpg", ".sig")
-
-    def __init__(self, signature: bytes | None = None) -> None:
-        self._signature = signature
-
-    def recognise(self, peek: Peek) -> Match:  # noqa: ARG002
-        """Claim nothing: the caller names the signature."""
-        return Match.NO
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Open the signatures; the file itself has no structure."""
@@ -52,19 +40,12 @@ class OpenPgpFormat:
         return _digests(artifact, wanted)
 
 
-class MinisignFormat:
+class MinisignFormat(Apart):
     """A file judged by minisign's or signify's signature; both values of the former must fit."""
 
     name = "minisign"
     spec = "minisign's signature format; signify(1)"
     extensions: tuple[str, ...] = (".minisig", ".sig")
-
-    def __init__(self, signature: bytes | None = None) -> None:
-        self._signature = signature
-
-    def recognise(self, peek: Peek) -> Match:  # noqa: ARG002
-        """Claim nothing: the caller names the signature."""
-        return Match.NO
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Open the signature; the file itself has no structure."""

@@ -3,30 +3,25 @@
 Source: Linux Documentation/filesystems/fsverity.rst, "Built-in signature verification".  It is a
 CMS message without signed attributes, whose content is ``fsverity_formatted_digest``: the name
 ``FSVerity``, the algorithm and the fs-verity digest.  The kernel asks nothing of the signer but
-that his certificate is in its ``.fs-verity`` keyring.
-
-Not found by recognition: whoever asks names the signature, or the kernel gives it.
+that his certificate is in its ``.fs-verity`` keyring.  It is given by whoever asks, or the kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from signward.envelopes import Signer
 from signward.envelopes.fsverity import open_built_in
 from signward.errors import NotSignableError
-from signward.formats import Match, ParseOptions, Peek, Request, Signing
+from signward.formats import ParseOptions, Request, Signing
+from signward.formats._apart import Apart
 from signward.formats._ima import PROFILE, VERITY
 from signward.frozen import replace
 from signward.state import Manifest, SignedArtifact, Slot, Source, Wanted
 from signward.wire import verity
-from signward.wire.patch import Edit, PatchSet
 
 _SCHEMES = frozenset({"rsa-pkcs1v15", "ecdsa"})
 
 
-class FsVerityFormat:
+class FsVerityFormat(Apart):
     """A file judged by the built-in signature it is given with; unsigned without.
 
     ``parameters`` say how the tree is built where the kernel does not; their digest is the
@@ -37,17 +32,11 @@ class FsVerityFormat:
     spec = "Linux Documentation/filesystems/fsverity.rst, built-in signatures"
     extensions: tuple[str, ...] = (".fsverity-sig",)
 
-    options: Mapping[str, str] = MappingProxyType({})
-
     def __init__(
         self, signature: bytes | None = None, parameters: verity.Parameters | None = None
     ) -> None:
-        self._signature = signature
+        super().__init__(signature)
         self._parameters = parameters or verity.Parameters()
-
-    def recognise(self, peek: Peek) -> Match:  # noqa: ARG002
-        """Claim nothing: the signature is no part of the bytes."""
-        return Match.NO
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Open the signature, and compute the digest that its value must be over."""
@@ -84,15 +73,6 @@ class FsVerityFormat:
             content=content, signer=signer, attached=False, certificates=False
         )
         return self.embed(source, (sealed,))
-
-    def envelopes(self, source: Source) -> tuple[bytes, ...]:  # noqa: ARG002
-        """Return the signature this was made with."""
-        return () if self._signature is None else (self._signature,)
-
-    def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
-        """Return the patch that turns the file into the first envelope's, or leaves it alone."""
-        whole = Edit(start=0, end=source.length, data=envelopes[0]) if envelopes else None
-        return PatchSet(edits=(whole,) if whole else ())
 
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
         """Return the digests that parsing computed."""

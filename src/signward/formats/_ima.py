@@ -6,13 +6,10 @@ validity and usage count for nothing.  A value of version 2 is made over the dig
 one of version 3 over a structure that names the digest's kind as well; what fs-verity digests
 can be signed so too.  A digest without signature is a seal: whoever may write the attribute can
 write it anew.
-
-Not found by recognition: attributes are no bytes of the file.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -20,7 +17,8 @@ from signward.envelopes import Signer
 from signward.envelopes.ima import claim_of, claim_over
 from signward.errors import BadInputError, MalformedError, NotSignableError
 from signward.findings import Code, Effect, Finding
-from signward.formats import Match, ParseOptions, Peek, Request, Signing
+from signward.formats import ParseOptions, Request, Signing
+from signward.formats._apart import WHOLE, Apart
 from signward.frozen import replace
 from signward.state import (
     Manifest,
@@ -32,12 +30,8 @@ from signward.state import (
 from signward.wire import ima, verity
 from signward.wire.algorithms import COMPUTABLE
 from signward.wire.certificate import outline
-from signward.wire.patch import Edit, PatchSet
-from signward.wire.source import whole_digest
+from signward.wire.source import slot_digests, whole_digest
 from signward.wire.spki import usual_key_id
-
-WHOLE = "file"
-"""The slot of all bytes."""
 
 VERITY = "fs-verity"
 """The slot of the fs-verity digest."""
@@ -58,7 +52,7 @@ _CLAUSE = "security/integrity/ima/ima_appraise.c"
 _NOTHING: Manifest = MappingProxyType({})
 
 
-class ImaFormat:
+class ImaFormat(Apart):
     """A file judged by the attribute's value it is given with; unsigned without.
 
     ``evm`` is the value of ``security.evm``, to be shown; ``version`` that of new signatures,
@@ -69,8 +63,6 @@ class ImaFormat:
     spec = "Linux security/integrity, `security.ima` versions 2 and 3"
     extensions: tuple[str, ...] = (".sig",)
 
-    options: Mapping[str, str] = MappingProxyType({})
-
     def __init__(
         self,
         value: bytes | None = None,
@@ -79,12 +71,9 @@ class ImaFormat:
         version: int = 2,
         tree: verity.Parameters | None = None,
     ) -> None:
-        self._value, self._evm, self._tree = value, evm, tree
+        super().__init__(value)
+        self._evm, self._tree = evm, tree
         self._version = 3 if tree else version
-
-    def recognise(self, peek: Peek) -> Match:  # noqa: ARG002
-        """Claim nothing: the attribute is no part of the bytes."""
-        return Match.NO
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Read the attribute's value; a signature of version 3 has the file digested here."""
@@ -95,9 +84,9 @@ class ImaFormat:
             profile=PROFILE,
             facts=_evm_facts(self._evm),
         )
-        if self._value is None:
+        if self._signature is None:
             return artifact
-        value = ima.read_value(self._value, ima.ATTRIBUTE)
+        value = ima.read_value(self._signature, ima.ATTRIBUTE)
         if isinstance(value, ima.Sealed):
             facts = {**artifact.facts, "ima": f"{value.algorithm} digest, not signed"}
             seal = Slot(name=WHOLE, algorithm=value.algorithm, digest=value.digest)
@@ -105,7 +94,7 @@ class ImaFormat:
         if isinstance(value, ima.Keyed) or value.kind == ima.PORTABLE:
             required = "a digest or a signature"
             raise MalformedError(ima.ATTRIBUTE, "a value of security.evm", required, _CLAUSE)
-        return _signed(artifact, value, self._value, self._tree)
+        return _signed(artifact, value, self._signature, self._tree)
 
     def sign(self, source: Source, request: Request) -> Signing:
         """Sign all bytes; the patch puts the attribute's value in their place."""
@@ -127,26 +116,12 @@ class ImaFormat:
         )
         return self.embed(source, (sealed,))
 
-    def envelopes(self, source: Source) -> tuple[bytes, ...]:  # noqa: ARG002
-        """Return the value this was made with."""
-        return () if self._value is None else (self._value,)
-
-    def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
-        """Return the patch that turns the file into the first envelope's, or leaves it alone."""
-        whole = Edit(start=0, end=source.length, data=envelopes[0]) if envelopes else None
-        return PatchSet(edits=(whole,) if whole else ())
-
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
         """Compute the digests of all bytes that parsing did not compute yet, in one pass."""
         known: Manifest = artifact.layout or _NOTHING
-        hashers = {
-            (name, algorithm): hashlib.new(algorithm, usedforsecurity=False)
-            for name, algorithm in wanted - known.keys()
-            if name == WHOLE
-        }
-        if hashers:
-            artifact.source.feed([(0, artifact.source.length)], list(hashers.values()))
-        fresh = {slot: hasher.digest() for slot, hasher in hashers.items()}
+        source = artifact.source
+        others = (slot for slot in wanted - known.keys() if slot[0] == WHOLE)
+        fresh = slot_digests(source, [(0, source.length)], others)
         return {**{slot: known[slot] for slot in wanted & known.keys()}, **fresh}
 
 

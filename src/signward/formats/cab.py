@@ -44,6 +44,7 @@ from signward.formats._spc import CAB_DATA, open_embedded
 from signward.state import ClaimedSignature, Manifest, Region, SignedArtifact, Source, Wanted
 from signward.wire import der
 from signward.wire.patch import Patched, PatchSet
+from signward.wire.source import slot_digests
 
 MAX_SIGNATURE = 16 * 1024 * 1024
 """Largest signature read; real ones have some 10 KiB."""
@@ -94,14 +95,9 @@ class CabFormat:
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
         """Compute the cabinet's digests, in one pass."""
         layout: CabLayout = artifact.layout
-        hashers = {
-            (name, algorithm): hashlib.new(algorithm, usedforsecurity=False)
-            for name, algorithm in wanted
-            if name == CABINET
-        }
-        if hashers:
-            artifact.source.feed(layout.covered(), [*hashers.values()])
-        return {slot: hasher.digest() for slot, hasher in hashers.items()}
+        return slot_digests(
+            artifact.source, layout.covered(), (slot for slot in wanted if slot[0] == CABINET)
+        )
 
     def sign(self, source: Source, request: Request) -> Signing:
         """Sign the cabinet, which gets a reserve area if it has none."""

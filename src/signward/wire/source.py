@@ -234,6 +234,19 @@ def whole_digest(source: Source, algorithm: str) -> bytes:
     return hasher.digest()
 
 
+def slot_digests(
+    source: Source, spans: Iterable[tuple[int, int]], slots: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], bytes]:
+    """Return the digest of the spans for each ``(slot name, algorithm)``, in one pass.
+
+    Nothing is read where no slot is asked for.
+    """
+    hashers = {slot: hashlib.new(slot[1], usedforsecurity=False) for slot in slots}
+    if hashers:
+        source.feed(spans, [*hashers.values()])
+    return {slot: hasher.digest() for slot, hasher in hashers.items()}
+
+
 def _cut(spans: Sequence[tuple[int, int]], most: int) -> Iterator[tuple[int, int]]:
     """Yield ``(start, size)`` pieces of at most ``most`` bytes."""
     for start, end in spans:
