@@ -33,8 +33,10 @@ def is_openpgp(data: bytes) -> bool:
     return first & 0xFC == 0x88 or first == 0xC2 or is_armoured(data)  # type 2, either header
 
 
-def open_detached(data: bytes, slot: str) -> tuple[Opened, ...]:
+def open_detached(data: bytes, slot: str, first: int = 1) -> tuple[Opened, ...]:
     """Return the signatures; each is over a slot of its own, ``slot`` and its label.
+
+    Labels count from ``first`` on.
 
     Raises ``MalformedError``, for anything but signatures too, and ``LimitError``.
     """
@@ -48,7 +50,7 @@ def open_detached(data: bytes, slot: str) -> tuple[Opened, ...]:
                                  "RFC 9580 10.4", offset=packet.offset)  # fmt: skip
         if len(opened) == MAX_SIGNATURES:
             raise LimitError(_WHAT, f"more than {MAX_SIGNATURES} signatures", "fewer")
-        label = str(len(opened) + 1)
+        label = str(len(opened) + first)
         signature = read_signature(packet.body)
         opened.append(_opened(signature, label, f"{slot}:{label}", packet.body))
     if not opened:
