@@ -89,12 +89,12 @@ def read_files(header: Header) -> Files:
     paths = _paths(header)
     if len(paths) > MAX_FILES:
         raise LimitError(_WHAT, f"{len(paths)} files", f"at most {MAX_FILES}")
-    sizes = header.numbers(_LONG_SIZES) or header.numbers(_SIZES)
+    told = header.numbers(_LONG_SIZES) or header.numbers(_SIZES)
     count = len(paths)
     sizes, modes, flags = (
         _column(values, count, name)
         for values, name in (
-            (sizes, "sizes"), (header.numbers(_MODES), "modes"), (header.numbers(_FLAGS), "flags"),
+            (told, "sizes"), (header.numbers(_MODES), "modes"), (header.numbers(_FLAGS), "flags"),
         )
     )  # fmt: skip
     digests = _column(header.strings(_DIGESTS), count, "digests")

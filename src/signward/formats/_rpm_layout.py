@@ -104,7 +104,8 @@ def read_package(source: Source) -> Package:
 
 def _check_lead(lead: bytes) -> None:
     """Ask of the lead what rpm asks: magic, version 3 or 4, signatures of type 5 (a header)."""
-    if lead[:4] != LEAD_MAGIC or lead[4] not in (3, 4) or lead[78:80] != b"\0\5":
+    version = lead[4:6] in (b"\3\0", b"\4\0")
+    if lead[:4] != LEAD_MAGIC or not version or lead[78:80] != b"\0\5":
         raise MalformedError("RPM lead", f"{lead[:6].hex()}, signature type {lead[78:80].hex()}",
                              "edabeedb, version 3 or 4, type 0005", _LEAD_CLAUSE)  # fmt: skip
 
@@ -116,7 +117,7 @@ def signatures_of(header: Header) -> Iterator[tuple[str, Opened]]:
     Raises ``MalformedError`` and ``LimitError``.
     """
     seen = set[tuple[str, bytes]]()
-    for slot, packet in _packets(header):
+    for slot, packet in packets_of(header):
         if (slot, packet) in seen:
             continue
         seen.add((slot, packet))
@@ -129,7 +130,8 @@ def signatures_of(header: Header) -> Iterator[tuple[str, Opened]]:
         yield slot, opened[0]
 
 
-def _packets(header: Header) -> Iterator[tuple[str, bytes]]:
+def packets_of(header: Header) -> Iterator[tuple[str, bytes]]:
+    """Yield each signature as a packet, and the slot it is over.  Raises ``MalformedError``."""
     for text in header.strings(OPENPGP):
         try:
             packet = binascii.a2b_base64(text, strict_mode=True)
@@ -140,9 +142,9 @@ def _packets(header: Header) -> Iterator[tuple[str, bytes]]:
         yield HEADER, packet
     for slot, tags in ((HEADER, OF_HEADER[1:]), (PACKAGE, OF_PACKAGE)):
         for tag in tags:
-            packet = header.octets(tag)
-            if packet is not None:
-                yield slot, packet
+            octets = header.octets(tag)
+            if octets is not None:
+                yield slot, octets
 
 
 def digests_of(header: Header) -> Iterator[Slot]:
@@ -176,7 +178,8 @@ def regions_of(package: Package) -> Iterator[Region]:
     end = 0
     for tag, entry in header.entries.items():
         octets = header.store[entry.start : entry.end]
-        if any(header.store[end : entry.start]):
+        aligned = end + -end % entry.width
+        if aligned != entry.start or any(header.store[end:aligned]):
             yield Region(start=at + end, end=at + entry.start, what="signature header, gap")
         if tag not in KINDS or (tag in _SPARE and any(octets)):
             what = f"signature header, tag {tag}"
@@ -185,5 +188,5 @@ def regions_of(package: Package) -> Iterator[Region]:
             what, why = f"signature header, tag {tag}", _UNREAD[tag]
             yield Region(start=at + entry.start, end=at + entry.end, what=what, exempt=why)
         end = entry.end
-    if any(header.store[end : len(header.store) - ENTRY]):
+    if end < len(header.store) - ENTRY:
         yield Region(start=at + end, end=package.padding - ENTRY, what="signature header, gap")

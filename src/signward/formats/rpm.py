@@ -16,12 +16,13 @@ to the kernel that it is installed under.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from signward.envelopes.openpgp import Opened
-from signward.errors import BadInputError, TooLargeError
+from signward.errors import BadInputError, NotSignableError, TooLargeError
 from signward.findings import Code, Effect, Finding
-from signward.formats import Match, ParseOptions, Peek
+from signward.formats import Existing, Match, ParseOptions, Peek, Request, Signing, may_sign
 from signward.formats._rpm_files import DIGESTS, Files, Unpacking, read_files
 from signward.formats._rpm_layout import (
     HEADER,
@@ -35,13 +36,16 @@ from signward.formats._rpm_layout import (
     Package,
     digests_of,
     hexadecimal,
+    packets_of,
     read_package,
     regions_of,
     signatures_of,
 )
+from signward.formats._rpm_sign import embedded, kept_packets
 from signward.frozen import Frozen
-from signward.state import Manifest, Region, SignedArtifact, Slot, Source, Wanted
+from signward.state import Hasher, Manifest, Region, SignedArtifact, Slot, Source, Wanted
 from signward.wire.compressed import unpacked
+from signward.wire.patch import PatchSet
 from signward.wire.rpm import Header
 
 MAX_UNPACKED = 16 * 1024 * 1024 * 1024
@@ -79,6 +83,7 @@ class RpmFormat:
     name = "rpm"
     spec = "RPM package format, versions 4 and 6; RFC 9580"
     extensions: tuple[str, ...] = (".rpm",)
+    options: Mapping[str, str] = MappingProxyType({})
 
     def recognise(self, peek: Peek) -> Match:
         """Recognise the lead's magic."""
@@ -95,9 +100,7 @@ class RpmFormat:
         signatures = tuple(one.claimed for _, one in found)
         whole = [one.claimed.label for slot, one in found if slot == PACKAGE]
         alone = len(whole) == len(found)
-        is_covered = bool(whole) or any(
-            slot.name == PAYLOAD and slot.algorithm not in _WEAK for slot in payload
-        )
+        covered = bool(whole) or not found or any(map(_is_strong, payload))
         return SignedArtifact(
             format=self.name,
             source=source,
@@ -106,8 +109,7 @@ class RpmFormat:
             conditions={label: (_old(label),) for label in whole if alone},
             listed=(*digests_of(package.signature), *payload, *inside),
             every=bool(whole),
-            regions=(*regions_of(package), *_uncovered(package, source, covered=is_covered
-                                                       or not signatures)),
+            regions=(*regions_of(package), *_uncovered(package, source, covered=covered)),
             profile="openpgp",
             findings=tuple(_objections(package, source)),
             facts=_facts(package),
@@ -129,6 +131,47 @@ class RpmFormat:
                 raise
             return found
 
+    def sign(self, source: Source, request: Request) -> Signing:
+        """Sign the header; that it speaks for this payload is asked of the result."""
+        from signward.envelopes.openpgp_draft import draft_openpgp
+
+        package = read_package(source)
+        may_sign(bool(list(packets_of(package.signature))), request, "RPM")
+        kept = kept_packets(package) if request.existing is Existing.NESTED else []
+        if not any(map(_is_strong, _payload_digests(package.header))):
+            raise NotSignableError("RPM", "a header without SHA-2 or SHA-3 digest of the payload",
+                                   "one: the signature would cover the header alone",
+                                   hint="build it with rpm 4.14 or later")  # fmt: skip
+        signed = memoryview(package.header.signed)
+
+        def feed(hashers: Sequence[Hasher]) -> None:
+            for hasher in hashers:
+                hasher.update(signed)
+
+        packet = yield draft_openpgp(request.signer, request.at, feed)
+        if packet in kept:
+            raise NotSignableError("RPM", "this very signature", "another")
+        return embedded(package, (*kept, packet), _version(package))
+
+    def envelopes(self, source: Source) -> tuple[bytes, ...]:
+        """Return the signatures' packets, those of the old kind too."""
+        found = packets_of(read_package(source).signature)
+        return tuple(dict.fromkeys(packet for _, packet in found))
+
+    def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
+        """Return the patch that makes these packets the signatures over the header."""
+        package = read_package(source)
+        return embedded(package, envelopes, _version(package))
+
+
+def _version(package: Package) -> int:
+    return package.header.number(FORMAT_VERSION) or 4
+
+
+def _is_strong(slot: Slot) -> bool:
+    """Say whether a digest is of the payload's very octets, and no weak one."""
+    return slot.name == PAYLOAD and slot.algorithm not in _WEAK
+
 
 def _facts(package: Package) -> dict[str, str | int]:
     header = package.header
@@ -140,7 +183,7 @@ def _facts(package: Package) -> dict[str, str | int]:
     if version is not None and release is not None:
         epoch = header.number(EPOCH)
         facts["version"] = f"{'' if epoch is None else f'{epoch}:'}{version}-{release}"
-    facts["rpm-format"] = header.number(FORMAT_VERSION) or 4
+    facts["rpm-format"] = _version(package)
     ima = sum(map(bool, package.signature.strings(IMA)))
     return facts | ({"ima-signatures": ima} if ima else {})
 

@@ -88,7 +88,7 @@ def unpacked(pieces: Iterable[bytes], kind: str, what: str) -> Iterator[bytes]:
             yield from _unpacked_piece(unpacker, piece)
         except (zlib.error, OSError, EOFError, lzma.LZMAError, MemoryError) as error:
             raise MalformedError(what, f"data that does not unpack ({error})", kind) from None
-        if unpacker.eof and unpacker.unused_data:
+        if unpacker.unused_data:
             raise MalformedError(what, f"data behind the {kind} stream", "none")
     if not unpacker.eof:
         raise MalformedError(what, "an end inside the stream", f"a whole {kind} stream")

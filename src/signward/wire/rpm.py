@@ -60,6 +60,11 @@ class Entry(Frozen, frozen=True, kw_only=True):
     start: int
     end: int
 
+    @property
+    def width(self) -> int:
+        """The octets of one number of it, to whose multiple it is aligned; 1 for strings."""
+        return _WIDTH.get(self.kind, 1)
+
 
 class Header(Frozen, frozen=True, kw_only=True):
     """A header.  ``signed`` are the octets that its digests are over, magic and all.
@@ -155,7 +160,7 @@ def read_header(data: bytes, region: int, what: str) -> Header:
 
 def _lengths(octets: bytes, what: str) -> int:
     """Return how long index and store are together."""
-    count, size = struct.unpack(">II", octets)
+    count, size = int.from_bytes(octets[:4], "big"), int.from_bytes(octets[4:], "big")
     if count > MAX_ENTRIES or size > MAX_STORE:
         raise LimitError(what, f"{count} entries, {size} octets of values",
                          f"at most {MAX_ENTRIES} and {MAX_STORE}")  # fmt: skip
@@ -187,7 +192,7 @@ def _entries(index: bytes, store: bytes, trailer: int, what: str) -> Iterator[En
         if not end <= start < len(store) or not count or start % _WIDTH.get(kind, 1):
             raise _misplaced(tag, start, what)
         end = _end(store, kind, start, count)
-        if not start < end <= len(store) or start < trailer + ENTRY and end > trailer:
+        if not start < end <= len(store) or (start < trailer + ENTRY and end > trailer):
             raise _misplaced(tag, start, what)
         yield Entry(tag=tag, kind=kind, count=count, start=start, end=end)
 
@@ -203,7 +208,7 @@ def _end(store: bytes, kind: int, start: int, count: int) -> int:
     """Return where a value ends; -1 for one that does not, or that is of no known type."""
     if kind in _WIDTH:
         return start + _WIDTH[kind] * count
-    if kind not in _TEXTS or kind == STRING and count != 1:
+    if kind not in _TEXTS or (kind == STRING and count != 1):
         return -1
     for _ in range(count):
         start = store.find(b"\0", start) + 1
