@@ -12,7 +12,9 @@ from conformance.authenticode.keys import Key, key
 from conformance.authenticode.pki import NOW, Identity, issue, pem
 
 from signward.envelopes import Signer, stamped
+from signward.envelopes.openpgp_cert import keys_of
 from signward.formats import Request, Signable, peek_at, recognise
+from signward.frozen import replace
 from signward.keys._local import LocalKey
 from signward.state import Algorithm, Source, Verdict
 from signward.verbs.context import Context
@@ -20,6 +22,7 @@ from signward.verbs.options import Options
 from signward.verbs.verify import assess
 from signward.wire.patch import Patched, PatchSet, pieces
 from signward.wire.source import BytesSource
+from tests.builders import openpgp
 
 
 @cache
@@ -56,7 +59,7 @@ def signer_of(who: Identity, digest: str = "sha256") -> Signer:
 
 
 @cache
-def holder_of(who: Identity) -> tuple[Key, bytes]:
+def holder_of(who: Identity) -> tuple[openpgp.Key, bytes]:
     """Return a test identity's key as OpenPGP has it, and the certificate that holds it."""
     family = {"rsa": "rsa", "ed25519": "eddsa"}.get(who.key.family, who.key.kind)
     own = openpgp.Key(family, private=who.key.private)

@@ -34,6 +34,10 @@ LEAD_MAGIC = b"\xed\xab\xee\xdb"
 HEADER, PACKAGE, PAYLOAD, UNPACKED = "header", "package", "payload", "payload:unpacked"
 """Slots: the header, header and payload, the payload as it stands and what it unpacks to."""
 
+_PART = "part:"
+_KNOWN_BY = "sha256"
+"""A package is known by this digest of header and payload; all others are parts of its check."""
+
 DSA_HEADER, RSA_HEADER, OPENPGP = 267, 268, 278
 PGP, GPG = 1002, 1005
 SIZE, LONG_SIZE, MD5, RESERVED, OLD_RESERVED = 1000, 270, 1004, 999, 1008
@@ -123,7 +127,7 @@ def signatures_of(header: Header) -> Iterator[tuple[str, Opened]]:
         seen.add((slot, packet))
         if len(seen) > MAX_SIGNATURES:
             raise LimitError(header.what, "more signatures", f"at most {MAX_SIGNATURES}")
-        opened = open_detached(packet, slot, first=len(seen))
+        opened = open_detached(packet, _PART + slot, first=len(seen))
         if len(opened) > 1:
             raise MalformedError(header.what, f"{len(opened)} signatures in one value", "one",
                                  _CLAUSE)  # fmt: skip
@@ -152,10 +156,21 @@ def digests_of(header: Header) -> Iterator[Slot]:
     for tag, algorithm in _DIGESTS.items():
         text = header.text(tag)
         if text is not None:
-            yield Slot(name=HEADER, algorithm=algorithm, digest=hexadecimal(text, header))
+            yield digest_slot(HEADER, algorithm, hexadecimal(text, header))
     digest = header.octets(MD5)
     if digest is not None:
-        yield Slot(name=PACKAGE, algorithm="md5", digest=digest)
+        yield digest_slot(PACKAGE, "md5", digest)
+
+
+def digest_slot(of: str, algorithm: str, digest: bytes) -> Slot:
+    """Return a digest of one of the slots, under a name that verdicts show or do not."""
+    shown = algorithm == _KNOWN_BY and of in (HEADER, PAYLOAD)
+    return Slot(name=of if shown else _PART + of, algorithm=algorithm, digest=digest)
+
+
+def slot_of(name: str) -> str:
+    """Return what a slot's name is of."""
+    return name.removeprefix(_PART)
 
 
 def hexadecimal(text: str, header: Header) -> bytes:

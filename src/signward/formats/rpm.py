@@ -34,12 +34,14 @@ from signward.formats._rpm_layout import (
     SIZE,
     UNPACKED,
     Package,
+    digest_slot,
     digests_of,
     hexadecimal,
     packets_of,
     read_package,
     regions_of,
     signatures_of,
+    slot_of,
 )
 from signward.formats._rpm_sign import embedded, kept_packets
 from signward.frozen import Frozen
@@ -170,7 +172,7 @@ def _version(package: Package) -> int:
 
 def _is_strong(slot: Slot) -> bool:
     """Say whether a digest is of the payload's very octets, and no weak one."""
-    return slot.name == PAYLOAD and slot.algorithm not in _WEAK
+    return slot_of(slot.name) == PAYLOAD and slot.algorithm not in _WEAK
 
 
 def _facts(package: Package) -> dict[str, str | int]:
@@ -195,11 +197,11 @@ def _payload_digests(header: Header) -> Iterator[Slot]:
     for tag, slot in _PAYLOAD_DIGESTS.items():
         for text in header.strings(tag)[:1]:
             digest = hexadecimal(text.decode("ascii", "replace"), header)
-            yield Slot(name=slot, algorithm=algorithm, digest=digest)
+            yield digest_slot(slot, algorithm, digest)
     for tag, (slot, fixed) in _MORE_DIGESTS.items():
         text_of = header.text(tag)
         if text_of is not None:
-            yield Slot(name=slot, algorithm=fixed, digest=hexadecimal(text_of, header))
+            yield digest_slot(slot, fixed, hexadecimal(text_of, header))
 
 
 def _uncovered(package: Package, source: Source, *, covered: bool) -> Iterator[Region]:
@@ -256,7 +258,7 @@ def _raw_digests(source: Source, layout: _Layout, wanted: Wanted) -> dict[tuple[
     made = {}
     streamed = []
     for name, algorithm in wanted:
-        slot, opened = layout.opened.get(name, (name, None))
+        slot, opened = layout.opened.get(name, (slot_of(name), None))
         if slot not in (HEADER, PACKAGE, PAYLOAD):
             continue
         before = opened.before if opened else b""
@@ -279,11 +281,12 @@ def _file_digests(source: Source, layout: _Layout, wanted: Wanted) -> dict[tuple
     """Return the digests of the files in the payload, and of what it unpacks to, in one pass."""
     by_name: dict[str, list[str]] = {}
     for name, algorithm in wanted:
-        by_name.setdefault(name, []).append(algorithm)
+        by_name.setdefault(slot_of(name), []).append(algorithm)
     whole = {one: hashlib.new(one, usedforsecurity=False) for one in by_name.get(UNPACKED, ())}
     reading = Unpacking(layout.files, by_name)
     reading.read(_counted(_pieces(source, layout), whole.values()))
-    return reading.digests | {(UNPACKED, one): h.digest() for one, h in whole.items()}
+    unpacking = {digest_slot(UNPACKED, one, h.digest()) for one, h in whole.items()}
+    return reading.digests | {(slot.name, slot.algorithm): slot.digest for slot in unpacking}
 
 
 def _pieces(source: Source, layout: _Layout) -> Iterator[bytes]:
