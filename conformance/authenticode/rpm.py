@@ -249,12 +249,17 @@ def _read(data: bytes, at: int) -> tuple[dict[int, Value], int]:
     count, size = struct.unpack_from(">II", data, at + 8)
     store = at + 16 + 16 * count
     entries = [struct.unpack_from(">iIiI", data, at + 16 + 16 * i) for i in range(1, count)]
-    bounds = [start for _, _, start, _ in entries[1:]] + [size - 16]
     values = {}
-    for (tag, kind, start, many), end in zip(entries, bounds, strict=True):
-        if kind in _WIDTH or kind == BINARY:
-            end = start + _WIDTH.get(kind, 1) * many
-        values[tag] = kind, many, data[store + start : store + end]
+    for tag, kind, start, many in entries:
+        end = start
+        for _ in range(many if kind in (STRING, STRINGS, I18N) else 0):
+            end = data.index(b"\0", store + end) + 1 - store
+        width = _WIDTH.get(kind, 1)
+        values[tag] = (
+            kind,
+            many,
+            data[store + start : store + (end if end > start else start + width * many)],
+        )
     return values, store + size
 
 

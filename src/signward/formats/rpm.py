@@ -97,7 +97,10 @@ class RpmFormat:
         found = list(signatures_of(package.signature))
         files = read_files(package.header)
         compressor = _compressor(package, source)
-        payload = tuple(_payload_digests(package.header))
+        payload = tuple(
+            one for one in _payload_digests(package.header)
+            if compressor or slot_of(one.name) == PAYLOAD
+        )
         inside = files.slots() if compressor else ()
         signatures = tuple(one.claimed for _, one in found)
         whole = [one.claimed.label for slot, one in found if slot == PACKAGE]
