@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 
-from conformance.authenticode import msi
+from conformance.authenticode import msi, rpm
 
 from signward.wire.compressed import pack
 from tests.builders import apk, clickonce, elf, images, jars, macho, msix, vsix
@@ -94,6 +94,8 @@ def _made() -> dict[str, bytes]:
         "library.so": sign_bytes("library.so", elf.linked(needed=("libc.so.6",))),
         "dbx.auth": sign_bytes("dbx.esl", efi_variable.digests()),
         "driver.vib": sign_bytes("driver.vib", vib.vib()),
+        "tool.rpm": sign_bytes("tool.rpm", rpm.package(), held=True),
+        "six.rpm": sign_bytes("six.rpm", rpm.package(kind="", version=6), held=True),
         "db.esl": efi_variable.certificates(),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip

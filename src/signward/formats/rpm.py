@@ -98,7 +98,8 @@ class RpmFormat:
         files = read_files(package.header)
         compressor = _compressor(package, source)
         payload = tuple(
-            one for one in _payload_digests(package.header)
+            one
+            for one in _payload_digests(package.header)
             if compressor or slot_of(one.name) == PAYLOAD
         )
         inside = files.slots() if compressor else ()
