@@ -1,7 +1,7 @@
 """RPM packages: rpmkeys on ours, ours on rpmsign's, and real packages of others.
 
-rpm 4.18 knows format version 4 alone: of version 6 it checks the digests.  Signatures of version
-6 packages are checked against the public vectors, which rpm-rs made.
+rpm 4.18 knows format version 4 alone: of version 6 it checks the digests.  So of version 6 rpm-rs
+is the other opinion, and made the public vectors.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.verify import assess_path
 from tests.builders import openpgp as pgp
+from tests.interop.rpm_client import rpm_rs
 
 pytestmark = [
     pytest.mark.interop,
@@ -71,12 +72,13 @@ def armoured(certificate: bytes) -> bytes:
     return plain.replace(b"-----END", b"=" + checksum + b"\n-----END")
 
 
-def key_files(folder: Path, kind: str, born: datetime = YESTERDAY) -> tuple[Path, Path]:
+def key_files(folder: Path, kind: str, version: int = 4) -> tuple[Path, Path]:
     """Write a key (PKCS#8) and the certificate that holds it; return both."""
-    own = pgp.Key(kind, born=born)
+    own, born = pgp.Key(kind, version, YESTERDAY), YESTERDAY
     secret, public = folder / f"{kind}.pem", folder / f"{kind}.asc"
     secret.write_bytes(own.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    certificate = pgp.certificate(own, pgp.user_id(own, made=born))
+    words = pgp.direct(own, made=born), pgp.user_id(own, made=born)
+    certificate = pgp.certificate(own, *words[version == 4 :])
     public.write_bytes(armoured(certificate))
     return secret, public
 
@@ -169,6 +171,39 @@ def test_our_space_is_rpmsign_s(tmp_path: Path) -> None:
     assert run([*signing, "--replace"]) == 0
     assert path.stat().st_size == length
     assert all(line.endswith(": OK") for line in rpmkeys(path, tmp_path, public))
+
+
+@pytest.mark.confirms("rpm", "sign", "rpm-rs")
+@pytest.mark.parametrize("kind", ["rsa", "ed25519", "p256"])
+def test_rpm_rs_accepts_what_we_sign_in_version_6(kind: str, tmp_path: Path) -> None:
+    secret, public = key_files(tmp_path, kind, 6)
+    path = tmp_path / NAME
+    path.write_bytes(rpm.package(kind="", version=6, reserved=2048))
+    length = path.stat().st_size
+    assert run(["sign", str(path), "--key", f"file:{secret}", "--cert", str(public)]) == 0
+    assert path.stat().st_size == length
+    done = rpm_rs("verify", path, public)
+    assert done.returncode == 0, done.stderr
+    assert judged(path, public).outcome is Outcome.ACCEPTED
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"a tool\0", b"a fool\0"))
+    assert rpm_rs("verify", path, public).returncode != 0
+    assert judged(path, public).outcome is Outcome.REJECTED
+
+
+@pytest.mark.confirms("rpm", "verify", "rpm-rs")
+@pytest.mark.parametrize(("kind", "version"), [("rsa3072", 4), ("ed25519", 4), ("rsa3072", 6)])
+def test_we_accept_what_rpm_rs_signs(kind: str, version: int, tmp_path: Path) -> None:
+    gpg(tmp_path, "--quick-gen-key", "Ann <ann@example.org>", kind, "sign", "1y")
+    public, secret = tmp_path / "ann.asc", tmp_path / "ann.sec"
+    public.write_text(gpg(tmp_path, "--armor", "--export"))
+    secret.write_text(gpg(tmp_path, "--armor", "--export-secret-keys"))
+    path, made = tmp_path / NAME, tmp_path / "signed.rpm"
+    path.write_bytes(rpm.package(version=version, reserved=4128))
+    done = rpm_rs("sign", path, secret, made)
+    assert done.returncode == 0, done.stderr
+    verdict = judged(made, public)
+    assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
 
 
 # What rpm's own tests say of their packages, and what we say: see SAMPLES.md.

@@ -43,7 +43,6 @@ from signward.formats._rpm_layout import (
     signatures_of,
     slot_of,
 )
-from signward.formats._rpm_sign import embedded, kept_packets
 from signward.frozen import Frozen
 from signward.state import Hasher, Manifest, Region, SignedArtifact, Slot, Source, Wanted
 from signward.wire.compressed import unpacked
@@ -140,6 +139,7 @@ class RpmFormat:
     def sign(self, source: Source, request: Request) -> Signing:
         """Sign the header; that it speaks for this payload is asked of the result."""
         from signward.envelopes.openpgp_draft import draft_openpgp
+        from signward.formats._rpm_sign import embedded, kept_packets
 
         package = read_package(source)
         may_sign(bool(list(packets_of(package.signature))), request, "RPM")
@@ -166,6 +166,8 @@ class RpmFormat:
 
     def embed(self, source: Source, envelopes: tuple[bytes, ...]) -> PatchSet:
         """Return the patch that makes these packets the signatures over the header."""
+        from signward.formats._rpm_sign import embedded
+
         package = read_package(source)
         return embedded(package, envelopes, _version(package))
 
