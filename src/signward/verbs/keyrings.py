@@ -13,9 +13,11 @@ from signward.envelopes.minisign import is_bare_key, is_commented
 from signward.envelopes.minisign import read_keys as read_commented
 from signward.envelopes.openpgp_cert import KIND as OPENPGP
 from signward.envelopes.openpgp_cert import binary, keys_of, primary_of, split_keyring
+from signward.envelopes.openpgp_packets import is_armoured
 from signward.errors import BadInputError, EvidenceError
 from signward.frozen import Frozen
 from signward.state import HeldKey
+from signward.trust.pem import CERTIFICATES, blocks
 from signward.verbs.options import read_option
 
 MAX_KEYS = 20_000
@@ -95,3 +97,26 @@ def read_keyring(path: str, data: bytes) -> list[HeldKey]:
         return [key for one in split_keyring(binary(data)) for key in keys_of(one)]
     except BadInputError as error:
         raise EvidenceError(f"{path}: {error}") from None
+
+
+def read_holders(paths: tuple[str, ...]) -> tuple[list[bytes], list[HeldKey]]:
+    """Return what holds public keys in files: certificates (X.509, DER), and keys of other kinds.
+
+    Raises ``EvidenceError`` for a file that is neither.
+    """
+    certificates, keys = list[bytes](), list[HeldKey]()
+    for path in paths:
+        data = read_option(path)
+        if is_keyring(data):
+            keys += read_keyring(path, data)
+        else:
+            certificates += blocks(path, data, CERTIFICATES)
+    return certificates, keys
+
+
+def is_keyring(data: bytes) -> bool:
+    """Say whether octets begin as a file of keys does that is no X.509 certificate."""
+    if data[8:12] == _KEYBOX or is_commented(data) or is_bare_key(data):
+        return True
+    first = data[0] if data else 0
+    return first & 0xFC == 0x98 or first == 0xC6 or is_armoured(data)  # a public key, either header

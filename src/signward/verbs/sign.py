@@ -32,7 +32,6 @@ from signward.formats import (
 )
 from signward.keys import Purpose, RotatedError, Signed, Waiting, open_key
 from signward.state import Companions, SignedArtifact, Source
-from signward.trust.pem import CERTIFICATES, blocks
 from signward.trust.profiles import PROFILES
 from signward.verbs.bundles import BUNDLE
 from signward.verbs.change import Destination, prepare, signable
@@ -42,6 +41,7 @@ from signward.verbs.deep import InsideOut
 from signward.verbs.detached import Beside
 from signward.verbs.fitness import Assessor
 from signward.verbs.folders import check_same, put_in_place, snapshot, working_copy
+from signward.verbs.keyrings import read_holders
 from signward.verbs.options import Options, read_option
 from signward.verbs.outcome import FileResult, caught
 from signward.verbs.receipts import Receipts
@@ -103,12 +103,9 @@ class Signatory:
             suffix=options.beside.suffix if options.beside else "",
             dry_run=options.dry_run,
         )
-        given = [
-            block for path in options.certificates
-            for block in blocks(path, read_option(path), CERTIFICATES)
-        ]  # fmt: skip
+        given, held = read_holders(options.certificates)
         self._key = open_key(options.key, SecretFinder(options.pass_file))
-        self._credential = Credential(self._key, given, options.digest, pss=options.pss)
+        self._credential = Credential(self._key, given, options.digest, pss=options.pss, held=held)
         self._stamp = Stamper(options.timestamps, self._credential.standing.signer.digest, self.at)
         self._receipts = Receipts(options.receipts) if options.receipts else None
         self._given = _with_files(options.options)
@@ -186,8 +183,8 @@ class Signatory:
 
         def check(written: Source, companions: Companions) -> None:
             if work.outer:
-                leaf = work.standing.leaf
-                work.warnings |= dict.fromkeys(self._assessor.check(written, companions, leaf))
+                held = work.standing.held
+                work.warnings |= dict.fromkeys(self._assessor.check(written, companions, held))
 
         work.standing = self._credential.standing
         put_in_place = prepare(path, target, self._destination, make, check)
@@ -203,7 +200,7 @@ class Signatory:
             return self._signed(form, source, MappedCompanions({}), work)
 
         def check(folder: str, name: str) -> None:
-            found = self._assessor.check_folder(folder, name, work.standing.leaf)
+            found = self._assessor.check_folder(folder, name, work.standing.held)
             work.warnings |= dict.fromkeys(found)
 
         with ExitStack() as stack:
@@ -249,7 +246,7 @@ class Signatory:
         def check(written: Source, _companions: Companions) -> None:
             signature = written.read(0, written.length)
             judged = beside.form(signature)
-            found = self._assessor.check_beside(contents[0], judged, work.standing.leaf)
+            found = self._assessor.check_beside(contents[0], judged, work.standing.held)
             work.warnings |= dict.fromkeys(found)
 
         put_in_place = prepare(path, target, self._destination, make, check)
@@ -267,7 +264,7 @@ class Signatory:
             format=work.format,
             output=output,
             members=tuple(work.members),
-            signer=work.standing.leaf.subject_text,
+            signer=work.standing.name,
             algorithm=str(work.standing.signer.algorithm),
             warnings=tuple(work.warnings),
             receipts=work.written,
@@ -279,7 +276,7 @@ class Signatory:
         def sign(form: Signable, member: Source) -> Source:
             nothing = MappedCompanions({})
             signed = self._signed(form, member, nothing, work)
-            warnings = self._assessor.check(signed, nothing, work.standing.leaf)
+            warnings = self._assessor.check(signed, nothing, work.standing.held)
             work.warnings |= dict.fromkeys(warnings)
             return signed
 
