@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable
 from typing import Any
 
 from tests.builders.openpgp import Key, packet
 
 BEGIN = b"-----BEGIN PGP SIGNED MESSAGE-----\n"
-Change = Callable[[bytes], bytes]
 
 
 def armour(packets: bytes) -> bytes:
@@ -37,6 +35,8 @@ def clear(text: bytes, *signers: Key, header: bytes | None = None, **how: Any) -
     how.setdefault("kind", 1)
     made = b"".join(packet(2, key.sign(canonical(text), **how)) for key in signers)
     named = f"Hash: {how.get('digest', 'sha256').upper()}\n".encode()
-    return BEGIN + (named if header is None else header) + b"\n" + escaped(text) + b"\n" + (
-        armour(made)
-    )  # fmt: skip
+    return block(text, made, named if header is None else header)
+
+
+def block(text: bytes, packets: bytes, header: bytes) -> bytes:
+    return BEGIN + header + b"\n" + escaped(text) + b"\n" + armour(packets)

@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signward.envelopes import openpgp_clear
-from signward.envelopes.openpgp_clear import is_clear, open_clear, read_clear
+from signward.envelopes.openpgp_clear import (
+    open_clear,
+    read_clear,
+    unescaped,
+    write_clear,
+)
 from signward.errors import (
     AmbiguousError,
     BadInputError,
@@ -20,6 +25,7 @@ from signward.errors import (
 from signward.findings import Code, Effect
 from signward.integrity import check_value
 from signward.state import Algorithm
+from signward.wire.clear_text import is_clear
 from tests.builders.openpgp import Key
 from tests.builders.openpgp_clear import BEGIN, armour, clear, escaped
 
@@ -37,7 +43,8 @@ def test_the_text_comes_without_escapes_and_unsigned_spaces() -> None:
     assert found.digests == ("sha256",)
     assert [data[start:end] for start, end in found.spaces] == [b"  ", b"\t", b" \t"]
     assert found.only_spaces == data.index(b"\n\t\n") + 1
-    assert data[found.signature_start :].startswith(b"-----BEGIN PGP SIGNATURE-----\n")
+    assert data[found.start : found.end] == escaped(TEXT) + b"\n"
+    assert data[found.end :].startswith(b"-----BEGIN PGP SIGNATURE-----\n")
 
 
 def test_line_endings_of_windows_are_no_part_of_the_text() -> None:
@@ -45,7 +52,7 @@ def test_line_endings_of_windows_are_no_part_of_the_text() -> None:
     one, other = read_clear(unix), read_clear(windows)
     assert (one.text, one.hashed, one.signature) == (other.text, other.hashed, other.signature)
     assert [windows[start:end] for start, end in other.spaces] == [b"  ", b"\t", b" \t"]
-    assert windows[other.signature_start :].startswith(b"-----BEGIN PGP SIGNATURE-----\r\n")
+    assert windows[other.end :].startswith(b"-----BEGIN PGP SIGNATURE-----\r\n")
 
 
 def test_what_is_hashed_is_what_the_signer_signed() -> None:
@@ -147,6 +154,20 @@ def test_signatures_of_another_type_are_refused(kind: int) -> None:
 def test_a_block_without_signature_packets_is_refused() -> None:
     with pytest.raises(MalformedError):
         open_clear(read_clear(BEGIN + b"\none\n" + armour(b"")), "text")
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+@pytest.mark.parametrize(
+    "text", [b"", b"\n", TEXT, b"-----BEGIN PGP SIGNATURE-----\n", b"- a\n-\n"]
+)
+def test_what_is_written_is_read(text: bytes, ending: bytes) -> None:
+    text = text.replace(b"\n", ending)
+    data = write_clear(text, ["sha512", "sha256", "sha512"], b"packets")
+    found = read_clear(data)
+    assert unescaped(data, found) == text
+    assert (found.digests, found.signature) == (("sha512", "sha256"), b"packets")
+    assert found.ending == ending or not text
+    assert data.endswith(found.ending)
 
 
 @given(st.lists(st.binary(max_size=12), max_size=8))

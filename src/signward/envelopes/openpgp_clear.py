@@ -13,13 +13,15 @@ file's own are told, for they can be changed.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from signward.envelopes.openpgp import Opened, open_packets
-from signward.envelopes.openpgp_packets import dearmour
+from signward.envelopes.openpgp_packets import armour, dearmour
 from signward.envelopes.openpgp_signature import TEXT
 from signward.errors import AmbiguousError, LimitError, MalformedError, UncoveredError
 from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen, replace
+from signward.wire.clear_text import BEGIN
 
 MAX_OCTETS = 16 * 1024 * 1024
 """Octets of a file; the release file of a distribution's largest suite has some 300,000."""
@@ -29,9 +31,6 @@ MAX_HASHES = 16
 
 MAX_SPACED = 10_000
 """Lines with spaces or tabs behind them that are told one by one; a long change log has dozens."""
-
-BEGIN = b"-----BEGIN PGP SIGNED MESSAGE-----"
-"""The first line of a block."""
 
 _SIGNATURE = b"-----BEGIN PGP SIGNATURE-----"
 _END = b"-----END PGP SIGNATURE-----"
@@ -43,6 +42,9 @@ _HASHES = {
 }  # fmt: skip
 """Digests by their text names (RFC 9580 9.5)."""
 
+_NAMES = {digest: name for name, digest in _HASHES.items()}
+_DASH = re.compile(rb"^-", re.MULTILINE)
+_ESCAPE = re.compile(rb"^- ", re.MULTILINE)
 _WHAT = "clear-signed text"
 _CLAUSE = "RFC 9580 7"
 
@@ -51,25 +53,22 @@ class ClearText(Frozen, frozen=True, kw_only=True):
     """A block: all offsets are those of the file.
 
     ``text`` is what is signed, each line ended by LF; ``hashed`` the same as signatures hash it
-    (CR LF between lines, none behind the last).  ``signature`` are the signatures' packets, which
-    stand from ``signature_start`` to the file's end; ``digests`` what ``Hash`` headers name
-    (hashlib's names).  ``spaces`` are the ranges of spaces and tabs at the ends of lines, and
-    ``only_spaces`` is where the first line begins that has nothing else, None without any: to
-    some readers such a line is empty, to others it is not.
+    (CR LF between lines, none behind the last); it stands from ``start`` to ``end``, and from
+    there to the file's end the signatures, ``signature`` as packets.  ``digests`` is what ``Hash``
+    headers name (hashlib's names), ``ending`` what ends lines.  ``spaces`` are the ranges of
+    spaces and tabs at the ends of lines, and ``only_spaces`` is where the first line begins that
+    has nothing else, None without any: to some readers such a line is empty, to others not.
     """
 
     text: bytes
     hashed: bytes
+    start: int
+    end: int
+    ending: bytes
     digests: tuple[str, ...]
     signature: bytes
-    signature_start: int
     spaces: tuple[tuple[int, int], ...]
     only_spaces: int | None
-
-
-def is_clear(head: bytes) -> bool:
-    """Say whether a file that begins so begins with a clear-signed block."""
-    return head.startswith(BEGIN)
 
 
 def read_clear(data: bytes) -> ClearText:
@@ -80,22 +79,25 @@ def read_clear(data: bytes) -> ClearText:
     """
     if len(data) > MAX_OCTETS:
         raise LimitError(_WHAT, f"{len(data)} octets", f"at most {MAX_OCTETS}")
-    ending = _line_ending(data)
+    ending = line_ending(data)
     lines = data.split(ending)
     if lines[0] != BEGIN:
         raise _outside(lines)
     digests, first = _headers(lines)
     last = _find(lines, _SIGNATURE, first)
-    text = _Text(lines[first:last], sum(map(len, lines[:first])) + first * len(ending), ending)
-    end = _find(lines, _END, last)
-    _nothing_behind(lines[end + 1 :])
-    armour = b"\n".join((*lines[last : end + 1], b""))
+    start = sum(map(len, lines[:first])) + first * len(ending)
+    text = _Text(lines[first:last], start, ending)
+    tail = _find(lines, _END, last)
+    _nothing_behind(lines[tail + 1 :])
+    block = b"\n".join((*lines[last : tail + 1], b""))
     return ClearText(
         text=b"".join(line + b"\n" for line in text.lines),
         hashed=b"\r\n".join(text.lines),
+        start=start,
+        end=text.end,
+        ending=ending,
         digests=digests,
-        signature=dearmour(armour, "SIGNATURE", alone=True),
-        signature_start=text.end,
+        signature=dearmour(block, "SIGNATURE", alone=True),
         spaces=tuple(text.spaces),
         only_spaces=text.only_spaces,
     )
@@ -110,8 +112,11 @@ def open_clear(clear: ClearText, slot: str) -> tuple[Opened, ...]:
     return tuple(_as_announced(one, clear.digests) for one in opened)
 
 
-def _line_ending(data: bytes) -> bytes:
-    """Return what ends lines, the same everywhere."""
+def line_ending(data: bytes) -> bytes:
+    """Return what ends lines, the same everywhere.
+
+    Raises ``AmbiguousError`` for several and for other carriage returns, ``MalformedError``.
+    """
     if b"\0" in data:
         raise MalformedError(_WHAT, "a NUL", "text", _CLAUSE, offset=data.index(b"\0"))
     returns, pairs, feeds = data.count(b"\r"), data.count(b"\r\n"), data.count(b"\n")
@@ -186,6 +191,24 @@ class _Text:
             if not signed and self.only_spaces is None:
                 self.only_spaces = self.end
         self.lines.append(signed)
+
+
+def write_clear(text: bytes, digests: Iterable[str], packets: bytes) -> bytes:
+    """Return the block of a text (escaped here) and signatures' packets, line endings as it has.
+
+    ``digests`` (hashlib's names) are told in front, but for those without a text name.  ``text``
+    ends with a line ending, or is empty.  Raises as `line_ending` does.
+    """
+    ending = line_ending(text)
+    names = ", ".join(_NAMES[one] for one in dict.fromkeys(digests) if one in _NAMES)
+    header = [f"Hash: {names}".encode("ascii")] if names else []
+    behind = armour(packets, "SIGNATURE").replace(b"\n", ending)
+    return ending.join((BEGIN, *header, b"", _DASH.sub(b"- -", text) + behind))
+
+
+def unescaped(data: bytes, clear: ClearText) -> bytes:
+    """Return the text of a block as it stood before: with its spaces and line endings."""
+    return _ESCAPE.sub(b"", data[clear.start : clear.end])
 
 
 def _as_announced(opened: Opened, digests: tuple[str, ...]) -> Opened:
