@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from signward.envelopes.minisign import MINISIGN, SIGNIFY
 from signward.findings import Code, Effect, Finding, worst
 from signward.state import HeldKey, IntactSignature, PinnedKey, TrustedSignature, UntrustedSignature
+from signward.trust.rules import STRICT
 
 if TYPE_CHECKING:
     from signward.trust.judge import Grounds
@@ -22,7 +23,8 @@ def judge_pinned(
     """Judge an intact signature by whether its key is one that the caller named."""
     key = intact.key
     keyring = grounds.keyring.get(key.holder)
-    findings = (*intact.findings, *grounds.notes)
+    weak = STRICT.judge_public_key(f"{key.kind} key {key_name(key)}", key.spki)
+    findings = (*intact.findings, *grounds.notes, *([weak] if weak else ()))
     if keyring is None or worst(findings) not in (Effect.NOTE, Effect.WARN):
         return UntrustedSignature(
             intact=intact, basis=None, judged_at=grounds.at, proven_time=None, revocation=(),

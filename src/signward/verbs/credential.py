@@ -280,7 +280,8 @@ def _leaf(certificates: Sequence[Certificate], public_key: bytes) -> Certificate
     if not certificates:
         raise KeyProviderError(
             "--cert", "no certificate", "the certificate of the key",
-            hint="the key's holder keeps none beside it: give it, and its issuers, with --cert",
+            hint="the key's holder keeps none beside it: give it, and its issuers, with --cert "
+            "(--detached --as raw needs none)",
         )  # fmt: skip
     raise KeyProviderError(
         "--cert", f"certificates of other keys ({certificates[0].label})",

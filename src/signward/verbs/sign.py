@@ -38,7 +38,7 @@ from signward.verbs.change import Destination, prepare, signable
 from signward.verbs.credential import Credential, Standing
 from signward.verbs.crew import Crew, Finish, Task, copies_for
 from signward.verbs.deep import InsideOut
-from signward.verbs.detached import Beside
+from signward.verbs.detached import Beside, beside_for
 from signward.verbs.fitness import Assessor
 from signward.verbs.folders import check_same, put_in_place, snapshot, working_copy
 from signward.verbs.keyrings import read_holders
@@ -98,14 +98,18 @@ class Signatory:
         self.options = options
         self.at = options.judge.at or datetime.now(UTC)
         self._assessor = Assessor(options.judge, require_accepted=options.require_accepted)
-        self._destination = Destination(
-            out=options.out,
-            suffix=options.beside.suffix if options.beside else "",
-            dry_run=options.dry_run,
-        )
         given, held = read_holders(options.certificates)
         self._key = open_key(options.key, SecretFinder(options.pass_file))
-        self._credential = Credential(self._key, given, options.digest, pss=options.pss, held=held)
+        self._credential = Credential(
+            self._key, given, options.digest, pss=options.pss, held=held,
+            kind=options.beside.kind if options.beside else "",
+        )  # fmt: skip
+        self._beside = beside_for(options.beside, self._credential.standing.held)
+        self._destination = Destination(
+            out=options.out,
+            suffix=self._beside.suffix if self._beside else "",
+            dry_run=options.dry_run,
+        )
         self._stamp = Stamper(options.timestamps, self._credential.standing.signer.digest, self.at)
         self._receipts = Receipts(options.receipts) if options.receipts else None
         self._given = _with_files(options.options)
@@ -163,8 +167,8 @@ class Signatory:
         return begin
 
     def _sign(self, path: str, target: str) -> Finish:
-        if self.options.beside:
-            return self._sign_beside(path, target, self.options.beside)
+        if self._beside:
+            return self._sign_beside(path, target, self._beside)
         if is_bundle_folder(path):
             return self._sign_folder(path, target)
         work = Work()
