@@ -38,22 +38,23 @@ def is_openpgp(data: bytes) -> bool:
     return first & 0xFC == 0x88 or first == 0xC2 or is_armoured(data)  # type 2, either header
 
 
-def open_detached(data: bytes, slot: str) -> tuple[Opened, ...]:
+def open_detached(data: bytes, slot: str, first: int = 1) -> tuple[Opened, ...]:
     """Return the signatures; each is over a slot of its own, ``slot`` and its label.
 
-    Raises ``MalformedError``, for anything but signatures too, and ``LimitError``.
+    Labels are numbers from ``first`` on.  Raises ``MalformedError``, for anything but signatures
+    too, and ``LimitError``.
     """
     if len(data) > MAX_OCTETS:
         raise LimitError(_WHAT, f"{len(data)} octets", f"at most {MAX_OCTETS}")
     octets = dearmour(data, "SIGNATURE", alone=True) if is_armoured(data) else data
-    return open_packets(octets, slot, BINARY)
+    return open_packets(octets, slot, BINARY, first)
 
 
-def open_packets(octets: bytes, slot: str, kind: int) -> tuple[Opened, ...]:
+def open_packets(octets: bytes, slot: str, kind: int, first: int = 1) -> tuple[Opened, ...]:
     """Return the signatures in packets, which are to be of one ``kind``: `BINARY` or `TEXT`.
 
-    Each is over a slot of its own, ``slot`` and its label.  Raises ``MalformedError`` and
-    ``LimitError``.
+    Each is over a slot of its own, ``slot`` and its label, a number from ``first`` on.  Raises
+    ``MalformedError`` and ``LimitError``.
     """
     opened = list[Opened]()
     for packet in packets(octets):
@@ -62,7 +63,7 @@ def open_packets(octets: bytes, slot: str, kind: int) -> tuple[Opened, ...]:
                                  "RFC 9580 10.4", offset=packet.offset)  # fmt: skip
         if len(opened) == MAX_SIGNATURES:
             raise LimitError(_WHAT, f"more than {MAX_SIGNATURES} signatures", "fewer")
-        label = str(len(opened) + 1)
+        label = str(len(opened) + first)
         signature = read_signature(packet.body)
         findings = tuple(_objections(signature, f"signature {label}", kind))
         claimed = _claimed(signature, label, f"{slot}:{label}", packet.body, findings)

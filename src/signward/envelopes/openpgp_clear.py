@@ -103,12 +103,12 @@ def read_clear(data: bytes) -> ClearText:
     )
 
 
-def open_clear(clear: ClearText, slot: str) -> tuple[Opened, ...]:
+def open_clear(clear: ClearText, slot: str, first: int = 1) -> tuple[Opened, ...]:
     """Return the signatures; each is over ``slot`` and its label, and hashes `ClearText.hashed`.
 
-    Raises ``MalformedError`` and ``LimitError``.
+    Labels are numbers from ``first`` on.  Raises ``MalformedError`` and ``LimitError``.
     """
-    opened = open_packets(clear.signature, slot, TEXT)
+    opened = open_packets(clear.signature, slot, TEXT, first)
     return tuple(_as_announced(one, clear.digests) for one in opened)
 
 

@@ -19,7 +19,7 @@ from signward.wire.clear_text import BEGIN, CONTROL, RELEASE
 NAME = "clearsigned"
 """What the format is called."""
 
-TEXT = "text"
+TEXT = "part:text"
 """What slots of the text are called, before the signature's label."""
 
 _FACTS = ("source", "version", "distribution", "origin", "suite", "codename", "date", "valid-until")
@@ -78,8 +78,10 @@ def parsed(source: Source, options: ParseOptions) -> SignedArtifact:
 
 def computed(artifact: SignedArtifact, wanted: Wanted) -> Manifest:
     """Return the digests of the text as each signature hashes it, and of the files beside."""
-    layout: _Layout = artifact.layout
+    layout: _Layout | None = artifact.layout
     found: dict[tuple[str, str], bytes] = {}
+    if layout is None:
+        return found
     for name, algorithm in wanted:
         hasher = hashlib.new(algorithm, usedforsecurity=False)
         if name in layout.opened:
