@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 
+from signward.envelopes.openpgp_packets import packets
 from signward.wire.ar import MAGIC, header, read_ar
 from signward.wire.source import BytesSource
 
@@ -57,9 +58,20 @@ def deb(*more: tuple[str, bytes], packed: str = "gz", control: bytes = CONTROL) 
 
 
 def exempt(data: bytes) -> frozenset[int]:
-    """Return offsets that nothing covers: times, owners and modes of members."""
+    """Return offsets that nothing covers: times, owners and modes; what a signature has unsigned.
+
+    A role is a name that nobody signs: any letters of it may change.
+    """
     members = read_ar(BytesSource("a.deb", data))
-    return frozenset(at for one in members for at in range(one.start + 16, one.start + 48))
+    found = {at for one in members for at in range(one.start + 16, one.start + 48)}
+    for one in (member for member in members if member.name.startswith("_gpg")):
+        found |= set(range(one.start + 4, one.start + 16))
+        (packet,) = packets(data[one.content : one.end])
+        start = one.end - len(packet.body)
+        at = 6 + int.from_bytes(packet.body[4:6], "big")
+        end = at + 2 + int.from_bytes(packet.body[at : at + 2], "big") + 2
+        found |= set(range(start + at, start + end))
+    return frozenset(found)
 
 
 SAMPLES = {"hello.deb": lambda: deb(packed="xz"), "plain.deb": lambda: deb(packed="")}
