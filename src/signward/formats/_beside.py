@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from signward.envelopes.minisign import MINISIGN, claims, read_text, whole
 from signward.envelopes.openpgp import Opened, open_detached
-from signward.envelopes.openpgp_packets import armour
+from signward.envelopes.openpgp_packets import armour, packets
 from signward.formats import ParseOptions, Request, Signing
 from signward.formats._apart import WHOLE, Apart
 from signward.state import Manifest, SignedArtifact, Source, Wanted
@@ -46,7 +46,9 @@ class OpenPgpFormat(Apart):
             request.at,
             lambda hashers: source.feed([(0, source.length)], hashers),
         )
-        return self.embed(source, (armour(sealed, "SIGNATURE"),))
+        (packet,) = packets(sealed)
+        text = armour(sealed, "SIGNATURE", checksum=packet.body[0] != 6)  # its version
+        return self.embed(source, (text,))
 
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
         """Compute the digests of all bytes, and of what each signature hashes, in one pass."""
