@@ -14,9 +14,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signward.errors import BadInputError, LimitError
+from signward.errors import BadInputError, LimitError, MalformedError, NotSignableError
 from signward.findings import Code
-from signward.formats import Match, ParseOptions, Peek, _deb_layout, _deb_signature, peek_at
+from signward.formats import (
+    Existing,
+    Match,
+    ParseOptions,
+    Peek,
+    _deb_layout,
+    _deb_signature,
+    peek_at,
+)
 from signward.formats.deb import FORMAT
 from signward.integrity import wanted_slots
 from signward.inventory.classify import classify
@@ -25,11 +33,13 @@ from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.verify import assess
 from signward.wire.ar import MAGIC, header
+from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource
 from tests.builders import openpgp as pgp
 from tests.builders.openpgp import Key
 from tests.builders.openpgp_clear import clear
 from tests.samples.deb import CONTROL, archive, deb, member, split, tar
+from tests.signing import sign_bytes
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 NAME = "hello.deb"
@@ -260,3 +270,49 @@ def test_nothing_but_refusals_comes_of_rubbish(at: int, data: bytes) -> None:
             FORMAT.digests(artifact, wanted_slots(artifact))
         except BadInputError:
             continue
+
+
+# --- signing -------------------------------------------------------------------------
+
+
+def by_us(data: bytes, role: str = "", existing: Existing = Existing.REFUSE) -> bytes:
+    options = {"role": role} if role else {}
+    return sign_bytes(NAME, data, held=True, options=options, existing=existing)
+
+
+def names(data: bytes) -> list[str]:
+    return [name for name, _ in split(data)][3:]
+
+
+def test_roles() -> None:
+    first = by_us(deb())
+    assert names(first) == ["_gpgorigin"]
+    both = by_us(first, "maint", Existing.NESTED)
+    assert names(both) == ["_gpgorigin", "_gpgmaint"]
+    assert names(by_us(both, "archive", Existing.REPLACE)) == ["_gpgarchive"]
+    with pytest.raises(NotSignableError, match="one of each role"):
+        by_us(both, "maint", Existing.NESTED)
+    with pytest.raises(NotSignableError, match="origin or maint or archive"):
+        by_us(deb(), "builder")
+    with pytest.raises(NotSignableError, match="a signature"):
+        by_us(first)
+
+
+def test_what_could_not_be_judged_is_not_signed() -> None:
+    with pytest.raises(NotSignableError, match=r"pay\.sh"):
+        by_us(with_member(deb(), "pay.sh"))
+    with pytest.raises(MalformedError):
+        by_us(edited(deb(), "control.tar.gz", b"\x1f\x8b\x08"))
+
+
+def test_signatures_are_put_back_under_their_names() -> None:
+    both = by_us(by_us(deb(), "maint"), "origin", Existing.NESTED)
+    source = BytesSource(NAME, both)
+    held = FORMAT.envelopes(source)
+    again = b"".join(pieces(Patched(source, FORMAT.embed(source, held))))
+    assert again == both
+    bare = BytesSource(NAME, deb())
+    there = b"".join(pieces(Patched(bare, FORMAT.embed(bare, held))))
+    assert names(there) == ["_gpgorigin", "_gpgmaint"]
+    with pytest.raises(NotSignableError):
+        FORMAT.embed(bare, held * 2)
