@@ -166,7 +166,7 @@ REFUSED: dict[str, tuple[Code, Callable[[], bytes]]] = {
     "no data": (Code.MALFORMED, lambda: archive(*split(GOOD)[:2])),
     "bytes behind": (Code.MALFORMED, lambda: GOOD + b"pay"),
     "an empty signature": (Code.MALFORMED, lambda: with_member(deb(), "_gpgorigin", b"")),
-    "a signature over text": (Code.UNSUPPORTED_ALGORITHM, lambda: signed(deb(), kind=1)),
+    "a signature over text": (Code.ATTRIBUTE_RULE, lambda: signed(deb(), kind=1)),
     "SHA-1": (Code.WEAK_DIGEST, lambda: signed(deb(), digest="sha1")),
     "somebody else's": (Code.KEY_MISSING, lambda: signed(deb(), by=key("p256"))),
     "another package's": (Code.SIGNATURE_MISMATCH, lambda: deb() + member(

@@ -108,7 +108,7 @@ def open_clear(clear: ClearText, slot: str, first: int = 1) -> tuple[Opened, ...
 
     Labels are numbers from ``first`` on.  Raises ``MalformedError`` and ``LimitError``.
     """
-    opened = open_packets(clear.signature, slot, TEXT, first)
+    opened = open_packets(clear.signature, slot, (TEXT,), first)
     return tuple(_as_announced(one, clear.digests) for one in opened)
 
 
