@@ -16,7 +16,7 @@ from signward.envelopes.openpgp_clear import read_clear
 from signward.errors import AmbiguousError, LimitError, MalformedError, NotSignableError
 from signward.findings import Code, Effect
 from signward.formats import Existing, Match, ParseOptions, Peek, _clear_text, _control, recognise
-from signward.formats._control import listed_files, read_paragraph
+from signward.formats._control import listed_files
 from signward.formats.clearsigned import FORMAT
 from signward.inventory.classify import KINDS, classify
 from signward.policy.settings import Policy, SignatureRule
@@ -25,6 +25,7 @@ from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.verify import assess
 from signward.wire.companions import MappedCompanions
+from signward.wire.deb822 import read_paragraph
 from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource
 from tests.builders import openpgp as pgp

@@ -11,10 +11,11 @@ from signward.envelopes.openpgp_clear import MAX_OCTETS, ClearText, open_clear, 
 from signward.errors import AmbiguousError, LimitError
 from signward.findings import Code, Effect, Finding
 from signward.formats import ParseOptions
-from signward.formats._control import BESIDE, listed_files, lists_weakly, read_paragraph
+from signward.formats._control import BESIDE, listed_files, lists_weakly
 from signward.frozen import Frozen
 from signward.state import Companions, Manifest, Region, SignedArtifact, Slot, Source, Wanted
 from signward.wire.clear_text import BEGIN, CONTROL, RELEASE
+from signward.wire.deb822 import read_paragraph
 
 NAME = "clearsigned"
 """What the format is called."""

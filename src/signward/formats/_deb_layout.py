@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from signward.errors import AmbiguousError, LimitError, MalformedError
-from signward.formats._control import read_paragraph
 from signward.frozen import Frozen
 from signward.state import Source
 from signward.wire.ar import Member, read_ar
 from signward.wire.compressed import compression_of, unpack
+from signward.wire.deb822 import read_paragraph
 from signward.wire.tar import tar_members
 
 VERSION = "debian-binary"

@@ -14,19 +14,17 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from signward.envelopes.dpkg_sig import open_list
 from signward.envelopes.openpgp import MAX_OCTETS, Opened, open_detached
-from signward.envelopes.openpgp_clear import ClearText, open_clear, read_clear
-from signward.errors import AmbiguousError, LimitError, MalformedError
-from signward.findings import Code, Effect, Finding
-from signward.formats._control import read_paragraph
+from signward.envelopes.openpgp_clear import read_clear
+from signward.errors import LimitError, MalformedError
 from signward.formats._deb_layout import SIGNATURE, Layout, read_control, read_layout
-from signward.frozen import Frozen, replace
+from signward.frozen import Frozen
 from signward.state import (
     ClaimedSignature,
     Manifest,
     Region,
     SignedArtifact,
-    Slot,
     Source,
     Wanted,
 )
@@ -42,12 +40,7 @@ WHOLE = "part:package"
 LIST = "part:list"
 """What slots of dpkg-sig's lists are called, before the signature's label."""
 
-MAX_LISTED = 64
-"""Members in one of dpkg-sig's lists; a package has three."""
-
-_ENTRY = re.compile(r"([0-9a-f]{32}) ([0-9a-f]{40}) ([0-9]{1,15}) ([!-~]+)\Z")
 _ROLE = re.compile(r"_gpg([a-z]+)[0-9]*\Z")
-_LISTS = "dpkg-sig(1)"
 
 
 class _Text(Frozen, frozen=True, kw_only=True):
@@ -127,41 +120,8 @@ def _opened(source: Source, member: Member, first: int) -> list[Opened | _Text]:
         return list(open_detached(data, WHOLE, first))
     clear = read_clear(data)
     return [
-        _Text(opened=replace(one, claimed=_listing(one.claimed, clear, role[1])),
-              hashed=clear.hashed)
-        for one in open_clear(clear, LIST, first)
-    ]  # fmt: skip
-
-
-def _listing(claimed: ClaimedSignature, clear: ClearText, role: str) -> ClaimedSignature:
-    """Return a claim with what dpkg-sig's list says of the members."""
-    if clear.only_spaces is not None:
-        raise AmbiguousError("dpkg-sig's list", "a line of spaces", "none", _LISTS)
-    fields = read_paragraph(clear.text)
-    findings = list(claimed.findings)
-    if fields.get("role") != role:
-        findings.append(Finding(
-            code=Code.ATTRIBUTE_RULE, effect=Effect.REJECT, subject=f"signature {claimed.label}",
-            found=f"role {fields.get('role', '')[:40]!r}", required=f"{role}, as its member's name",
-            clause=_LISTS,
-        ))  # fmt: skip
-    return replace(
-        claimed, slots=tuple(_slots(fields.get("files", ""))), findings=tuple(findings),
-        rests_on=frozenset({"sha1", claimed.algorithm.digest}),
-    )  # fmt: skip
-
-
-def _slots(value: str) -> Iterator[Slot]:
-    """Yield two slots for each listed member; the weaker digest's comes second."""
-    entries = [_ENTRY.match(line.strip(" \t")) for line in value.split("\n") if line]
-    if len(entries) > MAX_LISTED:
-        raise LimitError("dpkg-sig's list", f"{len(entries)} members", f"at most {MAX_LISTED}")
-    for entry in entries:
-        if entry is None:
-            raise MalformedError("dpkg-sig's list", "another line", "MD5, SHA-1, size and name",
-                                 _LISTS)  # fmt: skip
-        yield Slot(name=entry[4], algorithm="sha1", digest=bytes.fromhex(entry[2]))
-        yield Slot(name=entry[4], algorithm="md5", digest=bytes.fromhex(entry[1]))
+        _Text(opened=one, hashed=clear.hashed) for one in open_list(clear, role[1], LIST, first)
+    ]
 
 
 def _required(claimed: ClaimedSignature, members: Layout) -> frozenset[str]:
