@@ -11,7 +11,7 @@ from signward.wire.compressed import pack
 from tests.builders import apk, clickonce, elf, images, jars, macho, msix, vsix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
-from tests.samples import dmg, efi_variable, pkg, vib
+from tests.samples import clearsigned, deb, dmg, efi_variable, pkg, vib
 from tests.samples.cab import SAMPLES, cabinet
 from tests.samples.macho import INFO, fat, program
 from tests.signing import identity, sign_bytes
@@ -96,6 +96,8 @@ def _made() -> dict[str, bytes]:
         "driver.vib": sign_bytes("driver.vib", vib.vib()),
         "tool.rpm": sign_bytes("tool.rpm", rpm.package(), held=True),
         "six.rpm": sign_bytes("six.rpm", rpm.package(kind="", version=6), held=True),
+        "hello.deb": sign_bytes("hello.deb", deb.deb(packed="xz"), held=True),
+        "hello.dsc": sign_bytes("hello.dsc", clearsigned.described(), held=True),
         "db.esl": efi_variable.certificates(),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip
