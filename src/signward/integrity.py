@@ -77,10 +77,11 @@ MAX_RSA_BITS = 16384
 _NOTHING: Manifest = MappingProxyType({})
 _WITHOUT_KEYRING = "give the signer's certificate, or the kernel image that has it, with --anchor"
 _WITHOUT_KEYS = "give the signer's public key with --keyring"
-_CLAUSES = {"ima": "", "minisign": "", "signify": "", "openpgp": "RFC 9580 5.2.4"}
+_CLAUSES = {"ima": "", "minisign": "", "signify": "", "openpgp": "RFC 9580 5.2.4",
+            "sshsig": "PROTOCOL.sshsig"}  # fmt: skip
 """The clause that says what a value is over, by envelope; the others are CMS."""
 
-_BARE_KEYS = frozenset({"minisign", "openpgp", "signify"})
+_BARE_KEYS = frozenset({"minisign", "openpgp", "signify", "sshsig"})
 """Envelopes whose keys no X.509 certificate holds."""
 
 _ALTERED = "the content or its signature was changed, or it was made with another key"

@@ -22,7 +22,7 @@ GENERATIONS = (
 
 
 PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel",
-            "apple", "apple-installer", "openpgp", "pinned")  # fmt: skip
+            "apple", "apple-installer", "openpgp", "pinned", "sshsig")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
 
 
@@ -54,8 +54,8 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     _many(group, "--anchor", "PEM", "trust this certificate (of a kernel image: those "
           "compiled into it), and no store unless --store names one")  # fmt: skip
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
-    _many(group, "--keyring", "FILE", "public keys of OpenPGP, minisign or signify, for signatures "
-          "by such: a file, or a folder of keyrings")  # fmt: skip
+    _many(group, "--keyring", "FILE", "public keys of OpenPGP, minisign or signify, or SSH's "
+          "allowed signers, for signatures by such: a file, or a folder of OpenPGP's")  # fmt: skip
     _many(group, "--catalog", "PATH", "catalogs (.cat file or folder) that may vouch for files "
           "without a signature of their own")  # fmt: skip
     group.add_argument("--profile", choices=PROFILES, default="", metavar="NAME", help="judge by "
@@ -64,6 +64,8 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--windows-generation", choices=GENERATIONS, default=GENERATIONS[0],
                        metavar="NAME", help="the Windows that profile windows-kernel speaks for: "
                        f"{', '.join(GENERATIONS)} (default: {GENERATIONS[0]})")  # fmt: skip
+    group.add_argument("--ssh-namespace", default="file", metavar="NAME", help="what an SSH "
+                       "signature must have been made for (default: file)")  # fmt: skip
     group.add_argument("--at", type=instant, metavar="TIME",
                        help="judge as at this time, such as 2024-06-01 (default: now)")  # fmt: skip
 
@@ -141,6 +143,7 @@ def options_from(arguments: argparse.Namespace) -> Options:
         distrust_compromised=arguments.distrust_compromised,
         strict_tsa=arguments.strict_tsa,
         windows_generation=arguments.windows_generation,
+        ssh_namespace=arguments.ssh_namespace,
         **cutoff,
     )
     policy = Policy(
@@ -209,6 +212,7 @@ def judging_from(arguments: argparse.Namespace) -> Options:
     trust = TrustPolicy(
         revocation=RevocationMode(arguments.revocation),
         windows_generation=arguments.windows_generation,
+        ssh_namespace=arguments.ssh_namespace,
     )
     return Options(
         stores=tuple(arguments.store),

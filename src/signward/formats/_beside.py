@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+from signward.envelopes import sshsig
 from signward.envelopes.minisign import claims, read_text
 from signward.envelopes.openpgp import Opened, open_detached
 from signward.formats import Match, ParseOptions, Peek
-from signward.state import Manifest, SignedArtifact, Source, Wanted
+from signward.state import ClaimedSignature, Manifest, SignedArtifact, Source, Wanted
+from signward.wire.source import whole_digest
 
 WHOLE = "file"
 """The slot of all bytes; an OpenPGP signature's own has its label behind it."""
@@ -78,6 +80,40 @@ class MinisignFormat:
             every=True,  # the comment's own value counts whatever rule the caller has
             profile="pinned",
             facts={"trusted-comment": text.comment} if text and text.comment else {},
+            layout={},
+        )
+
+    def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
+        """Compute the digests of all bytes, in one pass."""
+        return _digests(artifact, wanted)
+
+
+class SshFormat:
+    """A file judged by what ``ssh-keygen -Y sign`` wrote."""
+
+    name = "sshsig"
+    spec = "OpenSSH's PROTOCOL.sshsig"
+    extensions: tuple[str, ...] = (".sig",)
+
+    def __init__(self, signature: bytes | None = None) -> None:
+        self._signature = signature
+
+    def recognise(self, peek: Peek) -> Match:  # noqa: ARG002
+        """Claim nothing: the caller names the signature."""
+        return Match.NO
+
+    def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
+        """Open the signature, over the digest that is computed: it does not tell which it was."""
+        signatures: tuple[ClaimedSignature, ...] = ()
+        if self._signature is not None:
+            text = sshsig.read_text(self._signature)
+            signatures = (sshsig.claim(text, whole_digest(source, text.digest), WHOLE),)
+        return SignedArtifact(
+            format=self.name,
+            source=source,
+            signatures=signatures,
+            required={s.label: frozenset({WHOLE}) for s in signatures},
+            profile="sshsig",
             layout={},
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from signward.state import OpenPgpCert, Publisher, TrustedSignature, X509Path
+from signward.state import OpenPgpCert, Publisher, SshPrincipal, TrustedSignature, X509Path
 from signward.trust.profiles import SUBSCRIBER_ARC
 from signward.trust.x509 import load_certificate
 
@@ -24,6 +24,9 @@ def publisher_of(signature: TrustedSignature) -> Publisher:
     if isinstance(signature.basis, OpenPgpCert):
         return _of_openpgp(signature.basis)
     basis = signature.basis
+    if isinstance(basis, SshPrincipal):
+        identity = f"ssh:{basis.key}"
+        return Publisher(name=basis.principals, identity=identity, subject=basis.principals)
     name = f"{basis.kind} key {basis.key}"
     return Publisher(name=name, identity=f"{basis.kind}:{basis.key}", subject=name)
 

@@ -120,6 +120,9 @@ OPENPGP = Profile(name="openpgp", usage=ANY_USAGE, timestamps=False, revocation=
 PINNED = Profile(name="pinned", usage=ANY_USAGE, timestamps=False, revocation=False, keys=True)
 """minisign and signify: a key that the caller named, and no dates."""
 
+SSHSIG = Profile(name="sshsig", usage=ANY_USAGE, timestamps=False, revocation=False, keys=True)
+"""Judged at the validation time: a list of allowed signers, and the namespace asked for."""
+
 PROFILES = {
     profile.name: profile
     for profile in (
@@ -133,5 +136,6 @@ PROFILES = {
         APPLE_INSTALLER,
         OPENPGP,
         PINNED,
+        SSHSIG,
     )
 }
