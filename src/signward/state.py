@@ -403,7 +403,20 @@ class PinnedKey(Frozen, frozen=True, kw_only=True):
     keyring: str
 
 
-Basis = X509Path | OpenPgpCert | PinnedKey
+class SshPrincipal(Frozen, frozen=True, kw_only=True):
+    """An SSH key that a list of allowed signers names.  Producer: ``trust``.
+
+    ``principals`` are the patterns of whom it may sign for, one a line of the list, as they
+    stand (none where the caller gave the bare key); ``key`` is its fingerprint as SSH writes it
+    (``SHA256:...``), ``keyring`` the list.
+    """
+
+    principals: tuple[str, ...]
+    key: str
+    keyring: str
+
+
+Basis = X509Path | OpenPgpCert | PinnedKey | SshPrincipal
 """What makes a signature trusted."""
 
 

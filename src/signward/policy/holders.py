@@ -13,16 +13,18 @@ from signward.state import (
     JudgedSignature,
     OpenPgpCert,
     PinnedKey,
+    SshPrincipal,
 )
 
 
 class HolderRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What holds a key that no X.509 certificate holds.
 
-    ``kind`` is its envelope's (``openpgp``, ``minisign``, ``signify``), ``key`` the name of the
-    key that signed (a fingerprint or key id, hex), ``identity`` that of who holds it (an OpenPGP
-    primary key's fingerprint), ``names`` his user ids and ``keyring`` where it was found.  The
-    last three are empty unless the signature was judged as far as that.
+    ``kind`` is its envelope's (``openpgp``, ``minisign``, ``signify``, ``sshsig``), ``key`` the
+    name of the key that signed (a fingerprint or key id, hex; SSH's as SSH writes it),
+    ``identity`` that of who holds it (an OpenPGP primary key's fingerprint), ``names`` his user
+    ids or principals and ``keyring`` where it was found.  The last three are empty unless the
+    signature was judged as far as that.
     """
 
     kind: str
@@ -56,5 +58,13 @@ def _held(key: HeldKey, basis: Basis | None) -> HolderRecord:
     if isinstance(basis, PinnedKey):
         return HolderRecord(
             kind=key.kind, key=basis.key, identity=basis.key, keyring=safe_text(basis.keyring)
+        )
+    if isinstance(basis, SshPrincipal):
+        return HolderRecord(
+            kind=key.kind,
+            key=basis.key,
+            identity=basis.key,
+            names=tuple(map(safe_text, basis.principals)),
+            keyring=safe_text(basis.keyring),
         )
     return HolderRecord(kind=key.kind, key=key.key_id.hex())

@@ -64,6 +64,7 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     ``tsa_store`` holds the anchors of timestamp authorities where those are others.
     ``notarized`` says that Apple's own ticket for the code is at hand.
     ``keyring`` names, by the octets of what holds a key, the caller's file it was in.
+    ``revoked`` are digests of SSH keys that the caller's lists withdraw (``envelopes.krl``).
     """
 
     store: TrustStore
@@ -75,6 +76,7 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     tsa_store: TrustStore | None = None
     notarized: bool = False
     keyring: Mapping[bytes, str] = _NO_KEYS
+    revoked: frozenset[bytes] = frozenset()
 
 
 def judge(

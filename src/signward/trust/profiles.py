@@ -135,6 +135,8 @@ ANDROID = Profile(
     lineage=True,
 )
 """APK files: the certificate an application was first installed with, or one it handed on to."""
+SSHSIG = Profile(name="sshsig", usage=ANY_USAGE, timestamps=False, revocation=False, keys=True)
+"""Judged at the validation time: a list of allowed signers, and the namespace asked for."""
 
 PROFILES = {
     profile.name: profile
@@ -150,5 +152,6 @@ PROFILES = {
         OPENPGP,
         PINNED,
         ANDROID,
+        SSHSIG,
     )
 }

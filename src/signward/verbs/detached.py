@@ -1,8 +1,8 @@
 """Signatures beside a file: any file, and its signature in a file of its own.
 
 That is a detached CMS signature, the value of ``security.ima`` as evmctl writes it, an fs-verity
-built-in signature, or one of OpenPGP, minisign or signify; which of them, its bytes say.  Only a
-CMS message without signed attributes may be either of two: it is taken for what its value fits.
+built-in signature, or one of OpenPGP, minisign, signify or SSH; which of them, its bytes say.  Only
+a CMS message without signed attributes may be either of two: it is taken for what its value fits.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from collections.abc import Callable
 from signward.envelopes.cms_external import is_plain
 from signward.envelopes.minisign import is_commented
 from signward.envelopes.openpgp import is_openpgp
+from signward.envelopes.sshsig import is_sshsig
 from signward.errors import UnreadableError
 from signward.formats import Format, Signable
 from signward.formats._beside import MinisignFormat, OpenPgpFormat
 from signward.formats._detached import DetachedFormat
 from signward.formats._fsverity import FsVerityFormat
 from signward.formats._ima import ImaFormat
+from signward.formats._sshsig import SshFormat
 from signward.frozen import Frozen
 from signward.state import BrokenSignature, Source, Verdict
 from signward.verbs.context import Context
@@ -94,6 +96,8 @@ def form_of(blob: bytes, parameters: Parameters | None = None) -> Format:
     """Return the format that judges by this signature; bytes that are none are no CMS."""
     if is_commented(blob):
         return MinisignFormat(blob)
+    if is_sshsig(blob):
+        return SshFormat(blob)
     if is_openpgp(blob):
         return OpenPgpFormat(blob)
     if is_value(blob):
@@ -106,6 +110,6 @@ def _decoded(path: str) -> bytes:
     from signward.trust.pem import blocks
 
     data = read_option(path)
-    if is_openpgp(data):
+    if is_openpgp(data) or is_sshsig(data):
         return data
     return blocks(path, data, "(?:CMS|PKCS7)")[0] if b"-----BEGIN " in data[:1024] else data

@@ -1,7 +1,8 @@
 """Keyrings: the public keys that callers give, for signatures that bring no certificate.
 
-A file is an OpenPGP keyring (armoured or not) or a public key of minisign or signify; which, its
-content says.  Of a folder (`/usr/share/keyrings`) every file of an OpenPGP ending is read.
+A file is an OpenPGP keyring (armoured or not), a public key of minisign, signify or SSH, or SSH's
+list of allowed signers; which, its content says.  Of a folder (`/usr/share/keyrings`) every file of
+an OpenPGP ending is read.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from signward.envelopes.allowed_signers import allowed_keys, is_list
 from signward.envelopes.minisign import is_bare_key, is_commented
 from signward.envelopes.minisign import read_keys as read_commented
 from signward.envelopes.openpgp_cert import KIND as OPENPGP
@@ -92,6 +94,21 @@ def read_keyring(path: str, data: bytes) -> list[HeldKey]:
     try:
         if is_commented(data) or is_bare_key(data):
             return list(read_commented(data))
+        if is_list(data):
+            return list(allowed_keys(data))
         return [key for one in split_keyring(binary(data)) for key in keys_of(one)]
     except BadInputError as error:
         raise EvidenceError(f"{path}: {error}") from None
+
+
+def load_revoked(paths: tuple[str, ...]) -> frozenset[bytes]:
+    """Return digests of the SSH keys that lists withdraw.  Raises ``EvidenceError``."""
+    from signward.envelopes.krl import revoked_keys  # for few runs only
+
+    found = set[bytes]()
+    for path in paths:
+        try:
+            found |= revoked_keys(read_option(path))
+        except BadInputError as error:
+            raise EvidenceError(f"{path}: {error}") from None
+    return frozenset(found)
