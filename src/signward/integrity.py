@@ -424,11 +424,14 @@ def _as_read(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> Claime
 
 
 def _signer_keys(claimed: ClaimedSignature, keys: Sequence[HeldKey]) -> list[HeldKey]:
-    """Return the keys of the envelope's own kind that bear the name it gives."""
+    """Return the keys of the envelope's own kind that bear the name it gives.
+
+    The caller's come before those that it brings: what is known of a key stands with them.
+    """
     named, suffix = claimed.claimed_signer.key_id, claimed.claimed_signer.key_suffix
     return [
         key
-        for key in keys
+        for key in (*keys, *claimed.claimed_keys)
         if key.kind == claimed.envelope
         and (key.key_id == named if named else bool(suffix) and key.key_id.endswith(suffix))
     ]

@@ -251,6 +251,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     ``readings`` are what the value may be over where the file does not say it (a UEFI variable's
     name): the first that fits takes the place of ``to_be_verified``, and ``read_as`` tells it.
     ``lineage`` are the steps, oldest first, by which others handed signing on to this signer.
+    ``claimed_keys`` are keys that no X.509 certificate holds and the envelope itself brings.
     """
 
     label: str
@@ -281,6 +282,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     readings: tuple[Reading, ...] = ()
     read_as: str = ""
     lineage: tuple[Rotation, ...] = ()
+    claimed_keys: tuple[HeldKey, ...] = ()
 
 
 class Region(Frozen, frozen=True, kw_only=True):

@@ -21,8 +21,8 @@ GENERATIONS = (
 """Names of ``trust.kernel.GENERATIONS``, which a start need not import."""
 
 
-PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel",
-            "jar", "apple", "apple-installer", "openpgp", "pinned", "sshsig", "android")  # fmt: skip
+PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel", "jar",
+            "apple", "apple-installer", "openpgp", "pinned", "android", "sshsig")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
 
 

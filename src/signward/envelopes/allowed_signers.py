@@ -28,7 +28,9 @@ _LINE = re.compile(
     rb"(?:(?!" + _KEY_KIND + rb'[ \t])(?P<options>(?:[^\s"]|"[^"]*")+)[ \t]+)?'
     rb"(?P<kind>" + _KEY_KIND + rb")[ \t]+(?P<key>[A-Za-z0-9+/=]+)(?:[ \t].*)?"
 )
-_BARE = re.compile(rb"[ \t]*(?P<kind>" + _KEY_KIND + rb")[ \t]+(?P<key>AAAA[A-Za-z0-9+/=]+)(?:[ \t].*)?")
+_BARE = re.compile(
+    rb"[ \t]*(?P<kind>" + _KEY_KIND + rb")[ \t]+(?P<key>AAAA[A-Za-z0-9+/=]+)(?:[ \t].*)?"
+)
 """A public key file.  A key begins with the length of its kind, so that Base64 begins with AAAA."""
 
 _OPTION = re.compile(r'(?P<name>[A-Za-z-]+)(?:="(?P<value>[^"]*)")?(?:,|$)')

@@ -7,6 +7,7 @@ digest.  The public key stands in the signature; whether anybody allows it is fo
 
 from __future__ import annotations
 
+import base64
 import binascii
 import hashlib
 import re
@@ -14,7 +15,7 @@ import re
 from signward.errors import LimitError, MalformedError
 from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen
-from signward.state import Algorithm, ClaimedSignature, SignerId, Slot
+from signward.state import Algorithm, ClaimedSignature, HeldKey, SignerId, Slot
 from signward.wire import der
 from signward.wire.algorithms import UNKNOWN
 from signward.wire.spki import CURVE_SIZES, ec_key, rsa_key
@@ -37,15 +38,20 @@ _BLOCK = re.compile(
     rb"\s*-----BEGIN SSH SIGNATURE-----\r?\n(.*?)\r?\n-----END SSH SIGNATURE-----\s*", re.DOTALL
 )
 _ED25519_OID = "1.3.101.112"
-_CURVES = {
+CURVES = {
     b"nistp256": ("1.2.840.10045.3.1.7", "sha256"),
     b"nistp384": ("1.3.132.0.34", "sha384"),
     b"nistp521": ("1.3.132.0.35", "sha512"),
 }
 """OID, and the digest that goes with the curve (RFC 5656 6.2.1)."""
 
-_RSA = {b"rsa-sha2-256": "sha256", b"rsa-sha2-512": "sha512"}
+RSA = {b"rsa-sha2-256": "sha256", b"rsa-sha2-512": "sha512"}
 _SECURITY_KEY = re.compile(rb"sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com")
+_SK_ECDSA = b"sk-ecdsa-sha2-nistp256@openssh.com"
+_WEBAUTHN = b"webauthn-" + _SK_ECDSA
+_ATTESTED, _EXTENDED = 0x40, 0x80
+"""Flags of an authenticator: key material follows, or extensions do (WebAuthn 6.1)."""
+
 MAX_RSA_OCTETS = 2048
 """Octets of a modulus, those of 16,384 bits."""
 
@@ -66,6 +72,12 @@ class Key(Frozen, frozen=True, kw_only=True):
     def fingerprint(self) -> bytes:
         """The SHA-256 of the key as SSH writes it."""
         return hashlib.sha256(self.blob).digest()
+
+    @property
+    def held(self) -> tuple[HeldKey, ...]:
+        """The key as verifiers hold it, which nobody allowed yet; none of a kind unknown."""
+        held = HeldKey(kind=KIND, key_id=self.fingerprint, spki=self.spki, holder=self.blob)
+        return (held,) if self.spki else ()
 
 
 class Text(Frozen, frozen=True, kw_only=True):
@@ -122,6 +134,11 @@ class Strings:
             raise MalformedError(
                 _WHAT, f"{self.left} octets behind its last field", "none", _CLAUSE
             )
+
+
+def fingerprint_text(digest: bytes) -> str:
+    """Return a key's SHA-256 as SSH writes it: Base64 without its padding."""
+    return "SHA256:" + binascii.b2a_base64(digest, newline=False).decode("ascii").rstrip("=")
 
 
 def is_sshsig(data: bytes) -> bool:
@@ -190,10 +207,10 @@ def _material(kind: bytes, fields: Strings) -> tuple[bytes, str]:
         exponent, modulus = fields.integer(), fields.integer()
         return rsa_key(modulus, exponent), ""
     curve = kind.removeprefix(b"ecdsa-sha2-")
-    if curve == kind or curve not in _CURVES:
+    if curve == kind or curve not in CURVES:
         return b"", ""
     named, point = fields.string(), fields.string()
-    oid, digest = _CURVES[curve]
+    oid, digest = CURVES[curve]
     if named != curve or len(point) != 2 * CURVE_SIZES[oid] + 1 or point[0] != 4:
         raise MalformedError(_WHAT, "a point of another curve or form", "0x04 and two coordinates",
                              "RFC 5656 3.1")  # fmt: skip
@@ -206,66 +223,141 @@ def claim(text: Text, computed: bytes, slot: str) -> ClaimedSignature:
     It does not say which digest was signed: only whether the value fits tells if it is this one.
     Raises ``MalformedError``.
     """
-    algorithm = _algorithm(text.key, Strings(text.value).string())
-    known = not algorithm.scheme.startswith(UNKNOWN)
-    value, message, findings = _value(text, _signed(text, computed)) if known else (b"", b"", ())
+    made = _made(text, signed_octets(text.namespace, text.digest, computed))
     return ClaimedSignature(
         label="1",
         envelope=KIND,
         slots=(Slot(name=slot, algorithm=text.digest, digest=computed),),
         bindings=(),
-        algorithm=algorithm,
-        to_be_verified=message,
-        value=value,
+        algorithm=made.algorithm,
+        to_be_verified=made.signed,
+        value=made.value,
         claimed_signer=SignerId(key_id=text.key.fingerprint),
         claimed_certificates=(),
+        claimed_keys=text.key.held,
         content_type=text.namespace.decode("utf-8", "backslashreplace"),
+        findings=made.findings,
+    )
+
+
+def signed_octets(namespace: bytes, digest: str, computed: bytes) -> bytes:
+    """Return what a value is over, for content of a digest (PROTOCOL.sshsig 3)."""
+    parts = (namespace, b"", digest.encode("ascii"), computed)
+    return _MAGIC + b"".join(map(string, parts))
+
+
+def string(octets: bytes) -> bytes:
+    """Return a string as SSH writes it (RFC 4251 5)."""
+    return len(octets).to_bytes(4, "big") + octets
+
+
+class _Made(Frozen, frozen=True, kw_only=True):
+    """A value as integrity takes it, what it is over, and objections to what stands with it."""
+
+    algorithm: Algorithm
+    signed: bytes = b""
+    value: bytes = b""
+    findings: tuple[Finding, ...] = ()
+
+
+def _made(text: Text, signed: bytes) -> _Made:
+    """Take the inner string apart.  ``ssh-rsa`` there is SHA-1, which PROTOCOL.sshsig forbids."""
+    key, fields = text.key, Strings(text.value)
+    name = fields.string()
+    if name == b"ssh-rsa":
+        raise MalformedError(_WHAT, "algorithm ssh-rsa, which is SHA-1", "SHA-2", _CLAUSE)
+    if not key.spki:
+        return _unknown(key.kind)
+    if name not in _names(key):
+        raise MalformedError(
+            _WHAT, f"algorithm {_told(name)}", f"one of {_told(key.kind)}", _CLAUSE
+        )
+    value = fields.string()
+    findings: tuple[Finding, ...] = ()
+    if key.application is not None:
+        signed, findings = _by_device(key.application, fields, signed, web=name == _WEBAUTHN)
+    fields.end()
+    return _Made(
+        algorithm=_algorithm(key, name),
+        signed=signed,
+        value=_as_der(value) if key.digest else value,
         findings=findings,
     )
 
 
-def _signed(text: Text, computed: bytes) -> bytes:
-    parts = (text.namespace, b"", text.digest.encode("ascii"), computed)
-    return _MAGIC + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+def _names(key: Key) -> tuple[bytes, ...]:
+    """Return what a value by a key may name its algorithm."""
+    if key.kind == b"ssh-rsa":
+        return tuple(RSA)
+    return (key.kind, _WEBAUTHN) if key.kind == _SK_ECDSA else (key.kind,)
 
 
-def _value(text: Text, signed: bytes) -> tuple[bytes, bytes, tuple[Finding, ...]]:
-    """Return the value, what it is over, and objections to its flags."""
-    fields, application = Strings(text.value), text.key.application
-    _name, value = fields.string(), fields.string()
-    findings: tuple[Finding, ...] = ()
-    if application is not None:
-        marks = fields.octets(5)
-        signed = hashlib.sha256(application).digest() + marks + hashlib.sha256(signed).digest()
-        findings = () if marks[0] & USER_PRESENT else (_untouched(marks[0]),)
-    fields.end()
-    return _as_der(text.key, value), signed, findings
+def _algorithm(key: Key, name: bytes) -> Algorithm:
+    if name in RSA:
+        return Algorithm(scheme="rsa-pkcs1v15", digest=RSA[name])
+    if key.digest:
+        return Algorithm(scheme="ecdsa", digest=key.digest)
+    return Algorithm(scheme="ed25519")
 
 
-def _as_der(key: Key, value: bytes) -> bytes:
-    """Return an ECDSA value (two ``mpint``, RFC 5656 3.1.2) in DER, others as they stand."""
-    if not key.digest:
-        return value
+def _unknown(name: bytes) -> _Made:
+    """Return what stands for a value by a key of a kind that we do not know."""
+    finding = Finding(
+        code=Code.UNSUPPORTED_ALGORITHM, effect=Effect.UNKNOWN, subject="signature 1",
+        found=_told(name), required="Ed25519, ECDSA or RSA, on a security key or not",
+        clause=_CLAUSE, hint="SSH's certificates and composite keys are not judged yet",
+    )  # fmt: skip
+    return _Made(algorithm=Algorithm(scheme=f"{UNKNOWN}:{_told(name)}"), findings=(finding,))
+
+
+def _told(name: bytes) -> str:
+    return name[:80].decode("ascii", "backslashreplace")
+
+
+def _by_device(
+    application: bytes, fields: Strings, signed: bytes, *, web: bool
+) -> tuple[bytes, tuple[Finding, ...]]:
+    """Return what a security key's value is over, and objections to its flags (PROTOCOL.u2f).
+
+    ``web``: a browser asked the device, and what it signed is that browser's words, which must
+    begin with the octets asked for.
+    """
+    marks, extensions, message = fields.octets(5), b"", signed
+    if web:
+        origin, message, extensions = fields.string(), fields.string(), fields.string()
+        _check_marks(origin, marks[0], extended=bool(extensions))
+    digests = hashlib.sha256(application).digest(), hashlib.sha256(message).digest()
+    findings = () if marks[0] & USER_PRESENT else (_untouched(marks[0]),)
+    if web and not message.startswith(_browser_words(origin, signed)):
+        findings = (*findings, _OTHER_WORDS)
+    return digests[0] + marks + extensions + digests[1], findings
+
+
+def _check_marks(origin: bytes, flags: int, *, extended: bool) -> None:
+    if b'"' in origin or flags & _ATTESTED or bool(flags & _EXTENDED) != extended:
+        raise MalformedError(_WHAT, f"flags {flags:#04x} and such an origin", "those of its parts",
+                             "PROTOCOL.u2f")  # fmt: skip
+
+
+def _browser_words(origin: bytes, asked: bytes) -> bytes:
+    """Return how a browser's words begin: what follows the challenge and the origin is its own."""
+    challenge = base64.urlsafe_b64encode(asked).rstrip(b"=")
+    return b'{"type":"webauthn.get","challenge":"%b","origin":"%b"' % (challenge, origin)
+
+
+_OTHER_WORDS = Finding(
+    code=Code.SIGNATURE_MISMATCH, effect=Effect.REJECT, subject="signature 1",
+    found="a browser's words about other octets", required="the challenge of this file",
+    clause="PROTOCOL.u2f", hint="the content was changed after it was signed",
+)  # fmt: skip
+
+
+def _as_der(value: bytes) -> bytes:
+    """Return an ECDSA value (two ``mpint``, RFC 5656 3.1.2) in DER."""
     halves = Strings(value)
     r, s = halves.integer(), halves.integer()
     halves.end()
     return der.sequence(der.integer(r), der.integer(s))
-
-
-def _algorithm(key: Key, name: bytes) -> Algorithm:
-    """Return the algorithm that the value names; an unknown one where it goes with no such key.
-
-    ``ssh-rsa`` in that place is SHA-1, which PROTOCOL.sshsig forbids.
-    """
-    if name == b"ssh-rsa":
-        raise MalformedError(_WHAT, "algorithm ssh-rsa, which is SHA-1", "SHA-2", _CLAUSE)
-    if key.kind == b"ssh-rsa" and name in _RSA:
-        return Algorithm(scheme="rsa-pkcs1v15", digest=_RSA[name])
-    if name != key.kind or not key.spki:
-        return Algorithm(scheme=f"{UNKNOWN}:{name.decode('ascii', 'backslashreplace')}")
-    if key.digest:
-        return Algorithm(scheme="ecdsa", digest=key.digest)
-    return Algorithm(scheme="ed25519")
 
 
 def _untouched(flags: int) -> Finding:

@@ -45,6 +45,8 @@ def holder_record(judged: JudgedSignature) -> HolderRecord | None:
 
 
 def _held(key: HeldKey, basis: Basis | None) -> HolderRecord:
+    from signward.envelopes.sshsig import KIND as SSHSIG  # for few records only
+    from signward.envelopes.sshsig import fingerprint_text
     from signward.policy.record import safe_text  # which imports this module
 
     if isinstance(basis, OpenPgpCert):
@@ -67,4 +69,5 @@ def _held(key: HeldKey, basis: Basis | None) -> HolderRecord:
             names=tuple(map(safe_text, basis.principals)),
             keyring=safe_text(basis.keyring),
         )
-    return HolderRecord(kind=key.kind, key=key.key_id.hex())
+    name = fingerprint_text(key.key_id) if key.kind == SSHSIG else key.key_id.hex()
+    return HolderRecord(kind=key.kind, key=name)

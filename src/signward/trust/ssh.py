@@ -6,13 +6,13 @@ Judged at the validation time: nothing says when an SSH signature was made (ssh-
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from signward.envelopes.allowed_signers import Entry, entries, matches
+from signward.envelopes.sshsig import fingerprint_text
 from signward.findings import Code, Effect, Finding, worst
 from signward.state import (
     HeldKey,
@@ -49,7 +49,7 @@ def judge_ssh(intact: IntactSignature, grounds: Grounds) -> TrustedSignature | U
         intact=intact,
         basis=SshPrincipal(
             principals=tuple(dict.fromkeys(line.principals for line in allowed if line.principals)),
-            key=_fingerprint(intact.key.key_id),
+            key=fingerprint_text(intact.key.key_id),
             keyring=keyring,
         ),
         judged_at=grounds.at,
@@ -57,11 +57,6 @@ def judge_ssh(intact: IntactSignature, grounds: Grounds) -> TrustedSignature | U
         revocation=(),
         findings=tuple(findings),
     )
-
-
-def _fingerprint(digest: bytes) -> str:
-    """Return a key's SHA-256 as SSH writes it: Base64 without its padding."""
-    return "SHA256:" + binascii.b2a_base64(digest, newline=False).decode("ascii").rstrip("=")
 
 
 def _general(intact: IntactSignature, grounds: Grounds, what: str) -> Iterator[Finding]:
@@ -73,7 +68,7 @@ def _general(intact: IntactSignature, grounds: Grounds, what: str) -> Iterator[F
             hint="--namespace NAME asks for another; what was signed for one purpose is "
             "nothing for others",
         )  # fmt: skip
-    key = f"SSH key {_fingerprint(intact.key.key_id)}"
+    key = f"SSH key {fingerprint_text(intact.key.key_id)}"
     if intact.key.key_id in grounds.revoked or _sha1(intact.key) in grounds.revoked:
         yield Finding(
             code=Code.REVOKED, effect=Effect.REJECT, subject=key, found="withdrawn by a list",
@@ -99,7 +94,7 @@ def _objections(line: Entry, namespace: str, at: datetime, what: str) -> Iterato
         told.append((Code.WRONG_USAGE, f"namespaces {line.namespaces!r}", f"{namespace!r} in it"))
     if line.after is not None and at < line.after:
         told.append((Code.NOT_YET_VALID, f"a key from {line.after} on", f"at {at}"))
-    if line.before is not None and at >= line.before:
+    if line.before is not None and at > line.before:
         told.append((Code.EXPIRED, f"a key until {line.before}", f"at {at}"))
     for code, found, required in told:
         yield Finding(
