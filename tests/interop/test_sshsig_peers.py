@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -12,10 +11,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from signward.cli.commands import run
 from signward.cli.verify import exit_code
-from signward.envelopes.sshsig_draft import content_digest, draft_sshsig, ssh_key
 from signward.findings import Code
-from signward.integrity import usual_algorithm
 from signward.policy.settings import Policy
 from signward.state import Outcome, Verdict
 from signward.trust.settings import TrustPolicy
@@ -87,29 +85,19 @@ def test_ssh_keygen_signs(kind: str, tmp_path: Path) -> None:
 def test_ssh_keygen_takes_what_we_write(kind: str, tmp_path: Path) -> None:
     made(tmp_path, kind)
     key = serialization.load_ssh_private_key((tmp_path / "key").read_bytes(), None)
-    spki = key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    (tmp_path / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
     )
-    algorithm = usual_algorithm(spki)
-    digest = content_digest(algorithm.digest)
-    computed = hashlib.new(digest, CONTENT).digest()
-    draft = draft_sshsig(ssh_key(spki), algorithm, digest, computed, "file")
-    (tmp_path / "file.sig").write_bytes(draft.seal(_value(key, draft.to_be_signed)))
+    (tmp_path / "file.sig").unlink()
+    words = ["sign", "--key", f"file:{tmp_path / 'key.pem'}", "--detached", "--as", "sshsig"]
+    assert run([*words, str(tmp_path / "file")]) == 0
     assert peer_accepts(tmp_path)
     assert judged(tmp_path).outcome is Outcome.ACCEPTED
     assert not peer_accepts(tmp_path, "git")
-
-
-def _value(key: object, data: bytes) -> bytes:
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return key.sign(data)
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        return key.sign(data, ec.ECDSA(hashes.SHA512()))
-    assert isinstance(key, rsa.RSAPrivateKey)
-    return key.sign(data, padding.PKCS1v15(), hashes.SHA256())
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signward.cli.commands import run
+from signward.envelopes import Signer
 from signward.envelopes.allowed_signers import allowed_keys, entries, is_list, matches, read_line
 from signward.envelopes.krl import revoked_keys
 from signward.envelopes.sshsig import read_key, read_text
 from signward.envelopes.sshsig_draft import content_digest, draft_sshsig, ssh_key
 from signward.errors import BadInputError, EvidenceError, NotSignableError
 from signward.findings import Code
+from signward.frozen import replace
 from signward.integrity import usual_algorithm
 from signward.policy.record import record
 from signward.policy.settings import Policy
@@ -337,7 +339,8 @@ def test_drafts(kind: str, tmp_path: Path) -> None:
     algorithm = usual_algorithm(spki)
     digest = content_digest("sha384" if kind == "p384" else "sha256")
     computed = hashlib.new(digest, CONTENT).digest()
-    draft = draft_sshsig(held, algorithm, digest, computed, "file")
+    signer = Signer(certificates=(), algorithm=algorithm, digest=digest, holder=held)
+    draft = draft_sshsig(signer, digest, computed, "file")
     value = _plain_value(key, draft.to_be_signed, algorithm)
     assert draft.stamped(value) is None
     verdict = judged(draft.seal(value), tmp_path, listed(key))
@@ -372,8 +375,11 @@ def test_what_ssh_has_no_name_for() -> None:
         (plain, "sha384", "file"),
         (plain, "sha256", ""),
     ):
+        signer = Signer(certificates=(), algorithm=algorithm, digest=digest, holder=held)
         with pytest.raises(NotSignableError):
-            draft_sshsig(held, algorithm, digest, bytes(32), namespace)
+            draft_sshsig(signer, digest, bytes(32), namespace)
+    with pytest.raises(NotSignableError):
+        draft_sshsig(replace(signer, holder=None), "sha256", bytes(32), "file")
 
 
 def test_numbers_of_keys_are_written_as_short_as_can_be() -> None:

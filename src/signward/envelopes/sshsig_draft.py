@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 
+from signward.envelopes import Signer
 from signward.envelopes.sshsig import CURVES, DIGESTS, KIND, RSA, read_key, signed_octets, string
 from signward.errors import NotSignableError
 from signward.frozen import Frozen
@@ -81,13 +82,16 @@ def _blob(spki: bytes) -> bytes:
                            "RSA, Ed25519, or EC on P-256, P-384 or P-521")  # fmt: skip
 
 
-def draft_sshsig(
-    key: HeldKey, algorithm: Algorithm, digest: str, computed: bytes, namespace: str
-) -> SshDraft:
-    """Return the draft of a signature by ``key`` over content with this digest.
+def draft_sshsig(signer: Signer, digest: str, computed: bytes, namespace: str) -> SshDraft:
+    """Return the draft of a signature over content with this digest.
 
-    Raises ``NotSignableError`` for an algorithm, digest or namespace that SSH has no name for.
+    Raises ``NotSignableError`` for a key, an algorithm, a digest or a namespace that SSH has no
+    name for.
     """
+    key, algorithm = signer.holder, signer.algorithm
+    if key is None or key.kind != KIND:
+        raise NotSignableError(_WHAT, "a key that SSH does not hold", "one that it does",
+                               hint="--as sshsig, or an OpenSSH private key")  # fmt: skip
     if not namespace:
         raise NotSignableError("--namespace", "none", "what the signature is for (file, git, ...)")
     own = read_key(key.holder)
