@@ -22,7 +22,8 @@ GENERATIONS = (
 
 
 PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel", "jar",
-            "apple", "apple-installer", "openpgp", "pinned", "android", "sshsig")  # fmt: skip
+            "apple", "apple-installer", "openpgp", "pinned", "android", "sshsig",
+            "git", "git-ssh")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
 
 

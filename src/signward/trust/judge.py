@@ -87,7 +87,7 @@ def judge(
         # Few runs see such a signature: nobody else need wait for the reader of them.
         from signward.trust.keyring import judge_key
 
-        return judge_key(intact, grounds)
+        return judge_key(intact, profile, grounds)
     claimed = intact.claimed
     grounds = with_embedded(intact, grounds)
     if profile.kernel:

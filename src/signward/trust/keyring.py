@@ -13,12 +13,15 @@ from signward.trust.ssh import judge_ssh
 
 if TYPE_CHECKING:
     from signward.trust.judge import Grounds
+    from signward.trust.profiles import Profile
 
 
-def judge_key(intact: IntactSignature, grounds: Grounds) -> TrustedSignature | UntrustedSignature:
+def judge_key(
+    intact: IntactSignature, profile: Profile, grounds: Grounds
+) -> TrustedSignature | UntrustedSignature:
     """Judge a signature whose key is in a keyring, not in an X.509 certificate."""
     if intact.key.kind == OPENPGP:
         return judge_openpgp(intact, grounds)
     if intact.key.kind == SSHSIG:
-        return judge_ssh(intact, grounds)
+        return judge_ssh(intact, profile, grounds)
     return judge_pinned(intact, grounds)

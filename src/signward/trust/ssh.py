@@ -25,18 +25,21 @@ from signward.trust.rules import STRICT
 
 if TYPE_CHECKING:
     from signward.trust.judge import Grounds
+    from signward.trust.profiles import Profile
 
 _CLAUSE = "ssh-keygen(1), ALLOWED SIGNERS"
 
 
-def judge_ssh(intact: IntactSignature, grounds: Grounds) -> TrustedSignature | UntrustedSignature:
+def judge_ssh(
+    intact: IntactSignature, profile: Profile, grounds: Grounds
+) -> TrustedSignature | UntrustedSignature:
     """Judge an intact SSH signature by the lines that hold its key."""
     what, namespace = f"signature {intact.claimed.label}", intact.claimed.content_type
     keyring = grounds.keyring.get(intact.key.holder)
     lines = entries(intact.key.holder) if keyring is not None else ()
     objections = [tuple(_objections(line, namespace, grounds.at, what)) for line in lines]
     allowed = [line for line, objected in zip(lines, objections, strict=True) if not objected]
-    findings = [*intact.findings, *_general(intact, grounds, what)]
+    findings = [*intact.findings, *_general(intact, profile, grounds, what)]
     if not allowed:
         findings += objections[0] if objections else (_unlisted(what),)
     findings += grounds.notes
@@ -59,8 +62,11 @@ def judge_ssh(intact: IntactSignature, grounds: Grounds) -> TrustedSignature | U
     )
 
 
-def _general(intact: IntactSignature, grounds: Grounds, what: str) -> Iterator[Finding]:
-    found, asked = intact.claimed.content_type, grounds.policy.ssh_namespace
+def _general(
+    intact: IntactSignature, profile: Profile, grounds: Grounds, what: str
+) -> Iterator[Finding]:
+    found = intact.claimed.content_type
+    asked = profile.namespace or grounds.policy.ssh_namespace
     if found != asked:
         yield Finding(
             code=Code.WRONG_USAGE, effect=Effect.REJECT, subject=what,

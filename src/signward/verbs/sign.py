@@ -29,6 +29,7 @@ from signward.formats import (
     file_options,
     peek_at,
     recognise,
+    signing_profile,
 )
 from signward.keys import Purpose, RotatedError, Signed, Waiting, open_key
 from signward.state import Companions, SignedArtifact, Source
@@ -294,9 +295,9 @@ class Signatory:
         """Let the format sign; begin again where the service changed its leaf meanwhile."""
         options = ParseOptions(extension=peek_at(source).extension, companions=companions)
         artifact = form.parse(source, options)
-        profile = PROFILES[artifact.profile]
         for left in reversed(range(MAX_ROTATIONS)):
             standing = self._credential.standing
+            profile = PROFILES[signing_profile(form, artifact, standing.signer)]
             standing.check_fitness(profile, self.at)
             request = self._request(form, artifact, options, standing)
             try:
