@@ -214,10 +214,14 @@ def _der(text: GitText) -> bytes:
     if block is None:
         raise MalformedError(_WHAT, "a signature of no known kind, or text around it",
                              "one armoured block: OpenPGP, SSH or CMS", _CLAUSE)  # fmt: skip
+    base64 = block[1].replace(b"\n", b"")
     try:
-        return binascii.a2b_base64(block[1].replace(b"\n", b""), strict_mode=True)
+        octets = binascii.a2b_base64(base64, strict_mode=True)
     except binascii.Error as error:
         raise MalformedError(_WHAT, f"damaged Base64: {error}", "Base64", _CLAUSE) from None
+    if binascii.b2a_base64(octets, newline=False) != base64:
+        raise MalformedError(_WHAT, "Base64 with bits behind its end", "none", "RFC 4648 3.5")
+    return octets
 
 
 def _armoured(envelope: bytes) -> bytes:
