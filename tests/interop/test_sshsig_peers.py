@@ -100,6 +100,18 @@ def test_ssh_keygen_takes_what_we_write(kind: str, tmp_path: Path) -> None:
     assert not peer_accepts(tmp_path, "git")
 
 
+@pytest.mark.confirms("sshsig", "sign", "ssh-keygen")
+@pytest.mark.parametrize("kind", BITS)
+def test_openssh_s_own_keys_sign_for_what_is_asked(kind: str, tmp_path: Path) -> None:
+    made(tmp_path, kind)
+    (tmp_path / "file.sig").unlink()
+    words = ["sign", "--key", f"file:{tmp_path / 'key'}", "--detached", "--namespace", "git"]
+    assert run([*words, str(tmp_path / "file")]) == 0
+    assert peer_accepts(tmp_path, "git")
+    assert not peer_accepts(tmp_path)
+    assert judged(tmp_path, "git").outcome is Outcome.ACCEPTED
+
+
 @pytest.mark.parametrize(
     ("options", "taken"),
     [

@@ -35,7 +35,7 @@ _MAGIC = b"SSHSIG"
 _WHAT = "SSH signature"
 _CLAUSE = "PROTOCOL.sshsig"
 _BLOCK = re.compile(
-    rb"\s*-----BEGIN SSH SIGNATURE-----\r?\n(.*?)\r?\n-----END SSH SIGNATURE-----\s*", re.DOTALL
+    rb"-----BEGIN SSH SIGNATURE-----\r?\n(.*?)\r?\n-----END SSH SIGNATURE-----[\r\n]*", re.DOTALL
 )
 _ED25519_OID = "1.3.101.112"
 CURVES = {
@@ -143,7 +143,7 @@ def fingerprint_text(digest: bytes) -> str:
 
 def is_sshsig(data: bytes) -> bool:
     """Say whether octets begin as a signature file does."""
-    return data.lstrip()[:29] == b"-----BEGIN SSH SIGNATURE-----"
+    return data.startswith(b"-----BEGIN SSH SIGNATURE-----")
 
 
 def read_text(data: bytes) -> Text:
@@ -153,7 +153,7 @@ def read_text(data: bytes) -> Text:
     block = _BLOCK.fullmatch(data)
     if block is None:
         raise MalformedError(_WHAT, "text around its block, or no end", "one block", _CLAUSE)
-    fields = Strings(decoded(b"".join(block[1].split())))
+    fields = Strings(decoded(block[1].translate(None, b"\r\n")))
     magic, version = fields.octets(6), fields.number()
     if magic != _MAGIC or version != 1:
         raise MalformedError(_WHAT, f"{magic.hex()}, version {version}", "SSHSIG, 1", _CLAUSE)
