@@ -165,6 +165,18 @@ def test_a_truncated_secret_key_is_never_opened(bench: Bench) -> None:
             open_key(f"file:{path}", lambda _: None)
 
 
+def test_no_changed_secret_key_brings_anything_unexpected(bench: Bench) -> None:
+    own = Key("eddsa")
+    for whole in (pgp.secret_key(own), pgp.secret_key(own, behind=pgp.secret(own, b"x"))):
+        for at in range(0, len(whole), 2):
+            path = bench.put("key.gpg", whole[:at] + bytes([whole[at] ^ 0x41]) + whole[at + 1 :])
+            try:
+                key = open_key(f"file:{path}", lambda _: "x")
+            except KeyProviderError:
+                continue
+            assert held_with(key)[0].spki == key.public_key
+
+
 def test_keys_are_stretched_as_rfc_9580_says() -> None:
     salted = b"saltsaltpassphrase"
     count = 70_000
