@@ -6,12 +6,13 @@ import hashlib
 from functools import cache
 
 from conformance.authenticode import msi
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signward.wire.compressed import pack
-from tests.builders import apk, clickonce, elf, images, jars, macho, msix, vsix
+from tests.builders import apk, clickonce, elf, gits, images, jars, macho, msix, ssh, vsix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
-from tests.samples import dmg, efi_variable, pkg, vib
+from tests.samples import dmg, efi_variable, git_object, pkg, vib
 from tests.samples.cab import SAMPLES, cabinet
 from tests.samples.macho import INFO, fat, program
 from tests.signing import identity, sign_bytes
@@ -54,6 +55,11 @@ def rotated_package() -> bytes:
     return apk.signed(package, v2=apk.By(who=who, attributes=(apk.stripping(),)), v3=newer)
 
 
+def ssh_key() -> ssh.Key:
+    """Return an SSH key that is always the same."""
+    return ssh.Key("ed25519", Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+
+
 def _made() -> dict[str, bytes]:
     plain, wide = images.image(plus=False), images.image(body=b"\xc3" * 0x2400)
     efi = images.image(subsystem=10)
@@ -94,6 +100,8 @@ def _made() -> dict[str, bytes]:
         "library.so": sign_bytes("library.so", elf.linked(needed=("libc.so.6",))),
         "dbx.auth": sign_bytes("dbx.esl", efi_variable.digests()),
         "driver.vib": sign_bytes("driver.vib", vib.vib()),
+        "change.commit": gits.by_ssh(git_object.merged(), ssh_key()),
+        "release.tag": sign_bytes("release.tag", git_object.tag()),
         "db.esl": efi_variable.certificates(),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip
