@@ -6,12 +6,13 @@ import hashlib
 from functools import cache
 
 from conformance.authenticode import msi, rpm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signward.wire.compressed import pack
-from tests.builders import apk, clickonce, elf, images, jars, macho, msix, vsix
+from tests.builders import apk, clickonce, elf, gits, images, jars, macho, msix, ssh, vsix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
-from tests.samples import clearsigned, deb, dmg, efi_variable, pkg, vib
+from tests.samples import clearsigned, deb, dmg, efi_variable, git_object, pkg, vib
 from tests.samples.cab import SAMPLES, cabinet
 from tests.samples.macho import INFO, fat, program
 from tests.signing import identity, sign_bytes
@@ -52,6 +53,11 @@ def rotated_package() -> bytes:
     steps = apk.lineage(apk.Holder(who=who), apk.Holder(who=other))
     newer = apk.By(who=other, attributes=(steps,))
     return apk.signed(package, v2=apk.By(who=who, attributes=(apk.stripping(),)), v3=newer)
+
+
+def ssh_key() -> ssh.Key:
+    """Return an SSH key that is always the same."""
+    return ssh.Key("ed25519", Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 
 
 def _made() -> dict[str, bytes]:
@@ -98,6 +104,8 @@ def _made() -> dict[str, bytes]:
         "six.rpm": sign_bytes("six.rpm", rpm.package(kind="", version=6), held=True),
         "hello.deb": sign_bytes("hello.deb", deb.deb(packed="xz"), held=True),
         "hello.dsc": sign_bytes("hello.dsc", clearsigned.described(), held=True),
+        "change.commit": gits.by_ssh(git_object.merged(), ssh_key()),
+        "release.tag": sign_bytes("release.tag", git_object.tag()),
         "db.esl": efi_variable.certificates(),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip
