@@ -65,13 +65,14 @@ class ParseOptions(Frozen, frozen=True, kw_only=True):
 
     ``companions`` are the files beside this one, for formats that speak of them.
     ``oldest`` and ``newest`` are the platforms (Android's API levels) that the answer is for;
-    0 where the file itself says it.
+    0 where the file itself says it.  ``stamp`` asks for a package's source stamp too.
     """
 
     extension: str = ""
     companions: Companions | None = None
     oldest: int = 0
     newest: int = 0
+    stamp: bool = False
 
 
 class Format(Protocol):
