@@ -28,11 +28,11 @@ _CLAUSE = "APK v3, proof-of-rotation"
 
 
 class ApkLineageFormat:
-    """The format of lineage files; they have no extension of their own."""
+    """The format of lineage files; whatever their names, the mark says so."""
 
     name = "apk-lineage"
     spec = "Android, APK Signature Scheme v3, proof-of-rotation"
-    extensions: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = (".lineage",)
 
     def recognise(self, peek: Peek) -> Match:
         """Recognise the file's mark and version."""
