@@ -16,13 +16,15 @@ from conformance.authenticode.pki import Identity, pem
 
 from signward.cli.verify import exit_code
 from signward.findings import Code
+from signward.formats import Existing
+from signward.formats._apk_v4_sign import ApkV4Format
 from signward.policy.settings import Policy
 from signward.state import IntactSignature, Outcome, Stage, Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.verify import assess_path
 from tests.builders import apk
-from tests.signing import identity, sign_bytes
+from tests.signing import identity, sign_beside, sign_bytes
 
 pytestmark = [pytest.mark.interop]
 
@@ -401,3 +403,46 @@ def test_apksigner_sees_what_was_stripped_from_ours(
     verdict = judged(path)
     assert verdict.cause is Code.SLOT_MISSING
     assert any("stripped" in finding.hint for finding in verdict.findings)
+
+
+@pytest.mark.confirms("apk", "sign", "apksigner")
+def test_apksigner_accepts_what_a_key_signs_that_took_over(
+    tmp_path: Path, apksigner: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """Its own lineage file; scheme v3.1 it does not know: asked for platforms before that."""
+    who = [identity("rsa2048", n) for n in ("Packager before", "Packager now")]
+    old, new = (_keys(one, tmp_path) for one in who)
+    lineage, path = tmp_path / "lineage", tmp_path / "ours.apk"
+    done = apksigner("rotate", "--out", lineage, "--old-signer", *old, "--new-signer", *new)
+    assert done.returncode == 0, done.stderr
+    for since in ("", "33"):
+        said = {"rotation-min-sdk": since} if since else {}
+        before = sign_bytes("ours.apk", apk.archive(oldest=21), who=who[0], options=said)
+        path.write_bytes(sign_bytes(
+            "ours.apk", before, who=who[1], existing=Existing.NESTED,
+            options={"lineage": lineage.read_bytes().hex(), **said},
+        ))  # fmt: skip
+        asked = ("--max-sdk-version", "32") if since else ()
+        done = apksigner("verify", "--verbose", "--print-certs", *asked, path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        signer = who[0] if since else who[1]
+        assert _signers(done.stdout) == {hashlib.sha256(signer.certificate).hexdigest()}
+        verdict = judged(path, Path(old[3]), stage=Stage.ACCEPTED)
+        assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
+
+
+@pytest.mark.parametrize(("kind", "digest"), [("rsa2048", "sha256"), ("p384", "sha512")])
+@pytest.mark.confirms("apk-v4", "sign", "apksigner")
+def test_apksigner_accepts_the_v4_signatures_that_we_write(
+    kind: str, digest: str, tmp_path: Path,
+    apksigner: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:  # fmt: skip
+    who = identity(kind, f"Packager {kind}")
+    package = apk.archive({"assets/a": bytes(3 * 1024 * 1024 + 5)}, oldest=28)
+    data = sign_bytes("ours.apk", package, who=who, digest=digest)
+    (tmp_path / "ours.apk").write_bytes(data)
+    idsig = sign_beside(ApkV4Format(), data, who, digest)
+    (tmp_path / "ours.apk.idsig").write_bytes(idsig)
+    done = apksigner("verify", "-v", "--v4-signature-file", tmp_path / "ours.apk.idsig",
+                     tmp_path / "ours.apk")  # fmt: skip
+    assert "(APK Signature Scheme v4): true" in done.stdout, done.stdout + done.stderr

@@ -117,10 +117,9 @@ def read_file(data: bytes, what: str) -> tuple[Holder, ...]:
     return holders
 
 
-def write_file(lineage: bytes) -> bytes:
-    """Return the file that holds a lineage's octets."""
-    version = _VERSION.to_bytes(4, "little")
-    return MAGIC + version + len(lineage).to_bytes(4, "little") + lineage
+def lineage_of(data: bytes) -> bytes:
+    """Return the lineage's octets in a file that `read_file` read."""
+    return data[len(MAGIC) + 8 :]
 
 
 def slot_of(number: int) -> str:

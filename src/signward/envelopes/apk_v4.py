@@ -25,7 +25,9 @@ MAX_IDSIG = 64 * 1024 * 1024
 MAX_BLOCKS = 8
 """Blocks of later signers; one kind is known."""
 
-_VERSION = 2
+VERSION = 2
+"""The version of the file, a u32 in front."""
+
 _SHA256, _SHIFT = 1, 12
 _WHAT = "v4 signature"
 _CLAUSE = "APK Signature Scheme v4, format"
@@ -49,8 +51,8 @@ def open_idsig(data: bytes, length: int) -> tuple[V4Signer, ...]:
         raise LimitError(_WHAT, f"{len(data)} octets", f"at most {MAX_IDSIG}", _CLAUSE)
     reader = Prefixed(data, _WHAT)
     version = reader.u32()
-    if version != _VERSION:
-        raise MalformedError(_WHAT, f"version {version}", f"{_VERSION}", _CLAUSE)
+    if version != VERSION:
+        raise MalformedError(_WHAT, f"version {version}", f"{VERSION}", _CLAUSE)
     root = _root(reader.part())
     signing = Prefixed(reader.part(), _WHAT)
     slots = (Slot(name=TREE, algorithm="sha256", digest=root), *_nodes(reader))
@@ -91,6 +93,19 @@ def _root(part: bytes) -> bytes:
         found = f"digest {algorithm}, blocks of 2^{shift}, a salt of {len(salt)} octets"
         raise MalformedError(_WHAT, found, "SHA-256, blocks of 4096, no salt", _CLAUSE)
     return root
+
+
+def hashing_info(root: bytes) -> bytes:
+    """Return the part that says how the tree is built, and its root."""
+    return b"".join((
+        _SHA256.to_bytes(4, "little"), bytes([_SHIFT]), bytes(4),
+        len(root).to_bytes(4, "little"), root,
+    ))  # fmt: skip
+
+
+def is_idsig(data: bytes) -> bool:
+    """Say whether octets begin as an ``.idsig`` file with a tree of SHA-256 does."""
+    return data[:4] == VERSION.to_bytes(4, "little") and data[8:13] == b"\1\0\0\0\x0c"
 
 
 def signed_data(

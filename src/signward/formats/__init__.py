@@ -168,6 +168,12 @@ def file_options(form: Format) -> frozenset[str]:
     return own
 
 
+def octet_options(form: Format) -> frozenset[str]:
+    """Return those options whose values name files of octets; a request carries them in hex."""
+    own: frozenset[str] = getattr(form, "octet_options", frozenset())
+    return own
+
+
 @runtime_checkable
 class Listing(Protocol):
     """A container that lists its members' digests or places in a part of its own."""

@@ -78,8 +78,13 @@ class ApkFormat:
     extensions: tuple[str, ...] = (".apk",)
     options: Mapping[str, str] = MappingProxyType(
         {"schemes": "which signatures to write: v1, v2, v3, with commas between (v2,v3, and v1 "
-         "where the package is for platforms before Android 7)"}
+         "where the package is for platforms before Android 7)",
+         "lineage": "a lineage file (apksigner rotate writes it) that ends with the key's "
+         "certificate: it took over; with --nested, after the former key has signed",
+         "rotation-min-sdk": "both keys: the platform from which the new one counts, by v3.1 (33 "
+         "or newer; default: from 28 on, by v3)"}
     )  # fmt: skip
+    octet_options = frozenset({"lineage"})
 
     def recognise(self, peek: Peek) -> Match:
         """Recognise a ZIP archive by its name, or by an Android manifest in its first headers.
