@@ -256,7 +256,7 @@ SAMPLES: tuple[Sample, ...] = (
     ),
     Sample(
         name="node-liquibase",
-        group="test",
+        group="demo",
         client="npm",
         package="node-liquibase",
         version="4.3.3",

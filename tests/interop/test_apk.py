@@ -266,6 +266,7 @@ def test_a_rotation_that_apksigner_makes(
 
 
 @pytest.mark.parametrize("kind", ["rsa2048", "p256"])
+@pytest.mark.confirms("apk-v4", "verify", "apksigner")
 @pytest.mark.confirms("apk", "verify", "apksigner")
 def test_v4_and_a_stamp_by_apksigner(
     kind: str, tmp_path: Path, apksigner: Callable[..., subprocess.CompletedProcess[str]]
@@ -288,6 +289,7 @@ def test_v4_and_a_stamp_by_apksigner(
     assert judged(out).cause is Code.DIGEST_MISMATCH
 
 
+@pytest.mark.confirms("apk-v4", "verify", "apksigner")
 @pytest.mark.confirms("apk", "verify", "apksigner")
 def test_v4_of_our_builder_is_apksigners(
     tmp_path: Path, apksigner: Callable[..., subprocess.CompletedProcess[str]]
