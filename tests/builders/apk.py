@@ -212,7 +212,7 @@ def signed(package: bytes, *, padding: bytes = b"", **schemes: Sequence[By] | By
 
 def file_root(package: bytes) -> tuple[bytes, bytes]:
     """Return root and octets of the tree over a whole file, as v4 has it."""
-    pages, levels = package, []
+    pages, levels = package, list[bytes]()
     while not levels or len(levels[0]) > _PAGE:
         chunks = [pages[at : at + _PAGE].ljust(_PAGE, b"\0") for at in range(0, len(pages), _PAGE)]
         pages = b"".join(hashlib.sha256(chunk).digest() for chunk in chunks)

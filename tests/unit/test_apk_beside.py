@@ -79,7 +79,7 @@ def test_a_v4_signature_beside_a_package_counts(judged: Judge) -> None:
     verdict = judged(PACKAGE, apk.idsig(PACKAGE, FAITHFUL))
     accepted(verdict)
     intact = judged(PACKAGE, apk.idsig(PACKAGE, FAITHFUL), stage=Stage.INTACT)
-    assert [s.claimed.label for s in intact.signatures] == ["v3:1", "v4"]
+    assert [s.claimed.label for s in intact.signatures] == ["v3:1", "v4"]  # type: ignore[union-attr]
     accepted(judged(PACKAGE, apk.idsig(PACKAGE, FAITHFUL, tree=b"")))
 
 

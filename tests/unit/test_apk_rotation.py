@@ -47,9 +47,13 @@ def accepted(verdict: Verdict) -> None:
     assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
 
 
-def hand_on(data: bytes, who: Identity = SECOND, lineage: str = STEPS, **options: str) -> bytes:
+def since_option(since: str) -> dict[str, str]:
+    return {"rotation-min-sdk": since} if since else {}
+
+
+def hand_on(data: bytes, who: Identity = SECOND, lineage: str = STEPS, since: str = "") -> bytes:
     return sign_bytes("a.apk", data, who=who, existing=Existing.NESTED,
-                      options={"lineage": lineage, **options})  # fmt: skip
+                      options={"lineage": lineage, **since_option(since)})  # fmt: skip
 
 
 @pytest.mark.parametrize("oldest", [21, 24, 28])
@@ -84,7 +88,7 @@ def test_v31_for_newer_platforms_alone(tmp_path: Path) -> None:
     accepted(judged(before, FIRST, folder=tmp_path, newest_sdk=33))
     stripped = judged(before, FIRST, folder=tmp_path)
     assert stripped.cause is Code.SLOT_MISSING
-    data = hand_on(before, **said)
+    data = hand_on(before, since="34")
     accepted(judged(data, FIRST, folder=tmp_path))
     intact = judged(data, FIRST, folder=tmp_path, policy=Policy(stage=Stage.INTACT))
     labels = [s.claimed.label for s in intact.signatures]  # type: ignore[union-attr]
@@ -92,7 +96,7 @@ def test_v31_for_newer_platforms_alone(tmp_path: Path) -> None:
     accepted(
         judged(data, SECOND, folder=tmp_path, oldest_sdk=34, policy=Policy(stage=Stage.INTACT))
     )
-    assert hand_on(data, **said) == data
+    assert hand_on(data, since="34") == data
 
 
 def refused(match: str, data: bytes, **asked: Any) -> None:
@@ -177,4 +181,4 @@ def test_what_is_refused_of_v4() -> None:
     said = {"rotation-min-sdk": "33"}
     before = sign_bytes("a.apk", apk.archive(oldest=24), who=FIRST, options=said)
     with pytest.raises(NotSignableError, match=r"v3\.1"):
-        sign_beside(ApkV4Format(), hand_on(before, **said), SECOND)
+        sign_beside(ApkV4Format(), hand_on(before, since="33"), SECOND)

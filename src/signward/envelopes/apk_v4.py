@@ -11,8 +11,8 @@ import hashlib
 
 from signward.envelopes.apk_methods import METHODS, check_key, claim
 from signward.errors import AmbiguousError, LimitError, MalformedError
-from signward.frozen import Frozen
-from signward.state import ClaimedSignature, Slot
+from signward.frozen import Frozen, replace
+from signward.state import ClaimedSignature, Rotation, Slot
 from signward.wire.apk_block import V31
 from signward.wire.prefixed import Prefixed
 
@@ -66,6 +66,11 @@ def open_idsig(data: bytes, length: int) -> tuple[V4Signer, ...]:
     if len({signer.scheme for signer in found}) != len(found):
         raise AmbiguousError(_WHAT, "two signers for one scheme", "one for each", _CLAUSE)
     return tuple(found)
+
+
+def with_lineage(claimed: ClaimedSignature, lineage: tuple[Rotation, ...]) -> ClaimedSignature:
+    """Return the claim with the lineage that its signer has by the scheme it repeats."""
+    return replace(claimed, lineage=lineage)
 
 
 def _nodes(reader: Prefixed) -> tuple[Slot, ...]:

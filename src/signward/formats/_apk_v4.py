@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from signward.envelopes.apk_v4 import MAX_IDSIG, V4Signer, open_idsig
+from signward.envelopes.apk_v4 import MAX_IDSIG, V4Signer, open_idsig, with_lineage
 from signward.errors import LimitError
 from signward.findings import Code, Effect, Finding
 from signward.formats._apk_schemes import KNOWS_V31, Range, Schemes
-from signward.frozen import Frozen, replace
+from signward.frozen import Frozen
 from signward.state import ClaimedSignature, Companions, Source
 
 KNOWS_V4 = 30
@@ -68,7 +68,7 @@ def _as_handed_on(signer: V4Signer, schemes: Schemes) -> ClaimedSignature:
     """Return the claim with the lineage that its signer has by the scheme it repeats."""
     for theirs in schemes.signers.get(_scheme(signer, schemes), ()):
         if theirs.certificate == signer.certificate:
-            return replace(signer.claimed, lineage=theirs.lineage)
+            return with_lineage(signer.claimed, theirs.lineage)
     return signer.claimed
 
 
