@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from conformance.authenticode.pki import NOW, Identity, pem
 
+from signward.cli import main
 from signward.errors import NotSignableError
 from signward.findings import Code
 from signward.formats import Existing
@@ -182,3 +183,28 @@ def test_what_is_refused_of_v4() -> None:
     before = sign_bytes("a.apk", apk.archive(oldest=24), who=FIRST, options=said)
     with pytest.raises(NotSignableError, match=r"v3\.1"):
         sign_beside(ApkV4Format(), hand_on(before, since="33"), SECOND)
+
+
+def test_the_words_for_v4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key, path = tmp_path / "first.pem", tmp_path / "app.apk"
+    key.write_bytes(encoded(FIRST.key) + pem(FIRST.certificate))
+    path.write_bytes(sign_bytes("app.apk", apk.archive(oldest=24), who=FIRST))
+    words = ["sign", "--key", f"file:{key}", "--detached", "--as", "apk-v4", str(path)]
+    assert main(words) == 0, capsys.readouterr()
+    idsig = tmp_path / "app.apk.idsig"
+    assert main(["verify", str(path), "--anchor", str(key)]) == 0
+    assert main(["verify", str(path), "--detached", str(idsig), "--anchor", str(key)]) == 0
+    assert main(words) == 1, "a file that is there is not written over"
+    path.write_bytes(sign_bytes("app.apk", apk.archive(oldest=28), who=FIRST))
+    assert main(["verify", str(path), "--anchor", str(key)]) == 1
+    assert main([*words, "--replace"]) == 0
+    assert main(["verify", str(path), "--anchor", str(key)]) == 0
+
+
+def test_a_stale_v4_signature_stops_signing_anew(tmp_path: Path) -> None:
+    key, path = tmp_path / "first.pem", tmp_path / "app.apk"
+    key.write_bytes(encoded(FIRST.key) + pem(FIRST.certificate))
+    path.write_bytes(apk.archive(oldest=24))
+    (tmp_path / "app.apk.idsig").write_bytes(b"of another file")
+    assert main(["sign", "--key", f"file:{key}", str(path)]) == 1
+    assert path.read_bytes() == apk.archive(oldest=24)
