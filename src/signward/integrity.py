@@ -463,6 +463,16 @@ def _value_failure(
             clause=_CLAUSES.get(claimed.envelope, "RFC 5652 5.6"),
             hint=_ALTERED if straight else "the signature was changed, or made with another key",
         )
+    if algorithm.digested and not signed.startswith(claimed.digest_start):
+        return Finding(
+            code=Code.SIGNATURE_MISMATCH,
+            effect=Effect.REJECT,
+            subject=what,
+            found=f"a digest said to begin with {claimed.digest_start.hex()}",
+            required=signed[: len(claimed.digest_start)].hex(),
+            clause="RFC 9580 5.2.4",
+            hint="the value fits: that field, which it does not cover, was changed",
+        )
     return None
 
 

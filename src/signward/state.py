@@ -254,6 +254,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     ``claimed_team`` the team that it says its signer is of (Apple's code).
     ``readings`` are what the value may be over where the file does not say it (a UEFI variable's
     name): the first that fits takes the place of ``to_be_verified``, and ``read_as`` tells it.
+    ``digest_start`` is what it says that the digest which the value is over begins with.
     ``lineage`` are the steps, oldest first, by which others handed signing on to this signer.
     """
 
@@ -284,6 +285,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     claimed_team: str = ""
     readings: tuple[Reading, ...] = ()
     read_as: str = ""
+    digest_start: bytes = b""
     lineage: tuple[Rotation, ...] = ()
 
 

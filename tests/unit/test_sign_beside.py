@@ -165,6 +165,18 @@ def test_a_truncated_secret_key_is_never_opened(bench: Bench) -> None:
             open_key(f"file:{path}", lambda _: None)
 
 
+def test_no_changed_secret_key_brings_anything_unexpected(bench: Bench) -> None:
+    own = Key("eddsa")
+    for whole in (pgp.secret_key(own), pgp.secret_key(own, behind=pgp.secret(own, b"x"))):
+        for at in range(0, len(whole), 2):
+            path = bench.put("key.gpg", whole[:at] + bytes([whole[at] ^ 0x41]) + whole[at + 1 :])
+            try:
+                key = open_key(f"file:{path}", lambda _: "x")
+            except KeyProviderError:
+                continue
+            assert held_with(key)[0].spki == key.public_key
+
+
 def test_keys_are_stretched_as_rfc_9580_says() -> None:
     salted = b"saltsaltpassphrase"
     count = 70_000
@@ -278,6 +290,12 @@ def minisign_key(passphrase: str = "", limits: tuple[int, int] = (32768, 16 * 2*
     return commented(b"Ed" + (b"Sc" if passphrase else b"\0\0") + b"B2" + salt + told + inside)
 
 
+def unlocked_minisign_key() -> bytes:
+    """As minisign itself writes it: with limits and a checksum of zeros."""
+    inside = NUMBER + secret_half() + bytes(32)
+    return commented(b"Ed\0\0B2" + bytes(48) + inside)
+
+
 def signify_key(passphrase: str = "", rounds: int = 4) -> bytes:
     secret, salt = secret_half(), bytes(range(16))
     digest = hashlib.sha512(secret).digest()[:8]
@@ -303,6 +321,8 @@ def test_secret_keys_of_minisign_and_signify(
     bench.put("public", public_file())
     assert bench.sign("secret") == 0, bench.err
     assert bench.verify(suffix, "public") == 0, bench.out
+    bench.put("unlocked", unlocked_minisign_key())
+    assert bench.sign("unlocked", "--as", "minisign", "--replace") == 0, bench.err
     lines = Path(f"{bench.file}{suffix}").read_text().splitlines()
     assert len(lines) == (4 if suffix == ".minisig" else 2)
     bench.file.write_bytes(CONTENT + b"!")

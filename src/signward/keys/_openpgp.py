@@ -12,6 +12,7 @@ import hmac
 from collections.abc import Callable
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.decrepit.ciphers.modes import CFB
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
@@ -146,8 +147,9 @@ _AT_ONCE = 65536
 def _made(key: SecretKey, material: bytes) -> Any:
     """Return the private key of secret numbers (RFC 9580 5.5.5)."""
     fields = Numbers(material, _WHAT, "RFC 9580 5.5.5")
-    algorithm, public = key.public.algorithm, load_der_public_key(key.public.spki)
+    algorithm = key.public.algorithm
     try:
+        public = load_der_public_key(key.public.spki)
         if algorithm == ED25519:
             made: Any = ed25519.Ed25519PrivateKey.from_private_bytes(fields.octets(32))
         elif algorithm == ED448:
@@ -158,7 +160,7 @@ def _made(key: SecretKey, material: bytes) -> Any:
             made = ec.derive_private_key(fields.mpi(), public.curve)
         else:
             made = _rsa(fields, public)
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise MalformedError(_WHAT, f"numbers of no key ({error})", "a key's", _CLAUSE) from None
     fields.end()
     return made
