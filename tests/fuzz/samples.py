@@ -6,6 +6,7 @@ import hashlib
 from functools import cache
 
 from conformance.authenticode import msi, rpm
+from conformance.authenticode.pki import Identity
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signward.wire.compressed import pack
@@ -46,9 +47,13 @@ def samples() -> dict[str, bytes]:
     return made
 
 
+def _packagers() -> tuple[Identity, Identity]:
+    return identity("rsa2048", "Packager before"), identity("rsa2048", "Packager now")
+
+
 def rotated_package() -> bytes:
     """Return an Android package whose signer others handed signing on to."""
-    who, other = identity("rsa2048", "Packager before"), identity("rsa2048", "Packager now")
+    who, other = _packagers()
     package = apk.archive(oldest=24)
     steps = apk.lineage(apk.Holder(who=who), apk.Holder(who=other))
     newer = apk.By(who=other, attributes=(steps,))
@@ -89,6 +94,7 @@ def _made() -> dict[str, bytes]:
         "a.jar": sign_bytes("a.jar", jars.archive()),
         "five.apk": sign_bytes("five.apk", apk.archive(oldest=21)),
         "rotated.apk": rotated_package(),
+        "rotated.lineage": apk.lineage_file(*(apk.Holder(who=who) for who in _packagers())),
         "tool.pkg": sign_bytes("tool.pkg", pkg.archive()),
         "tool.dylib": macho.signed_file(program(), kinds=(1, 2)),
         "universal.dylib": fat([(c, macho.signed_file(program(c))) for c in ("x86_64", "ppc")]),

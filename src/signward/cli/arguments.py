@@ -77,6 +77,8 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
                        "that the package names)")  # fmt: skip
     group.add_argument("--max-sdk", type=_api_level, default=0, metavar="LEVEL", help="and up to "
                        "this one (default: every newer one)")  # fmt: skip
+    group.add_argument("--source-stamp", action="store_true", help="ask Android packages for a "
+                       "source stamp, as stores put it, whose signer is trusted too")  # fmt: skip
     group.add_argument("--at", type=instant, metavar="TIME",
                        help="judge as at this time, such as 2024-06-01 (default: now)")  # fmt: skip
 
@@ -248,6 +250,7 @@ def judging_from(arguments: argparse.Namespace) -> Options:
         profile=arguments.profile,
         oldest_sdk=arguments.min_sdk,
         newest_sdk=arguments.max_sdk,
+        source_stamp=arguments.source_stamp,
         at=arguments.at,
         online=arguments.online or arguments.online_private or arguments.online_nonce,
         online_private=arguments.online_private,

@@ -33,9 +33,9 @@ class Options(Frozen, frozen=True, kw_only=True):
     ``rules`` decide what the signatures are worth is let in, ``host`` and ``tags`` are the machine
     they ask for.  ``dbx``, ``dbt`` and ``sbat_level`` are files about firmware, ``after`` when the
     last write of a UEFI variable was.  ``oldest_sdk`` and ``newest_sdk`` are the Android
-    platforms that answers about its packages are for.  ``asked`` are digests wanted of every
-    file besides those that rules ask for, in the words of ``Index.asked``: an inventory keeps
-    them for policies to come.
+    platforms that answers about its packages are for, ``source_stamp`` asks for their stamps too.
+    ``asked`` are digests wanted of every file besides those that rules ask for, in the words of
+    ``Index.asked``: an inventory keeps them for policies to come.
     """
 
     stores: tuple[str, ...] = ()
@@ -57,6 +57,7 @@ class Options(Frozen, frozen=True, kw_only=True):
     profile: str = ""
     oldest_sdk: int = 0
     newest_sdk: int = 0
+    source_stamp: bool = False
     at: datetime | None = None
     online: bool = False
     online_private: bool = False
