@@ -80,7 +80,8 @@ _WITHOUT_KEYRING = (
     "Linux, with --anchor: it, or the kernel image that has it"
 )
 _WITHOUT_KEYS = "give the signer's public key with --keyring"
-_CLAUSES = {"ima": "", "minisign": "", "signify": "", "openpgp": "RFC 9580 5.2.4"}
+_CLAUSES = {"ima": "", "minisign": "", "signify": "", "openpgp": "RFC 9580 5.2.4",
+            "swi-signature": "swi-tools 1.2"}  # fmt: skip
 """The clause that says what a value is over, by envelope; the others are CMS."""
 
 _BARE_KEYS = frozenset({"minisign", "openpgp", "signify"})

@@ -22,7 +22,8 @@ GENERATIONS = (
 
 
 PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel",
-            "jar", "apple", "apple-installer", "openpgp", "pinned", "android")  # fmt: skip
+            "jar", "apple", "apple-installer", "openpgp", "pinned", "android",
+            "swi")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
 
 

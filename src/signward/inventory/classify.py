@@ -89,6 +89,7 @@ KINDS: dict[str, Kind] = {
     "nupkg": Kind("NuGet package", signable=True, container="zip"),
     "msix": Kind("MSIX or APPX package", signable=True, container="zip"),
     "vsix": Kind("Visual Studio extension", signable=True, container="zip"),
+    "swi": Kind("Arista software image or extension", signable=True, container="zip"),
     "office": Kind("Office document", container="zip"),
     "epub": Kind("EPUB book", container="zip"),
     "tar": Kind("tar archive", container="tar"),
@@ -324,7 +325,7 @@ _ZIP_EXTENSIONS = {
     "msix": "msix", "appx": "msix", "msixbundle": "msix", "appxbundle": "msix",
     "vsix": "vsix", "docx": "office", "xlsx": "office", "pptx": "office",
     "docm": "office", "xlsm": "office", "pptm": "office", "odt": "office", "ods": "office",
-    "odp": "office", "epub": "epub",
+    "odp": "office", "epub": "epub", "swi": "swi", "swix": "swi",
 }  # fmt: skip
 
 _MAGICS: tuple[tuple[bytes, str | Refiner], ...] = (

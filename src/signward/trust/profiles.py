@@ -136,6 +136,16 @@ ANDROID = Profile(
 )
 """APK files: the certificate an application was first installed with, or one it handed on to."""
 
+SWI = Profile(
+    name="swi",
+    usage=replace(CODE_SIGNING, eku_required=False),
+    rules=PathRules(judge_validity=False),
+    timestamps=False,
+)
+"""Arista's images: no timestamp has a place in them and Arista's tool looks at no dates.
+
+There is no store: who issues the signers of Arista's images issues other certificates too."""
+
 PROFILES = {
     profile.name: profile
     for profile in (
@@ -150,5 +160,6 @@ PROFILES = {
         OPENPGP,
         PINNED,
         ANDROID,
+        SWI,
     )
 }

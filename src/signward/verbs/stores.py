@@ -175,12 +175,18 @@ def _android() -> TrustStore:
     return store_from_certificates("android", ())
 
 
+def _swi() -> TrustStore:
+    """Return no certificate at all: whose images a switch may start, its owner says."""
+    return store_from_certificates("swi", ())
+
+
 NAMED = {
     "android": _android,
     "apple": _apple,
     "apple-installer": _apple_installer,
     "authenticode": _authenticode,
     "linux-kernel": _linux_kernel,
+    "swi": _swi,
     "uefi": _uefi,
     "uefi-variable": _uefi_variable,
     "windows-kernel": _windows_kernel,
