@@ -241,6 +241,10 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
         Code.BY_CATALOG: Cause(
             "A catalog lists the file; the catalog's signature is the one judged.", "Nothing."
         ),
+        Code.LISTED: Cause(
+            "A list of digests names the file. That is no signature, whoever signed the list.",
+            "Nothing where somebody trusted signed the list; else ask its maker for a signed one.",
+        ),
         Code.KERNEL_POLICY: Cause(
             "The named Windows generation does not load a driver so signed, or says why it does.",
             "Ask the maker for a driver that Microsoft signed (WHQL); --windows-generation judges "
@@ -275,6 +279,11 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
         Code.POLICY_DENIED: Cause(
             "A deny rule of the policy given with --policy matches the file.",
             "signward policy explain tells why; an exception may spare it until a date.",
+        ),
+        Code.DOWNGRADE: Cause(
+            "A rule would let it in, but for its version: it is older than the rule's floor, however "
+            "well it is signed.",
+            "Install a newer version; who must go back lowers minimum_version in the policy.",
         ),
         Code.NO_RULE: Cause(
             "No rule of the policy lets the file in, whoever signed it.",

@@ -25,6 +25,9 @@ WHOLE_FILE = "whole"
 CATALOG = "catalog"
 """The fact of a record that names the catalog which lists an unsigned file, ``sha256:HEX``."""
 
+NUMBERS = "numbered-version"
+"""The fact of a record with a version's four numbers, where no Windows resource has them."""
+
 CONTENT = ("image", "text", "content", "cabinet")
 """Slots by which an Authenticode signature covers an image, a script, an installer, a cabinet."""
 
@@ -118,7 +121,7 @@ def _text(facts: Mapping[str, str | int], name: str) -> str:
 
 
 def _version(facts: Mapping[str, str | int]) -> Version | None:
-    found = _VERSION.fullmatch(_text(facts, "fixed-file-version"))
+    found = _VERSION.fullmatch(_text(facts, "fixed-file-version") or _text(facts, NUMBERS))
     return (int(found[1]), int(found[2]), int(found[3]), int(found[4])) if found else None
 
 
