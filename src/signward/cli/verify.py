@@ -100,8 +100,13 @@ def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
         return [_detached(arguments)]
     if arguments.replay:
         return _replayed(arguments)
+    from signward.errors import EvidenceError
+
     options = options_from(arguments)
     if arguments.evidence:
+        if options.digest_lists:
+            raise EvidenceError("--evidence: found --digest-list, required none: bundles hold no "
+                                "digest lists")  # fmt: skip
         from signward.verbs.evidence import assess_with_evidence
 
         verdicts, digest = assess_with_evidence(arguments.files, options, arguments.evidence)

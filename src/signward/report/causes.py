@@ -281,8 +281,8 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "signward policy explain tells why; an exception may spare it until a date.",
         ),
         Code.DOWNGRADE: Cause(
-            "A rule would let it in, but for its version: it is older than the rule's floor, however "
-            "well it is signed.",
+            "A rule would let it in, but for its version: it is older than the rule's floor, "
+            "however well it is signed.",
             "Install a newer version; who must go back lowers minimum_version in the policy.",
         ),
         Code.NO_RULE: Cause(

@@ -24,6 +24,7 @@ MAX_OPTION_FILE = 256 * 1024 * 1024
 class Options(Frozen, frozen=True, kw_only=True):
     """What the caller asks for.  Paths are strings, ``at`` is aware UTC.
 
+    ``digest_lists`` are files, each with that of the signature beside it, empty for none;
     ``keyrings`` are files and folders of keys that no X.509 certificate holds.
     With neither ``stores`` nor ``anchors`` each profile uses the store of its name.
     ``online_private`` lets fetching reach private and loopback addresses, ``online_nonce``
@@ -44,6 +45,7 @@ class Options(Frozen, frozen=True, kw_only=True):
     ocsp: tuple[str, ...] = ()
     keyrings: tuple[str, ...] = ()
     catalogs: tuple[str, ...] = ()
+    digest_lists: tuple[tuple[str, str], ...] = ()
     block_lists: tuple[str, ...] = ()
     dbx: tuple[str, ...] = ()
     dbt: tuple[str, ...] = ()

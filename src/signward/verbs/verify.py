@@ -195,6 +195,7 @@ def _assess_artifact(
         *ticket_findings(artifact, context),
         *nested_findings(artifact, context),
     )
+    findings = (*findings, *_said_by_lists(source, context))
     catalogued: dict[str, str] = {}
     if not judged and catalogs:
         vouched = vouched_by(signable, artifact, source, context)
@@ -252,7 +253,7 @@ def _empty(source: Source) -> Finding:
 
 def _unrecognised(source: Source, peek: Peek, context: Context) -> Verdict:
     """Answer for bytes of no known format: unsigned, or of a kind not judged yet."""
-    revoked = file_revoked(source, context)
+    revoked = (*file_revoked(source, context), *_said_by_lists(source, context))
     listed = _listed(source, revoked, context)
     if listed is not None:
         return listed
@@ -295,6 +296,14 @@ def _listed(source: Source, revoked: tuple[Finding, ...], context: Context) -> V
         facts=vouched.facts,
     )
     return evaluate(case, context.policy)
+
+
+def _said_by_lists(source: Source, context: Context) -> tuple[Finding, ...]:
+    if not context.options.digest_lists:
+        return ()
+    from signward.verbs.digest_lists import said_by_lists  # for few runs only
+
+    return tuple(said_by_lists(source, context))
 
 
 def _homeless(kind: str, name: str) -> tuple[Finding, ...]:

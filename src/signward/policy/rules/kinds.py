@@ -28,9 +28,12 @@ SCRIPTS = frozenset({
     "php", "lua", "tcl", "awk", "batch", "script", "applescript",
 })  # fmt: skip
 
+_DEVICES = ("swi", "cisco-image", "junos-package")
+"""Images and packages of network devices."""
+
 _BY_KIND: Mapping[str, str] = {
     **dict.fromkeys(SCRIPTS, "script"),
-    **dict.fromkeys(("msi", "cab", "pkg", "dmg", "vib", "swi"), "installer"),
+    **dict.fromkeys(("msi", "cab", "pkg", "dmg", "vib", *_DEVICES), "installer"),
     **dict.fromkeys(("msix", "apk", "clickonce", "vsix"), "app-package"),
     **dict.fromkeys(("deb", "rpm", "wheel", "nupkg", "npm", "sdist"), "package"),
     **dict.fromkeys(("macho", "macho-fat", "elf"), "executable"),
