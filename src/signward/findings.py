@@ -98,6 +98,7 @@ class Code(StrEnum):
     PUBLISHER_MISMATCH = "publisher-mismatch"
     BY_CATALOG = "by-catalog"
     LISTED = "listed"
+    CLAIMED = "claimed"
     KERNEL_POLICY = "kernel-policy"
     BLOCKED = "blocked"
     PUBLISHER_REVOKED = "publisher-revoked"

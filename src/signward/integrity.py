@@ -81,7 +81,7 @@ _WITHOUT_KEYRING = (
 )
 _WITHOUT_KEYS = "give the signer's public key with --keyring"
 _CLAUSES = {"ima": "", "minisign": "", "signify": "", "openpgp": "RFC 9580 5.2.4",
-            "swi-signature": "swi-tools 1.2"}  # fmt: skip
+            "swi-signature": "swi-tools 1.2", "veriexec": "FreeBSD lib/libsecureboot"}  # fmt: skip
 """The clause that says what a value is over, by envelope; the others are CMS."""
 
 _BARE_KEYS = frozenset({"minisign", "openpgp", "signify"})

@@ -23,7 +23,7 @@ GENERATIONS = (
 
 PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel",
             "jar", "apple", "apple-installer", "openpgp", "pinned", "android",
-            "swi")  # fmt: skip
+            "device")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
 
 
@@ -66,6 +66,8 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     _many(group, "--digest-list", "FILE", "digests that a vendor publishes (as sha512sum writes "
           "them): what they name is told as listed, which counts where the list is signed: "
           "FILE.asc, .sig, .minisig or .p7s beside it, or a manifest of --catalog")  # fmt: skip
+    _many(group, "--device-says", "FILE", "what a Cisco device printed for show software "
+          "authenticity: told as its claim, and no reason to accept anything")  # fmt: skip
     group.add_argument("--profile", choices=PROFILES, default="", metavar="NAME", help="judge by "
                        f"these rules: {', '.join(PROFILES[1:])} (default: those of the file's "
                        "format)")  # fmt: skip
@@ -247,6 +249,7 @@ def judging_from(arguments: argparse.Namespace) -> Options:
         keyrings=tuple(arguments.keyring),
         catalogs=tuple(arguments.catalog),
         digest_lists=tuple((path, _beside(path)) for path in arguments.digest_list),
+        device_claims=tuple(map(_placed, arguments.device_says)),
         feeds=tuple(arguments.feed),
         feed_keys=tuple(arguments.feed_key),
         profile=arguments.profile,

@@ -104,9 +104,9 @@ def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
 
     options = options_from(arguments)
     if arguments.evidence:
-        if options.digest_lists:
-            raise EvidenceError("--evidence: found --digest-list, required none: bundles hold no "
-                                "digest lists")  # fmt: skip
+        if options.digest_lists or options.device_claims:
+            raise EvidenceError("--evidence: found --digest-list or --device-says, required "
+                                "neither: bundles do not hold them")  # fmt: skip
         from signward.verbs.evidence import assess_with_evidence
 
         verdicts, digest = assess_with_evidence(arguments.files, options, arguments.evidence)

@@ -92,7 +92,7 @@ class SwiFormat:
             format=self.name,
             source=source,
             signatures=(),
-            profile="swi",
+            profile="device",
             facts=dict(_facts(source, directory)),
             layout=_Layout(start=0, end=0),
         )

@@ -92,7 +92,7 @@ KINDS: dict[str, Kind] = {
     "vsix": Kind("Visual Studio extension", signable=True, container="zip"),
     "swi": Kind("Arista software image or extension", signable=True, container="zip"),
     "cisco-image": Kind("Cisco image, whose signature no public document specifies", signable=True),
-    "junos-package": Kind(
+    "junos": Kind(
         "Junos package, whose signatures are not read", signable=True, container="stream"
     ),
     "office": Kind("Office document", container="zip"),
@@ -159,7 +159,7 @@ def _packed_or(kind: str) -> Refiner:
     def refine(head: bytes, name: str, _length: int) -> str:
         if is_packed_module(head, name):
             return "kernel-module"
-        return "junos-package" if kind == "gzip" and is_junos(name) else kind
+        return "junos" if kind == "gzip" and is_junos(name) else kind
 
     return refine
 

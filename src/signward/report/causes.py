@@ -245,6 +245,10 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "A list of digests names the file. That is no signature, whoever signed the list.",
             "Nothing where somebody trusted signed the list; else ask its maker for a signed one.",
         ),
+        Code.CLAIMED: Cause(
+            "A network device says this of the file (--device-says): told, and deciding nothing.",
+            "For a verdict, give what can be checked here: a digest list that its maker signed.",
+        ),
         Code.KERNEL_POLICY: Cause(
             "The named Windows generation does not load a driver so signed, or says why it does.",
             "Ask the maker for a driver that Microsoft signed (WHQL); --windows-generation judges "

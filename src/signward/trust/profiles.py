@@ -136,15 +136,16 @@ ANDROID = Profile(
 )
 """APK files: the certificate an application was first installed with, or one it handed on to."""
 
-SWI = Profile(
-    name="swi",
+DEVICE = Profile(
+    name="device",
     usage=replace(CODE_SIGNING, eku_required=False),
     rules=PathRules(judge_validity=False),
     timestamps=False,
 )
-"""Arista's images: no timestamp has a place in them and Arista's tool looks at no dates.
+"""Images of network devices (Arista, Junos): no timestamp has a place in them, and a boot loader
+knows no time, so no dates are looked at; revocation is.
 
-There is no store: who issues the signers of Arista's images issues other certificates too."""
+There is no store: who issues the signers of a vendor's images issues other certificates too."""
 
 PROFILES = {
     profile.name: profile
@@ -160,6 +161,6 @@ PROFILES = {
         OPENPGP,
         PINNED,
         ANDROID,
-        SWI,
+        DEVICE,
     )
 }

@@ -25,6 +25,7 @@ class Options(Frozen, frozen=True, kw_only=True):
     """What the caller asks for.  Paths are strings, ``at`` is aware UTC.
 
     ``digest_lists`` are files, each with that of the signature beside it, empty for none;
+    ``device_claims`` what devices printed of their images;
     ``keyrings`` are files and folders of keys that no X.509 certificate holds.
     With neither ``stores`` nor ``anchors`` each profile uses the store of its name.
     ``online_private`` lets fetching reach private and loopback addresses, ``online_nonce``
@@ -46,6 +47,7 @@ class Options(Frozen, frozen=True, kw_only=True):
     keyrings: tuple[str, ...] = ()
     catalogs: tuple[str, ...] = ()
     digest_lists: tuple[tuple[str, str], ...] = ()
+    device_claims: tuple[str, ...] = ()
     block_lists: tuple[str, ...] = ()
     dbx: tuple[str, ...] = ()
     dbt: tuple[str, ...] = ()

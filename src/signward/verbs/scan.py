@@ -329,7 +329,7 @@ def _further(options: ScanOptions) -> frozenset[str]:
     of any kind.
     """
     trust = options.trust
-    if _trees_listed(trust) or getattr(trust, "digest_lists", ()):
+    if _trees_listed(trust) or bool(getattr(trust, "digest_lists", ())):
         return frozenset(kind for kind in KINDS if not KINDS[kind].signable)
     if getattr(trust, "rules", None) is None and not getattr(trust, "asked", ()):
         return frozenset()

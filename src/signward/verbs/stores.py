@@ -175,9 +175,9 @@ def _android() -> TrustStore:
     return store_from_certificates("android", ())
 
 
-def _swi() -> TrustStore:
+def _device() -> TrustStore:
     """Return no certificate at all: whose images a switch may start, its owner says."""
-    return store_from_certificates("swi", ())
+    return store_from_certificates("device", ())
 
 
 NAMED = {
@@ -185,8 +185,8 @@ NAMED = {
     "apple": _apple,
     "apple-installer": _apple_installer,
     "authenticode": _authenticode,
+    "device": _device,
     "linux-kernel": _linux_kernel,
-    "swi": _swi,
     "uefi": _uefi,
     "uefi-variable": _uefi_variable,
     "windows-kernel": _windows_kernel,

@@ -28,7 +28,7 @@ SCRIPTS = frozenset({
     "php", "lua", "tcl", "awk", "batch", "script", "applescript",
 })  # fmt: skip
 
-_DEVICES = ("swi", "cisco-image", "junos-package")
+_DEVICES = ("swi", "cisco-image", "junos")
 """Images and packages of network devices."""
 
 _BY_KIND: Mapping[str, str] = {
