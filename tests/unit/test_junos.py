@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from signward.envelopes import veriexec
+from signward.envelopes.veriexec import read_manifest
 from signward.errors import AmbiguousError, BadInputError, LimitError, MalformedError
 from signward.findings import Code
-from signward.formats import _veriexec, junos, peek_at, recognise
-from signward.formats._veriexec import read_manifest
+from signward.formats import junos, peek_at, recognise
 from signward.inventory.classify import classify
 from signward.state import Outcome, TrustedSignature, Verdict
 from signward.wire.source import BytesSource
@@ -188,7 +189,7 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MAX_OCTETS", "MAX_BESIDE"):
         monkeypatch.setattr(junos, name, 10)
         assert judged(data, tmp_path).cause is Code.LIMIT_EXCEEDED
-    monkeypatch.setattr(_veriexec, "MAX_OCTETS", 10)
+    monkeypatch.setattr(veriexec, "MAX_OCTETS", 10)
     with pytest.raises(LimitError):
         read_manifest(manifest())
 

@@ -1,7 +1,7 @@
 """Junos packages: a gzip of a tar archive with a signed manifest of its files.
 
-Juniper publishes how its devices check them as part of FreeBSD (see ``_veriexec``); packages
-without such a manifest (what older releases had) are of a kind that no public document specifies.
+Juniper publishes how its devices check them as part of FreeBSD (see ``envelopes.veriexec``);
+packages without such a manifest (older releases) are of a kind that no public document specifies.
 Nothing in a package but the manifest and what signs it may stand outside the list: neither links
 nor devices, and every listed file must be there.  What tar says of files besides (owner, time,
 mode) is nobody's word, as in Junos itself.
@@ -14,10 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from signward.errors import AmbiguousError, LimitError, MalformedError
-from signward.findings import Code, Effect, Finding
-from signward.formats import Match, ParseOptions, Peek
-from signward.formats._veriexec import (
+from signward.envelopes.veriexec import (
     CLAUSE,
     MAX_BESIDE,
     MAX_OCTETS,
@@ -27,6 +24,9 @@ from signward.formats._veriexec import (
     claim,
     read_manifest,
 )
+from signward.errors import AmbiguousError, LimitError, MalformedError
+from signward.findings import Code, Effect, Finding
+from signward.formats import Match, ParseOptions, Peek
 from signward.frozen import Frozen
 from signward.state import ClaimedSignature, Manifest, SignedArtifact, Slot, Source, Wanted
 from signward.wire.device_names import is_junos

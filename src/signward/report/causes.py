@@ -284,14 +284,14 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "A deny rule of the policy given with --policy matches the file.",
             "signward policy explain tells why; an exception may spare it until a date.",
         ),
+        Code.NO_RULE: Cause(
+            "No rule of the policy lets the file in, whoever signed it.",
+            "If it is wanted, add a rule for its publisher: signward policy explain tells more.",
+        ),
         Code.DOWNGRADE: Cause(
             "A rule would let it in, but for its version: it is older than the rule's floor, "
             "however well it is signed.",
             "Install a newer version; who must go back lowers minimum_version in the policy.",
-        ),
-        Code.NO_RULE: Cause(
-            "No rule of the policy lets the file in, whoever signed it.",
-            "If it is wanted, add a rule for its publisher: signward policy explain tells more.",
         ),
         Code.REQUIREMENT_UNMET: Cause(
             "A rule matches, but the signature lacks what the policy requires, a timestamp say.",
