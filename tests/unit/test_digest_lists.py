@@ -93,7 +93,7 @@ def test_what_a_signed_list_names_is_listed_and_not_signed(files: Files) -> None
     assert str(verdict.facts["listed-by"]).endswith("list.txt")
     assert {Code.LISTED, Code.BY_CATALOG} <= {f.code for f in verdict.findings}
     told = record(verdict)
-    assert line(told).endswith("[listed, not signed]")
+    assert line(told).endswith("listed by Signing Test Publisher  [not signed]")
     assert subject_of(told).signers == ()
     assert subject_of(told).catalogs == (f"sha256:{hashlib.sha256(gnu()).hexdigest()}",)
 
@@ -179,7 +179,7 @@ def test_the_command(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     path, _ = files.signed_list(gnu())
     words = ["verify", "--digest-list", path, "--anchor", files.anchor, "--at", NOW.isoformat()]
     assert run([*words, files.image]) == 0
-    assert "[listed, not signed]" in capsys.readouterr().out
+    assert "[not signed]" in capsys.readouterr().out
     (files.folder / "list.txt.p7s").unlink()
     assert run([*words, files.image]) == 3
     assert run([*words, "--evidence", str(files.folder / "kept"), files.image]) == 2
