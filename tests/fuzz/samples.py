@@ -8,7 +8,7 @@ from functools import cache
 from conformance.authenticode import msi
 
 from signward.wire.compressed import pack
-from tests.builders import apk, clickonce, elf, images, jars, macho, msix, vsix
+from tests.builders import apk, clickonce, elf, images, jars, junos, macho, msix, vsix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
 from tests.samples import dmg, efi_variable, pkg, swi, vib
@@ -94,6 +94,7 @@ def _made() -> dict[str, bytes]:
         "library.so": sign_bytes("library.so", elf.linked(needed=("libc.so.6",))),
         "dbx.auth": sign_bytes("dbx.esl", efi_variable.digests()),
         "driver.vib": sign_bytes("driver.vib", vib.vib()),
+        junos.NAME: junos.package(),
         "EOS.swi": sign_bytes("EOS.swi", swi.image()),
         "db.esl": efi_variable.certificates(),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),

@@ -93,7 +93,7 @@ def test_what_a_signed_list_names_is_listed_and_not_signed(files: Files) -> None
     assert str(verdict.facts["listed-by"]).endswith("list.txt")
     assert {Code.LISTED, Code.BY_CATALOG} <= {f.code for f in verdict.findings}
     told = record(verdict)
-    assert line(told).endswith("listed by Signing Test Publisher  [not signed]")
+    assert line(told).endswith("listed by Conformance  [not signed]")
     assert subject_of(told).signers == ()
     assert subject_of(told).catalogs == (f"sha256:{hashlib.sha256(gnu()).hexdigest()}",)
 
