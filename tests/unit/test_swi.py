@@ -15,7 +15,7 @@ from signward.envelopes import swi as member
 from signward.envelopes.swi import read_text, room_for, with_crc
 from signward.errors import LimitError, MalformedError, NotSignableError
 from signward.findings import Code, Effect
-from signward.formats import Match, ParseOptions, Peek, Request, peek_at, swi
+from signward.formats import Match, ParseOptions, Peek, Request, peek_at, recognise, swi
 from signward.inventory.classify import classify
 from signward.keys._local import LocalKey
 from signward.state import Outcome, Verdict
@@ -70,6 +70,20 @@ def test_it_is_recognised_by_its_member_under_another_name(tmp_path: Path) -> No
     peek = peek_at(BytesSource("a.zip", longer))
     assert swi.FORMAT.recognise(peek) is Match.NO
     assert swi.FORMAT.recognise(Peek("a.swi", b"MZ", b"", 2)) is Match.NO
+
+
+def test_a_file_of_another_format_is_none_by_a_member_more() -> None:
+    """No dates are looked at in images: whose key is long expired might put one in."""
+    data = sign_bytes(NAME, image())
+    for name, form in (
+        ("a.vsix", "vsix"),
+        ("a.jar", "jar"),
+        ("a.nupkg", "nupkg"),
+        ("a.zip", "swi"),
+    ):
+        found = recognise(peek_at(BytesSource(name, data)))
+        assert found is not None
+        assert found.name == form
 
 
 def test_an_extension_signed_as_an_image_is_refused(tmp_path: Path) -> None:

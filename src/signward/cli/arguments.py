@@ -248,7 +248,7 @@ def judging_from(arguments: argparse.Namespace) -> Options:
         ocsp=tuple(arguments.ocsp),
         keyrings=tuple(arguments.keyring),
         catalogs=tuple(arguments.catalog),
-        digest_lists=tuple((path, _beside(path)) for path in arguments.digest_list),
+        digest_lists=tuple((path, _beside(path)) for path in map(_placed, arguments.digest_list)),
         device_claims=tuple(map(_placed, arguments.device_says)),
         feeds=tuple(arguments.feed),
         feed_keys=tuple(arguments.feed_key),

@@ -74,13 +74,16 @@ class SwiFormat:
     options: Mapping[str, str] = MappingProxyType({})
 
     def recognise(self, peek: Peek) -> Match:
-        """Recognise a ZIP archive by its name, or by a signature member listed in its end."""
+        """Recognise a ZIP archive by its name, or by a signature member listed in its end.
+
+        By its name a file is another format's first: who may sign images may not sign all else.
+        """
         if not peek.head.startswith((b"PK\3\4", b"PK\5\6")):
             return Match.NO
         if peek.extension in _EXTENSIONS:
             return Match.SPECIFIC
         listed = any(_is_listed(name.encode(), peek.tail) for name in (IMAGE, EXTENSION))
-        return Match.SPECIFIC if listed else Match.NO
+        return Match.MAGIC if listed else Match.NO
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:
         """Find the signature member and what it says."""
