@@ -16,6 +16,7 @@ from signward.formats._beside import MinisignFormat, OpenPgpFormat
 from signward.formats._detached import DetachedFormat
 from signward.formats._fsverity import FsVerityFormat
 from signward.formats._ima import ImaFormat
+from signward.formats._raw import RawFormat
 
 INTEROP = Path(__file__).resolve().parents[1] / "tests" / "interop"
 
@@ -35,7 +36,8 @@ the marker `confirms` hold every one; `make interop` runs them.
 
 
 BESIDE: tuple[Format, ...] = (
-    DetachedFormat(), OpenPgpFormat(), MinisignFormat(), ImaFormat(), FsVerityFormat()
+    DetachedFormat(), OpenPgpFormat(), MinisignFormat(), RawFormat(), ImaFormat(),
+    FsVerityFormat(),
 )  # fmt: skip
 """Formats that no file is recognised as: their signatures lie beside files of any kind."""
 

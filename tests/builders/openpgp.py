@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from cryptography.hazmat.decrepit.ciphers.modes import CFB
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 BORN = datetime(2020, 1, 1, tzinfo=UTC)
@@ -166,6 +168,52 @@ def subkey(key: Key, sub: Key, *, back: bytes | None = None, **how: Any) -> byte
     how.setdefault("more", (flags(0x02),))
     binding = key.sign(over, kind=how.pop("kind", 0x18), unhashed=inside, **how)
     return packet(14, sub.body) + packet(2, binding)
+
+
+def secret(key: Key, passphrase: bytes = b"", *, digest: str = "sha1") -> bytes:
+    """What stands behind the public key in a secret key packet: plain, or locked (AES-256)."""
+    material = _secret_material(key)
+    if not passphrase:
+        check = (sum(material) & 0xFFFF).to_bytes(2, "big") if key.version == 4 else b""
+        return b"\0" + material + check
+    salt, coded, vector = b"saltsalt", 0x60, bytes(range(16))
+    salted, count = salt + passphrase, 16 << 12
+    repeated = (salted * (count // len(salted) + 1))[:count]
+    made = b"".join(hashlib.new(digest, bytes(i) + repeated).digest() for i in range(2))[:32]
+    aes = Cipher(algorithms.AES(made), CFB(vector)).encryptor()
+    locked = aes.update(material + hashlib.sha1(material).digest()) + aes.finalize()
+    specifier = bytes([3, HASHES[digest][0]]) + salt + bytes([coded])
+    if key.version == 4:
+        return bytes([254, 9]) + specifier + vector + locked
+    fields = bytes([9, len(specifier)]) + specifier + vector
+    return bytes([254, len(fields)]) + fields + locked
+
+
+ELSEWHERE = bytes([254, 0, 101, 0]) + b"GNU\x01"
+"""What GnuPG writes in place of a secret that is not in the file."""
+
+
+def _secret_material(key: Key) -> bytes:
+    if key.kind in ("rsa", "weak"):
+        numbers = key.private.private_numbers()
+        inverse = pow(numbers.p, -1, numbers.q)
+        return b"".join(map(mpi, (numbers.d, numbers.p, numbers.q, inverse)))
+    if key.kind == "p256":
+        return mpi(key.private.private_numbers().private_value)
+    raw = key.private.private_bytes_raw()
+    return mpi(int.from_bytes(raw, "big")) if key.kind == "eddsa" else bytes(raw)
+
+
+def secret_key(key: Key, *parts: bytes, behind: bytes | None = None) -> bytes:
+    """A transferable secret key; ``behind`` stands in place of the plain secret."""
+    own = secret(key) if behind is None else behind
+    return packet(5, key.body + own) + b"".join(parts or (user_id(key),))
+
+
+def secret_subkey(key: Key, sub: Key, behind: bytes | None = None, **how: Any) -> bytes:
+    """A secret subkey and its binding."""
+    binding = subkey(key, sub, **how)[len(packet(14, sub.body)) :]
+    return packet(7, sub.body + (secret(sub) if behind is None else behind)) + binding
 
 
 def certificate(key: Key, *parts: bytes) -> bytes:

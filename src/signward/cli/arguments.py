@@ -59,8 +59,9 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     _many(group, "--anchor", "PEM", "trust this certificate (of a kernel image: those "
           "compiled into it), and no store unless --store names one")  # fmt: skip
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
-    _many(group, "--keyring", "FILE", "public keys of OpenPGP, minisign or signify, for signatures "
-          "by such: a file, or a folder of keyrings")  # fmt: skip
+    _many(group, "--keyring", "FILE", "public keys of OpenPGP, minisign or signify, or by "
+          "themselves (PEM, DER), for signatures by such: a file, or a folder of "
+          "keyrings")  # fmt: skip
     _many(group, "--catalog", "PATH", "catalogs (.cat file), manifests (see signward manifest) or "
           "folders of them that may vouch for files without a signature of their own")  # fmt: skip
     _many(group, "--digest-list", "FILE", "digests that a vendor publishes (as sha512sum writes "

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "macOS bundles (.app, .framework, .kext, ...) as a whole")  # fmt: skip
     parser.add_argument("--detached", metavar="SIG", help="judge FILE by this signature beside "
                         "it: detached CMS (.p7s, DER or PEM), OpenPGP (.asc), minisign, signify, "
-                        "IMA (.sig) or fs-verity")  # fmt: skip
+                        "IMA (.sig), fs-verity, or a bare value by a key of --keyring")  # fmt: skip
     add_verity(parser.add_argument_group("fs-verity: with --detached"))
     output = parser.add_argument_group("output")
     output.add_argument("--explain", action="store_true",

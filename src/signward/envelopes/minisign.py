@@ -25,7 +25,9 @@ MAX_OCTETS = 64 * 1024
 MAX_CONTENT = 256 * 1024 * 1024
 """Longest file checked where the value is over its octets: they must lie in memory."""
 
-_UNTRUSTED, _TRUSTED = "untrusted comment: ", "trusted comment: "
+UNTRUSTED, TRUSTED = "untrusted comment: ", "trusted comment: "
+"""How lines of comment begin."""
+
 _KEY_OCTETS, _VALUE_OCTETS, _ID_OCTETS = 32, 64, 8
 _BARE_KEY = re.compile(rb"RW[A-Za-z0-9+/]{54}\r?\n?")
 _ED25519 = "1.3.101.112"
@@ -50,7 +52,7 @@ class Text(Frozen, frozen=True, kw_only=True):
 
 def is_commented(data: bytes) -> bool:
     """Say whether octets begin as the files of both tools do."""
-    return data.startswith(_UNTRUSTED.encode("ascii"))
+    return data.startswith(UNTRUSTED.encode("ascii"))
 
 
 def is_bare_key(data: bytes) -> bool:
@@ -61,9 +63,12 @@ def is_bare_key(data: bytes) -> bool:
 def read_keys(data: bytes) -> tuple[HeldKey, ...]:
     """Return the key in a public key file, as either tool's.  Raises ``MalformedError``."""
     if is_bare_key(data):
-        data = _UNTRUSTED.encode("ascii") + b"none\n" + data
-    lines = _lines(data, "public key", (2,))
-    raw = _base64(lines[1], 2 + _ID_OCTETS + _KEY_OCTETS, "public key")
+        data = UNTRUSTED.encode("ascii") + b"none\n" + data
+    return read_raw_key(read_commented(data, (2 + _ID_OCTETS + _KEY_OCTETS,), "public key"))
+
+
+def read_raw_key(raw: bytes) -> tuple[HeldKey, ...]:
+    """Return the key in the octets of a public key file, as either tool's."""
     if raw[:2] != b"Ed":
         raise MalformedError("public key", f"algorithm {raw[:2].hex()}", "4564, Ed25519")
     key_id, key = raw[2 : 2 + _ID_OCTETS], raw[2 + _ID_OCTETS :]
@@ -73,19 +78,27 @@ def read_keys(data: bytes) -> tuple[HeldKey, ...]:
     )
 
 
+def read_commented(data: bytes, sizes: tuple[int, ...], what: str) -> bytes:
+    """Return the octets behind the comment of a file, one of ``sizes``.
+
+    Raises ``MalformedError`` and ``LimitError``.
+    """
+    return _base64(_lines(data, what, (2,))[1], sizes, what)
+
+
 def read_text(data: bytes) -> Text:
     """Return what a signature file says.  Raises ``MalformedError`` and ``LimitError``."""
     what = "minisign or signify signature"
     lines = _lines(data, what, (2, 4))
-    raw = _base64(lines[1], 2 + _ID_OCTETS + _VALUE_OCTETS, what)
+    raw = _base64(lines[1], (2 + _ID_OCTETS + _VALUE_OCTETS,), what)
     if raw[:2] not in (b"Ed", b"ED") or (len(lines) == 2 and raw[:2] != b"Ed"):
         raise MalformedError(what, f"algorithm {raw[:2].hex()}", "4564 (or minisign's 4544)")
     comment, second = "", None
     if len(lines) == 4:
-        if not lines[2].startswith(_TRUSTED):
+        if not lines[2].startswith(TRUSTED):
             raise MalformedError(what, "a third line of another kind", "the trusted comment")
-        comment = lines[2].removeprefix(_TRUSTED)
-        second = _base64(lines[3], _VALUE_OCTETS, what)
+        comment = lines[2].removeprefix(TRUSTED)
+        second = _base64(lines[3], (_VALUE_OCTETS,), what)
     return Text(
         prehashed=raw[:2] == b"ED",
         key_id=raw[2 : 2 + _ID_OCTETS],
@@ -101,7 +114,7 @@ def claims(text: Text, source: Source, slot: str) -> tuple[ClaimedSignature, ...
     Raises ``TooLargeError``.
     """
     algorithm = _PREHASHED if text.prehashed else _PURE
-    content = b"" if text.prehashed else _whole(source)
+    content = b"" if text.prehashed else whole(source)
     first = _claim(text, "1", algorithm, content, text.value, over=slot)
     if text.second is None:
         return (first,)
@@ -134,7 +147,8 @@ def _claim(
     )
 
 
-def _whole(source: Source) -> bytes:
+def whole(source: Source) -> bytes:
+    """Return the content that a value is over itself.  Raises ``TooLargeError``."""
     if source.length > MAX_CONTENT:
         raise TooLargeError(
             "file", f"{source.length} octets", f"at most {MAX_CONTENT}, which the value is over",
@@ -149,19 +163,19 @@ def _lines(data: bytes, what: str, counts: tuple[int, ...]) -> list[str]:
         raise LimitError(what, f"{len(data)} octets", f"at most {MAX_OCTETS}")
     text = data.decode("utf-8", "surrogateescape")
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
-    if len(lines) not in counts or not lines[0].startswith(_UNTRUSTED):
+    if len(lines) not in counts or not lines[0].startswith(UNTRUSTED):
         wanted = " or ".join(map(str, counts))
         raise MalformedError(what, f"{len(lines)} lines", f"{wanted}, the first a comment")
     return lines
 
 
-def _base64(line: str, size: int, what: str) -> bytes:
+def _base64(line: str, sizes: tuple[int, ...], what: str) -> bytes:
     try:
         raw = binascii.a2b_base64(line.encode("ascii", "replace"), strict_mode=True)
     except binascii.Error as error:
         raise MalformedError(what, f"damaged Base64: {error}", "Base64") from None
     if binascii.b2a_base64(raw, newline=False).decode("ascii") != line:
         raise MalformedError(what, "Base64 with bits behind its end", "none", "RFC 4648 3.5")
-    if len(raw) != size:
-        raise MalformedError(what, f"{len(raw)} octets", str(size))
+    if len(raw) not in sizes:
+        raise MalformedError(what, f"{len(raw)} octets", " or ".join(map(str, sizes)))
     return raw

@@ -20,11 +20,15 @@ _WHAT = "detached OpenPGP signature"
 
 
 class Opened(Frozen, frozen=True, kw_only=True):
-    """A claimed signature, and what is hashed before and behind the content it is over."""
+    """A claimed signature, and what is hashed before and behind the content it is over.
+
+    ``text`` says that the content is hashed as text, its lines ended by CR LF.
+    """
 
     claimed: ClaimedSignature
     before: bytes
     behind: bytes
+    text: bool = False
 
 
 def is_openpgp(data: bytes) -> bool:
@@ -72,24 +76,32 @@ def _opened(signature: Signature, label: str, over: str, raw: bytes) -> Opened:
         over=over,
         findings=_objections(signature, f"signature {label}"),
         raw=raw,
+        digest_start=signature.start,
     )
-    return Opened(claimed=claimed, before=signature.salt, behind=signature.trailer)
+    return Opened(claimed=claimed, before=signature.salt, behind=signature.trailer,
+                  text=signature.kind == TEXT)  # fmt: skip
+
+
+def line_ends(opened: Opened) -> Finding:
+    """Return why a signature over text does not count for a file with other line endings."""
+    return Finding(
+        code=Code.UNSUPPORTED_ALGORITHM, effect=Effect.UNKNOWN,
+        subject=f"signature {opened.claimed.label}",
+        found="a signature over text, whose line endings are not signed, and lines that end "
+        "otherwise than by CR LF", required="one over the file's octets (type 0x00)",
+        clause="RFC 9580 5.2.1.2",
+        hint="a CR that somebody puts before a line's end changes what a script does",
+    )  # fmt: skip
 
 
 def _objections(signature: Signature, what: str) -> tuple[Finding, ...]:
     """Return why a signature cannot be one over a file's octets."""
     found = list[Finding]()
-    if signature.kind == TEXT:
-        found.append(Finding(
-            code=Code.UNSUPPORTED_ALGORITHM, effect=Effect.UNKNOWN, subject=what,
-            found="a signature over text, whose line endings are not signed",
-            required="one over the file's octets (type 0x00)", clause="RFC 9580 5.2.1",
-        ))  # fmt: skip
-    elif signature.kind != BINARY:
+    if signature.kind not in (BINARY, TEXT):
         found.append(Finding(
             code=Code.ATTRIBUTE_RULE, effect=Effect.REJECT, subject=what,
             found=f"a signature of type {signature.kind:#04x}",
-            required="one over a document (type 0x00)", clause="RFC 9580 5.2.1",
+            required="one over a document (type 0x00, or 0x01)", clause="RFC 9580 5.2.1",
         ))  # fmt: skip
     if signature.unknown_critical is not None:
         found.append(Finding(

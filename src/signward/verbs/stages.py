@@ -62,7 +62,8 @@ def judge_signatures(
         return tuple(checked)
     several = "several" in context.asked
     best = context.policy.signatures is SignatureRule.BEST and not several and not artifact.every
-    makers = [claimed for claimed in artifact.signatures if not claimed.countersigns]
+    # As they were checked: some say only then how they were made.
+    makers = [one.claimed for one in checked if not one.claimed.countersigns]
     floor = max(map(strength, makers), default=0) if best else 0
     grounds = _grounds(artifact, context)
     return tuple(
