@@ -13,7 +13,8 @@ from signward.envelopes import veriexec
 from signward.envelopes.veriexec import read_manifest
 from signward.errors import AmbiguousError, BadInputError, LimitError, MalformedError
 from signward.findings import Code
-from signward.formats import junos, peek_at, recognise
+from signward.formats import _junos_package as junos
+from signward.formats import peek_at, recognise
 from signward.inventory.classify import classify
 from signward.state import Outcome, TrustedSignature, Verdict
 from signward.wire.source import BytesSource
