@@ -109,8 +109,13 @@ def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
         return _of_repository(arguments)
     if arguments.replay:
         return _replayed(arguments)
+    from signward.errors import EvidenceError
+
     options = options_from(arguments)
     if arguments.evidence:
+        if options.digest_lists or options.device_claims:
+            raise EvidenceError("--evidence: found --digest-list or --device-says, required "
+                                "neither: bundles do not hold them")  # fmt: skip
         from signward.verbs.evidence import assess_with_evidence
 
         verdicts, digest = assess_with_evidence(arguments.files, options, arguments.evidence)
