@@ -50,11 +50,13 @@ def flags(value: int) -> bytes:
 
 
 class Key:
-    """A key pair; ``kind`` is rsa, weak, dsa, p256, eddsa, ed25519 or ed448."""
+    """A key pair, new or ``private``; ``kind`` is rsa, weak, dsa, p256, eddsa, ed25519 or ed448."""
 
-    def __init__(self, kind: str = "ed25519", version: int = 4, born: datetime = BORN) -> None:
+    def __init__(
+        self, kind: str = "ed25519", version: int = 4, born: datetime = BORN, private: Any = None
+    ) -> None:
         self.kind, self.version = kind, version
-        self.private: Any = _MAKE[kind]()
+        self.private: Any = private or _MAKE[kind]()
         self.algorithm, material = _material(kind, self.private.public_key())
         length = len(material).to_bytes(4, "big") if version == 6 else b""
         self.body = bytes([version]) + _stamp(born) + bytes([self.algorithm]) + length + material
