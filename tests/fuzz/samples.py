@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 
-from conformance.authenticode import msi
+from conformance.authenticode import msi, rpm
 
 from signward.wire.compressed import pack
 from tests.builders import apk, clickonce, elf, images, jars, macho, msix, vsix
@@ -96,6 +96,8 @@ def _made() -> dict[str, bytes]:
         "driver.vib": sign_bytes("driver.vib", vib.vib()),
         "hello.deb": sign_bytes("hello.deb", deb.deb(packed="xz"), held=True),
         "hello.dsc": sign_bytes("hello.dsc", clearsigned.described(), held=True),
+        "tool.rpm": sign_bytes("tool.rpm", rpm.package(), held=True),
+        "six.rpm": sign_bytes("six.rpm", rpm.package(kind="", version=6), held=True),
         "db.esl": efi_variable.certificates(),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip
