@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from signward.formats import Format, Signable, SignableTree, all_formats
+from signward.formats._apk_v4_sign import ApkV4Format
 from signward.formats._beside import MinisignFormat, OpenPgpFormat
 from signward.formats._detached import DetachedFormat
 from signward.formats._fsverity import FsVerityFormat
@@ -38,7 +39,7 @@ the marker `confirms` hold every one; `make interop` runs them.
 
 BESIDE: tuple[Format, ...] = (
     DetachedFormat(), OpenPgpFormat(), MinisignFormat(), SshFormat(), RawFormat(), ImaFormat(),
-    FsVerityFormat(),
+    FsVerityFormat(), ApkV4Format(),
 )  # fmt: skip
 """Formats that no file is recognised as: their signatures lie beside files of any kind."""
 

@@ -65,13 +65,14 @@ class ParseOptions(Frozen, frozen=True, kw_only=True):
 
     ``companions`` are the files beside this one, for formats that speak of them.
     ``oldest`` and ``newest`` are the platforms (Android's API levels) that the answer is for;
-    0 where the file itself says it.
+    0 where the file itself says it.  ``stamp`` asks for a package's source stamp too.
     """
 
     extension: str = ""
     companions: Companions | None = None
     oldest: int = 0
     newest: int = 0
+    stamp: bool = False
 
 
 class Format(Protocol):
@@ -174,6 +175,12 @@ def signing_profile(form: Format, artifact: SignedArtifact, signer: Signer) -> s
     """
     own: Callable[[Signer], str] | None = getattr(form, "profile_by", None)
     return own(signer) if own is not None else artifact.profile
+
+
+def octet_options(form: Format) -> frozenset[str]:
+    """Return those options whose values name files of octets; a request carries them in hex."""
+    own: frozenset[str] = getattr(form, "octet_options", frozenset())
+    return own
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
+from signward.envelopes.apk_v4 import is_idsig
 from signward.envelopes.cms_external import is_plain
 from signward.envelopes.minisign import MINISIGN, SIGNIFY, is_commented
 from signward.envelopes.openpgp import is_openpgp
@@ -21,6 +22,7 @@ from signward.envelopes.sshsig import KIND as SSHSIG
 from signward.envelopes.sshsig import is_sshsig
 from signward.errors import UnreadableError
 from signward.formats import Format, Signable
+from signward.formats._apk_v4_sign import ApkV4Format
 from signward.formats._beside import MinisignFormat, OpenPgpFormat
 from signward.formats._detached import DetachedFormat
 from signward.formats._fsverity import FsVerityFormat
@@ -62,6 +64,7 @@ AS: Mapping[str, Beside] = MappingProxyType({
     "signify": Beside(suffix=".sig", form=partial(MinisignFormat, kind=SIGNIFY), kind=SIGNIFY),
     "sshsig": Beside(suffix=".sig", form=SshFormat, kind=SSHSIG),
     "raw": Beside(suffix=".sig", form=RawFormat, kind=RAW),
+    "apk-v4": Beside(suffix=".idsig", form=ApkV4Format),
 })  # fmt: skip
 """The ways of signing files of any kind, by the words for them."""
 
@@ -99,7 +102,7 @@ def assess_detached(
     ``parameters`` say how the fs-verity tree is built.  Never raises for what either holds.
     Raises ``EvidenceError`` where the signature's file cannot be read.
     """
-    blob = _decoded(signature)
+    blob = read_beside(signature)
     try:
         with open_source(path) as source:
             verdict = _judged(blob, source, context, parameters)
@@ -144,13 +147,15 @@ def form_of(blob: bytes, parameters: Parameters | None = None) -> Format:
         return SshFormat(blob)
     if is_openpgp(blob):
         return OpenPgpFormat(blob)
+    if is_idsig(blob):
+        return ApkV4Format(blob)
     if is_value(blob):
         return ImaFormat(blob, tree=parameters)
     return FsVerityFormat(blob, parameters) if is_plain(blob) else DetachedFormat(blob)
 
 
-def _decoded(path: str) -> bytes:
-    """Return the octets in a file; of PEM (RFC 7468 9: label CMS or PKCS7) the DER."""
+def read_beside(path: str) -> bytes:
+    """Return the octets of a signature's file; of PEM (RFC 7468 9: label CMS or PKCS7) the DER."""
     from signward.trust.pem import blocks
 
     data = read_option(path)

@@ -27,6 +27,7 @@ from signward.formats import (
     all_formats,
     as_signable,
     file_options,
+    octet_options,
     peek_at,
     recognise,
     signing_profile,
@@ -401,14 +402,16 @@ def settled(result: FileResult) -> Task:
 
 
 def _with_files(options: Mapping[str, str]) -> Mapping[str, str]:
-    """Return formats' options; those that name a file with the text that is in it.
+    """Return formats' options; those that name a file with the text in it, or octets as hex.
 
     Raises ``EvidenceError`` for a file that cannot be read, or holds no UTF-8.
     """
-    named = {name for form in all_formats() for name in file_options(form)}
+    octets = {name for form in all_formats() for name in octet_options(form)}
+    given = {name: read_option(path).hex() for name, path in options.items() if name in octets}
+    named = {name for form in all_formats() for name in file_options(form)} - octets
     texts = {name: read_option(path) for name, path in options.items() if name in named}
     try:
-        return {**options, **{name: text.decode() for name, text in texts.items()}}
+        return {**options, **given, **{name: text.decode() for name, text in texts.items()}}
     except UnicodeDecodeError:
         raise EvidenceError(f"--option {', '.join(texts)}: required a file of text") from None
 
