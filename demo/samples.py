@@ -9,10 +9,10 @@ from dataclasses import dataclass
 class Sample:
     """One tree of real files and where it comes from.
 
-    ``client`` is ``wheel`` (for a ``platform``), ``sdist`` (both pip), ``npm``, ``deb`` (apt-get),
-    or says how a file ``inside`` the tree of the sample named ``origin`` is unpacked: ``msi`` by
-    msiextract, ``tar`` with its links and modes.  ``sha256`` pins the archive, whose file name is
-    ``archive``.
+    ``client`` is ``wheel`` (for a ``platform``), ``sdist`` (both pip), ``npm``, ``deb`` and
+    ``source`` (both apt-get; of a Debian source the archive of its authors), or says how a file
+    ``inside`` the tree of the sample named ``origin`` is unpacked: ``msi`` by msiextract, ``tar``
+    with its links and modes.  ``sha256`` pins the archive, whose file name is ``archive``.
     """
 
     name: str
@@ -280,5 +280,14 @@ SAMPLES: tuple[Sample, ...] = (
         version="6.1.192-2",
         archive="linux-image-6.1.0-56-amd64_6.1.192-2_amd64.deb",
         sha256="a86e2049672f52354c4536a089203b6c82639420424d31c91cf31a181fd4d8f1",
+    ),
+    Sample(
+        name="rpm",
+        group="test",
+        client="source",
+        package="rpm",
+        version="4.18.0+dfsg-1+deb12u1",
+        archive="rpm_4.18.0+dfsg.orig.tar.xz",
+        sha256="d0d9c58c036bc6308de6e195e898c10bf53eaef6f962c48b403e7cd262f4eb4d",
     ),
 )

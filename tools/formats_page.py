@@ -18,6 +18,7 @@ from signward.formats._detached import DetachedFormat
 from signward.formats._fsverity import FsVerityFormat
 from signward.formats._ima import ImaFormat
 from signward.formats._raw import RawFormat
+from signward.formats._sshsig import SshFormat
 
 INTEROP = Path(__file__).resolve().parents[1] / "tests" / "interop"
 
@@ -37,7 +38,7 @@ the marker `confirms` hold every one; `make interop` runs them.
 
 
 BESIDE: tuple[Format, ...] = (
-    DetachedFormat(), OpenPgpFormat(), MinisignFormat(), RawFormat(), ImaFormat(),
+    DetachedFormat(), OpenPgpFormat(), MinisignFormat(), SshFormat(), RawFormat(), ImaFormat(),
     FsVerityFormat(), ApkV4Format(),
 )  # fmt: skip
 """Formats that no file is recognised as: their signatures lie beside files of any kind."""

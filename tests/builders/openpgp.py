@@ -22,7 +22,10 @@ HASHES = {
     "sha384": (9, hashes.SHA384), "sha512": (10, hashes.SHA512),
 }  # fmt: skip
 SALTS = {"sha256": 16, "sha384": 24, "sha512": 32}
-_P256 = bytes.fromhex("2a8648ce3d030107")
+_CURVES = {
+    "p256": bytes.fromhex("2a8648ce3d030107"), "p384": bytes.fromhex("2b81040022"),
+    "p521": bytes.fromhex("2b81040023"),
+}  # fmt: skip
 _ED25519 = bytes.fromhex("2b06010401da470f01")
 
 
@@ -50,11 +53,16 @@ def flags(value: int) -> bytes:
 
 
 class Key:
-    """A key pair; ``kind`` is rsa, weak, dsa, p256, eddsa, ed25519 or ed448."""
+    """A key pair; ``kind`` is rsa, weak, dsa, p256, p384, p521, eddsa, ed25519 or ed448.
 
-    def __init__(self, kind: str = "ed25519", version: int = 4, born: datetime = BORN) -> None:
+    ``private`` is a key that exists already.
+    """
+
+    def __init__(
+        self, kind: str = "ed25519", version: int = 4, born: datetime = BORN, private: Any = None
+    ) -> None:
         self.kind, self.version = kind, version
-        self.private: Any = _MAKE[kind]()
+        self.private: Any = private or _MAKE[kind]()
         self.algorithm, material = _material(kind, self.private.public_key())
         length = len(material).to_bytes(4, "big") if version == 6 else b""
         self.body = bytes([version]) + _stamp(born) + bytes([self.algorithm]) + length + material
@@ -106,7 +114,7 @@ class Key:
         if self.kind in ("rsa", "weak"):
             value = self.private.sign(told, padding.PKCS1v15(), hashed)
             return mpi(int.from_bytes(value, "big"))
-        if self.kind in ("dsa", "p256"):
+        if self.kind == "dsa" or self.kind in _CURVES:
             arguments = (hashed,) if self.kind == "dsa" else (ec.ECDSA(hashed),)
             return b"".join(map(mpi, decode_dss_signature(self.private.sign(told, *arguments))))
         value = self.private.sign(told)
@@ -120,6 +128,8 @@ _MAKE: dict[str, Any] = {
     "weak": lambda: rsa.generate_private_key(65537, 1024),
     "dsa": lambda: dsa.generate_private_key(2048),
     "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "p521": lambda: ec.generate_private_key(ec.SECP521R1()),
     "eddsa": ed25519.Ed25519PrivateKey.generate,
     "ed25519": ed25519.Ed25519PrivateKey.generate,
     "ed448": ed448.Ed448PrivateKey.generate,
@@ -134,9 +144,10 @@ def _material(kind: str, public: Any) -> tuple[int, bytes]:
         numbers = public.public_numbers()
         domain = numbers.parameter_numbers
         return 17, b"".join(map(mpi, (domain.p, domain.q, domain.g, numbers.y)))
-    if kind == "p256":
+    if kind in _CURVES:
         point = public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        return 19, bytes([len(_P256)]) + _P256 + mpi(int.from_bytes(point, "big"))
+        oid = _CURVES[kind]
+        return 19, bytes([len(oid)]) + oid + mpi(int.from_bytes(point, "big"))
     raw = public.public_bytes_raw()
     if kind == "eddsa":
         return 22, bytes([len(_ED25519)]) + _ED25519 + mpi(int.from_bytes(b"\x40" + raw, "big"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from functools import lru_cache
@@ -166,6 +166,15 @@ def file_options(form: Format) -> frozenset[str]:
     """
     own: frozenset[str] = getattr(form, "file_options", frozenset())
     return own
+
+
+def signing_profile(form: Format, artifact: SignedArtifact, signer: Signer) -> str:
+    """Return the name of the profile that a signer's signatures will be judged by.
+
+    The artifact's; a format whose signers decide it has a method ``profile_by``.
+    """
+    own: Callable[[Signer], str] | None = getattr(form, "profile_by", None)
+    return own(signer) if own is not None else artifact.profile
 
 
 def octet_options(form: Format) -> frozenset[str]:

@@ -24,7 +24,10 @@ MAX_OPTION_FILE = 256 * 1024 * 1024
 class Options(Frozen, frozen=True, kw_only=True):
     """What the caller asks for.  Paths are strings, ``at`` is aware UTC.
 
-    ``keyrings`` are files and folders of keys that no X.509 certificate holds.
+    ``digest_lists`` are files, each with that of the signature beside it, empty for none;
+    ``device_claims`` what devices printed of their images;
+    ``keyrings`` are files and folders of keys that no X.509 certificate holds, ``revoked`` lists
+    of SSH keys that are withdrawn.
     With neither ``stores`` nor ``anchors`` each profile uses the store of its name.
     ``online_private`` lets fetching reach private and loopback addresses, ``online_nonce``
     asks OCSP responders under a nonce and past all caches.  ``feeds`` are files and URLs;
@@ -43,7 +46,10 @@ class Options(Frozen, frozen=True, kw_only=True):
     crls: tuple[str, ...] = ()
     ocsp: tuple[str, ...] = ()
     keyrings: tuple[str, ...] = ()
+    revoked: tuple[str, ...] = ()
     catalogs: tuple[str, ...] = ()
+    digest_lists: tuple[tuple[str, str], ...] = ()
+    device_claims: tuple[str, ...] = ()
     block_lists: tuple[str, ...] = ()
     dbx: tuple[str, ...] = ()
     dbt: tuple[str, ...] = ()

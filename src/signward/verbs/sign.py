@@ -30,6 +30,7 @@ from signward.formats import (
     octet_options,
     peek_at,
     recognise,
+    signing_profile,
 )
 from signward.keys import Purpose, RotatedError, Signed, Waiting, open_key
 from signward.state import Companions, SignedArtifact, Source
@@ -105,7 +106,8 @@ class Signatory:
             self._key, given, options.digest, pss=options.pss, held=held,
             kind=options.beside.kind if options.beside else "",
         )  # fmt: skip
-        self._beside = beside_for(options.beside, self._credential.standing.held)
+        namespace = options.judge.policy.trust.ssh_namespace
+        self._beside = beside_for(options.beside, self._credential.standing.held, namespace)
         self._destination = Destination(
             out=options.out,
             suffix=self._beside.suffix if self._beside else "",
@@ -294,9 +296,9 @@ class Signatory:
         """Let the format sign; begin again where the service changed its leaf meanwhile."""
         options = ParseOptions(extension=peek_at(source).extension, companions=companions)
         artifact = form.parse(source, options)
-        profile = PROFILES[artifact.profile]
         for left in reversed(range(MAX_ROTATIONS)):
             standing = self._credential.standing
+            profile = PROFILES[signing_profile(form, artifact, standing.signer)]
             standing.check_fitness(profile, self.at)
             request = self._request(form, artifact, options, standing)
             try:
