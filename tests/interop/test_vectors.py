@@ -25,7 +25,7 @@ from signward.wire.source import BytesSource
 FORMATS = frozenset(
     {"efi-siglist", "efi-auth-variable", "jar"}
     | {"nupkg", "vsix", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "cab", "msi", "navx"}
-    | {"macho", "macho-fat", "rpm", "rpm-v6"}
+    | {"macho", "macho-fat", "rpm", "rpm-v6", "apt-inrelease"}
     | {"fuzz-exe", "fuzz-appx", "fuzz-cab", "fuzz-msi", "xar-pkg"}
 )
 
