@@ -7,6 +7,7 @@ is the other opinion, and made the public vectors.
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import shutil
 import subprocess
@@ -21,9 +22,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from signward.cli.commands import run
 from signward.envelopes.openpgp_packets import armour, crc24
 from signward.findings import Code
-from signward.state import Outcome, Verdict
+from signward.state import Outcome, TrustedSignature, Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import Options
+from signward.verbs.packages.rpmdb import read_rpmdb
 from signward.verbs.verify import assess_path
 from tests.builders import openpgp as pgp
 from tests.interop.rpm_client import rpm_rs
@@ -248,3 +250,33 @@ def test_vectors(vectors: Path) -> None:
     rocky = vectors / "relic/functest/packages/rocky-basesystem-11-13.el9.noarch.rpm"
     assert judged(rocky).cause is Code.KEY_MISSING
     assert judged(rocky, vectors / "relic/functest/testkeys/rocky9.pgp").cause is None
+
+
+@pytest.mark.parametrize("kind", ["rsa", "eddsa"])
+def test_what_rpm_installed_is_vouched_for_by_its_signer(kind: str, tmp_path: Path) -> None:
+    """rpm writes the database; rpm -V and our reading of it speak of the same files."""
+    secret, public = key_files(tmp_path, kind)
+    path, root = tmp_path / NAME, tmp_path / "root"
+    path.write_bytes(rpm.package())
+    assert run(["sign", str(path), "--key", f"file:{secret}", "--cert", str(public)]) == 0
+    (root / "var/lib/rpm").mkdir(parents=True)
+    rooted = ["rpm", "--root", root, "--dbpath", "/var/lib/rpm"]
+    for words in (
+        ["--initdb"],
+        ["--import", public],
+        ["-i", "--nodeps", "--noscripts", "--ignoreos", "--ignorearch", "--force-debian", path],
+    ):
+        done = tool(*rooted, *words, folder=tmp_path)
+        if "chroot" in done.stderr:
+            pytest.skip("rpm installs into a root for the superuser only")
+        assert done.returncode == 0, done.stderr
+    assert tool(*rooted, "-V", "--nodeps", "tool", folder=tmp_path).returncode == 0
+    (holding,), troubles = read_rpmdb(str(root), Context(Options(keyrings=(str(public),))))
+    assert not troubles
+    assert isinstance(holding.warrant.signatures[0], TrustedSignature)
+    listed = tool(*rooted, "-ql", "tool", folder=tmp_path).stdout.split()
+    assert set(listed) - {"/var/log/tool"} == {entry.path for entry in holding.entries}
+    for entry in holding.entries:
+        if entry.kind == "file":
+            content = (root / entry.path.lstrip("/")).read_bytes()
+            assert hashlib.new(entry.algorithm, content).digest() == entry.digest

@@ -187,13 +187,20 @@ def _facts(package: Package) -> dict[str, str | int]:
     facts: dict[str, str | int] = {
         key: text for key, tag in told.items() if (text := header.text(tag)) is not None
     }
-    version, release = header.text(VERSION), header.text(RELEASE)
-    if version is not None and release is not None:
-        epoch = header.number(EPOCH)
-        facts["version"] = f"{'' if epoch is None else f'{epoch}:'}{version}-{release}"
+    if version := version_of(header):
+        facts["version"] = version
     facts["rpm-format"] = _version(package)
     ima = sum(map(bool, package.signature.strings(IMA)))
     return facts | ({"ima-signatures": ima} if ima else {})
+
+
+def version_of(header: Header) -> str:
+    """Return a package's whole version, ``EPOCH:VERSION-RELEASE``; empty where it has none."""
+    version, release = header.text(VERSION), header.text(RELEASE)
+    if version is None or release is None:
+        return ""
+    epoch = header.number(EPOCH)
+    return f"{'' if epoch is None else f'{epoch}:'}{version}-{release}"
 
 
 def _payload_digests(header: Header) -> Iterator[Slot]:
