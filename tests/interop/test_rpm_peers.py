@@ -6,7 +6,6 @@ is the other opinion, and made the public vectors.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import shutil
@@ -20,7 +19,7 @@ from conformance.authenticode import rpm
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from signward.cli.commands import run
-from signward.envelopes.openpgp_packets import armour, crc24
+from signward.envelopes.openpgp_packets import armour
 from signward.findings import Code
 from signward.state import Outcome, TrustedSignature, Verdict
 from signward.verbs.context import Context
@@ -67,13 +66,6 @@ def judged(path: Path, *keys: Path) -> Verdict:
     return assess_path(path, Context(Options(keyrings=tuple(map(str, keys)))))
 
 
-def armoured(certificate: bytes) -> bytes:
-    """Armour a certificate with the checksum that rpm 4.18 asks for (RFC 4880 6.1)."""
-    plain = armour(certificate, "PUBLIC KEY BLOCK")
-    checksum = base64.b64encode(crc24(certificate).to_bytes(3, "big"))
-    return plain.replace(b"-----END", b"=" + checksum + b"\n-----END")
-
-
 def key_files(folder: Path, kind: str, version: int = 4) -> tuple[Path, Path]:
     """Write a key (PKCS#8) and the certificate that holds it; return both."""
     own, born = pgp.Key(kind, version, YESTERDAY), YESTERDAY
@@ -81,7 +73,7 @@ def key_files(folder: Path, kind: str, version: int = 4) -> tuple[Path, Path]:
     secret.write_bytes(own.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     words = pgp.direct(own, made=born), pgp.user_id(own, made=born)
     certificate = pgp.certificate(own, *words[version == 4 :])
-    public.write_bytes(armoured(certificate))
+    public.write_bytes(armour(certificate, "PUBLIC KEY BLOCK"))
     return secret, public
 
 
