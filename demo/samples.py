@@ -122,6 +122,15 @@ SAMPLES: tuple[Sample, ...] = (
         sha256="f9b52646264c732678e32e37e23a995db20cc61d45622dda5830ce23255547f4",
     ),
     Sample(
+        name="appium-settings",
+        group="demo",
+        client="npm",
+        package="io.appium.settings",
+        version="8.0.10",
+        archive="io.appium.settings-8.0.10.tgz",
+        sha256="1903bba3c16b387af259c79bd7eac26e905b5b7b016702aa25644fe673ff0b2d",
+    ),
+    Sample(
         name="certvalidator",
         group="test",
         client="sdist",
@@ -247,7 +256,7 @@ SAMPLES: tuple[Sample, ...] = (
     ),
     Sample(
         name="node-liquibase",
-        group="test",
+        group="demo",
         client="npm",
         package="node-liquibase",
         version="4.3.3",

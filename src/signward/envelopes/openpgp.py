@@ -1,6 +1,11 @@
-"""Detached OpenPGP signatures (RFC 9580 10.4): packets, armoured or not, beside a file."""
+"""OpenPGP signatures as packets (RFC 9580 10.4), and detached ones: armoured or not, beside a file.
+
+``envelopes.openpgp_clear`` reads those that stand behind the text they are over.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Iterator
 
 from signward.envelopes.openpgp_cert import KIND
 from signward.envelopes.openpgp_packets import SIGNATURE, dearmour, is_armoured, packets
@@ -37,16 +42,29 @@ def is_openpgp(data: bytes) -> bool:
     return first & 0xFC == 0x88 or first == 0xC2 or is_armoured(data)  # type 2, either header
 
 
-def open_detached(data: bytes, slot: str, first: int = 1) -> tuple[Opened, ...]:
+def open_detached(
+    data: bytes, slot: str, first: int = 1, kinds: Collection[int] = (BINARY,)
+) -> tuple[Opened, ...]:
     """Return the signatures; each is over a slot of its own, ``slot`` and its label.
 
-    Labels count from ``first`` on.
-
-    Raises ``MalformedError``, for anything but signatures too, and ``LimitError``.
+    Labels are numbers from ``first`` on, ``kinds`` the types of signature that count: whoever
+    takes `TEXT` too has to hash it as text.  Raises ``MalformedError``, for anything but
+    signatures too, and ``LimitError``.
     """
     if len(data) > MAX_OCTETS:
         raise LimitError(_WHAT, f"{len(data)} octets", f"at most {MAX_OCTETS}")
     octets = dearmour(data, "SIGNATURE", alone=True) if is_armoured(data) else data
+    return open_packets(octets, slot, kinds, first)
+
+
+def open_packets(
+    octets: bytes, slot: str, kinds: Collection[int], first: int = 1
+) -> tuple[Opened, ...]:
+    """Return the signatures in packets, which are to be of some ``kinds``: `BINARY`, `TEXT`.
+
+    Each is over a slot of its own, ``slot`` and its label, a number from ``first`` on.  Raises
+    ``MalformedError`` and ``LimitError``.
+    """
     opened = list[Opened]()
     for packet in packets(octets):
         if packet.tag != SIGNATURE:
@@ -56,15 +74,20 @@ def open_detached(data: bytes, slot: str, first: int = 1) -> tuple[Opened, ...]:
             raise LimitError(_WHAT, f"more than {MAX_SIGNATURES} signatures", "fewer")
         label = str(len(opened) + first)
         signature = read_signature(packet.body)
-        opened.append(_opened(signature, label, f"{slot}:{label}", packet.body))
+        findings = tuple(_objections(signature, f"signature {label}", kinds))
+        claimed = _claimed(signature, label, f"{slot}:{label}", packet.body, findings)
+        opened.append(Opened(claimed=claimed, before=signature.salt, behind=signature.trailer,
+                             text=signature.kind == TEXT))  # fmt: skip
     if not opened:
         raise MalformedError(_WHAT, "no signature", "one", "RFC 9580 10.4")
     return tuple(opened)
 
 
-def _opened(signature: Signature, label: str, over: str, raw: bytes) -> Opened:
+def _claimed(
+    signature: Signature, label: str, over: str, raw: bytes, findings: tuple[Finding, ...]
+) -> ClaimedSignature:
     fingerprint, key_id = signature.issuer
-    claimed = ClaimedSignature(
+    return ClaimedSignature(
         label=label,
         envelope=KIND,
         slots=(),
@@ -76,12 +99,10 @@ def _opened(signature: Signature, label: str, over: str, raw: bytes) -> Opened:
         claimed_certificates=(),
         claimed_time=signature.created,
         over=over,
-        findings=_objections(signature, f"signature {label}"),
+        findings=findings,
         raw=raw,
         digest_start=signature.start,
     )
-    return Opened(claimed=claimed, before=signature.salt, behind=signature.trailer,
-                  text=signature.kind == TEXT)  # fmt: skip
 
 
 def line_ends(opened: Opened) -> Finding:
@@ -96,19 +117,18 @@ def line_ends(opened: Opened) -> Finding:
     )  # fmt: skip
 
 
-def _objections(signature: Signature, what: str) -> tuple[Finding, ...]:
-    """Return why a signature cannot be one over a file's octets."""
-    found = list[Finding]()
-    if signature.kind not in (BINARY, TEXT):
-        found.append(Finding(
+def _objections(signature: Signature, what: str, kinds: Collection[int]) -> Iterator[Finding]:
+    """Yield why a signature cannot be one of some kinds over a document."""
+    if signature.kind not in kinds:
+        asked = ", or ".join(f"{kind:#04x}" for kind in sorted(kinds))
+        yield Finding(
             code=Code.ATTRIBUTE_RULE, effect=Effect.REJECT, subject=what,
             found=f"a signature of type {signature.kind:#04x}",
-            required="one over a document (type 0x00, or 0x01)", clause="RFC 9580 5.2.1",
-        ))  # fmt: skip
+            required=f"one over a document (type {asked})", clause="RFC 9580 5.2.1",
+        )  # fmt: skip
     if signature.unknown_critical is not None:
-        found.append(Finding(
+        yield Finding(
             code=Code.ATTRIBUTE_RULE, effect=Effect.REJECT, subject=what,
             found=f"critical subpacket {signature.unknown_critical}, which is not understood",
             required="none", clause="RFC 9580 5.2.3.7",
-        ))  # fmt: skip
-    return tuple(found)
+        )  # fmt: skip

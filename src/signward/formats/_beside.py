@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from signward.envelopes.minisign import MINISIGN, claims, read_text, whole
 from signward.envelopes.openpgp import Opened, line_ends, open_detached
 from signward.envelopes.openpgp_packets import armour, packets
+from signward.envelopes.openpgp_signature import BINARY, TEXT
 from signward.envelopes.openpgp_text import LineEnds, TextHasher
 from signward.formats import ParseOptions, Request, Signing
 from signward.formats._apart import WHOLE, Apart
@@ -29,7 +30,8 @@ class OpenPgpFormat(Apart):
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Open the signatures; the file itself has no structure."""
-        opened = open_detached(self._signature, WHOLE) if self._signature is not None else ()
+        blob = self._signature
+        opened = open_detached(blob, WHOLE, kinds=(BINARY, TEXT)) if blob is not None else ()
         texts = [one for one in opened if one.text]
         unsigned = texts if texts and not _is_signed_text(source) else []
         return SignedArtifact(

@@ -68,11 +68,19 @@ def _pem(path: str, data: bytes, password: Any) -> LocalKey:
     if len(keys) != 1:
         labels = ", ".join(label.decode() for label, _ in blocks[:8]) or "no whole PEM block"
         raise KeyProviderError(path, labels, _REQUIRED)
-    load = serialization.load_pem_private_key
     if keys[0].startswith(b"-----BEGIN " + _OPENSSH):
-        load = serialization.load_ssh_private_key
+        return _openssh(path, keys[0] + b"\n", password)
+    load = serialization.load_pem_private_key
     private = _loaded(path, keys[0] + b"\n", load, password)
     return LocalKey(path, private, in_pem(path, data))
+
+
+def _openssh(path: str, data: bytes, password: Any) -> LocalKey:
+    from signward.envelopes.sshsig_draft import ssh_key  # for few runs only
+
+    key = LocalKey(path, _loaded(path, data, serialization.load_ssh_private_key, password))
+    key.held = (ssh_key(key.public_key),)
+    return key
 
 
 def _loaded(path: str, data: bytes, load: Any, password: Any) -> Any:

@@ -88,6 +88,7 @@ class Context:
                 policy=self.policy.trust,
                 notes=self.feed_notes,
                 keyring=self.keyring.files if self.keyring and profile.keys else {},
+                revoked=self.revoked if profile.keys else frozenset(),
             )
         return self._grounds[profile.name]
 
@@ -120,6 +121,15 @@ class Context:
         from signward.verbs.keyrings import load_keyrings  # for few runs only
 
         return load_keyrings(self.options.keyrings)
+
+    @cached_property
+    def revoked(self) -> frozenset[bytes]:
+        """Digests of the SSH keys that the caller's lists withdraw."""
+        if not self.options.revoked:
+            return frozenset()
+        from signward.verbs.keyrings import load_revoked  # for few runs only
+
+        return load_revoked(self.options.revoked)
 
     @cached_property
     def evidence(self) -> Evidence:
