@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from signward.errors import BadInputError
 from signward.formats._rpm_files import Files, digest_of, read_files
-from signward.formats._rpm_layout import OF_HEADER, signatures_of
+from signward.formats._rpm_installed import installed_artifact, installed_digests
 from signward.formats.rpm import ARCHITECTURE, NAME, version_of
 from signward.frozen import replace
 from signward.integrity import wanted_slots
@@ -33,11 +33,10 @@ from signward.inventory.packages import (
 )
 from signward.inventory.packages.rpmdb import database_of, read_headers
 from signward.policy.settings import Policy, SignatureRule
-from signward.state import SignedArtifact, Stage
+from signward.state import Stage
 from signward.verbs.context import Context
 from signward.verbs.stages import judge_signatures
 from signward.wire.rpm import Header
-from signward.wire.source import BytesSource
 
 _WEAK = frozenset({"md5", "sha1"})
 _KEYS = "gpg-pubkey"
@@ -86,22 +85,8 @@ def _holding(header: Header, path: str, context: Context) -> Holding:
 
 def _warrant(header: Header, path: str, context: Context) -> Warrant:
     """Return who signed a header, judged."""
-    added = {tag: entry for tag, entry in header.behind.items() if tag in OF_HEADER}
-    found = [one for _, one in signatures_of(replace(header, entries=added, behind={}))]
-    artifact = SignedArtifact(
-        format="rpm",
-        source=BytesSource(path, header.signed),
-        signatures=tuple(one.claimed for one in found),
-        profile="openpgp",
-    )
-    around = {one.claimed.over: one for one in found}
-    computed = {
-        (slot, algorithm): hashlib.new(
-            algorithm, around[slot].before + header.signed + around[slot].behind,
-            usedforsecurity=False,
-        ).digest()
-        for slot, algorithm in wanted_slots(artifact)
-    }  # fmt: skip
+    artifact = installed_artifact(header, path)
+    computed = installed_digests(artifact, wanted_slots(artifact))
     return Warrant(source=path, signatures=judge_signatures(artifact, computed, context))
 
 
