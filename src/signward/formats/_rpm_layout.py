@@ -215,7 +215,7 @@ def regions_of(package: Package) -> Iterator[Region]:
         aligned = end + -end % entry.width
         if aligned != entry.start or any(header.store[end:aligned]):
             yield Region(start=at + end, end=at + entry.start, what="signature header, gap")
-        if tag not in KINDS or (tag in _SPARE and any(octets)):
+        if tag not in KINDS or (tag in _SPARE and octets.count(0) < len(octets)):
             what = f"signature header, tag {tag}"
             yield Region(start=at + entry.start, end=at + entry.end, what=what)
         elif tag in _UNREAD:
