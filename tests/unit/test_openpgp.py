@@ -482,6 +482,19 @@ def test_numbers_written_in_two_ways(tmp_path: Path) -> None:
         assert cause(ring, pgp.packet(2, longer), tmp_path) is found
 
 
+def test_numbers_as_long_as_the_modulus(tmp_path: Path) -> None:
+    own = key("rsa")
+    ring = pgp.certificate(own, pgp.user_id(own))
+    for number in range(1000):
+        blob = own.sign(CONTENT, made=LATER + timedelta(seconds=number))
+        at = len(blob) - 256 - 2
+        if 2041 <= int.from_bytes(blob[at : at + 2], "big") < 2048:  # GitHub writes many so
+            told = blob[:at] + (2048).to_bytes(2, "big") + blob[at + 2 :]
+            assert cause(ring, pgp.packet(2, told), tmp_path) is None
+            return
+    pytest.fail("no number of a modulus' size less a bit in a thousand signatures")
+
+
 def test_no_flipped_octet_lets_another_file_in(tmp_path: Path) -> None:
     own, ring = key(), pgp.certificate(key())
     blob = signature(own)
