@@ -79,7 +79,7 @@ def _keyrings(row: dict[str, str], root: Path) -> list[Path]:
 
 def _options(row: dict[str, str], root: Path, tmp_path: Path) -> Options:
     path = root / row["path"]
-    if row["format"] in ("rpm", "rpm-v6"):
+    if row["format"] in ("rpm", "rpm-v6", "apt-inrelease"):
         return Options(keyrings=tuple(map(str, _keyrings(row, root))))
     if row["given"].startswith("trust store = the signer certificate"):
         return Options(anchors=(_own_signer(path, tmp_path),), stores=("authenticode",))

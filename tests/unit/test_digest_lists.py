@@ -6,6 +6,7 @@ import hashlib
 import json
 from base64 import b64encode
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,8 @@ from signward.state import Outcome, Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.verify import assess_path
+from tests.builders import openpgp as pgp
+from tests.builders.openpgp_clear import clear
 from tests.samples.swi import image
 from tests.signing import authority, identity, sign_beside, sign_bytes
 
@@ -241,3 +244,32 @@ def test_a_scan_judges_files_of_every_kind_by_a_list(
     records = json.loads(capsys.readouterr().out)["records"]
     found = {one["subject"].rpartition("/")[2]: one["outcome"] for one in records}
     assert found == {"nxos.bin": "accepted", "other.bin": "rejected"}
+
+
+def test_a_list_signed_by_openpgp(files: Files) -> None:
+    by, other = pgp.Key("ed25519"), pgp.Key("ed25519")
+    ring = files.write("ring.gpg", pgp.certificate(by))
+    made = pgp.BORN + timedelta(days=100)
+    path = files.write("list.txt", gnu())
+    good = path, files.write("list.txt.asc", pgp.packet(2, by.sign(gnu(), made=made)))
+    assert files.judged(good, keyrings=(ring,)).outcome is Outcome.ACCEPTED
+    assert files.judged(good, keyrings=()).outcome is not Outcome.ACCEPTED
+    forged = path, files.write("list.txt.asc", pgp.packet(2, other.sign(gnu(), made=made)))
+    assert files.judged(forged, keyrings=(ring,)).outcome is not Outcome.ACCEPTED
+
+
+def test_a_clear_signed_list(files: Files) -> None:
+    by = pgp.Key("ed25519")
+    ring = files.write("ring.gpg", pgp.certificate(by))
+    text = clear(gnu(), by, made=pgp.BORN + timedelta(days=100))
+    good = files.judged((files.write("list.txt", text), ""), keyrings=(ring,))
+    assert good.outcome is Outcome.ACCEPTED, [str(f) for f in good.findings]
+    assert files.judged((files.write("list.txt", text), ""), keyrings=()).cause is Code.KEY_MISSING
+    changed = text.replace(gnu()[:8], b"00000000")
+    assert files.judged((files.write("list.txt", changed), ""), keyrings=(ring,)).outcome in (
+        Outcome.REJECTED, Outcome.INDETERMINATE,
+    )  # fmt: skip
+    with pytest.raises(EvidenceError, match="digest list"):
+        files.judged((files.write("list.txt", gnu() + text), ""), keyrings=(ring,))
+    with pytest.raises(EvidenceError, match="digest list"):
+        files.judged((files.write("list.txt", text + gnu()), ""), keyrings=(ring,))

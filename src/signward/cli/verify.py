@@ -30,8 +30,8 @@ EPILOG = f"""examples:
   signward verify --catalog /mnt/Windows/System32/CatRoot notepad.exe
   signward verify --stage intact selfsigned.exe
   signward verify --policy policy.toml setup.exe
-a detached signature, in a file of its own (FILE.p7s, .asc, .minisig and .sig are
-found by themselves where FILE carries none):
+a detached signature, in a file of its own (FILE.p7s, .asc, .minisig and .sig
+are found by themselves where FILE carries none):
   signward verify --detached image.bin.p7s image.bin
 by a key of a keyring (OpenPGP), or a public key of minisign, signify or SSH:
   signward verify --detached a.iso.asc --keyring /usr/share/keyrings a.iso

@@ -1,9 +1,9 @@
 """Digest lists of vendors: what they say of files whose own signature nobody can judge.
 
-A list counts by who signed it: a signature beside it (`ENDINGS`), or a manifest or catalog among
-the run's that lists the list itself.  It then vouches for files as a catalog does, and the verdict
-says *listed*: a list is no signature of theirs.  A list that nobody signed is a claim: what it
-says is told, and changes no outcome.
+A list counts by who signed it: clear-signed text that it is in, a signature beside it, or a
+manifest or catalog among the run's that lists the list itself.  It then vouches for files as a
+catalog does, and the verdict says *listed*: a list is no signature of theirs.  A list that nobody
+signed is a claim: what it says is told, and changes no outcome.
 
 Digests find files, names do not: only where a list has a file's name and other digests is that
 told, and rejected where somebody trusted signed the list.  MD5 vouches for nothing.
@@ -15,21 +15,21 @@ import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from signward.envelopes.openpgp_clear import read_clear
 from signward.errors import BadInputError, EvidenceError
 from signward.findings import Code, Effect, Finding
-from signward.formats import ParseOptions
+from signward.formats import Format, ParseOptions
 from signward.formats._manifest import FILE_KIND
-from signward.integrity import wanted_slots
+from signward.formats.clearsigned import FORMAT as CLEAR_SIGNED
+from signward.integrity import check_regions, wanted_slots
 from signward.inventory.digest_list import Entry, read_list
 from signward.state import Endorsement, JudgedSignature, Source, TrustedSignature
 from signward.verbs.catalogs import Catalog, CatalogIndex, catalog_index, vouched_by
 from signward.verbs.context import Context
 from signward.verbs.options import read_option
 from signward.verbs.stages import judge_signatures
+from signward.wire.clear_text import is_clear
 from signward.wire.source import BytesSource, whole_digest
-
-ENDINGS = (".asc", ".sig", ".minisig", ".p7s")
-"""How the signature beside a list may end; the first that is there counts."""
 
 _COUNTS = frozenset({"sha256", "sha384", "sha512", "sha1"})
 """Algorithms by which a list may vouch; SHA-1 is then judged as in every catalog."""
@@ -52,7 +52,7 @@ def add_lists(index: CatalogIndex, context: Context) -> None:
     for path, beside in context.options.digest_lists:
         data = read_option(path)
         try:
-            entries = read_list(path, data)
+            entries = read_list(path, read_clear(data).text if is_clear(data) else data)
             signatures = _signatures(BytesSource(path, data), beside, context)
         except BadInputError as error:
             raise EvidenceError(f"digest list {path}: {error}") from None
@@ -63,14 +63,22 @@ def add_lists(index: CatalogIndex, context: Context) -> None:
 
 
 def _signatures(source: BytesSource, beside: str, context: Context) -> tuple[JudgedSignature, ...]:
-    """Return the signatures over a list: those beside it, else of a catalog that lists it."""
+    """Return the signatures over a list: its own, those beside it, or of a catalog that has it."""
+    if is_clear(source.read(0, source.length)):
+        return _judged(CLEAR_SIGNED, source, context)
     if not beside:
         vouched = vouched_by(None, None, source, context)
         return vouched.signatures if vouched else ()
     from signward.verbs.detached import form_of, read_beside
 
-    form = form_of(read_beside(beside))
+    return _judged(form_of(read_beside(beside)), source, context)
+
+
+def _judged(form: Format, source: Source, context: Context) -> tuple[JudgedSignature, ...]:
     artifact = form.parse(source, ParseOptions())
+    for finding in (*artifact.findings, *check_regions(artifact)):
+        if finding.effect in (Effect.REJECT, Effect.UNKNOWN):
+            raise EvidenceError(f"digest list {source.name}: {finding}")
     return judge_signatures(artifact, form.digests(artifact, wanted_slots(artifact)), context)
 
 
