@@ -1,4 +1,4 @@
-"""One compressed stream, unpacked whole and within a bound: kernel modules and kernel images.
+"""One compressed stream, unpacked within a bound: kernel modules and images, packages and lists.
 
 A stream must end; what follows it is told apart and never unpacked: readers that go on to a
 second stream and readers that stop would take the file for different things.
@@ -10,15 +10,20 @@ import bz2
 import importlib
 import lzma
 import zlib
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from signward.errors import ExtraMissingError, LimitError, MalformedError
+from signward.state import Source
 
 MEMORY = 256 * 1024 * 1024
 """Octets an xz unpacker may take; its highest level asks for 65 MiB, kernels for up to 130."""
 
 WINDOW_LOG = 27
 """Largest window of a zstd frame, as a power of two; ``zstd --ultra -22`` writes 27."""
+
+PIECE = 256 * 1024
+"""Octets unpacked at once where a stream is read piece by piece."""
 
 _DICTIONARY = 1024 * 1024
 
@@ -28,6 +33,7 @@ _MAGICS = (
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"BZh", "bzip2"),
     (b"\x5d\0\0", "lzma"),
+    (b"\x04\x22\x4d\x18", "lz4 frame"),
     (b"\x02\x21\x4c\x18", "lz4"),
     (b"\x89LZO\0", "lzo"),
 )
@@ -81,7 +87,38 @@ def _unpacker(kind: str, what: str) -> _Unpacker:
         return bz2.BZ2Decompressor()
     if kind == "zstd":
         return _zstd_unpacker(what)
+    if kind == "lz4 frame":
+        return _Lz4(what)
     raise MalformedError(what, f"compression {kind or 'unknown'}", "gzip, xz, zstd, bzip2 or lzma")
+
+
+def pieces(source: Source, span: tuple[int, int], what: str) -> Iterator[bytes]:
+    """Yield what the one stream in a span of a source holds, piece by piece; it fills the span.
+
+    Whoever reads bounds how much.  Raises as `unpack` does.
+    """
+    start, end = span
+    kind = compression_of(source.read(start, min(8, end - start)))
+    unpacker, whole = _unpacker(kind, what), False
+    for at in range(start, end, PIECE):
+        data, more = source.read(at, min(PIECE, end - at)), True
+        while more and not unpacker.eof:
+            piece = _more(unpacker, data, kind, what)
+            data = getattr(unpacker, "unconsumed_tail", b"")  # zlib hands back what it left
+            more = bool(data) or len(piece) == PIECE
+            yield piece
+        if whole or unpacker.unused_data:
+            raise MalformedError(what, "data behind the stream", "its end", offset=at)
+        whole = unpacker.eof
+    if not whole:
+        raise MalformedError(what, "an end inside the stream", f"a whole {kind} stream")
+
+
+def _more(unpacker: _Unpacker, data: bytes, kind: str, what: str) -> bytes:
+    try:
+        return unpacker.decompress(data, PIECE)
+    except (zlib.error, OSError, EOFError, lzma.LZMAError, MemoryError) as error:
+        raise MalformedError(what, f"data that does not unpack ({error})", kind) from None
 
 
 def pack(kind: str, data: bytes, what: str) -> bytes:
@@ -127,6 +164,30 @@ class _Zstd:
         try:
             return bytes(self._unpacker.decompress(data, max_length))
         except self._error as error:
+            raise EOFError(str(error)) from None
+
+
+class _Lz4:
+    """An unpacker of LZ4 frames (apt keeps lists so) that fails as the others do."""
+
+    def __init__(self, what: str) -> None:
+        try:
+            self._unpacker = importlib.import_module("lz4.frame").LZ4FrameDecompressor()
+        except ImportError:
+            raise ExtraMissingError(what, "lz4", "lz4") from None
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._unpacker.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._unpacker.unused_data or b"")
+
+    def decompress(self, data: bytes, max_length: int = -1, /) -> bytes:
+        try:
+            return bytes(self._unpacker.decompress(data, max_length))
+        except RuntimeError as error:
             raise EOFError(str(error)) from None
 
 
