@@ -97,6 +97,8 @@ class Code(StrEnum):
     # Policy
     PUBLISHER_MISMATCH = "publisher-mismatch"
     BY_CATALOG = "by-catalog"
+    BY_PACKAGE = "by-package"
+    NOT_VOUCHED = "not-vouched"
     KERNEL_POLICY = "kernel-policy"
     BLOCKED = "blocked"
     PUBLISHER_REVOKED = "publisher-revoked"

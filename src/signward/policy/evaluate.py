@@ -92,7 +92,7 @@ def _decide(case: Case, policy: Policy, indexes: Iterable[int]) -> Verdict:
             findings += _as_notes(signature.findings)
     if policy.stage is Stage.ACCEPTED and policy.publishers and publisher:
         findings += _publisher_findings(publisher, policy.publishers)
-    rule = "by-catalog" if case.vouched else f"{policy.stage}/{policy.signatures}"
+    rule = case.vouched or f"{policy.stage}/{policy.signatures}"
     return _verdict(case, policy, rule, tuple(findings), chosen[0], publisher)
 
 
