@@ -1,6 +1,11 @@
-"""Detached OpenPGP signatures (RFC 9580 10.4): packets, armoured or not, beside a file."""
+"""OpenPGP signatures as packets (RFC 9580 10.4), and detached ones: armoured or not, beside a file.
+
+``envelopes.openpgp_clear`` reads those that stand behind the text they are over.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from signward.envelopes.openpgp_cert import KIND
 from signward.envelopes.openpgp_packets import SIGNATURE, dearmour, is_armoured, packets
@@ -41,6 +46,15 @@ def open_detached(data: bytes, slot: str) -> tuple[Opened, ...]:
     if len(data) > MAX_OCTETS:
         raise LimitError(_WHAT, f"{len(data)} octets", f"at most {MAX_OCTETS}")
     octets = dearmour(data, "SIGNATURE", alone=True) if is_armoured(data) else data
+    return open_packets(octets, slot, BINARY)
+
+
+def open_packets(octets: bytes, slot: str, kind: int) -> tuple[Opened, ...]:
+    """Return the signatures in packets, which are to be of one ``kind``: `BINARY` or `TEXT`.
+
+    Each is over a slot of its own, ``slot`` and its label.  Raises ``MalformedError`` and
+    ``LimitError``.
+    """
     opened = list[Opened]()
     for packet in packets(octets):
         if packet.tag != SIGNATURE:
@@ -50,15 +64,19 @@ def open_detached(data: bytes, slot: str) -> tuple[Opened, ...]:
             raise LimitError(_WHAT, f"more than {MAX_SIGNATURES} signatures", "fewer")
         label = str(len(opened) + 1)
         signature = read_signature(packet.body)
-        opened.append(_opened(signature, label, f"{slot}:{label}", packet.body))
+        findings = tuple(_objections(signature, f"signature {label}", kind))
+        claimed = _claimed(signature, label, f"{slot}:{label}", packet.body, findings)
+        opened.append(Opened(claimed=claimed, before=signature.salt, behind=signature.trailer))
     if not opened:
         raise MalformedError(_WHAT, "no signature", "one", "RFC 9580 10.4")
     return tuple(opened)
 
 
-def _opened(signature: Signature, label: str, over: str, raw: bytes) -> Opened:
+def _claimed(
+    signature: Signature, label: str, over: str, raw: bytes, findings: tuple[Finding, ...]
+) -> ClaimedSignature:
     fingerprint, key_id = signature.issuer
-    claimed = ClaimedSignature(
+    return ClaimedSignature(
         label=label,
         envelope=KIND,
         slots=(),
@@ -70,31 +88,28 @@ def _opened(signature: Signature, label: str, over: str, raw: bytes) -> Opened:
         claimed_certificates=(),
         claimed_time=signature.created,
         over=over,
-        findings=_objections(signature, f"signature {label}"),
+        findings=findings,
         raw=raw,
     )
-    return Opened(claimed=claimed, before=signature.salt, behind=signature.trailer)
 
 
-def _objections(signature: Signature, what: str) -> tuple[Finding, ...]:
-    """Return why a signature cannot be one over a file's octets."""
-    found = list[Finding]()
-    if signature.kind == TEXT:
-        found.append(Finding(
+def _objections(signature: Signature, what: str, kind: int) -> Iterator[Finding]:
+    """Yield why a signature cannot be one of a kind over a document."""
+    if kind == BINARY and signature.kind == TEXT:
+        yield Finding(
             code=Code.UNSUPPORTED_ALGORITHM, effect=Effect.UNKNOWN, subject=what,
             found="a signature over text, whose line endings are not signed",
             required="one over the file's octets (type 0x00)", clause="RFC 9580 5.2.1",
-        ))  # fmt: skip
-    elif signature.kind != BINARY:
-        found.append(Finding(
+        )  # fmt: skip
+    elif signature.kind != kind:
+        yield Finding(
             code=Code.ATTRIBUTE_RULE, effect=Effect.REJECT, subject=what,
             found=f"a signature of type {signature.kind:#04x}",
-            required="one over a document (type 0x00)", clause="RFC 9580 5.2.1",
-        ))  # fmt: skip
+            required=f"one over a document (type {kind:#04x})", clause="RFC 9580 5.2.1",
+        )  # fmt: skip
     if signature.unknown_critical is not None:
-        found.append(Finding(
+        yield Finding(
             code=Code.ATTRIBUTE_RULE, effect=Effect.REJECT, subject=what,
             found=f"critical subpacket {signature.unknown_critical}, which is not understood",
             required="none", clause="RFC 9580 5.2.3.7",
-        ))  # fmt: skip
-    return tuple(found)
+        )  # fmt: skip

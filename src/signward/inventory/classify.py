@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from signward.wire import siglist
+from signward.wire import clear_text, siglist
 from signward.wire.module_trailer import RELOCATABLE, is_module, is_packed_module
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ KINDS: dict[str, Kind] = {
     "7z": Kind("7-Zip archive"),
     "rar": Kind("RAR archive"),
     "pgp": Kind("OpenPGP message, key or signature"),
+    "clearsigned": Kind("clear-signed text or Debian control data", signable=True, beside=True),
     "x509": Kind("X.509 certificate or key"),
     "crl": Kind("certificate revocation list"),
     "image": Kind("image"),
@@ -220,7 +221,7 @@ def _refine_pem(head: bytes, name: str, _length: int) -> str:
     """Armour names what it holds (RFC 7468 2, RFC 4880 6.2)."""
     label = head[:64].partition(b"-----BEGIN ")[2].partition(b"-----")[0]
     if label.startswith(b"PGP "):
-        return "pgp"
+        return "clearsigned" if clear_text.is_clear(head) else "pgp"
     if label in {b"PKCS7", b"CMS"}:
         return "cms"
     if label == b"X509 CRL":
@@ -425,6 +426,8 @@ def _by_name(head: bytes, name: str) -> str:
         return "efi-siglist"
     extension = extension_of(name)
     if _is_text(head):
+        if clear_text.is_control(name, head):
+            return "clearsigned"
         return _EXTENSIONS.get(extension, "text")
     if extension == "tar" and len(head) >= 512:
         return "tar"

@@ -14,7 +14,7 @@ from signward.integrity import (
     check_signature,
     wanted_slots,
 )
-from signward.policy.evaluate import strength, unsigned
+from signward.policy.evaluate import strangers, strength, unsigned
 from signward.policy.settings import SignatureRule
 from signward.state import (
     BrokenSignature,
@@ -61,7 +61,9 @@ def judge_signatures(
         return tuple(checked)
     several = "several" in context.asked
     best = context.policy.signatures is SignatureRule.BEST and not several and not artifact.every
-    makers = [claimed for claimed in artifact.signatures if not claimed.countersigns]
+    aside = strangers(checked)
+    makers = [one.claimed for number, one in enumerate(checked)
+              if number not in aside and not one.claimed.countersigns]  # fmt: skip
     floor = max(map(strength, makers), default=0) if best else 0
     return tuple(
         signature

@@ -16,7 +16,7 @@ from signward.errors import BadInputError, EvidenceError, OlderError
 from signward.findings import Code, Effect, Finding
 from signward.formats import ParseOptions
 from signward.formats._beside import OpenPgpFormat
-from signward.formats._release import InReleaseFormat
+from signward.formats.clearsigned import ClearSignedFormat
 from signward.frozen import Frozen
 from signward.integrity import check_regions, wanted_slots
 from signward.inventory.packages import Warrant
@@ -120,7 +120,7 @@ def _archive(one: Repository, root: Root, keys: _Keys, context: Context) -> Arch
 
 def _opened(
     one: Repository, root: Root
-) -> tuple[str, bytes, InReleaseFormat | OpenPgpFormat, bytes] | None:
+) -> tuple[str, bytes, ClearSignedFormat | OpenPgpFormat, bytes] | None:
     """Return where a Release was found, what is signed of it, its format, and what that reads.
 
     Raises ``BadInputError``: octets outside a clear-signed block among the reasons.
@@ -128,7 +128,7 @@ def _opened(
     path = f"{LISTS}/{one.prefix}InRelease"
     data = root.read(path, MAX_SMALL)
     if data is not None:
-        return path, read_clear(data).text, InReleaseFormat(data), data
+        return path, read_clear(data).text, ClearSignedFormat(), data
     path = f"{LISTS}/{one.prefix}Release"
     data, signature = root.read(path, MAX_SMALL), root.read(f"{path}.gpg", MAX_SMALL)
     if data is None:
@@ -144,7 +144,7 @@ def _judging(context: Context) -> Context:
 
 
 def _judged(
-    form: InReleaseFormat | OpenPgpFormat, source: BytesSource, context: Context
+    form: ClearSignedFormat | OpenPgpFormat, source: BytesSource, context: Context
 ) -> tuple[tuple[JudgedSignature, ...], tuple[Finding, ...]]:
     """Return the signatures that speak for a Release: the trusted ones, unless one is false.
 
