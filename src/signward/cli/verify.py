@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from signward.cli.arguments import EXIT_CODES, add_judgement, options_from
+from signward.cli.packages import add_packages, packages_from
 from signward.cli.verity import add_verity, verity_from
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--json", dest="format", action="store_const", const="json",
                         help="the same as --format json")  # fmt: skip
     add_judgement(parser)
+    add_packages(parser)
     proof = parser.add_argument_group("evidence: answers that can be repeated")
     chosen = proof.add_mutually_exclusive_group()
     chosen.add_argument("--evidence", metavar="DIR",
@@ -107,10 +109,11 @@ def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
         verdicts, digest = assess_with_evidence(arguments.files, options, arguments.evidence)
         print(f"signward: {arguments.evidence}: manifest SHA-256 {digest}", file=sys.stderr)
         return verdicts
+    from signward.frozen import replace
     from signward.verbs.context import Context
     from signward.verbs.verify import assess_path
 
-    context = Context(options)
+    context = Context(replace(options, packages=packages_from(arguments, arguments.files)))
     return (assess_path(path, context) for path in arguments.files)
 
 

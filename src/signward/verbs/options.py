@@ -24,12 +24,13 @@ MAX_OPTION_FILE = 256 * 1024 * 1024
 class PackageOptions(Frozen, frozen=True, kw_only=True):
     """Whose packages may vouch for files: those of the system below ``root``.
 
-    ``debs`` are folders of package files; ``keep`` lets what was read be kept between runs.
+    ``debs`` are folders of package files; ``ledger`` is the file in which what was read is kept
+    between runs (empty: the usual one).
     """
 
     root: str = "/"
     debs: tuple[str, ...] = ()
-    keep: bool = True
+    ledger: str = ""
 
 
 class Options(Frozen, frozen=True, kw_only=True):

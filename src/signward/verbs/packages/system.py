@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -20,6 +22,7 @@ from signward.frozen import decoder
 from signward.inventory.cache import default_path, settled, unsafe
 from signward.inventory.packages import Warrant
 from signward.inventory.packages.rooted import Root
+from signward.policy.publisher import publisher_of
 from signward.state import TrustedSignature
 from signward.verbs.context import Context
 from signward.verbs.epoch import code_epoch
@@ -34,17 +37,12 @@ from signward.verbs.packages.ledger import (
     deb_files,
     make_ledger,
 )
+from signward.verbs.packages.places import is_owned
 from signward.wire.source import Identity
 from signward.wire.whole import write_whole
 
 MAX_KEPT = 1024 * 1024 * 1024
 """Octets of a kept ledger that is read; one of 130,000 paths has 10 million."""
-
-OWNED = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/", "/boot/", "/etc/")
-"""Folders that packages fill: whatever lies there should be some package's."""
-
-OTHERS = ("/usr/local/", "/usr/src/")
-"""Folders in them that are the administrator's (Filesystem Hierarchy Standard 4.9, 4.12)."""
 
 
 class System:
@@ -54,6 +52,33 @@ class System:
         self.root, self.ledger = root, ledger
         self._warrants = warrants
         self._best: dict[tuple[str, ...], Warrant | None] = {}
+
+    @property
+    def state(self) -> str:
+        """A digest (hex) that changes whenever a package's word might."""
+        digest = hashlib.sha256(self.ledger.key.encode())
+        for text, warrant in sorted(self._warrants.items()):
+            signers = [publisher_of(one).identity for one in warrant.signatures
+                       if isinstance(one, TrustedSignature)]  # fmt: skip
+            told = [(f.code, f.effect, f.found) for f in warrant.findings]
+            digest.update(repr((text, signers, told)).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def path_of(self, name: str) -> str | None:
+        """Return what a file is called in the system, however it is reached; None outside it."""
+        folder, _, last = name.rpartition("/")
+        try:
+            if stat.S_ISLNK(os.lstat(name).st_mode):
+                return self.root.inside(os.path.realpath(name))
+        except (OSError, ValueError):
+            return None
+        real = _real_folder(folder or ("/" if name.startswith("/") else "."))
+        return self.root.inside(f"{real.rstrip('/')}/{last}")
+
+    def concerns(self, name: str) -> bool:
+        """Say whether a file is a package's, or lies where packages fill the folders."""
+        path = self.path_of(name)
+        return path is not None and (is_owned(path) or path in self.ledger.files)
 
     def rows(self, path: str) -> Sequence[Row]:
         """Return which packages claim a path of the system, and what they bring there."""
@@ -72,19 +97,14 @@ class System:
         return self._best[texts]
 
 
+@lru_cache(maxsize=4096)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
 def _demerit(warrant: Warrant) -> tuple[bool, int]:
     trusted = any(isinstance(one, TrustedSignature) for one in warrant.signatures)
     return not trusted, GRAVITY[worst(warrant.findings)]
-
-
-def is_owned(path: str) -> bool:
-    """Say whether a path of a system lies where packages fill the folders."""
-    return path.startswith(OWNED) and not path.startswith(OTHERS)
-
-
-def has_packages(root: str = "/") -> bool:
-    """Say whether a system has packages of dpkg."""
-    return Path(f"{root.rstrip('/')}{DPKG}/status").is_file()
 
 
 def load_system(options: PackageOptions, context: Context) -> System:
@@ -95,11 +115,10 @@ def load_system(options: PackageOptions, context: Context) -> System:
     places = places_of(options)
     archives, troubles = read_archives(places.root, context)
     key = ledger_key(places)
-    ledger = _kept(options, key) if options.keep else None
+    ledger = _kept(options, key)
     if ledger is None:
         ledger = make_ledger(places, archives, key)
-        if options.keep:
-            _keep(options, places, ledger)
+        _keep(options, places, ledger)
     if troubles:
         ledger = msgspec.structs.replace(ledger, troubles=(*troubles, *ledger.troubles))
     warrants = {archive.text: archive.warrant for archive in archives}
@@ -146,7 +165,9 @@ def _named(folder: str, ending: str) -> list[str]:
 
 
 def _kept_at(options: PackageOptions) -> Path:
-    """Return where the ledger of a system is kept, beside the cache of verdicts."""
+    """Return where the ledger of a system is kept: beside the cache of verdicts, or as asked."""
+    if options.ledger:
+        return Path(options.ledger)
     root = os.fsencode(os.path.realpath(options.root))
     return default_path().with_name(f"packages-{hashlib.sha256(root).hexdigest()[:16]}.msgpack")
 

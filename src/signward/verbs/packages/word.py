@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen
 from signward.inventory.packages import FILE, LINK, Entry, Warrant
-from signward.state import JudgedSignature, Source
+from signward.state import JudgedSignature, Source, TrustedSignature
 from signward.verbs.packages.ledger import Held, Row
-from signward.verbs.packages.system import System, is_owned
+from signward.verbs.packages.places import is_owned
+from signward.verbs.packages.system import System
 from signward.wire.source import FileSource, whole_digest
 
 _CLAUSE = "deb(5)"
@@ -63,30 +62,13 @@ def word_for(source: Source, system: System) -> Word | None:
     """Return what packages say of a file; None for what is no file of the system's."""
     if not isinstance(source, FileSource):
         return None
-    path = _path(source.name, system)
+    path = system.path_of(source.name)
     if path is None:
         return None
     rows = system.rows(path)
     if not rows:
         return _stray(source.name, path) if is_owned(path) else None
     return _Asked(source, path, system).word(rows)
-
-
-def _path(name: str, system: System) -> str | None:
-    """Return what a file is called in the system, however it was reached."""
-    folder, _, last = name.rpartition("/")
-    try:
-        if stat.S_ISLNK(os.lstat(name).st_mode):
-            return system.root.inside(os.path.realpath(name))
-    except OSError:
-        return None
-    real = _real_folder(folder or ("/" if name.startswith("/") else "."))
-    return system.root.inside(f"{real.rstrip('/')}/{last}")
-
-
-@lru_cache(maxsize=4096)
-def _real_folder(folder: str) -> str:
-    return os.path.realpath(folder)
 
 
 class _Asked:
@@ -146,7 +128,7 @@ class _Asked:
             vouches=True,
             findings=(by, *warrant.findings, *self._mode(entry)),
             facts=self._facts(held, row, warrant),
-            signatures=warrant.signatures,
+            signatures=_one(warrant.signatures),
         )
 
     def _mode(self, entry: Entry) -> Iterator[Finding]:
@@ -204,7 +186,9 @@ class _Asked:
         held = self._system.held(row)
         warrant = self._system.warrant(held)
         listed = f", which {warrant.source} lists" if warrant else ", which no list at hand names"
-        fetch = f"apt-get download {held.name}:{held.architecture}={held.version}"
+        every = held.architecture == "all"
+        named = held.name if every else f"{held.name}:{held.architecture}"
+        fetch = f"apt-get download {named}={held.version}"
         finding = Finding(
             code=Code.NOT_VOUCHED,
             effect=Effect.UNKNOWN,
@@ -216,6 +200,13 @@ class _Asked:
             "apt-get update; the package may be older than any list, or not an archive's",
         )  # fmt: skip
         return Word(vouches=False, findings=(finding,), facts=self._facts(held, row, None))
+
+
+def _one(signatures: tuple[JudgedSignature, ...]) -> tuple[JudgedSignature, ...]:
+    """Return the first trusted one: of an archive's keys one is enough, and told of every file."""
+    trusted = (one for one in signatures if isinstance(one, TrustedSignature))
+    first = next(trusted, None)
+    return signatures if first is None else (first,)
 
 
 def _stray(name: str, path: str) -> Word:
