@@ -24,16 +24,6 @@ DENIED = frozenset(
 )
 """Causes that no other way outweighs: somebody entitled to said no, or nothing was read."""
 
-EMBEDDED, PACKAGE, CATALOG, NOBODY = "embedded", "package", "catalog", "nobody"
-"""The ways, as reports count them."""
-
-_WAYS = {BY_PACKAGE: PACKAGE, BY_CATALOG: CATALOG}
-
-
-def way_of(outcome: Outcome, rule: str) -> str:
-    """Return which way vouches for a file, by its verdict's outcome and rule."""
-    return _WAYS.get(rule, EMBEDDED) if outcome is Outcome.ACCEPTED else NOBODY
-
 
 def vouched(verdict: Verdict, source: Source, context: Context) -> Verdict:
     """Return the verdict with the word of the system's packages, in the order above.
