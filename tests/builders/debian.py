@@ -103,9 +103,12 @@ class Deb:
     def listed(self) -> bytes:
         """Its paragraph in an archive's list."""
         digest = hashlib.sha256(self.data).hexdigest()
-        return self.control + (
-            f"Filename: pool/{self.filename}\nSize: {len(self.data)}\nSHA256: {digest}\n"
-        ).encode()
+        return (
+            self.control
+            + (
+                f"Filename: pool/{self.filename}\nSize: {len(self.data)}\nSHA256: {digest}\n"
+            ).encode()
+        )
 
 
 @dataclass

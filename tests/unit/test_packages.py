@@ -44,9 +44,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def options(machine: Machine, at: datetime = AT, **how: object) -> Options:
-    packages = PackageOptions(
-        root=str(machine.root), ledger=str(machine.root.parent / "ledger")
-    )
+    packages = PackageOptions(root=str(machine.root), ledger=str(machine.root.parent / "ledger"))
     return replace(Options(at=at, packages=packages), **how)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from signward.cli.arguments import add_judgement, options_from
-from signward.cli.packages import add_packages, packages_from
+from signward.cli.packages import add_packages, packages_from, replaced
 
 if TYPE_CHECKING:
     from signward.policy.record import Record
@@ -164,12 +164,11 @@ def _scan_options(arguments: argparse.Namespace, ledger: str) -> ScanOptions:
 
 def _trust(arguments: argparse.Namespace, ledger: str) -> Options:
     """Return how to judge; an inventory keeps digests for policies to come."""
-    from signward.frozen import replace
-
-    packages = packages_from(arguments, arguments.paths, ledger)
-    trust = replace(options_from(arguments), packages=packages)
+    trust = options_from(arguments)
+    trust = replaced(trust, packages_from(arguments, arguments.paths, trust, ledger))
     if not arguments.inventory:
         return trust
+    from signward.frozen import replace
     from signward.verbs.policies.known import KEPT
 
     return replace(trust, asked=KEPT, host=trust.host or platform.node())

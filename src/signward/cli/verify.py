@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from signward.cli.arguments import EXIT_CODES, add_judgement, options_from
-from signward.cli.packages import add_packages, packages_from
+from signward.cli.packages import add_packages, packages_from, replaced
 from signward.cli.verity import add_verity, verity_from
 
 if TYPE_CHECKING:
@@ -109,11 +109,11 @@ def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
         verdicts, digest = assess_with_evidence(arguments.files, options, arguments.evidence)
         print(f"signward: {arguments.evidence}: manifest SHA-256 {digest}", file=sys.stderr)
         return verdicts
-    from signward.frozen import replace
     from signward.verbs.context import Context
     from signward.verbs.verify import assess_path
 
-    context = Context(replace(options, packages=packages_from(arguments, arguments.files)))
+    packages = packages_from(arguments, arguments.files, options)
+    context = Context(replaced(options, packages))
     return (assess_path(path, context) for path in arguments.files)
 
 

@@ -78,6 +78,12 @@ class Held(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """The package's names."""
         return Package(name=self.name, version=self.version, architecture=self.architecture)
 
+    @property
+    def spec(self) -> str:
+        """How apt-get is asked for it: ``tool:amd64=1.0-1``."""
+        of = "" if self.architecture == "all" else f":{self.architecture}"
+        return f"{self.name}{of}={self.version}"
+
 
 class Ledger(msgspec.Struct, frozen=True, gc=False):
     """What packages claim and bring: rows by canonical path.

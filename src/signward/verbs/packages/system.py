@@ -80,6 +80,22 @@ class System:
         path = self.path_of(name)
         return path is not None and (is_owned(path) or path in self.ledger.files)
 
+    def absent(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return what `apt-get download` calls the packages that would speak of these files.
+
+        ``names`` are files and folders; packages at hand, and those that no list names, are not
+        among them.
+        """
+        found = set[int]()
+        for name in names:
+            path = self.path_of(name.rstrip("/") or "/") or ""
+            below = path.rstrip("/") + "/"
+            for one, rows in self.ledger.files.items():
+                if one == path or one.startswith(below):
+                    found.update(row.package for row in rows)
+        held = (self.ledger.packages[index] for index in sorted(found))
+        return tuple(one.spec for one in held if one.releases and not one.deb)
+
     def rows(self, path: str) -> Sequence[Row]:
         """Return which packages claim a path of the system, and what they bring there."""
         return self.ledger.files.get(path, ())

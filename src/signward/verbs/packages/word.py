@@ -186,9 +186,7 @@ class _Asked:
         held = self._system.held(row)
         warrant = self._system.warrant(held)
         listed = f", which {warrant.source} lists" if warrant else ", which no list at hand names"
-        every = held.architecture == "all"
-        named = held.name if every else f"{held.name}:{held.architecture}"
-        fetch = f"apt-get download {named}={held.version}"
+        fetch = f"apt-get download {held.spec}"
         finding = Finding(
             code=Code.NOT_VOUCHED,
             effect=Effect.UNKNOWN,
