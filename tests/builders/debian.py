@@ -23,7 +23,7 @@ MADE = datetime(2024, 5, 1, tzinfo=UTC)
 """When Releases are made."""
 
 PREFIX = "archive.example.org_debian_dists_sample_"
-KEYRING = "/usr/share/keyrings/sample.gpg"
+KEYRING = "/srv/keys/sample.gpg"
 
 
 @dataclass

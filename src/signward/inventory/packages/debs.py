@@ -48,7 +48,8 @@ def read_deb(source: Source) -> Deb:
     """
     control, data = _parts(source)
     told = _texts(source, control)
-    config = frozenset(_path(one.split()[-1]) for one in lines(told.get("conffiles", b"").decode()))
+    listed = told.get("conffiles", b"").decode("utf-8", "surrogateescape")
+    config = frozenset(_path(line.split()[-1]) for line in lines(listed))
     found: dict[str, Entry] = {}
     for entry in _entries(source, data, config):
         found[entry.path] = _resolved(entry, found)

@@ -88,7 +88,9 @@ class System:
         """
         found = set[int]()
         for name in names:
-            path = self.path_of(name.rstrip("/") or "/") or ""
+            path = self.path_of(name.rstrip("/") or "/")
+            if path is None:
+                continue
             below = path.rstrip("/") + "/"
             for one, rows in self.ledger.files.items():
                 if one == path or one.startswith(below):
