@@ -31,6 +31,7 @@ from bench import (
     issue,
     macho,
     modules,
+    packages,
     remote,
     replicas,
     signing,
@@ -281,7 +282,7 @@ def second_scan(rounds: int) -> list[Row]:
 def _scanned_twice(name: str, tree: Path, rounds: int) -> Row:
     with installed() as launch, tempfile.TemporaryDirectory() as folder:
         cache, verdicts = Path(folder, "scan.sqlite"), Path(folder, "verdicts")
-        command = [*launch, "scan", str(tree), "--quiet"]
+        command = [*launch, "scan", str(tree), "--quiet", "--no-packages"]
         command += ["--cache", str(cache), "--format", "jsonl", "--output", str(verdicts)]
 
         def again() -> None:
@@ -320,6 +321,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "osslsigncode": against_osslsigncode,
     "macho": macho.against_apple_platform,
     "modules": modules.against_openssl,
+    "packages": packages.rows,
     "hash": hash_throughput,
     "memory": peak_memory,
     "classify": classification,

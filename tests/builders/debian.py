@@ -79,7 +79,8 @@ class Deb:
     def control(self) -> bytes:
         return (
             f"Package: {self.name}\nVersion: {self.version}\n"
-            f"Architecture: {self.architecture}\nDescription: a sample\n two lines\n"
+            f"Architecture: {self.architecture}\nMaintainer: A <a@example.org>\n"
+            "Description: a sample\n two lines\n"
         ).encode()
 
     @property
