@@ -1,168 +1,153 @@
-"""Measure who vouches for a system's files: look-ups, hashing, and a scan beside debsums.
+"""Measure packages: APKs, JARs and RPMs beside apksigner, jarsigner and rpmkeys, many a process.
 
-The system is made of this machine's own packages, of as many as hold ``FILES`` files: the same
-files, packed anew, listed and signed by a key of our own, for nobody has all packages at hand.
+Java's tools take one file a process; here their own classes judge all files in one virtual
+machine, which costs a start once, so that what is compared is verifying.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.builders.debian import AT, Deb, File, Machine
+from demo.fetch import CorpusMissingError, require
 
-from bench.measure import NotMeasuredError, Row, Taken, medians, tool
+from bench.measure import REPOSITORY, NotMeasuredError, Row, medians, tool
+from signward.findings import Code
+from signward.policy.settings import Policy
+from signward.state import Outcome, Stage
 from signward.verbs.context import Context
-from signward.verbs.options import Options, PackageOptions
+from signward.verbs.options import Options
+from signward.verbs.verify import assess_path
 
-FILES = 6000
-OCTETS = 400 * 1024 * 1024
-MOST = 500
-"""Files of one package: thousands of icons in one folder would be all that is measured."""
+APKS = ("fdroidserver", "appium-settings")
+JARS = "node-liquibase"
+"""One of its JARs is signed by its publisher; jarsigner signs others for the comparison."""
 
-LARGE = 4 * 1024 * 1024
-"""Smallest file of which hashing alone is measured."""
+TIMES = 8
+"""Each file is judged so many times a round: Java's machine warms up on the first ones."""
 
+APKSIG = Path("/usr/share/java/apksig.jar")
+"""Where Debian's libapksig-java has apksigner's own classes."""
 
-def own_packages() -> tuple[Deb, ...]:
-    """Return packages made of this machine's: files that anybody may read, in /usr."""
-    from signward.inventory.packages.dpkg import read_list, read_status
-
-    database = Path("/var/lib/dpkg")
-    if not (database / "status").is_file():
-        raise NotMeasuredError("this machine has no packages of dpkg")
-    found, count, octets = list[Deb](), 0, 0
-    for one in read_status((database / "status").read_bytes()):
-        paths = read_list((database / f"info/{one.list_name}.list").read_bytes())
-        plain = [path for path in paths if _is_plain(path)]
-        if 0 < len(plain) <= MOST:
-            files = {path: File(*_read(path)) for path in plain}
-            found.append(Deb(one.package.name, files, pack=lambda data: data, suffix=""))
-            count += len(files)
-            octets += sum(len(file.content) for file in files.values())
-        if count >= FILES or octets >= OCTETS:
-            break
-    return tuple(found)
+_PROGRAM = REPOSITORY / "bench/peers/Verifying.java"
 
 
-def _is_plain(path: str) -> bool:
-    place = Path(path)
-    return path.startswith("/usr/") and place.is_file() and not place.is_symlink()
+def against_peers(rounds: int) -> list[Row]:
+    """Compare each kind of package with its own tool; a kind that cannot be says why."""
+    rows: list[Row] = []
+    for name, compare in (("APK", _apk), ("JAR", _jar), ("RPM", _rpm)):
+        try:
+            rows.append(compare(rounds))
+        except NotMeasuredError as error:
+            rows.append(Row(name, "not measured", "", str(error)))
+    return rows
 
 
-def _read(path: str) -> tuple[bytes, int]:
-    place = Path(path)
-    return place.read_bytes(), place.stat().st_mode & 0o7777
+def _apk(rounds: int) -> Row:
+    """Judge packages as apksigner does, which knows no pins: their integrity."""
+    if not APKSIG.is_file():
+        raise NotMeasuredError("libapksig-java is not installed")
+    files = _intact([p for name in APKS for p in _tree(name).rglob("*.apk")])
+    with _java("apk") as command:
+        return _row("APK, ratio to apksigner", files, rounds, command)
+
+
+def _jar(rounds: int) -> Row:
+    """Judge JARs as jarsigner does, whom no keystore tells: their integrity."""
+    real = sorted(_tree(JARS).rglob("*.jar"))
+    with _java("jar") as command, tempfile.TemporaryDirectory() as folder:
+        return _row("JAR, ratio to jarsigner", _intact(_signed(real, folder)), rounds, command)
+
+
+def _signed(paths: Sequence[Path], folder: str) -> list[Path]:
+    """Return copies of JARs; those without a signature jarsigner signs, with a key of its own."""
+    store = f"{folder}/keys.p12"
+    access = ["-keystore", store, "-storepass", "bench-only"]
+    subprocess.run([tool("keytool"), "-genkeypair", *access, "-alias", "bench", "-keyalg", "RSA",
+                    "-keysize", "2048", "-dname", "CN=Bench"],
+                   check=True, capture_output=True)  # fmt: skip
+    copies = [Path(shutil.copy(path, folder)) for path in paths]
+    for copy in copies:
+        if assess_path(copy, _context()).cause is Code.UNSIGNED:
+            subprocess.run([tool("jarsigner"), *access, str(copy), "bench"],
+                           check=True, capture_output=True)  # fmt: skip
+    return copies
+
+
+def _rpm(rounds: int) -> Row:
+    """Judge the signed RPMs that both sides know the key of."""
+    tree = _tree("rpm") / "rpm-4.18.0/tests/data"
+    keys = [str(tree / "keys/rpm.org-rsa-2048-test.pub")]
+    files = _intact(list(tree.rglob("*.rpm")), keyrings=tuple(keys))
+    with tempfile.TemporaryDirectory() as database:
+        words = [tool("rpmkeys"), "--dbpath", database]
+        subprocess.run([*words, "--import", *keys], check=True, capture_output=True)
+        return _row("RPM, ratio to rpmkeys", files, rounds, [*words, "--checksig"], keyrings=keys)
+
+
+def _tree(name: str) -> Path:
+    try:
+        return require(name)
+    except CorpusMissingError as error:
+        raise NotMeasuredError(str(error)) from None
+    except KeyError:
+        raise NotMeasuredError(f"no sample is called {name}") from None
+
+
+def _context(keyrings: Sequence[str] = ()) -> Context:
+    return Context(Options(policy=Policy(stage=Stage.INTACT), keyrings=tuple(keyrings)))
+
+
+def _intact(found: Sequence[Path], keyrings: Sequence[str] = ()) -> list[Path]:
+    """Return the files whose signatures are intact; raise ``NotMeasuredError`` for none."""
+    context = _context(keyrings)
+    files = [p for p in sorted(found) if assess_path(p, context).outcome is Outcome.ACCEPTED]
+    if not files:
+        raise NotMeasuredError("no sample of it has a signature that is intact")
+    return files
 
 
 @contextmanager
-def system() -> Iterator[Machine]:
-    """Yield a system with those packages, all of them at hand."""
-    with tempfile.TemporaryDirectory(prefix="signward-bench-") as folder:
-        machine = Machine(Path(folder) / "root", own_packages()).write()
-        for deb in machine.debs:
-            sums = (f"{hashlib.md5(file.content).hexdigest()}  {path[1:]}\n"
-                    for path, file in deb.files.items())  # fmt: skip
-            machine.put(f"/var/lib/dpkg/info/{deb.name}.md5sums", "".join(sums).encode())
-        yield machine
+def _java(kind: str) -> Iterator[list[str]]:
+    """Yield the words that have Java judge files of one kind, in one virtual machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        exports = ["--add-exports", "jdk.jartool/sun.security.tools.jarsigner=ALL-UNNAMED"]
+        path = f"{folder}:{APKSIG}"
+        subprocess.run([tool("javac"), "-d", folder, "--class-path", path, *exports, str(_PROGRAM)],
+                       check=True, capture_output=True)  # fmt: skip
+        yield [tool("java"), "--class-path", path, *exports, "Verifying", kind]
 
 
-def rows(rounds: int) -> list[Row]:
-    """Measure all three."""
-    with system() as machine:
-        return [*look_ups(machine, rounds), *hashing(machine, rounds),
-                *against_debsums(machine, rounds)]  # fmt: skip
-
-
-def look_ups(machine: Machine, rounds: int) -> list[Row]:
-    """Look every file up: where it lies, which packages claim it, under which warrant."""
-    options = PackageOptions(root=str(machine.root), ledger=str(machine.root.parent / "ledger"))
-    known = Context(Options(at=AT, packages=options)).system
-    if known is None:
-        raise NotMeasuredError("no system")
-    names = [f"{machine.root}{path}" for deb in machine.debs for path in deb.files]
-
-    def work() -> None:
-        for name in names:
-            path = known.path_of(name)
-            for row in known.rows(path or ""):
-                known.warrant(known.held(row))
-
-    (ours,) = medians(rounds, work)
-    how = f"{len(names)} files, one process, the ledger loaded; path, claims and warrant of each"
-    return [Row("packages, look-ups", f"{len(names) / ours.wall:.0f} files/s", ">= 20,000 files/s",
-                how)]  # fmt: skip
-
-
-def hashing(machine: Machine, rounds: int) -> list[Row]:
-    """Compare hashing as a package's word needs it with openssl dgst."""
-    from signward.wire.source import open_source, whole_digest
-
-    openssl = tool("openssl")
-    files = [machine.root / path[1:] for deb in machine.debs for path, file in deb.files.items()
-             if len(file.content) >= LARGE]  # fmt: skip
-    if not files:
-        raise NotMeasuredError("no package with large files")
-    octets = sum(path.stat().st_size for path in files)
+def _row(
+    what: str, files: Sequence[Path], rounds: int, command: Sequence[str],
+    keyrings: Sequence[str] = (),
+) -> Row:  # fmt: skip
+    """Compare the files a second, each taken ``TIMES`` times a round; all must pass both sides."""
+    context, names = _context(keyrings), [str(path) for path in files] * TIMES
 
     def ours() -> None:
-        for path in files:
-            with open_source(path) as source:
-                whole_digest(source, "sha256")
+        for path in names:
+            if assess_path(path, context).outcome is not Outcome.ACCEPTED:
+                raise NotMeasuredError(f"{path} is not accepted")
 
     def theirs() -> None:
-        subprocess.run([openssl, "dgst", "-sha256", *files], stdout=subprocess.DEVNULL, check=True)
+        done = subprocess.run([*command, *names], check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise NotMeasuredError(f"{command[0]}: {done.stdout[-200:]} {done.stderr[-200:]}")
 
     mine, peer = medians(rounds, ours, theirs)
-    figure = f"{peer.wall / mine.wall:.2f} ({octets / mine.wall / 1e9:.2f} GB/s)"
-    how = f"{len(files)} files of >= 4 MiB, {octets / 1e6:.0f} MB, warm; openssl dgst -sha256"
-    return [Row("packages, hashing, ratio to openssl dgst", figure, ">= 0.85", how)]
-
-
-def against_debsums(machine: Machine, rounds: int) -> list[Row]:
-    """Compare whole processes: scans that remember nothing, packages, or verdicts; debsums."""
-    debsums, cache = tool("debsums"), machine.root.parent / "cache.sqlite"
-    root = str(machine.root)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    words = [sys.executable, "-m", "signward", "scan", f"{root}/usr", "--system-root", root]
-    words += ["--at", f"{AT:%Y-%m-%d}", "--quiet", "--fail-on", "rejected"]
-    words += ["--fail-on", "indeterminate", "--fail-on", "unsigned"]
-
-    def scan(*more: str) -> None:
-        done = subprocess.run([*words, *more], env=environment, capture_output=True, check=False)
-        if done.returncode:
-            raise NotMeasuredError("a file was not accepted")
-
-    def read_before() -> None:
-        cache.unlink(missing_ok=True)
-        scan("--cache", str(cache))
-
-    def theirs() -> None:
-        subprocess.run([debsums, f"--root={root}", "--silent", "--all"], capture_output=True,
-                       check=True)  # fmt: skip
-
-    scan("--cache", str(cache))
-    anew, before, peer = medians(rounds, lambda: scan("--no-cache"), read_before, theirs)
-    (again,) = medians(rounds, lambda: scan("--cache", str(cache)))
-    count = sum(len(deb.files) for deb in machine.debs)
-    octets = sum(len(file.content) for deb in machine.debs for file in deb.files.values())
-    how = (
-        f"{count} files of {len(machine.debs)} packages, {octets / 1e6:.0f} MB, whole processes, "
-        "warm, every file hashed (SHA-256) and accepted; debsums --all, MD5"
+    octets = sum(path.stat().st_size for path in files)
+    figure = (
+        f"{peer.wall / mine.wall:.1f}x ({len(names) / mine.wall:.0f} and "
+        f"{len(names) / peer.wall:.0f} files/s); in processor time "
+        f"{peer.processor / mine.processor:.1f}x"
     )
-    return [
-        _ratio("scan of a system, ratio to debsums, packages read before", peer, before, how),
-        _ratio("the same, packages read too", peer, anew, "--no-cache: every package unpacked"),
-        _ratio("the same, unchanged since the last scan", peer, again, "verdicts remembered"),
-    ]
-
-
-def _ratio(what: str, peer: Taken, ours: Taken, how: str) -> Row:
-    figure = f"{peer.wall / ours.wall:.2f}x ({ours.wall:.2f} and {peer.wall:.2f} s)"
+    how = (
+        f"{len(files)} files, {octets / 1e6:.1f} MB, each {TIMES} times, integrity of all; one "
+        "process each side, the peer's start included"
+    )
     return Row(what, figure, "", how)

@@ -38,6 +38,7 @@ from bench import (
     simulating,
     steps,
     store,
+    systems,
 )
 from bench.measure import (
     REPOSITORY,
@@ -321,7 +322,8 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "osslsigncode": against_osslsigncode,
     "macho": macho.against_apple_platform,
     "modules": modules.against_openssl,
-    "packages": packages.rows,
+    "systems": systems.rows,
+    "packages": packages.against_peers,
     "hash": hash_throughput,
     "memory": peak_memory,
     "classify": classification,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
+from signward.envelopes.openpgp_packets import crc24
 from tests.builders.openpgp import Key, packet
 
 BEGIN = b"-----BEGIN PGP SIGNED MESSAGE-----\n"
@@ -14,6 +15,8 @@ def armour(packets: bytes) -> bytes:
     return (
         b"-----BEGIN PGP SIGNATURE-----\n\n"
         + b64encode(packets)
+        + b"\n="
+        + b64encode(crc24(packets).to_bytes(3, "big"))  # GnuPG 2.2 needs it, or padding
         + b"\n-----END PGP SIGNATURE-----\n"
     )
 

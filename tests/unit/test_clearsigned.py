@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signward.errors import AmbiguousError, LimitError, MalformedError
+from signward.envelopes.openpgp_clear import read_clear
+from signward.errors import AmbiguousError, LimitError, MalformedError, NotSignableError
 from signward.findings import Code, Effect
-from signward.formats import Match, ParseOptions, Peek, _clear_text, _control, recognise
-from signward.formats._control import listed_files, read_paragraph
+from signward.formats import Existing, Match, ParseOptions, Peek, _clear_text, _control, recognise
+from signward.formats._control import listed_files
 from signward.formats.clearsigned import FORMAT
 from signward.inventory.classify import KINDS, classify
 from signward.policy.settings import Policy, SignatureRule
@@ -24,10 +25,13 @@ from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.verify import assess
 from signward.wire.companions import MappedCompanions
+from signward.wire.deb822 import read_paragraph
+from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource
 from tests.builders import openpgp as pgp
 from tests.builders.openpgp import Key
 from tests.builders.openpgp_clear import block, canonical, clear
+from tests.signing import sign_bytes, strip_bytes
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 KEY, OTHER = Key(), Key("p256")
@@ -226,3 +230,41 @@ def test_a_broken_signature_beside_a_good_one_is_refused(tmp_path: Path) -> None
     other = pgp.packet(2, OTHER.sign(canonical(described()) + b"x", kind=1))
     data = block(described(), good + other, b"Hash: SHA256\n")
     assert cause(data, tmp_path, keys=(KEY, OTHER)) is Code.SIGNATURE_MISMATCH
+
+
+# --- signing -------------------------------------------------------------------------
+
+
+def by_us(data: bytes, **asked: Any) -> bytes:
+    return sign_bytes("hello.dsc", data, held=True, **asked)
+
+
+def test_several_sign_one_text() -> None:
+    first = by_us(described())
+    both = by_us(first, existing=Existing.NESTED, digest="sha512")
+    assert both.splitlines()[1] == b"Hash: SHA256, SHA512"
+    assert len(FORMAT.envelopes(BytesSource("hello.dsc", both))) == 2
+    assert by_us(both, existing=Existing.REPLACE) == first
+    assert strip_bytes("hello.dsc", both) == described()
+
+
+def test_spaces_and_dashes_survive() -> None:
+    text = b"Format: 1.0\nSource: hello \t\nDescription: odd\n -a\n"
+    signed = by_us(text)
+    assert read_clear(signed).text == b"Format: 1.0\nSource: hello\nDescription: odd\n -a\n"
+    assert strip_bytes("hello.dsc", signed) == text
+
+
+def test_a_text_without_its_last_line_ending_is_not_signed() -> None:
+    with pytest.raises(NotSignableError, match="last line"):
+        by_us(described().removesuffix(b"\n"))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_checksum_is_for_old_versions_only(version: int) -> None:
+    own = Key(version=version)
+    blob = pgp.packet(2, own.sign(canonical(described()), kind=1))
+    source = BytesSource("hello.dsc", described())
+    made = b"".join(pieces(Patched(source, FORMAT.embed(source, (blob,)))))
+    assert (b"\n=" in made) is (version == 4)
+    assert FORMAT.envelopes(BytesSource("hello.dsc", made))[0][-40:] == blob[-40:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,8 +16,6 @@ from signward.errors import AmbiguousError, BadInputError, LimitError, Malformed
 from signward.inventory.packages import FILE, LINK, Package, deb822, debs, dpkg, release, sources
 from signward.inventory.packages.debs import read_deb
 from signward.inventory.packages.rooted import Root
-from signward.wire import compressed
-from signward.wire.compressed import pieces
 from signward.wire.source import BytesSource
 from tests.builders.debian import Deb, File, ar, tar
 
@@ -238,17 +237,17 @@ def test_whatever_is_damaged_nothing_but_bad_input_is_raised(at: int, by: int) -
         read_deb(BytesSource("x", bytes(data)))
 
 
-@pytest.mark.parametrize("kind", ["gzip", "xz", "zstd"])
-def test_streams_are_read_piece_by_piece(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = bytes(range(256)) * 300
-    packed = compressed.pack(kind, content, "x")
-    monkeypatch.setattr(compressed, "PIECE", 1000)
-    source = BytesSource("x", b"--" + packed)
-    assert b"".join(pieces(source, (2, source.length), "x")) == content
-    for broken in (packed[:-5], packed + b"more", packed + packed):
-        source = BytesSource("x", broken)
+def test_a_package_is_one_stream() -> None:
+    """What stands behind the stream is no part of the package, so it is none."""
+    for more in (b"more", lzma.compress(tar(GOOD.files))):
+        parts = whole()
+        del parts["data.tar"]
+        parts["data.tar.xz"] = lzma.compress(tar(GOOD.files)) + more
         with pytest.raises(MalformedError):
-            list(pieces(source, (0, source.length), "x"))
+            read_deb(BytesSource("x", made(parts)))
+    parts["data.tar.xz"] = lzma.compress(tar(GOOD.files))[:-3]
+    with pytest.raises(MalformedError):
+        read_deb(BytesSource("x", made(parts)))
 
 
 def test_links_stay_in_their_root(tmp_path: Path) -> None:

@@ -29,8 +29,9 @@ _OWN = "octets of the format's own"
 
 EXPECTED: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("pe", "cab", "msi", "msix", "script"), (_INDIRECT_DATA,)),
-    **dict.fromkeys(("nupkg", "detached", "jar", "vib", "macho", "dmg"), (_DATA,)),
-    **dict.fromkeys(("elf", "kernel-module", "efi-variable"), (_OWN,)),
+    **dict.fromkeys(("nupkg", "detached", "jar", "vib", "macho", "dmg", "git-object"), (_DATA,)),
+    **dict.fromkeys(("elf", "kernel-module", "efi-variable", "rpm"), (_OWN,)),
+    **dict.fromkeys(("deb", "clearsigned"), (_OWN,)),
     **dict.fromkeys(("pkg", "apk"), (_DATA, _OWN)),
     "catalog": (_TRUST_LIST,),
     **dict.fromkeys(("clickonce", "vsix"), (_XML,)),

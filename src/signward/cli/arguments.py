@@ -21,8 +21,9 @@ GENERATIONS = (
 """Names of ``trust.kernel.GENERATIONS``, which a start need not import."""
 
 
-PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel",
-            "jar", "apple", "apple-installer", "openpgp", "pinned", "android")  # fmt: skip
+PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel", "jar",
+            "apple", "apple-installer", "openpgp", "pinned", "android", "sshsig",
+            "git", "git-ssh")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
 
 
@@ -58,8 +59,9 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     _many(group, "--anchor", "PEM", "trust this certificate (of a kernel image: those "
           "compiled into it), and no store unless --store names one")  # fmt: skip
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
-    _many(group, "--keyring", "FILE", "public keys of OpenPGP, minisign or signify, for signatures "
-          "by such: a file, or a folder of keyrings")  # fmt: skip
+    _many(group, "--keyring", "FILE", "public keys of OpenPGP, minisign, signify or SSH, SSH's "
+          "allowed signers, or keys by themselves (PEM, DER), for signatures by such: a file, or "
+          "a folder of keyrings")  # fmt: skip
     _many(group, "--catalog", "PATH", "catalogs (.cat file), manifests (see signward manifest) or "
           "folders of them that may vouch for files without a signature of their own")  # fmt: skip
     group.add_argument("--profile", choices=PROFILES, default="", metavar="NAME", help="judge by "
@@ -68,11 +70,15 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--windows-generation", choices=GENERATIONS, default=GENERATIONS[0],
                        metavar="NAME", help="the Windows that profile windows-kernel speaks for: "
                        f"{', '.join(GENERATIONS)} (default: {GENERATIONS[0]})")  # fmt: skip
+    group.add_argument("--namespace", default="file", metavar="NAME", help="what an SSH "
+                       "signature must have been made for (default: file)")  # fmt: skip
     group.add_argument("--min-sdk", type=_api_level, default=0, metavar="LEVEL", help="judge "
                        "Android packages for platforms from this API level (default: the oldest "
                        "that the package names)")  # fmt: skip
     group.add_argument("--max-sdk", type=_api_level, default=0, metavar="LEVEL", help="and up to "
                        "this one (default: every newer one)")  # fmt: skip
+    group.add_argument("--source-stamp", action="store_true", help="ask Android packages for a "
+                       "source stamp, as stores put it, whose signer is trusted too")  # fmt: skip
     group.add_argument("--at", type=instant, metavar="TIME",
                        help="judge as at this time, such as 2024-06-01 (default: now)")  # fmt: skip
 
@@ -81,6 +87,8 @@ def add_revocation(group: argparse._ArgumentGroup) -> None:
     """Add evidence of revocation, whether to fetch it, and what its absence means."""
     _many(group, "--crl", "FILE", "certificate revocation lists, DER or PEM")
     _many(group, "--ocsp", "FILE", "OCSP responses, DER or PEM")
+    _many(group, "--revoked", "FILE", "SSH keys that are withdrawn: a revocation list "
+          "(ssh-keygen -k) or public keys, one a line")  # fmt: skip
     _many(group, "--feed", "FEED", "a revocation feed: a file, or a URL that is asked for news")
     _many(group, "--feed-key", "PEM", "the public key, or certificate, that feeds are signed with")
     _flag(group, "--online", "fetch the certificates, CRLs and OCSP answers that are missing")
@@ -157,6 +165,7 @@ def options_from(arguments: argparse.Namespace) -> Options:
         distrust_compromised=arguments.distrust_compromised,
         strict_tsa=arguments.strict_tsa,
         windows_generation=arguments.windows_generation,
+        ssh_namespace=arguments.namespace,
         **cutoff,
     )
     policy = Policy(
@@ -225,6 +234,7 @@ def judging_from(arguments: argparse.Namespace) -> Options:
     trust = TrustPolicy(
         revocation=RevocationMode(arguments.revocation),
         windows_generation=arguments.windows_generation,
+        ssh_namespace=arguments.namespace,
     )
     return Options(
         stores=tuple(arguments.store),
@@ -233,12 +243,14 @@ def judging_from(arguments: argparse.Namespace) -> Options:
         crls=tuple(arguments.crl),
         ocsp=tuple(arguments.ocsp),
         keyrings=tuple(arguments.keyring),
+        revoked=tuple(arguments.revoked),
         catalogs=tuple(arguments.catalog),
         feeds=tuple(arguments.feed),
         feed_keys=tuple(arguments.feed_key),
         profile=arguments.profile,
         oldest_sdk=arguments.min_sdk,
         newest_sdk=arguments.max_sdk,
+        source_stamp=arguments.source_stamp,
         at=arguments.at,
         online=arguments.online or arguments.online_private or arguments.online_nonce,
         online_private=arguments.online_private,

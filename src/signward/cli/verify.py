@@ -33,8 +33,11 @@ EPILOG = f"""examples:
   signward verify --policy policy.toml setup.exe
 a detached signature, in a file of its own:
   signward verify --detached image.bin.p7s image.bin
-by a key of a keyring (OpenPGP), or a public key of minisign or signify:
+by a key of a keyring (OpenPGP), or a public key of minisign, signify or SSH:
   signward verify --detached a.iso.asc --keyring /usr/share/keyrings a.iso
+a file, or a release of a repository, by those on SSH's list of allowed signers:
+  signward verify --detached a.tar.sig --keyring allowed_signers a.tar
+  signward verify --git . --keyring allowed_signers v1.0 HEAD
 a file that Linux keeps an IMA or fs-verity signature of:
   signward verify --anchor /etc/keys/x509_ima.der /usr/bin/busybox
 with your own anchor and revocation list, as of a date:
@@ -60,7 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "macOS bundles (.app, .framework, .kext, ...) as a whole")  # fmt: skip
     parser.add_argument("--detached", metavar="SIG", help="judge FILE by this signature beside "
                         "it: detached CMS (.p7s, DER or PEM), OpenPGP (.asc), minisign, signify, "
-                        "IMA (.sig) or fs-verity")  # fmt: skip
+                        "SSH, IMA (.sig), fs-verity, or a bare value by a key of "
+                        "--keyring")  # fmt: skip
+    parser.add_argument("--git", metavar="REPO", help="FILE is a revision of this repository: "
+                        "judge its commit or tag (a whole name, HEAD, a tag, a branch; TAG^{} for "
+                        "what it tags)")  # fmt: skip
     add_verity(parser.add_argument_group("fs-verity: with --detached"))
     output = parser.add_argument_group("output")
     output.add_argument("--explain", action="store_true",
@@ -100,6 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
     if arguments.detached:
         return [_detached(arguments)]
+    if arguments.git:
+        return _of_repository(arguments)
     if arguments.replay:
         return _replayed(arguments)
     options = options_from(arguments)
@@ -134,6 +143,18 @@ def _detached(arguments: argparse.Namespace) -> Verdict:
     context = Context(options)
     tree = verity_from(arguments)
     return assess_detached(arguments.files[0], arguments.detached, context, tree)
+
+
+def _of_repository(arguments: argparse.Namespace) -> Iterable[Verdict]:
+    from signward.errors import EvidenceError
+    from signward.verbs.context import Context
+    from signward.verbs.git_objects import assess_revisions
+
+    options = options_from(arguments)
+    if arguments.replay or arguments.evidence or options.rules is not None:
+        raise EvidenceError("--git: found --evidence, --replay or --policy, required none: they "
+                            "speak of files")  # fmt: skip
+    return assess_revisions(arguments.git, arguments.files, Context(options))
 
 
 def _replayed(arguments: argparse.Namespace) -> Iterable[Verdict]:

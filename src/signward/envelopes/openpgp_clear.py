@@ -103,12 +103,12 @@ def read_clear(data: bytes) -> ClearText:
     )
 
 
-def open_clear(clear: ClearText, slot: str) -> tuple[Opened, ...]:
+def open_clear(clear: ClearText, slot: str, first: int = 1) -> tuple[Opened, ...]:
     """Return the signatures; each is over ``slot`` and its label, and hashes `ClearText.hashed`.
 
-    Raises ``MalformedError`` and ``LimitError``.
+    Labels are numbers from ``first`` on.  Raises ``MalformedError`` and ``LimitError``.
     """
-    opened = open_packets(clear.signature, slot, TEXT)
+    opened = open_packets(clear.signature, slot, (TEXT,), first)
     return tuple(_as_announced(one, clear.digests) for one in opened)
 
 
@@ -193,16 +193,18 @@ class _Text:
         self.lines.append(signed)
 
 
-def write_clear(text: bytes, digests: Iterable[str], packets: bytes) -> bytes:
+def write_clear(
+    text: bytes, digests: Iterable[str], packets: bytes, *, checksum: bool = True
+) -> bytes:
     """Return the block of a text (escaped here) and signatures' packets, line endings as it has.
 
     ``digests`` (hashlib's names) are told in front, but for those without a text name.  ``text``
-    ends with a line ending, or is empty.  Raises as `line_ending` does.
+    ends with a line ending, or is empty; ``checksum`` is `armour`'s.  Raises as `line_ending` does.
     """
     ending = line_ending(text)
     names = ", ".join(_NAMES[one] for one in dict.fromkeys(digests) if one in _NAMES)
     header = [f"Hash: {names}".encode("ascii")] if names else []
-    behind = armour(packets, "SIGNATURE").replace(b"\n", ending)
+    behind = armour(packets, "SIGNATURE", checksum=checksum).replace(b"\n", ending)
     return ending.join((BEGIN, *header, b"", _DASH.sub(b"- -", text) + behind))
 
 

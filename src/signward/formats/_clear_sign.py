@@ -16,6 +16,9 @@ from signward.state import Hasher, Source
 from signward.wire.clear_text import BEGIN
 from signward.wire.patch import Edit, PatchSet
 
+_WITHOUT_CHECKSUM = 6
+"""The first version of signatures whose armour has none (RFC 9580 6.1)."""
+
 _WHAT = "clear-signed text"
 
 
@@ -74,8 +77,10 @@ def _bare(data: bytes) -> bytes:
 
 def _block(text: bytes, envelopes: tuple[bytes, ...]) -> bytes:
     bodies = [packet.body for one in envelopes for packet in packets(one)]
-    digests = [read_signature(body).algorithm.digest for body in bodies]
-    return write_clear(text, digests, b"".join(envelopes))
+    found = [read_signature(body) for body in bodies]
+    digests = [one.algorithm.digest for one in found]
+    old = any(one.version < _WITHOUT_CHECKSUM for one in found)
+    return write_clear(text, digests, b"".join(envelopes), checksum=old)
 
 
 def _whole(source: Source, data: bytes) -> PatchSet:

@@ -11,15 +11,16 @@ from signward.envelopes.openpgp_clear import MAX_OCTETS, ClearText, open_clear, 
 from signward.errors import AmbiguousError, LimitError
 from signward.findings import Code, Effect, Finding
 from signward.formats import ParseOptions
-from signward.formats._control import BESIDE, listed_files, lists_weakly, read_paragraph
+from signward.formats._control import BESIDE, listed_files, lists_weakly
 from signward.frozen import Frozen
 from signward.state import Companions, Manifest, Region, SignedArtifact, Slot, Source, Wanted
 from signward.wire.clear_text import BEGIN, CONTROL, RELEASE
+from signward.wire.deb822 import read_paragraph
 
 NAME = "clearsigned"
 """What the format is called."""
 
-TEXT = "text"
+TEXT = "part:text"
 """What slots of the text are called, before the signature's label."""
 
 _FACTS = ("source", "version", "distribution", "origin", "suite", "codename", "date", "valid-until")
@@ -78,8 +79,10 @@ def parsed(source: Source, options: ParseOptions) -> SignedArtifact:
 
 def computed(artifact: SignedArtifact, wanted: Wanted) -> Manifest:
     """Return the digests of the text as each signature hashes it, and of the files beside."""
-    layout: _Layout = artifact.layout
+    layout: _Layout | None = artifact.layout
     found: dict[tuple[str, str], bytes] = {}
+    if layout is None:
+        return found
     for name, algorithm in wanted:
         hasher = hashlib.new(algorithm, usedforsecurity=False)
         if name in layout.opened:

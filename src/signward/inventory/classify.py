@@ -84,7 +84,7 @@ KINDS: dict[str, Kind] = {
     "clickonce": Kind("ClickOnce manifest", signable=True, beside=True),
     "zip": Kind("ZIP archive", container="zip"),
     "jar": Kind("Java archive", signable=True, container="zip"),
-    "apk": Kind("Android package", signable=True, container="zip"),
+    "apk": Kind("Android package", signable=True, container="zip", beside=True),
     "wheel": Kind("Python wheel", container="zip"),
     "nupkg": Kind("NuGet package", signable=True, container="zip"),
     "msix": Kind("MSIX or APPX package", signable=True, container="zip"),

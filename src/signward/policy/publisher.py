@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from signward.state import OpenPgpCert, Publisher, TrustedSignature, X509Path
+from signward.state import OpenPgpCert, Publisher, SshPrincipal, TrustedSignature, X509Path
 from signward.trust.profiles import SUBSCRIBER_ARC
 from signward.trust.x509 import load_certificate
 
@@ -25,6 +25,9 @@ def publisher_of(signature: TrustedSignature) -> Publisher:
     if isinstance(signature.basis, OpenPgpCert):
         return _of_openpgp(signature.basis)
     basis = signature.basis
+    if isinstance(basis, SshPrincipal):
+        name = ", ".join(basis.principals) or f"SSH key {basis.key}"
+        return Publisher(name=name, identity=f"ssh:{basis.key}", subject=name)
     name = f"{basis.kind} key {basis.key}"
     # Anybody can give a key of his the number of another's: the key itself is who he is.
     identity = f"{basis.kind}:{hashlib.sha256(signature.intact.key.holder).hexdigest()}"

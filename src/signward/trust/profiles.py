@@ -13,6 +13,7 @@ from signward.trust.rules import (
     CODE_SIGNING,
     DEFAULT_RULES,
     INSTALLER_SIGNING,
+    SIGNING,
     PathRules,
     Usage,
 )
@@ -36,6 +37,7 @@ class Profile(Frozen, frozen=True, kw_only=True):
     SHA-1 over content warns, under Apple's roots, where elsewhere it rejects; certificates are
     judged as ever.
     ``apple``: what a certificate must be marked for, one of these, where the anchor is Apple's.
+    ``namespace`` is what SSH's signatures must be made for, where the caller does not say it.
     ``store`` names the anchors, where that is not the profile's name.  ``keys``: no X.509 at all;
     what the caller's keyrings hold is trusted by the rules of its own kind.  ``lineage``: an
     anchor is the signer's own certificate, or one that handed signing on to it; who issued either
@@ -54,6 +56,7 @@ class Profile(Frozen, frozen=True, kw_only=True):
     store: str = ""
     keys: bool = False
     lineage: bool = False
+    namespace: str = ""
 
 
 AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
@@ -135,6 +138,21 @@ ANDROID = Profile(
     lineage=True,
 )
 """APK files: the certificate an application was first installed with, or one it handed on to."""
+GIT = Profile(name="git", usage=SIGNING)
+"""Commits and tags signed by CMS: no store of its own, and any certificate that may sign."""
+
+GIT_SSH = Profile(
+    name="git-ssh",
+    usage=ANY_USAGE,
+    timestamps=False,
+    revocation=False,
+    keys=True,
+    namespace="git",
+)
+"""As `SSHSIG`, for the namespace that git's signatures have."""
+
+SSHSIG = Profile(name="sshsig", usage=ANY_USAGE, timestamps=False, revocation=False, keys=True)
+"""Judged at the validation time: a list of allowed signers, and the namespace asked for."""
 
 PROFILES = {
     profile.name: profile
@@ -150,5 +168,8 @@ PROFILES = {
         OPENPGP,
         PINNED,
         ANDROID,
+        SSHSIG,
+        GIT,
+        GIT_SSH,
     )
 }

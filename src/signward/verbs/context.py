@@ -96,6 +96,7 @@ class Context:
                 policy=self.policy.trust,
                 notes=self.feed_notes,
                 keyring=self.keyring.files if self.keyring and profile.keys else {},
+                revoked=self.revoked if profile.keys else frozenset(),
             )
         return self._grounds[profile.name]
 
@@ -137,6 +138,15 @@ class Context:
         from signward.verbs.packages.system import load_system  # for few runs only
 
         return load_system(self.options.packages, self)
+
+    @cached_property
+    def revoked(self) -> frozenset[bytes]:
+        """Digests of the SSH keys that the caller's lists withdraw."""
+        if not self.options.revoked:
+            return frozenset()
+        from signward.verbs.keyrings import load_revoked  # for few runs only
+
+        return load_revoked(self.options.revoked)
 
     @cached_property
     def evidence(self) -> Evidence:

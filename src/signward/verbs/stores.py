@@ -170,6 +170,11 @@ def _shipped(name: str, file: str) -> TrustStore:
     return store_from_pem(name, data)
 
 
+def _git() -> TrustStore:
+    """Return no certificate at all: whose commits count is nobody's to say but the caller's."""
+    return store_from_certificates("git", ())
+
+
 def _android() -> TrustStore:
     """Return no certificate at all: only who installed an application before has its pin."""
     return store_from_certificates("android", ())
@@ -180,6 +185,7 @@ NAMED = {
     "apple": _apple,
     "apple-installer": _apple_installer,
     "authenticode": _authenticode,
+    "git": _git,
     "linux-kernel": _linux_kernel,
     "uefi": _uefi,
     "uefi-variable": _uefi_variable,

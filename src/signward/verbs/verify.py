@@ -182,6 +182,7 @@ def _options(peek: Peek, context: Context, companions: Companions | None) -> Par
         companions=companions,
         oldest=context.options.oldest_sdk,
         newest=context.options.newest_sdk,
+        stamp=context.options.source_stamp,
     )
 
 

@@ -1,4 +1,4 @@
-"""One compressed stream, unpacked within a bound: kernel modules and images, packages and lists.
+"""One compressed stream, unpacked whole and within a bound, or piece by piece.
 
 A stream must end; what follows it is told apart and never unpacked: readers that go on to a
 second stream and readers that stop would take the file for different things.
@@ -10,11 +10,10 @@ import bz2
 import importlib
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from signward.errors import ExtraMissingError, LimitError, MalformedError
-from signward.state import Source
 
 MEMORY = 256 * 1024 * 1024
 """Octets an xz unpacker may take; its highest level asks for 65 MiB, kernels for up to 130."""
@@ -23,7 +22,7 @@ WINDOW_LOG = 27
 """Largest window of a zstd frame, as a power of two; ``zstd --ultra -22`` writes 27."""
 
 PIECE = 256 * 1024
-"""Octets unpacked at once where a stream is read piece by piece."""
+"""Most octets that `unpacked` yields at once: a small input may unpack to very much."""
 
 _DICTIONARY = 1024 * 1024
 
@@ -61,7 +60,7 @@ def unpack(data: bytes, most: int, what: str) -> tuple[bytes, int]:
     """Return what the stream at the start of ``data`` holds, and how many octets it takes.
 
     Raises ``LimitError`` for more than ``most`` octets, ``MalformedError`` for a stream that is
-    damaged or does not end, ``ExtraMissingError`` for zstd without its library.
+    damaged or does not end, ``ExtraMissingError`` for zstd or LZ4 without its library.
     """
     kind = compression_of(data)
     unpacker = _unpacker(kind, what)
@@ -74,6 +73,38 @@ def unpack(data: bytes, most: int, what: str) -> tuple[bytes, int]:
     if not unpacker.eof:
         raise MalformedError(what, "an end inside the stream", f"a whole {kind} stream")
     return unpacked, len(data) - len(unpacker.unused_data)
+
+
+def unpacked(pieces: Iterable[bytes], kind: str, what: str) -> Iterator[bytes]:
+    """Yield what one stream unpacks to, in pieces of at most ``PIECE`` octets; the caller counts.
+
+    Raises ``MalformedError`` for a stream that is damaged, does not end or ends early, and
+    ``ExtraMissingError`` for zstd without its library.
+    """
+    unpacker = _unpacker(kind, what)
+    for piece in pieces:
+        if unpacker.eof:
+            raise MalformedError(what, f"data behind the {kind} stream", "none")
+        try:
+            yield from _unpacked_piece(unpacker, piece)
+        except (zlib.error, OSError, EOFError, lzma.LZMAError, MemoryError) as error:
+            raise MalformedError(what, f"data that does not unpack ({error})", kind) from None
+        if unpacker.unused_data:
+            raise MalformedError(what, f"data behind the {kind} stream", "none")
+    if not unpacker.eof:
+        raise MalformedError(what, "an end inside the stream", f"a whole {kind} stream")
+
+
+def _unpacked_piece(unpacker: _Unpacker, piece: bytes) -> Iterator[bytes]:
+    """Yield what one piece of a stream brings; zlib hands back what it has not taken yet."""
+    while True:
+        out = unpacker.decompress(piece, PIECE)
+        if out:
+            yield out
+        piece = getattr(unpacker, "unconsumed_tail", b"")
+        done = getattr(unpacker, "needs_input", not piece and len(out) < PIECE)
+        if unpacker.eof or done:
+            return
 
 
 def _unpacker(kind: str, what: str) -> _Unpacker:
@@ -90,35 +121,6 @@ def _unpacker(kind: str, what: str) -> _Unpacker:
     if kind == "lz4 frame":
         return _Lz4(what)
     raise MalformedError(what, f"compression {kind or 'unknown'}", "gzip, xz, zstd, bzip2 or lzma")
-
-
-def pieces(source: Source, span: tuple[int, int], what: str) -> Iterator[bytes]:
-    """Yield what the one stream in a span of a source holds, piece by piece; it fills the span.
-
-    Whoever reads bounds how much.  Raises as `unpack` does.
-    """
-    start, end = span
-    kind = compression_of(source.read(start, min(8, end - start)))
-    unpacker, whole = _unpacker(kind, what), False
-    for at in range(start, end, PIECE):
-        data, more = source.read(at, min(PIECE, end - at)), True
-        while more and not unpacker.eof:
-            piece = _more(unpacker, data, kind, what)
-            data = getattr(unpacker, "unconsumed_tail", b"")  # zlib hands back what it left
-            more = bool(data) or len(piece) == PIECE
-            yield piece
-        if whole or unpacker.unused_data:
-            raise MalformedError(what, "data behind the stream", "its end", offset=at)
-        whole = unpacker.eof
-    if not whole:
-        raise MalformedError(what, "an end inside the stream", f"a whole {kind} stream")
-
-
-def _more(unpacker: _Unpacker, data: bytes, kind: str, what: str) -> bytes:
-    try:
-        return unpacker.decompress(data, PIECE)
-    except (zlib.error, OSError, EOFError, lzma.LZMAError, MemoryError) as error:
-        raise MalformedError(what, f"data that does not unpack ({error})", kind) from None
 
 
 def pack(kind: str, data: bytes, what: str) -> bytes:
@@ -160,6 +162,10 @@ class _Zstd:
     def unused_data(self) -> bytes:
         return bytes(self._unpacker.unused_data)
 
+    @property
+    def needs_input(self) -> bool:
+        return bool(self._unpacker.needs_input)
+
     def decompress(self, data: bytes, max_length: int = -1, /) -> bytes:
         try:
             return bytes(self._unpacker.decompress(data, max_length))
@@ -183,6 +189,10 @@ class _Lz4:
     @property
     def unused_data(self) -> bytes:
         return bytes(self._unpacker.unused_data or b"")
+
+    @property
+    def needs_input(self) -> bool:
+        return bool(self._unpacker.needs_input)
 
     def decompress(self, data: bytes, max_length: int = -1, /) -> bytes:
         try:

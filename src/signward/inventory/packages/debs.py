@@ -15,7 +15,7 @@ from signward.inventory.packages import FILE, LINK, OTHER, Entry, Package
 from signward.inventory.packages.deb822 import lines, paragraphs
 from signward.state import Source
 from signward.wire.ar import Member, read_ar
-from signward.wire.compressed import pieces
+from signward.wire.compressed import compression_of, unpacked
 from signward.wire.tar import TarMember, tar_members
 
 MAX_CONTROL = 64 * 1024 * 1024
@@ -92,7 +92,10 @@ def _members(source: Source, member: Member, most: int) -> Iterator[TarMember]:
     """Yield the members of a tar archive, compressed or not as its name says."""
     span = (member.content, member.end)
     packed = member.name.rpartition(".")[2] != "tar"
-    plain = pieces(source, span, member.name) if packed else _plain(source, span)
+    plain = _plain(source, span)
+    if packed:
+        kind = compression_of(source.read(member.content, min(member.size, 8)))
+        plain = unpacked(plain, kind, member.name)
     yield from tar_members(_bounded(plain, most), specials=True)
 
 
