@@ -21,9 +21,10 @@ Order (first that applies):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from signward.findings import Code, Effect, Finding, worst
+from signward.frozen import replace
 from signward.policy.case import Case
 from signward.policy.publisher import publisher_of
 from signward.policy.settings import Policy, SignatureRule
@@ -103,6 +104,16 @@ def unsigned(subject: str) -> Finding:
         required="one",
         hint="an unsigned file may still be vouched for by a catalog: --catalog DIR",
     )
+
+
+def with_remarks(
+    verdict: Verdict, findings: tuple[Finding, ...], facts: Mapping[str, str | int]
+) -> Verdict:
+    """Return a verdict with further findings, which do not decide, and facts it had not."""
+    if worst(findings) not in (Effect.NOTE, Effect.WARN):
+        raise ValueError("a remark that would decide")
+    told = {**facts, **verdict.facts}
+    return replace(verdict, findings=(*verdict.findings, *findings), facts=told)
 
 
 def _decide(case: Case, policy: Policy, indexes: Iterable[int]) -> Verdict:

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from signward.findings import GRAVITY, Code, Effect, Finding
-from signward.frozen import replace
 from signward.policy.case import BY_CATALOG, BY_PACKAGE, Case
-from signward.policy.evaluate import evaluate
+from signward.policy.evaluate import evaluate, with_remarks
 from signward.state import Outcome, Source, Verdict
 from signward.verbs.context import Context
 from signward.verbs.packages.word import Word, word_for
@@ -70,10 +69,7 @@ def _by_package(verdict: Verdict, word: Word, context: Context) -> Verdict:
 def _noted(verdict: Verdict, word: Word) -> Verdict:
     """Return a verdict with what packages say beside; that they say otherwise is a warning."""
     limit = Effect.NOTE if word.vouches else Effect.WARN
-    findings = tuple(_at_most(limit, word.findings))
-    return replace(
-        verdict, findings=(*verdict.findings, *findings), facts={**word.facts, **verdict.facts}
-    )
+    return with_remarks(verdict, tuple(_at_most(limit, word.findings)), word.facts)
 
 
 def _at_most(limit: Effect, findings: Iterable[Finding]) -> Iterator[Finding]:
