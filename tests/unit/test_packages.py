@@ -116,6 +116,15 @@ def test_a_changed_configuration_file_is_named_so(machine: Machine) -> None:
     assert verdict.facts["package-file"] == "configuration"
 
 
+def test_that_a_file_is_configuration_is_the_packages_word(machine: Machine) -> None:
+    """dpkg's database may call anything so; that makes no changed file a configured one."""
+    claiming = Deb(name="tool", files=TOOL.files, config=("/etc/tool.conf", "/bin/tool"))
+    status = b"\n".join(map(machine.status, (claiming, OTHER)))
+    machine.put("/var/lib/dpkg/status", status)
+    machine.put("/usr/bin/tool", PROGRAM[:-1] + b"!", 0o755)
+    assert judge(machine, "/usr/bin/tool").cause is Code.DIGEST_MISMATCH
+
+
 def test_a_stray_file_is_unsigned(machine: Machine) -> None:
     machine.put("/usr/bin/stray", PROGRAM, 0o755)
     verdict = judge(machine, "/usr/bin/stray")

@@ -86,5 +86,5 @@ class Root:
 def _link(place: str) -> str:
     try:
         return os.readlink(place)  # noqa: PTH115 - paths stay strings
-    except OSError:
+    except (OSError, ValueError):
         return ""

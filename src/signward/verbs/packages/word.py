@@ -102,7 +102,7 @@ class _Asked:
             "package-version": held.version,
             "package-architecture": held.architecture,
         }
-        if self._path in held.config:
+        if row.entry.config if row.entry is not None else self._path in held.config:
             facts["package-file"] = "configuration"
         if row.from_path:
             facts["diverted-from"] = row.from_path
@@ -152,7 +152,7 @@ class _Asked:
         facts = self._facts(held, row, self._system.warrant(held))
         if entry is None or entry.kind != FILE:
             return Word(vouches=False, findings=(self._other_kind(held, entry),), facts=facts)
-        config = self._path in held.config
+        config = entry.config  # by the package's own word: dpkg's database is nobody's
         finding = Finding(
             code=Code.UNSIGNED if config else Code.DIGEST_MISMATCH,
             effect=Effect.REJECT,
