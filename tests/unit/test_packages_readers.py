@@ -263,3 +263,36 @@ def test_links_stay_in_their_root(tmp_path: Path) -> None:
     assert root.inside("/elsewhere") is None
     assert root.inside(f"{tmp_path}x/c") is None
     assert root.read("/etc/none", 10) is None
+
+
+READERS: dict[str, Callable[[bytes], object]] = {
+    "status": dpkg.read_status,
+    "list": dpkg.read_list,
+    "diversions": dpkg.read_diversions,
+    "statoverride": dpkg.read_overrides,
+    "Release": release.read_release,
+    "Packages": lambda data: list(release.read_packages(data, {TOOL})),
+    "sources.list": lambda data: sources.read_sources(data, "sources.list"),
+    ".sources": lambda data: sources.read_sources(data, "x.sources"),
+}
+TEXT = {
+    "status": b"Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\n",
+    "Release": RELEASE.encode(),
+    "Packages": f"Package: tool\nVersion: 1:1.0-1\nArchitecture: amd64\nSize: 5\nSHA256: {DIGEST}"
+    "\n".encode(),
+    "sources.list": b"deb [signed-by=/k] http://[h/ s main\n",
+    ".sources": b"Types: deb\nURIs: http://[h/\nSuites: s\nSigned-By: /k\n",
+    "statoverride": b"root root 4755 /bin/a\n",
+}
+
+
+@pytest.mark.parametrize("what", sorted(READERS))
+@given(data=st.data())
+def test_readers_raise_nothing_but_bad_input(what: str, data: st.DataObject) -> None:
+    good = bytearray(TEXT.get(what, b"/a\n/b\nc\n"))
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(0, len(good) - 1))
+        good[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+        good = good or bytearray(b"\n")
+    with suppress(BadInputError):
+        READERS[what](bytes(good))
