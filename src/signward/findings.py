@@ -99,6 +99,8 @@ class Code(StrEnum):
     BY_CATALOG = "by-catalog"
     BY_PACKAGE = "by-package"
     NOT_VOUCHED = "not-vouched"
+    LISTED = "listed"
+    CLAIMED = "claimed"
     KERNEL_POLICY = "kernel-policy"
     BLOCKED = "blocked"
     PUBLISHER_REVOKED = "publisher-revoked"
@@ -108,6 +110,7 @@ class Code(StrEnum):
     BY_POLICY = "by-policy"
     POLICY_DENIED = "policy-denied"
     NO_RULE = "no-rule"
+    DOWNGRADE = "downgrade"
     REQUIREMENT_UNMET = "requirement-unmet"
     POLICY_UNDECIDED = "policy-undecided"
     # The estate's certificates

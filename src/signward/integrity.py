@@ -82,7 +82,8 @@ _WITHOUT_KEYRING = (
 )
 _WITHOUT_KEYS = "give the signer's public key with --keyring"
 _CLAUSES = {"ima": "", "minisign": "", RAW: "", "signify": "", "openpgp": "RFC 9580 5.2.4",
-            "sshsig": "PROTOCOL.sshsig"}  # fmt: skip
+            "sshsig": "PROTOCOL.sshsig",
+            "swi-signature": "swi-tools 1.2", "veriexec": "FreeBSD lib/libsecureboot"}  # fmt: skip
 """The clause that says what a value is over, by envelope; the others are CMS."""
 
 _BARE_KEYS = frozenset({RAW, "minisign", "openpgp", "signify", "sshsig"})

@@ -416,12 +416,14 @@ class SshPrincipal(Frozen, frozen=True, kw_only=True):
 
     ``principals`` are the patterns of whom it may sign for, one a line of the list, as they
     stand (none where the caller gave the bare key); ``key`` is its fingerprint as SSH writes it
-    (``SHA256:...``), ``keyring`` the list.
+    (``SHA256:...``), ``keyring`` the list.  Where the list names an ``authority`` (its key's
+    fingerprint), they are whom that certified the key for.
     """
 
     principals: tuple[str, ...]
     key: str
     keyring: str
+    authority: str = ""
 
 
 Basis = X509Path | OpenPgpCert | PinnedKey | SshPrincipal

@@ -33,7 +33,7 @@ def mpint(value: int) -> bytes:
 
 @cache
 def private(kind: str) -> Any:
-    plain = kind.removeprefix("sk-")
+    plain = kind.removeprefix("sk-").rpartition(" ")[2]
     if plain == "rsa":
         return rsa.generate_private_key(65537, 2048)
     if plain == "ed25519":
@@ -157,3 +157,25 @@ def revocations(*sections: tuple[int, bytes], version: int = 1) -> bytes:
     """Return a KRL of sections by kind."""
     head = b"SSHKRL\n\0" + struct.pack(">IQQQ", version, 1, 0, 0) + string(b"") + string(b"")
     return head + b"".join(bytes([kind]) + string(data) for kind, data in sections)
+
+
+def certificate(
+    key: Key,
+    by: Key,
+    *principals: str,
+    purpose: int = 1,
+    after: int = 0,
+    before: int = (1 << 64) - 1,
+    critical: bytes = b"",
+    behind: bytes = b"",
+    rsa_digest: str = "sha512",
+    authority: bytes | None = None,
+) -> bytes:
+    """Return a certificate of a key: its octets, as they take a key's place."""
+    name = key.name.removesuffix(b"@openssh.com") + b"-cert-v01@openssh.com"
+    octets = string(name) + string(b"nonce") + key.blob[4 + len(key.name) :]
+    octets += struct.pack(">QI", 7, purpose) + string(b"login of ann")
+    octets += string(b"".join(string(one.encode()) for one in principals))
+    octets += struct.pack(">QQ", after, before) + string(critical) + string(b"") + string(b"")
+    octets += string(by.blob if authority is None else authority)
+    return octets + string(inner(by, octets, rsa_digest=rsa_digest)) + behind

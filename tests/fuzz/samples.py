@@ -10,10 +10,10 @@ from conformance.authenticode.pki import Identity
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signward.wire.compressed import pack
-from tests.builders import apk, clickonce, elf, gits, images, jars, macho, msix, ssh, vsix
+from tests.builders import apk, clickonce, elf, gits, images, jars, junos, macho, msix, ssh, vsix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
-from tests.samples import clearsigned, deb, dmg, efi_variable, git_object, pkg, vib
+from tests.samples import clearsigned, deb, dmg, efi_variable, git_object, pkg, swi, vib
 from tests.samples.cab import SAMPLES, cabinet
 from tests.samples.macho import INFO, fat, program
 from tests.signing import identity, sign_bytes
@@ -112,6 +112,8 @@ def _made() -> dict[str, bytes]:
         "hello.dsc": sign_bytes("hello.dsc", clearsigned.described(), held=True),
         "change.commit": gits.by_ssh(git_object.merged(), ssh_key()),
         "release.tag": sign_bytes("release.tag", git_object.tag()),
+        junos.NAME: junos.package(),
+        "EOS.swi": sign_bytes("EOS.swi", swi.image()),
         "db.esl": efi_variable.certificates(),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip

@@ -178,3 +178,40 @@ def test_the_vectors_rows(vectors: Path, tmp_path: Path) -> None:
         assert exit_code(verdict) == 0, (signature, verdict.findings)
         broken = assess_detached(str(changed), str(signature), Context(options))
         assert broken.cause is Code.SIGNATURE_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("words", "who", "taken"),
+    [
+        (("-n", WHO), "*@example.org", True),
+        (("-n", f"root,{WHO}"), WHO, True),
+        (("-n", "root"), "*", False),
+        (("-n", WHO), "*@example.com", False),
+        (("-n", WHO, "-V", "20200101:20200201"), "*", False),
+        (("-n", WHO, "-h"), "*", False),
+        ((), "*", False),
+    ],
+)
+def test_we_agree_on_certificates(
+    words: tuple[str, ...], who: str, taken: bool, tmp_path: Path
+) -> None:
+    made(tmp_path, "rsa", name="authority")
+    made(tmp_path, "ed25519")
+    done = ssh_keygen(tmp_path, "-q", "-s", "authority", "-I", "one", *words, "key.pub")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "file.sig").unlink()
+    # The private key beside: ssh-keygen reads it by the certificate's name.
+    (tmp_path / "key-cert").write_bytes((tmp_path / "key").read_bytes())
+    (tmp_path / "key-cert").chmod(0o600)
+    done = ssh_keygen(tmp_path, "-q", "-Y", "sign", "-n", "file", "-f", "key-cert.pub", "file")
+    assert done.returncode == 0, done.stderr
+    public = (tmp_path / "authority.pub").read_text()
+    (tmp_path / "allowed").write_text(f"{who} cert-authority {public}")
+    assert peer_accepts(tmp_path) is taken
+    verdict = judged(tmp_path)
+    # The peer is asked about one principal, we about any that the list allows.
+    expected = taken or words == ("-n", "root")
+    assert (verdict.outcome is Outcome.ACCEPTED) is expected, verdict.findings
+    (tmp_path / "allowed").write_text(f"{who} {public}")
+    assert not peer_accepts(tmp_path)
+    assert judged(tmp_path).outcome is Outcome.REJECTED

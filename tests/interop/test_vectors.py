@@ -25,7 +25,7 @@ from signward.wire.source import BytesSource
 FORMATS = frozenset(
     {"efi-siglist", "efi-auth-variable", "jar"}
     | {"nupkg", "vsix", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "cab", "msi", "navx"}
-    | {"macho", "macho-fat", "rpm", "rpm-v6"}
+    | {"macho", "macho-fat", "rpm", "rpm-v6", "apt-inrelease"}
     | {"fuzz-exe", "fuzz-appx", "fuzz-cab", "fuzz-msi", "xar-pkg"}
 )
 
@@ -79,7 +79,7 @@ def _keyrings(row: dict[str, str], root: Path) -> list[Path]:
 
 def _options(row: dict[str, str], root: Path, tmp_path: Path) -> Options:
     path = root / row["path"]
-    if row["format"] in ("rpm", "rpm-v6"):
+    if row["format"] in ("rpm", "rpm-v6", "apt-inrelease"):
         return Options(keyrings=tuple(map(str, _keyrings(row, root))))
     if row["given"].startswith("trust store = the signer certificate"):
         return Options(anchors=(_own_signer(path, tmp_path),), stores=("authenticode",))

@@ -75,6 +75,11 @@ def test_a_text_without_lines_and_one_of_an_empty_line() -> None:
     assert (two.text, two.hashed) == (b"\n\n", b"\r\n")
 
 
+def test_who_made_the_armour_may_be_told() -> None:
+    told = b"SIGNATURE-----\nVersion: GnuPG v2.0.22 (GNU/Linux)\nComment: Using GnuPG - http://x.org/\n\n"
+    assert read_clear(clear(TEXT, KEY).replace(b"SIGNATURE-----\n\n", told)).text == SIGNED
+
+
 def test_the_last_line_ending_may_be_missing() -> None:
     assert read_clear(clear(TEXT, KEY).removesuffix(b"\n")).text == SIGNED
 
@@ -110,6 +115,11 @@ BAD: dict[str, tuple[bytes, type[BadInputError]]] = {
     "a header without empty line": (BEGIN + b"Hash: SHA256\n" + armour(b""), MalformedError),
     "a space on the empty line": (GOOD.replace(b"SHA256\n\n", b"SHA256\n \n"), MalformedError),
     "many headers": (clear(b"one\n", KEY, header=b"Hash: SHA256\n" * 17), MalformedError),
+    "a command in the armour": (GOOD.replace(b"SIGNATURE-----\n\n",
+                                             b"SIGNATURE-----\nComment: x; pay ann\n\n"),
+                                UncoveredError),
+    "an unknown armour header": (GOOD.replace(b"SIGNATURE-----\n\n",
+                                              b"SIGNATURE-----\nPay: Ann\n\n"), UncoveredError),
     "a NUL": (clear(b"one\0\n", KEY), MalformedError),
     "a carriage return": (clear(b"one\rpay\n", KEY), AmbiguousError),
     "two carriage returns": (clear(b"one\r\r\n", KEY), AmbiguousError),

@@ -531,3 +531,48 @@ def test_formats_of_certificates_refuse_other_keys(bench: Bench) -> None:
     assert bench.run("sign", "--key", f"file:{bench.folder / 'secret'}", exe) == 1
     assert "no X.509 certificate" in bench.out + bench.err
     assert exe.read_bytes() == pe.image()
+
+
+# --- found by its name ------------------------------------------------------------------
+
+
+def test_a_signature_beside_a_file_is_found(bench: Bench) -> None:
+    bench.put("secret", minisign_key())
+    bench.put("public", public_file())
+    words = "verify", bench.file, "--keyring", bench.folder / "public"
+    before = bench.run(*words)
+    assert before != 0
+    assert bench.sign("secret") == 0
+    assert bench.run(*words) == 0, bench.out
+    bench.file.write_bytes(CONTENT + b"!")
+    assert bench.run(*words) == 1
+    bench.file.write_bytes(CONTENT)
+    assert bench.run("verify", bench.file) == 3  # nobody here knows the key
+    Path(f"{bench.file}.minisig").write_bytes(b"-----BEGIN what nobody reads")
+    assert bench.run(*words) == before
+
+
+def test_one_of_several_is_enough(bench: Bench) -> None:
+    bench.put("secret", minisign_key())
+    bench.put("public", public_file())
+    own = Key("eddsa")
+    bench.put("key.gpg", pgp.secret_key(own))
+    assert bench.sign("key.gpg") == 0
+    assert bench.sign("secret") == 0
+    assert bench.run("verify", bench.file, "--keyring", bench.folder / "public") == 0
+    bench.put("ring.gpg", pgp.certificate(own))
+    assert bench.run("verify", bench.file, "--keyring", bench.folder / "ring.gpg") == 0
+    bench.put("other.gpg", pgp.certificate(Key("eddsa")))
+    assert bench.run("verify", bench.file, "--keyring", bench.folder / "other.gpg") == 3
+
+
+def test_what_a_file_carries_goes_before(bench: Bench) -> None:
+    from conformance.authenticode import pe
+
+    key = write_key(bench.folder / "x509.pem", identity())
+    exe = bench.put("setup.exe", pe.image())
+    assert bench.run("sign", "--key", key, exe) == 0
+    bench.put("secret", minisign_key())
+    bench.put("public", public_file())
+    assert bench.sign("secret", file="setup.exe") == 0
+    assert bench.run("verify", exe, "--keyring", bench.folder / "public") == 1

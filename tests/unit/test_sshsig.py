@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -16,7 +18,8 @@ from signward.cli.commands import run
 from signward.envelopes import Signer
 from signward.envelopes.allowed_signers import allowed_keys, entries, is_list, matches, read_line
 from signward.envelopes.krl import revoked_keys
-from signward.envelopes.sshsig import read_key, read_text
+from signward.envelopes.ssh_certificate import read_certificate
+from signward.envelopes.sshsig import fingerprint_text, read_key, read_text
 from signward.envelopes.sshsig_draft import content_digest, draft_sshsig, ssh_key
 from signward.errors import BadInputError, EvidenceError, NotSignableError
 from signward.findings import Code
@@ -198,7 +201,7 @@ def test_weak_keys_and_digests(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [b"ssh-ed25519-cert-v01@openssh.com", b"ssh-mldsa44-ed25519@openssh.com", b"ssh-dss"],
+    [b"ssh-dss-cert-v01@openssh.com", b"ssh-mldsa44-ed25519@openssh.com", b"ssh-dss"],
 )
 def test_keys_of_kinds_that_we_do_not_know(name: bytes, tmp_path: Path) -> None:
     blob = ssh.signed(CONTENT, KEY, blob=string(name) + string(bytes(40)), name=name)
@@ -386,3 +389,116 @@ def test_numbers_of_keys_are_written_as_short_as_can_be() -> None:
     octets = struct.pack(">I", 4) + b"\0\x01\0\x01"
     with pytest.raises(BadInputError):
         read_key(string(b"ssh-rsa") + octets + string(b"\0" + b"\xff" * 256))
+
+
+# --- certificates -----------------------------------------------------------------
+
+CA = Key("p384")
+MOMENT = int(AT.timestamp())
+
+
+def vouched(*principals: str, by: Key = CA, key: Key = KEY, **how: Any) -> bytes:
+    """Return a signature by a key that an authority certifies."""
+    names = principals or ("ann@example.org",)
+    return ssh.signed(CONTENT, key, blob=ssh.certificate(key, by, *names, **how))
+
+
+def authority(*keys: Key, who: str = "*@example.org", options: str = "") -> str:
+    return listed(*(keys or (CA,)), who=who, options=f"cert-authority{options}")
+
+
+@pytest.mark.parametrize("by", ["ed25519", "p384", "rsa", "sk-ed25519"])
+@pytest.mark.parametrize("kind", ["ed25519", "p256", "rsa", "sk-ed25519", "sk-p256"])
+def test_a_certified_key(kind: str, by: str, tmp_path: Path) -> None:
+    key, ca = Key(kind), Key(by)
+    blob = vouched("ann@example.org", "root", by=ca, key=key)
+    verdict = judged(blob, tmp_path, authority(ca))
+    assert verdict.outcome is Outcome.ACCEPTED, verdict.findings
+    made = verdict.signatures[0]
+    assert isinstance(made, TrustedSignature)
+    assert isinstance(made.basis, SshPrincipal)
+    assert made.basis.principals == ("ann@example.org",)
+    assert made.basis.key == fingerprint_text(hashlib.sha256(key.blob).digest())
+    assert made.basis.authority == fingerprint_text(hashlib.sha256(ca.blob).digest())
+    assert verdict.publisher is not None
+    assert verdict.publisher.identity == f"ssh:ann@example.org@{made.basis.authority}"
+    changed = judged(blob, tmp_path, authority(ca), CONTENT + b"x")
+    assert changed.cause is Code.SIGNATURE_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("how", "cause"),
+    [
+        ({"purpose": 2}, Code.WRONG_USAGE),
+        ({"after": MOMENT + 1}, Code.NOT_YET_VALID),
+        ({"after": MOMENT, "before": MOMENT + 1}, None),
+        ({"before": MOMENT}, Code.EXPIRED),
+        ({"critical": string(b"force-command") + string(b"x")}, Code.CRITICAL_EXTENSION),
+        ({"behind": b"\0"}, Code.MALFORMED),
+        ({"by": Key("p521")}, Code.UNTRUSTED_ROOT),
+        ({"by": Key("p521"), "authority": CA.blob}, Code.MALFORMED),
+        ({"by": Key("p384", ssh.private("other p384")), "authority": CA.blob},
+         Code.CERTIFICATE_SIGNATURE),
+        ({"by": Key("rsa"), "rsa_digest": "sha1"}, Code.MALFORMED),
+    ],
+)  # fmt: skip
+def test_what_a_certificate_must_say(
+    how: dict[str, Any], cause: Code | None, tmp_path: Path
+) -> None:
+    assert judged(vouched(**how), tmp_path, authority()).cause is cause
+
+
+def test_whom_an_authority_may_certify(tmp_path: Path) -> None:
+    assert judged(vouched("ann@example.com"), tmp_path, authority()).cause is Code.WRONG_USAGE
+    nobody = ssh.signed(CONTENT, KEY, blob=ssh.certificate(KEY, CA))
+    assert judged(nobody, tmp_path, authority()).cause is Code.WRONG_USAGE
+    assert judged(vouched(), tmp_path, listed(CA)).cause is Code.WRONG_USAGE
+    assert judged(vouched(), tmp_path, listed(KEY)).cause is Code.UNTRUSTED_ROOT
+    assert judged(ssh.signed(CONTENT, CA), tmp_path, authority()).cause is Code.WRONG_USAGE
+    for options, cause in ((',namespaces="git"', Code.WRONG_USAGE), (',namespaces="file"', None),
+                           (',valid-before="20200101"', Code.EXPIRED)):  # fmt: skip
+        verdict = judged(vouched(), tmp_path, authority(options=options))
+        assert verdict.cause is cause, options
+    several = authority(who="bob@example.org") + authority(who="ann@*,!x")
+    assert judged(vouched(), tmp_path, several).outcome is Outcome.ACCEPTED
+
+
+def test_withdrawn_certificates(tmp_path: Path) -> None:
+    for data in (
+        f"{KEY.line}\n".encode(),
+        f"{CA.line}\n".encode(),
+        revocations((3, string(hashlib.sha1(KEY.blob).digest()))),
+        revocations((2, string(CA.blob))),
+    ):
+        verdict = judged(vouched(), tmp_path, authority(), revoked=data)
+        assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.REVOKED)
+    by_number = revocations((1, string(CA.blob) + string(b"") + b"\x20" + string(bytes(8))))
+    verdict = judged(vouched(), tmp_path, authority(), revoked=by_number)
+    assert (verdict.outcome, verdict.cause) == (Outcome.INDETERMINATE, Code.REVOCATION_UNKNOWN)
+    plain = judged(ssh.signed(CONTENT, KEY), tmp_path, revoked=by_number)
+    assert plain.outcome is Outcome.ACCEPTED
+    other = revocations((2, string(Key("rsa").blob)))
+    assert judged(vouched(), tmp_path, authority(), revoked=other).outcome is Outcome.ACCEPTED
+
+
+@given(st.integers(min_value=0), st.integers(min_value=0, max_value=7))
+def test_no_bit_of_a_certificate_can_be_changed(position: int, bit: int) -> None:
+    octets = bytearray(ssh.certificate(KEY, CA, "ann@example.org"))
+    octets[position % len(octets)] ^= 1 << bit
+    with tempfile.NamedTemporaryFile("w", suffix=".allowed") as file:
+        file.write(authority())
+        file.flush()
+        context = Context(Options(keyrings=(file.name,), at=AT))
+        blob = ssh.signed(CONTENT, KEY, blob=bytes(octets))
+        verdict = assess_as(form_of(blob), BytesSource("f", CONTENT), context)
+    assert verdict.outcome is not Outcome.ACCEPTED
+
+
+@given(st.binary(max_size=200))
+def test_any_certificate_is_read_or_refused(data: bytes) -> None:
+    whole = ssh.certificate(KEY, CA, "ann@example.org")
+    for octets in (data, whole[: len(data)] + data, whole[:120] + data):
+        try:
+            read_certificate(octets)
+        except BadInputError:
+            continue

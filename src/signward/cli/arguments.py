@@ -23,7 +23,7 @@ GENERATIONS = (
 
 PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel", "jar",
             "apple", "apple-installer", "openpgp", "pinned", "android", "sshsig",
-            "git", "git-ssh")  # fmt: skip
+            "git", "git-ssh", "device")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
 
 
@@ -64,6 +64,11 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
           "a folder of keyrings")  # fmt: skip
     _many(group, "--catalog", "PATH", "catalogs (.cat file), manifests (see signward manifest) or "
           "folders of them that may vouch for files without a signature of their own")  # fmt: skip
+    _many(group, "--digest-list", "FILE", "digests that a vendor publishes (as sha512sum writes "
+          "them): what they name is told as listed, which counts where the list is signed: "
+          "FILE.asc, .sig, .minisig or .p7s beside it, or a manifest of --catalog")  # fmt: skip
+    _many(group, "--device-says", "FILE", "what a Cisco device printed for show software "
+          "authenticity: told as its claim, and no reason to accept anything")  # fmt: skip
     group.add_argument("--profile", choices=PROFILES, default="", metavar="NAME", help="judge by "
                        f"these rules: {', '.join(PROFILES[1:])} (default: those of the file's "
                        "format)")  # fmt: skip
@@ -195,6 +200,14 @@ def _placed(path: str) -> str:
     return path if "/" in path else f"./{path}"
 
 
+def _beside(path: str) -> str:
+    """Return the file of the signature beside a digest list; empty where there is none."""
+    from pathlib import Path
+
+    found = (path + ending for ending in (".asc", ".sig", ".minisig", ".p7s"))
+    return next((one for one in found if Path(one).is_file()), "")
+
+
 def _level_named(text: str) -> str:
     return text if text in ("", "latest") else _placed(text)
 
@@ -245,6 +258,8 @@ def judging_from(arguments: argparse.Namespace) -> Options:
         keyrings=tuple(arguments.keyring),
         revoked=tuple(arguments.revoked),
         catalogs=tuple(arguments.catalog),
+        digest_lists=tuple((path, _beside(path)) for path in map(_placed, arguments.digest_list)),
+        device_claims=tuple(map(_placed, arguments.device_says)),
         feeds=tuple(arguments.feed),
         feed_keys=tuple(arguments.feed_key),
         profile=arguments.profile,

@@ -31,7 +31,8 @@ EPILOG = f"""examples:
   signward verify --catalog /mnt/Windows/System32/CatRoot notepad.exe
   signward verify --stage intact selfsigned.exe
   signward verify --policy policy.toml setup.exe
-a detached signature, in a file of its own:
+a detached signature, in a file of its own (FILE.p7s, .asc, .minisig and .sig
+are found by themselves where FILE carries none):
   signward verify --detached image.bin.p7s image.bin
 by a key of a keyring (OpenPGP), or a public key of minisign, signify or SSH:
   signward verify --detached a.iso.asc --keyring /usr/share/keyrings a.iso
@@ -111,19 +112,24 @@ def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
         return _of_repository(arguments)
     if arguments.replay:
         return _replayed(arguments)
+    from signward.errors import EvidenceError
+
     options = options_from(arguments)
     if arguments.evidence:
+        if options.digest_lists or options.device_claims:
+            raise EvidenceError("--evidence: found --digest-list or --device-says, required "
+                                "neither: bundles do not hold them")  # fmt: skip
         from signward.verbs.evidence import assess_with_evidence
 
         verdicts, digest = assess_with_evidence(arguments.files, options, arguments.evidence)
         print(f"signward: {arguments.evidence}: manifest SHA-256 {digest}", file=sys.stderr)
         return verdicts
+    from signward.verbs.beside import assess_with_companions
     from signward.verbs.context import Context
-    from signward.verbs.verify import assess_path
 
     packages = packages_from(arguments, arguments.files, options)
     context = Context(replaced(options, packages))
-    return (assess_path(path, context) for path in arguments.files)
+    return (assess_with_companions(path, context) for path in arguments.files)
 
 
 def _detached(arguments: argparse.Namespace) -> Verdict:

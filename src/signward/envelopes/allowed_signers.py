@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from signward.envelopes.sshsig import KIND, decoded, read_key
 from signward.errors import BadInputError, LimitError, MalformedError
@@ -131,7 +132,7 @@ def read_list(data: bytes) -> Iterator[tuple[bytes, Entry]]:
 def allowed_keys(data: bytes) -> tuple[HeldKey, ...]:
     """Return the keys of a list that can be checked with; what holds each are its lines.
 
-    Raises ``MalformedError`` and ``LimitError``.
+    A certificate in such a place allows nobody.  Raises ``MalformedError`` and ``LimitError``.
     """
     lines = dict[bytes, list[bytes]]()
     for line, entry in read_list(data):
@@ -140,10 +141,11 @@ def allowed_keys(data: bytes) -> tuple[HeldKey, ...]:
     return tuple(
         HeldKey(kind=KIND, key_id=key.fingerprint, spki=key.spki, holder=holder)
         for key, holder in keys
-        if key.spki
+        if key.spki and not key.certified
     )
 
 
+@lru_cache(maxsize=1024)
 def entries(holder: bytes) -> tuple[Entry, ...]:
     """Return what the lines say that hold one key; none where they are no such lines."""
     try:

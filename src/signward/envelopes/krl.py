@@ -16,6 +16,9 @@ from signward.errors import LimitError, MalformedError
 MAX_KEYS = 1_000_000
 """Keys that one list withdraws."""
 
+SOME_CERTIFICATES = b"certificates"
+"""What stands for certificates that a list withdraws otherwise than by their keys."""
+
 _MAGIC = b"SSHKRL\n\0"
 _CERTIFICATES, _KEYS, _SHA1, _SIGNATURE, _SHA256 = 1, 2, 3, 4, 5
 _WHAT = "key revocation list"
@@ -25,8 +28,8 @@ _CLAUSE = "PROTOCOL.krl"
 def revoked_keys(data: bytes) -> frozenset[bytes]:
     """Return the digests of the keys that a list withdraws.
 
-    Certificates among them say nothing of keys and are left out: a key's certificate never
-    counts here.  Raises ``MalformedError`` and ``LimitError``.
+    Where it speaks of certificates by their numbers or names, `SOME_CERTIFICATES` is among them:
+    which those are is not looked at.  Raises ``MalformedError`` and ``LimitError``.
     """
     if not data.startswith(_MAGIC):
         return frozenset(_sha256(_plain(entry.principals, entry.blob))
@@ -50,7 +53,7 @@ def _section(kind: int, data: bytes) -> set[bytes]:
     """Return the digests in one section.  A kind that is unknown may withdraw anything: refused."""
     fields, found = Strings(data), set[bytes]()
     if kind in (_CERTIFICATES, _SIGNATURE):
-        return found
+        return {SOME_CERTIFICATES} if kind == _CERTIFICATES else found
     if kind not in (_KEYS, _SHA1, _SHA256):
         raise MalformedError(_WHAT, f"section {kind}", "1 to 5", _CLAUSE)
     while fields.left:

@@ -35,6 +35,7 @@ MAX_SPACED = 10_000
 _SIGNATURE = b"-----BEGIN PGP SIGNATURE-----"
 _END = b"-----END PGP SIGNATURE-----"
 _HASH = re.compile(rb"Hash: ([A-Z0-9-]{1,16}(?:, ?[A-Z0-9-]{1,16}){0,15})\Z")
+_HEADER = re.compile(rb"(?:Version|Comment|Charset|MessageID): [A-Za-z0-9 .,:()/_+@#=~-]{0,80}\Z")
 _HASHES = {
     "MD5": "md5", "SHA1": "sha1", "RIPEMD160": "ripemd160", "SHA224": "sha224",
     "SHA256": "sha256", "SHA384": "sha384", "SHA512": "sha512", "SHA3-256": "sha3_256",
@@ -88,6 +89,7 @@ def read_clear(data: bytes) -> ClearText:
     start = sum(map(len, lines[:first])) + first * len(ending)
     text = _Text(lines[first:last], start, ending)
     tail = _find(lines, _END, last)
+    _plain_headers(lines[last + 1 : tail])
     _nothing_behind(lines[tail + 1 :])
     block = b"\n".join((*lines[last : tail + 1], b""))
     return ClearText(
@@ -163,6 +165,19 @@ def _nothing_behind(rest: list[bytes]) -> None:
         raise AmbiguousError(_WHAT, "several blocks", "one", _CLAUSE)
     if rest not in ([], [b""]):
         raise UncoveredError(_WHAT, "text behind the block", "the block and nothing else", _CLAUSE)
+
+
+def _plain_headers(armoured: list[bytes]) -> None:
+    """Raise for headers of the signatures' armour that say more than who made it.
+
+    Nobody signs them, and they stand in a text that people read and shells run.
+    """
+    for line in armoured:
+        if not line:
+            return
+        if not _HEADER.match(line):
+            raise UncoveredError(_WHAT, f"armour header {line[:60]!r}",
+                                 "Version or Comment, in plain words", _CLAUSE)  # fmt: skip
 
 
 class _Text:

@@ -48,6 +48,9 @@ CURVES = {
 RSA = {b"rsa-sha2-256": "sha256", b"rsa-sha2-512": "sha512"}
 _SECURITY_KEY = re.compile(rb"sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com")
 _SK_ECDSA = b"sk-ecdsa-sha2-nistp256@openssh.com"
+_KNOWN = frozenset({b"ssh-ed25519", b"ssh-rsa", b"sk-ssh-ed25519@openssh.com", _SK_ECDSA,
+                    *(b"ecdsa-sha2-" + curve for curve in CURVES)})  # fmt: skip
+_CERTIFIED = b"-cert-v01@openssh.com"
 _WEBAUTHN = b"webauthn-" + _SK_ECDSA
 _ATTESTED, _EXTENDED = 0x40, 0x80
 """Flags of an authenticator: key material follows, or extensions do (WebAuthn 6.1)."""
@@ -59,14 +62,23 @@ MAX_RSA_OCTETS = 2048
 class Key(Frozen, frozen=True, kw_only=True):
     """A public key: ``spki`` is empty where it is of a kind that we do not know.
 
+    ``kind`` is what it is called and ``blob`` its octets; of a certificate's key ``plain`` and
+    ``alone`` are the same without it.
     ``digest`` goes with its curve; ``application`` is a security key's, None for another's.
     """
 
     kind: bytes
+    plain: bytes
     blob: bytes
+    alone: bytes
     spki: bytes
     digest: str
     application: bytes | None
+
+    @property
+    def certified(self) -> bool:
+        """Whether it stands in a certificate (``envelopes.ssh_certificate`` reads it)."""
+        return self.kind != self.plain
 
     @property
     def fingerprint(self) -> bytes:
@@ -122,6 +134,11 @@ class Strings:
             raise MalformedError(_WHAT, f"a number in {len(raw)} octets", "the shortest form",
                                  "RFC 4251 5")  # fmt: skip
         return value
+
+    @property
+    def seen(self) -> bytes:
+        """The octets that were read."""
+        return self._data[: self._position]
 
     @property
     def left(self) -> int:
@@ -186,14 +203,34 @@ def read_key(blob: bytes) -> Key:
     Raises ``MalformedError``.
     """
     fields = Strings(blob)
-    kind = fields.string()
-    found = _SECURITY_KEY.fullmatch(kind)
-    plain = found[1] if found else kind
-    spki, digest = _material(plain, fields)
-    application = fields.string() if found else None
-    if spki:
+    key = begin_key(fields, blob)
+    if key.spki and not key.certified:
         fields.end()
-    return Key(kind=kind, blob=blob, spki=spki, digest=digest, application=application)
+    return key
+
+
+def begin_key(fields: Strings, blob: bytes) -> Key:
+    """Read a key's own fields; those of a certificate are left.  Raises ``MalformedError``."""
+    kind = fields.string()
+    plain = _plain(kind)
+    if plain != kind:
+        fields.string()  # random octets, so that nobody foretells what is signed
+    before = len(fields.seen)
+    device = _SECURITY_KEY.fullmatch(plain)
+    spki, digest = _material(device[1] if device else plain, fields)
+    application = fields.string() if device else None
+    alone = string(plain) + fields.seen[before:] if plain != kind else blob
+    return Key(kind=kind, plain=plain, blob=blob, alone=alone, spki=spki, digest=digest,
+               application=application)  # fmt: skip
+
+
+def _plain(kind: bytes) -> bytes:
+    """Return what a certificate's key is called without one; another kind as it is."""
+    if not kind.endswith(_CERTIFIED):
+        return kind
+    plain = kind.removesuffix(_CERTIFIED)
+    plain += b"@openssh.com" if plain.startswith(b"sk-") else b""
+    return plain if plain in _KNOWN else kind
 
 
 def _material(kind: bytes, fields: Strings) -> tuple[bytes, str]:
@@ -223,7 +260,7 @@ def claim(text: Text, computed: bytes, slot: str) -> ClaimedSignature:
     It does not say which digest was signed: only whether the value fits tells if it is this one.
     Raises ``MalformedError``.
     """
-    made = _made(text, signed_octets(text.namespace, text.digest, computed))
+    made = read_value(text.key, text.value, signed_octets(text.namespace, text.digest, computed))
     return ClaimedSignature(
         label="1",
         envelope=KIND,
@@ -251,7 +288,7 @@ def string(octets: bytes) -> bytes:
     return len(octets).to_bytes(4, "big") + octets
 
 
-class _Made(Frozen, frozen=True, kw_only=True):
+class Made(Frozen, frozen=True, kw_only=True):
     """A value as integrity takes it, what it is over, and objections to what stands with it."""
 
     algorithm: Algorithm
@@ -260,9 +297,12 @@ class _Made(Frozen, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
 
 
-def _made(text: Text, signed: bytes) -> _Made:
-    """Take the inner string apart.  ``ssh-rsa`` there is SHA-1, which PROTOCOL.sshsig forbids."""
-    key, fields = text.key, Strings(text.value)
+def read_value(key: Key, inner: bytes, signed: bytes) -> Made:
+    """Take a value's string apart, which is to be by ``key`` over ``signed``.
+
+    ``ssh-rsa`` there is SHA-1, which PROTOCOL.sshsig forbids.  Raises ``MalformedError``.
+    """
+    fields = Strings(inner)
     name = fields.string()
     if name == b"ssh-rsa":
         raise MalformedError(_WHAT, "algorithm ssh-rsa, which is SHA-1", "SHA-2", _CLAUSE)
@@ -277,7 +317,7 @@ def _made(text: Text, signed: bytes) -> _Made:
     if key.application is not None:
         signed, findings = _by_device(key.application, fields, signed, web=name == _WEBAUTHN)
     fields.end()
-    return _Made(
+    return Made(
         algorithm=_algorithm(key, name),
         signed=signed,
         value=_as_der(value) if key.digest else value,
@@ -287,9 +327,9 @@ def _made(text: Text, signed: bytes) -> _Made:
 
 def _names(key: Key) -> tuple[bytes, ...]:
     """Return what a value by a key may name its algorithm."""
-    if key.kind == b"ssh-rsa":
+    if key.plain == b"ssh-rsa":
         return tuple(RSA)
-    return (key.kind, _WEBAUTHN) if key.kind == _SK_ECDSA else (key.kind,)
+    return (key.plain, _WEBAUTHN) if key.plain == _SK_ECDSA else (key.plain,)
 
 
 def _algorithm(key: Key, name: bytes) -> Algorithm:
@@ -300,14 +340,14 @@ def _algorithm(key: Key, name: bytes) -> Algorithm:
     return Algorithm(scheme="ed25519")
 
 
-def _unknown(name: bytes) -> _Made:
+def _unknown(name: bytes) -> Made:
     """Return what stands for a value by a key of a kind that we do not know."""
     finding = Finding(
         code=Code.UNSUPPORTED_ALGORITHM, effect=Effect.UNKNOWN, subject="signature 1",
         found=_told(name), required="Ed25519, ECDSA or RSA, on a security key or not",
-        clause=_CLAUSE, hint="SSH's certificates and composite keys are not judged yet",
+        clause=_CLAUSE, hint="keys of several algorithms are not judged yet",
     )  # fmt: skip
-    return _Made(algorithm=Algorithm(scheme=f"{UNKNOWN}:{_told(name)}"), findings=(finding,))
+    return Made(algorithm=Algorithm(scheme=f"{UNKNOWN}:{_told(name)}"), findings=(finding,))
 
 
 def _told(name: bytes) -> str:

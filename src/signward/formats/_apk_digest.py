@@ -18,6 +18,9 @@ from signward.state import Manifest, Source, Wanted
 CHUNKS, VERITY = "apk-chunks", "apk-verity"
 """The two slots: digests of chunks, and a Merkle tree's root with the length behind it."""
 
+SLOTS = frozenset({CHUNKS, VERITY, TREE, NODES})
+"""Every slot that is not an entry's; their digests are SHA-256 of octets that anybody can make."""
+
 CHUNK = 1024 * 1024
 """Octets of a chunk."""
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 
 from signward.envelopes.openpgp import Opened, open_detached
 from signward.errors import LimitError, MalformedError
-from signward.frozen import Frozen
+from signward.findings import Code, Effect, Finding
+from signward.frozen import Frozen, replace
 from signward.state import Region, Slot, Source
 from signward.wire.rpm import (
     BINARY,
@@ -131,7 +132,20 @@ def signatures_of(header: Header) -> Iterator[tuple[str, Opened]]:
         if len(opened) > 1:
             raise MalformedError(header.what, f"{len(opened)} signatures in one value", "one",
                                  _CLAUSE)  # fmt: skip
-        yield slot, opened[0]
+        yield slot, _of_octets(opened[0])
+
+
+def _of_octets(opened: Opened) -> Opened:
+    """Return a signature with the objection that it is over text, where it says so."""
+    if not opened.text:
+        return opened
+    finding = Finding(
+        code=Code.ATTRIBUTE_RULE, effect=Effect.REJECT,
+        subject=f"signature {opened.claimed.label}", found="a signature over text (type 0x01)",
+        required="one over octets (type 0x00): a header has no lines", clause="RFC 9580 5.2.1",
+    )  # fmt: skip
+    claimed = replace(opened.claimed, findings=(*opened.claimed.findings, finding))
+    return replace(opened, claimed=claimed)
 
 
 def packets_of(header: Header) -> Iterator[tuple[str, bytes]]:

@@ -17,7 +17,7 @@ from signward.envelopes.apk import EVERY_PLATFORM
 from signward.errors import MalformedError, NotSignableError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Match, ParseOptions, Peek, Request, Signing
-from signward.formats._apk_digest import Content, digests
+from signward.formats._apk_digest import SLOTS, Content, digests
 from signward.formats._apk_schemes import (
     KNOWS_V2,
     KNOWS_V3,
@@ -134,12 +134,15 @@ class ApkFormat:
         )
 
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
-        """Compute digests of the whole file's content, and of entries, each unpacked once."""
+        """Compute digests of the whole file's content, and of entries, each unpacked once.
+
+        An entry that is named as a slot of the content has none, or it could stand in for that.
+        """
         layout: Layout = artifact.layout
         found = dict(digests(artifact.source, layout.content, wanted))
         hashers: dict[str, dict[str, Any]] = {}
         for name, algorithm in wanted:
-            if name in layout.members:
+            if name in layout.members and name not in SLOTS:
                 own = hashers.setdefault(name, {})
                 own[algorithm] = hashlib.new(algorithm, usedforsecurity=False)
         for name, some in hashers.items():

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from signward.wire import clear_text, siglist
+from signward.wire.device_names import is_cisco, is_junos
 from signward.wire.module_trailer import RELOCATABLE, is_module, is_packed_module
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ KINDS: dict[str, Kind] = {
     "nupkg": Kind("NuGet package", signable=True, container="zip"),
     "msix": Kind("MSIX or APPX package", signable=True, container="zip"),
     "vsix": Kind("Visual Studio extension", signable=True, container="zip"),
+    "swi": Kind("Arista software image or extension", signable=True, container="zip"),
+    "cisco-image": Kind("Cisco image, whose signature no public document specifies", signable=True),
+    "junos": Kind(
+        "Junos package, whose signatures are not read", signable=True, container="stream"
+    ),
     "office": Kind("Office document", container="zip"),
     "epub": Kind("EPUB book", container="zip"),
     "tar": Kind("tar archive", container="tar"),
@@ -145,11 +151,18 @@ def _refine_mz(head: bytes, _name: str, length: int) -> str:
 
 def _refine_elf(head: bytes, name: str, _length: int) -> str:
     """Only a relocatable object's trailer or its name tells a kernel module."""
-    return "kernel-module" if is_module(head, b"", name) else "elf"
+    if is_module(head, b"", name):
+        return "kernel-module"
+    return "cisco-image" if is_cisco(name) else "elf"
 
 
 def _packed_or(kind: str) -> Refiner:
-    return lambda head, name, _length: "kernel-module" if is_packed_module(head, name) else kind
+    def refine(head: bytes, name: str, _length: int) -> str:
+        if is_packed_module(head, name):
+            return "kernel-module"
+        return "junos" if kind == "gzip" and is_junos(name) else kind
+
+    return refine
 
 
 def _refine_cafebabe(head: bytes, _name: str, _length: int) -> str:
@@ -325,7 +338,7 @@ _ZIP_EXTENSIONS = {
     "msix": "msix", "appx": "msix", "msixbundle": "msix", "appxbundle": "msix",
     "vsix": "vsix", "docx": "office", "xlsx": "office", "pptx": "office",
     "docm": "office", "xlsm": "office", "pptm": "office", "odt": "office", "ods": "office",
-    "odp": "office", "epub": "epub",
+    "odp": "office", "epub": "epub", "swi": "swi", "swix": "swi",
 }  # fmt: skip
 
 _MAGICS: tuple[tuple[bytes, str | Refiner], ...] = (
@@ -418,6 +431,8 @@ def _is_text(head: bytes) -> bool:
 
 def _by_name(head: bytes, name: str) -> str:
     """Classify what no magic claims: ``tar``, scripts and data by name, text, data."""
+    if is_cisco(name):
+        return "cisco-image"
     if head[257:262] == b"ustar":
         return "tar"
     if siglist.is_update(head):

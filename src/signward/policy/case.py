@@ -14,6 +14,9 @@ from signward.state import JudgedSignature, Stage
 BY_CATALOG, BY_PACKAGE = "by-catalog", "by-package"
 """The ways in which somebody else's signed list vouches for a file."""
 
+LISTED_BY = "listed-by"
+"""The fact of a verdict that rests on a vendor's digest list: its path.  The file is not signed."""
+
 
 class Case(Frozen, frozen=True, kw_only=True):
     """What is to be decided: one artifact, its judged signatures, and facts about it.

@@ -22,9 +22,9 @@ class HolderRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``kind`` is its envelope's (``openpgp``, ``minisign``, ``signify``, ``sshsig``), ``key`` the
     name of the key that signed (a fingerprint or key id, hex; SSH's as SSH writes it),
-    ``identity`` that of who holds it (an OpenPGP primary key's fingerprint), ``names`` his user
-    ids or principals and ``keyring`` where it was found.  The last three are empty unless the
-    signature was judged as far as that.
+    ``identity`` that of who holds it (an OpenPGP primary key's fingerprint, of the authority that
+    certified an SSH key), ``names`` his user ids or principals and ``keyring`` where it was found.
+    The last three are empty unless the signature was judged as far as that.
     """
 
     kind: str
@@ -65,7 +65,7 @@ def _held(key: HeldKey, basis: Basis | None) -> HolderRecord:
         return HolderRecord(
             kind=key.kind,
             key=basis.key,
-            identity=basis.key,
+            identity=basis.authority or basis.key,
             names=tuple(map(safe_text, basis.principals)),
             keyring=safe_text(basis.keyring),
         )

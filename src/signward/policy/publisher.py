@@ -27,7 +27,9 @@ def publisher_of(signature: TrustedSignature) -> Publisher:
     basis = signature.basis
     if isinstance(basis, SshPrincipal):
         name = ", ".join(basis.principals) or f"SSH key {basis.key}"
-        return Publisher(name=name, identity=f"ssh:{basis.key}", subject=name)
+        # Certified keys come and go: who they are is what their authority calls them.
+        who = f"{name}@{basis.authority}" if basis.authority else basis.key
+        return Publisher(name=name, identity=f"ssh:{who}", subject=name)
     name = f"{basis.kind} key {basis.key}"
     # Anybody can give a key of his the number of another's: the key itself is who he is.
     identity = f"{basis.kind}:{hashlib.sha256(signature.intact.key.holder).hexdigest()}"

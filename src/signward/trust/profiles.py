@@ -154,6 +154,17 @@ GIT_SSH = Profile(
 SSHSIG = Profile(name="sshsig", usage=ANY_USAGE, timestamps=False, revocation=False, keys=True)
 """Judged at the validation time: a list of allowed signers, and the namespace asked for."""
 
+DEVICE = Profile(
+    name="device",
+    usage=replace(CODE_SIGNING, eku_required=False),
+    rules=PathRules(judge_validity=False),
+    timestamps=False,
+)
+"""Images of network devices (Arista, Junos): no timestamp has a place in them, and a boot loader
+knows no time, so no dates are looked at; revocation is.
+
+There is no store: who issues the signers of a vendor's images issues other certificates too."""
+
 PROFILES = {
     profile.name: profile
     for profile in (
@@ -171,5 +182,6 @@ PROFILES = {
         SSHSIG,
         GIT,
         GIT_SSH,
+        DEVICE,
     )
 }

@@ -102,7 +102,7 @@ def assess_detached(
     ``parameters`` say how the fs-verity tree is built.  Never raises for what either holds.
     Raises ``EvidenceError`` where the signature's file cannot be read.
     """
-    blob = _decoded(signature)
+    blob = read_beside(signature)
     try:
         with open_source(path) as source:
             verdict = _judged(blob, source, context, parameters)
@@ -154,8 +154,8 @@ def form_of(blob: bytes, parameters: Parameters | None = None) -> Format:
     return FsVerityFormat(blob, parameters) if is_plain(blob) else DetachedFormat(blob)
 
 
-def _decoded(path: str) -> bytes:
-    """Return the octets in a file; of PEM (RFC 7468 9: label CMS or PKCS7) the DER."""
+def read_beside(path: str) -> bytes:
+    """Return the octets of a signature's file; of PEM (RFC 7468 9: label CMS or PKCS7) the DER."""
     from signward.trust.pem import blocks
 
     data = read_option(path)

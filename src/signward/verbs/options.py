@@ -36,6 +36,8 @@ class PackageOptions(Frozen, frozen=True, kw_only=True):
 class Options(Frozen, frozen=True, kw_only=True):
     """What the caller asks for.  Paths are strings, ``at`` is aware UTC.
 
+    ``digest_lists`` are files, each with that of the signature beside it, empty for none;
+    ``device_claims`` what devices printed of their images;
     ``keyrings`` are files and folders of keys that no X.509 certificate holds, ``revoked`` lists
     of SSH keys that are withdrawn.
     With neither ``stores`` nor ``anchors`` each profile uses the store of its name.
@@ -59,6 +61,8 @@ class Options(Frozen, frozen=True, kw_only=True):
     keyrings: tuple[str, ...] = ()
     revoked: tuple[str, ...] = ()
     catalogs: tuple[str, ...] = ()
+    digest_lists: tuple[tuple[str, str], ...] = ()
+    device_claims: tuple[str, ...] = ()
     block_lists: tuple[str, ...] = ()
     dbx: tuple[str, ...] = ()
     dbt: tuple[str, ...] = ()

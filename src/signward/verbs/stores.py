@@ -180,11 +180,17 @@ def _android() -> TrustStore:
     return store_from_certificates("android", ())
 
 
+def _device() -> TrustStore:
+    """Return no certificate at all: whose images a switch may start, its owner says."""
+    return store_from_certificates("device", ())
+
+
 NAMED = {
     "android": _android,
     "apple": _apple,
     "apple-installer": _apple_installer,
     "authenticode": _authenticode,
+    "device": _device,
     "git": _git,
     "linux-kernel": _linux_kernel,
     "uefi": _uefi,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from signward.findings import GRAVITY, Code, Effect, Finding
-from signward.policy.case import BY_CATALOG, BY_PACKAGE, Case
+from signward.policy.case import BY_CATALOG, BY_PACKAGE, LISTED_BY, Case
 from signward.policy.evaluate import evaluate, with_remarks
 from signward.state import Outcome, Source, Verdict
 from signward.verbs.context import Context
@@ -22,6 +22,10 @@ DENIED = frozenset(
     | {Code.UNREADABLE}
 )
 """Causes that no other way outweighs: somebody entitled to said no, or nothing was read."""
+
+
+_LISTED = frozenset({"catalog", LISTED_BY})
+"""Facts of who listed a file."""
 
 
 def vouched(verdict: Verdict, source: Source, context: Context) -> Verdict:
@@ -61,9 +65,14 @@ def _by_package(verdict: Verdict, word: Word, context: Context) -> Verdict:
         at=verdict.at,
         vouched=BY_PACKAGE if word.vouches else "",
         digests=verdict.digests,
-        facts={**verdict.facts, **word.facts},
+        facts={**_own_facts(verdict), **word.facts},
     )
     return evaluate(case, context.policy)
+
+
+def _own_facts(verdict: Verdict) -> dict[str, str | int]:
+    """Return what is told of the file itself, not of a catalog that listed it."""
+    return {name: value for name, value in verdict.facts.items() if name not in _LISTED}
 
 
 def _noted(verdict: Verdict, word: Word) -> Verdict:
