@@ -22,11 +22,11 @@ COMMAND_LINE_ERROR = 2
 """The only exit code of `signward scan` that means it did not scan."""
 
 
-SLICE = ("/usr/bin/sed", "/usr/bin/diff", "/usr/bin/cmp", "/usr/share/doc/sed", "/usr/bin/python3")
-"""Files of this machine whose packages are asked: small ones that apt-get fetches, and a large one
-that it does not."""
+SLICE = ("/usr/bin/diff", "/usr/bin/cmp", "/usr/bin/hostname", "/usr/share/doc/diffutils",
+         "/usr/bin/python3")  # fmt: skip
+"""Files of this machine whose packages are asked: of two small ones, and one that is not fetched."""
 
-FETCHED = ("/usr/bin/sed", "/usr/bin/diff")
+FETCHED = ("/usr/bin/diff", "/usr/bin/hostname")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
