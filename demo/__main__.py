@@ -24,7 +24,7 @@ COMMAND_LINE_ERROR = 2
 
 SLICE = ("/usr/bin/diff", "/usr/bin/cmp", "/usr/bin/hostname", "/usr/share/doc/diffutils",
          "/usr/bin/python3")  # fmt: skip
-"""Files of this machine whose packages are asked: of two small ones, and one that is not fetched."""
+"""Files of this machine whose packages are asked: of two small ones, and of one not fetched."""
 
 FETCHED = ("/usr/bin/diff", "/usr/bin/hostname")
 

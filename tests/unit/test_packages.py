@@ -205,6 +205,12 @@ def test_without_a_trusted_key_nothing_is_accepted(machine: Machine) -> None:
     assert gist(judge(machine, "/usr/bin/tool")) == (Outcome.INDETERMINATE, Code.KEY_MISSING)
 
 
+def test_lists_that_nobody_trusted_signed_call_nothing_changed(machine: Machine) -> None:
+    machine.put("/usr/bin/tool", PROGRAM + b"#", 0o755)
+    machine.put(KEYRING, certificate(Key()))
+    assert gist(judge(machine, "/usr/bin/tool")) == (Outcome.INDETERMINATE, Code.NOT_VOUCHED)
+
+
 def test_the_callers_keys_replace_the_systems(machine: Machine, tmp_path: Path) -> None:
     other = tmp_path / "other.gpg"
     other.write_bytes(certificate(Key()))

@@ -77,8 +77,7 @@ def _own_facts(verdict: Verdict) -> dict[str, str | int]:
 
 def _noted(verdict: Verdict, word: Word) -> Verdict:
     """Return a verdict with what packages say beside; that they say otherwise is a warning."""
-    limit = Effect.NOTE if word.vouches else Effect.WARN
-    return with_remarks(verdict, tuple(_at_most(limit, word.findings)), word.facts)
+    return with_remarks(verdict, tuple(_at_most(Effect.WARN, word.findings)), word.facts)
 
 
 def _at_most(limit: Effect, findings: Iterable[Finding]) -> Iterator[Finding]:
