@@ -256,12 +256,13 @@ def test_what_rpm_installed_is_vouched_for_by_its_signer(kind: str, tmp_path: Pa
     path.write_bytes(rpm.package())
     assert run(["sign", str(path), "--key", f"file:{secret}", "--cert", str(public)]) == 0
     (root / "var/lib/rpm").mkdir(parents=True)
-    rooted = ["rpm", "--root", root, "--dbpath", "/var/lib/rpm"]
-    for words in (
+    rooted: list[str | Path] = ["rpm", "--root", root, "--dbpath", "/var/lib/rpm"]
+    steps: tuple[list[str | Path], ...] = (
         ["--initdb"],
         ["--import", public],
         ["-i", "--nodeps", "--noscripts", "--ignoreos", "--ignorearch", "--force-debian", path],
-    ):
+    )
+    for words in steps:
         done = tool(*rooted, *words, folder=tmp_path)
         if "chroot" in done.stderr:
             pytest.skip("rpm installs into a root for the superuser only")
