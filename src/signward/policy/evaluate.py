@@ -126,6 +126,8 @@ def _decide(case: Case, policy: Policy, indexes: Iterable[int]) -> Verdict:
         findings += signature.findings
         if isinstance(signature, TrustedSignature):
             publisher = publisher or publisher_of(signature)
+        elif isinstance(signature, IntactSignature) and policy.stage is not Stage.INTACT:
+            raise AssertionError(f"{signature.claimed.label} decides, and nobody judged it")
     for index, signature in enumerate(case.judged):
         if index not in chosen:
             findings += _as_notes(signature.findings)
