@@ -27,6 +27,7 @@ from signward.verbs.options import Options, read_option
 from signward.verbs.stores import load_anchors, load_store
 
 if TYPE_CHECKING:
+    from signward.envelopes.krl import Withdrawn
     from signward.policy.blocklist import BlockList
     from signward.policy.rules.index import Index
     from signward.trust.feed import Feed
@@ -96,7 +97,7 @@ class Context:
                 policy=self.policy.trust,
                 notes=self.feed_notes,
                 keyring=self.keyring.files if self.keyring and profile.keys else {},
-                revoked=self.revoked if profile.keys else frozenset(),
+                revoked=self.revoked if profile.keys else None,
             )
         return self._grounds[profile.name]
 
@@ -140,10 +141,10 @@ class Context:
         return load_system(self.options.packages, self)
 
     @cached_property
-    def revoked(self) -> frozenset[bytes]:
-        """Digests of the SSH keys that the caller's lists withdraw."""
+    def revoked(self) -> Withdrawn | None:
+        """The SSH keys and certificates that the caller's lists withdraw; None without any."""
         if not self.options.revoked:
-            return frozenset()
+            return None
         from signward.verbs.keyrings import load_revoked  # for few runs only
 
         return load_revoked(self.options.revoked)
