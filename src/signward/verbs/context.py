@@ -27,6 +27,7 @@ from signward.verbs.options import Options, read_option
 from signward.verbs.stores import load_anchors, load_store
 
 if TYPE_CHECKING:
+    from signward.envelopes.krl import Withdrawn
     from signward.policy.blocklist import BlockList
     from signward.policy.rules.index import Index
     from signward.trust.feed import Feed
@@ -96,7 +97,7 @@ class Context:
                 policy=self.policy.trust,
                 notes=self.feed_notes,
                 keyring=self.keyring.files if self.keyring and profile.keys else {},
-                revoked=self.revoked if profile.keys else frozenset(),
+                revoked=self.revoked if profile.keys else None,
             )
         return self._grounds[profile.name]
 
@@ -131,6 +132,7 @@ class Context:
         return load_keyrings(self.options.keyrings)
 
     @cached_property
+<<<<<<< HEAD
     def system(self) -> System | None:
         """The system whose packages may vouch for files; None where none was asked for."""
         if self.options.packages is None:
@@ -142,8 +144,12 @@ class Context:
     @cached_property
     def revoked(self) -> frozenset[bytes]:
         """Digests of the SSH keys that the caller's lists withdraw."""
+=======
+    def revoked(self) -> Withdrawn | None:
+        """The SSH keys and certificates that the caller's lists withdraw; None without any."""
+>>>>>>> gitsig
         if not self.options.revoked:
-            return frozenset()
+            return None
         from signward.verbs.keyrings import load_revoked  # for few runs only
 
         return load_revoked(self.options.revoked)
