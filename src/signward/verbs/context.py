@@ -132,7 +132,6 @@ class Context:
         return load_keyrings(self.options.keyrings)
 
     @cached_property
-<<<<<<< HEAD
     def system(self) -> System | None:
         """The system whose packages may vouch for files; None where none was asked for."""
         if self.options.packages is None:
@@ -142,12 +141,8 @@ class Context:
         return load_system(self.options.packages, self)
 
     @cached_property
-    def revoked(self) -> frozenset[bytes]:
-        """Digests of the SSH keys that the caller's lists withdraw."""
-=======
     def revoked(self) -> Withdrawn | None:
         """The SSH keys and certificates that the caller's lists withdraw; None without any."""
->>>>>>> gitsig
         if not self.options.revoked:
             return None
         from signward.verbs.keyrings import load_revoked  # for few runs only
