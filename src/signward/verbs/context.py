@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from signward.verbs.firmware import Firmware
     from signward.verbs.keyrings import Keyring
     from signward.verbs.online import Online
+    from signward.verbs.packages.system import System
 
 MAX_PATH = 4096
 """Octets of a path, as Linux has it (``PATH_MAX``)."""
@@ -55,6 +56,13 @@ class Context:
         """Return the same context, which has these (DER) for signatures that bring none."""
         other = copy(self)
         other._signers = certificates  # noqa: SLF001 - its own
+        return other
+
+    def holding(self, keyring: Keyring) -> Self:
+        """Return the same context with these keys in reach, and no others."""
+        other = copy(self)
+        other.__dict__["keyring"] = keyring
+        other._grounds = {}  # noqa: SLF001 - its own
         return other
 
     def knowing_key(self, key: HeldKey) -> Self:
@@ -122,6 +130,15 @@ class Context:
         from signward.verbs.keyrings import load_keyrings  # for few runs only
 
         return load_keyrings(self.options.keyrings)
+
+    @cached_property
+    def system(self) -> System | None:
+        """The system whose packages may vouch for files; None where none was asked for."""
+        if self.options.packages is None:
+            return None
+        from signward.verbs.packages.system import load_system  # for few runs only
+
+        return load_system(self.options.packages, self)
 
     @cached_property
     def revoked(self) -> Withdrawn | None:
