@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def add_packages(parser: argparse.ArgumentParser) -> None:
     """Add which system's packages are asked, and where package files lie."""
     group = parser.add_argument_group(
-        "packages: who vouches for a Debian system's files", "asked of files in /usr, /bin, "
+        "packages: who vouches for a system's files", "asked of files in /usr, /bin, "
         "/sbin, /lib, /boot and /etc of this system",
     )  # fmt: skip
     group.add_argument("--system-root", default="", metavar="DIR", help="the root of the system "

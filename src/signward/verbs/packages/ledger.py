@@ -16,7 +16,7 @@ import msgspec
 
 from signward.errors import BadInputError, EvidenceError, UnreadableError
 from signward.frozen import Frozen
-from signward.inventory.packages import Entry, Package
+from signward.inventory.packages import Entry, Holding, Package
 from signward.inventory.packages.debs import read_deb
 from signward.inventory.packages.dpkg import (
     Diversion,
@@ -129,6 +129,22 @@ Lists = dict[bytes, list[tuple[ListedDeb, str]]]
 
 Brought = dict[Package, tuple[bytes, dict[str, Entry]]]
 """By package the SHA-256 of its file at hand, and what is in it by path."""
+
+
+def ledger_of(holdings: Sequence[Holding], root: Root, troubles: tuple[str, ...]) -> Ledger:
+    """Return the ledger of what packages themselves sign; the warrant of each is its number."""
+    merged, digest = root.merged(), hashlib.sha256(repr(root.folder).encode())
+    packages, files = list[Held](), dict[str, list[Row]]()
+    for number, one in enumerate(holdings):
+        named = one.package
+        packages.append(Held(named.name, named.version, named.architecture, (), (str(number),)))
+        digest.update(repr((str(named), sorted(one.facts.items()))).encode("utf-8", "replace"))
+        for entry in one.entries:
+            files.setdefault(canonical(entry.path, merged), []).append(Row(number, entry))
+    return Ledger(
+        key=digest.hexdigest(), packages=tuple(packages), files=files, modes={}, merged=merged,
+        troubles=troubles,
+    )  # fmt: skip
 
 
 class _Making:

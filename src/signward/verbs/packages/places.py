@@ -8,6 +8,9 @@ from pathlib import Path
 STATUS = "/var/lib/dpkg/status"
 """dpkg's list of what is installed."""
 
+HEADERS = ("/usr/lib/sysimage/rpm/rpmdb.sqlite", "/var/lib/rpm/rpmdb.sqlite")
+"""Where rpm keeps the headers of what is installed."""
+
 OWNED = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/", "/boot/", "/etc/")
 """Folders that packages fill: whatever lies there should be some package's."""
 
@@ -27,5 +30,10 @@ def reaches(path: str) -> bool:
 
 
 def has_packages(root: str = "/") -> bool:
-    """Say whether a system has packages of dpkg."""
+    """Say whether a system has packages of dpkg, or of rpm."""
+    return any(Path(f"{root.rstrip('/')}{path}").is_file() for path in (STATUS, *HEADERS))
+
+
+def has_dpkg(root: str) -> bool:
+    """Say whether a system's packages are dpkg's."""
     return Path(f"{root.rstrip('/')}{STATUS}").is_file()

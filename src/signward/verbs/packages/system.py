@@ -18,7 +18,7 @@ import msgspec
 
 from signward.errors import EvidenceError
 from signward.findings import GRAVITY, worst
-from signward.frozen import decoder
+from signward.frozen import decoder, replace
 from signward.inventory.cache import default_path, settled, unsafe
 from signward.inventory.packages import Warrant
 from signward.inventory.packages.rooted import Root
@@ -35,9 +35,10 @@ from signward.verbs.packages.ledger import (
     Places,
     Row,
     deb_files,
+    ledger_of,
     make_ledger,
 )
-from signward.verbs.packages.places import is_owned
+from signward.verbs.packages.places import has_dpkg, has_packages, is_owned
 from signward.wire.source import Identity
 from signward.wire.whole import write_whole
 
@@ -128,9 +129,11 @@ def _demerit(warrant: Warrant) -> tuple[bool, int]:
 def load_system(options: PackageOptions, context: Context) -> System:
     """Return the system, its ledger out of the cache where nothing changed since.
 
-    Raises ``EvidenceError`` where it has no packages of dpkg.
+    Raises ``EvidenceError`` where it has no packages of dpkg or rpm.
     """
     places = places_of(options)
+    if not has_dpkg(places.root.folder) and has_packages(places.root.folder):
+        return _by_headers(places.root, context)
     archives, troubles = read_archives(places.root, context)
     key = ledger_key(places)
     ledger = _kept(options, key)
@@ -141,6 +144,19 @@ def load_system(options: PackageOptions, context: Context) -> System:
         ledger = msgspec.structs.replace(ledger, troubles=(*troubles, *ledger.troubles))
     warrants = {archive.text: archive.warrant for archive in archives}
     return System(places.root, ledger, warrants)
+
+
+def _by_headers(root: Root, context: Context) -> System:
+    """Return a system of rpm's, whose signed headers list files: read and judged in every run."""
+    from signward.verbs.packages.rpmdb import read_rpmdb  # for few systems only
+
+    holdings, troubles = read_rpmdb(root.folder, context)
+    ledger = ledger_of(holdings, root, troubles)
+    warrants = {
+        str(number): replace(one.warrant, facts={**one.warrant.facts, **one.facts})
+        for number, one in enumerate(holdings)
+    }
+    return System(root, ledger, warrants)
 
 
 def places_of(options: PackageOptions) -> Places:

@@ -112,8 +112,10 @@ class _Asked:
             facts["package-file"] = "configuration"
         if row.from_path:
             facts["diverted-from"] = row.from_path
-        if warrant is not None and held.deb:
-            facts |= {**warrant.facts, "deb": f"sha256:{held.deb.hex()}"}
+        if warrant is not None and row.entry is not None:
+            facts |= warrant.facts
+        if held.deb:
+            facts["deb"] = f"sha256:{held.deb.hex()}"
         return facts
 
     def _vouched(self, row: Row, entry: Entry) -> Word:
@@ -128,7 +130,7 @@ class _Asked:
             subject=self._source.name,
             found=f"its content in {held.package}{moved}, which {warrant.source} lists",
             required="a signature of its own or a package's word",
-            clause="apt-secure(8)",
+            clause="apt-secure(8)" if held.deb else "rpm(8)",
         )
         return Word(
             vouches=True,
@@ -167,10 +169,7 @@ class _Asked:
             f"{entry.algorithm} {self._digest_by(entry.algorithm)}",
             required=f"{entry.algorithm} {entry.digest.hex()}, as {held.package} has it",
             clause=_CLAUSE,
-            hint=""
-            if config
-            else f"apt-get install --reinstall {held.name}={held.version} puts "
-            "the package's own back; find out first who changed it",
+            hint="" if config else "find out who changed it, then install the package anew",
         )
         return Word(vouches=False, findings=(finding,), facts=facts)
 
@@ -192,7 +191,11 @@ class _Asked:
         held = self._system.held(row)
         warrant = self._system.warrant(held)
         listed = f", which {warrant.source} lists" if warrant else ", which no list at hand names"
-        fetch = f"apt-get download {held.spec}"
+        hint = "apt-get update; the package may be older than any list, or not an archive's"
+        if row.entry is not None:
+            hint = "nobody who is trusted signed for it: --keyring FILE says whose keys count"
+        elif warrant is not None:
+            hint = f"apt-get download {held.spec}, then --debs . (or --fetch-debs)"
         finding = Finding(
             code=Code.NOT_VOUCHED,
             effect=Effect.UNKNOWN,
@@ -200,9 +203,8 @@ class _Asked:
             found=f"a file of {held.package}{listed}: vouched for by nobody here",
             required="the package itself at hand, and a signed list that names it",
             clause="apt-secure(8)",
-            hint=f"{fetch}, then --debs . (or --fetch-debs)" if warrant else
-            "apt-get update; the package may be older than any list, or not an archive's",
-        )  # fmt: skip
+            hint=hint,
+        )
         return Word(vouches=False, findings=(finding,), facts=self._facts(held, row, None))
 
 
