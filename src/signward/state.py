@@ -233,6 +233,37 @@ class Rotation(Frozen, frozen=True, kw_only=True):
     lasting: bool
 
 
+class LogProof(Frozen, frozen=True, kw_only=True):
+    """That an entry stands in a log's tree, as it is claimed (RFC 9162 2.1.3).
+
+    ``index`` is the entry's place among the ``size`` of the tree that ``checkpoint``, a signed
+    note, speaks of; ``hashes`` lead from the entry to ``root``.
+    """
+
+    index: int
+    size: int
+    root: bytes
+    hashes: tuple[bytes, ...]
+    checkpoint: bytes
+
+
+class ClaimedLogEntry(Frozen, frozen=True, kw_only=True):
+    """A transparency log's word that it knows a signature, as claimed.  Producer: ``envelopes``.
+
+    ``log_id`` names the log's key, ``body`` are the octets that were logged, ``verifier`` is whom
+    they name as signer: a certificate or SubjectPublicKeyInfo (DER).  ``promise`` is the log's
+    value over ``promised`` that the entry is of ``claimed_time``; empty where it made none.
+    """
+
+    log_id: bytes
+    body: bytes
+    verifier: bytes
+    claimed_time: datetime | None
+    promised: bytes
+    promise: bytes
+    proof: LogProof | None
+
+
 class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     """A signature that parses; everything in it is a claim.  Producer: ``envelopes``.
 
@@ -250,7 +281,8 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     ``claimed_team`` the team that it says its signer is of (Apple's code).
     ``readings`` are what the value may be over where the file does not say it (a UEFI variable's
     name): the first that fits takes the place of ``to_be_verified``, and ``read_as`` tells it.
-    ``lineage`` are the steps, oldest first, by which others handed signing on to this signer.
+    ``lineage`` are the steps, oldest first, by which others handed signing on to this signer,
+    ``log_entries`` what transparency logs say of this signature.
     """
 
     label: str
@@ -281,6 +313,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     readings: tuple[Reading, ...] = ()
     read_as: str = ""
     lineage: tuple[Rotation, ...] = ()
+    log_entries: tuple[ClaimedLogEntry, ...] = ()
 
 
 class Region(Frozen, frozen=True, kw_only=True):
@@ -403,12 +436,28 @@ class PinnedKey(Frozen, frozen=True, kw_only=True):
     keyring: str
 
 
-Basis = X509Path | OpenPgpCert | PinnedKey
+class KeylessIdentity(Frozen, frozen=True, kw_only=True):
+    """Whom an authority of short-lived certificates saw signed in (Sigstore).  Producer: ``trust``.
+
+    ``identity`` is the certificate's one subject alternative name (an address, or a workflow's
+    URI), ``issuer`` the OpenID provider that vouched for it (a URL), ``logs`` are the transparency
+    logs that know the signature.
+    """
+
+    identity: str
+    issuer: str
+    path: X509Path
+    logs: tuple[str, ...]
+
+
+Basis = X509Path | OpenPgpCert | PinnedKey | KeylessIdentity
 """What makes a signature trusted."""
 
 
 def path_of(basis: Basis | None) -> X509Path | None:
-    """Return a basis that is a certification path; None for any other."""
+    """Return the certification path that a basis is or has; None for any other."""
+    if isinstance(basis, KeylessIdentity):
+        return basis.path
     return basis if isinstance(basis, X509Path) else None
 
 

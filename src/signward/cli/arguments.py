@@ -22,7 +22,8 @@ GENERATIONS = (
 
 
 PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel",
-            "jar", "apple", "apple-installer", "openpgp", "pinned", "android")  # fmt: skip
+            "jar", "apple", "apple-installer", "openpgp", "pinned", "android",
+            "sigstore")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
 
 
@@ -60,6 +61,8 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
     _many(group, "--keyring", "FILE", "public keys of OpenPGP, minisign or signify, for signatures "
           "by such: a file, or a folder of keyrings")  # fmt: skip
+    group.add_argument("--trusted-root", default="", metavar="JSON", help="trust this Sigstore "
+                       "(its trusted_root.json) instead of the public one")  # fmt: skip
     _many(group, "--catalog", "PATH", "catalogs (.cat file), manifests (see signward manifest) or "
           "folders of them that may vouch for files without a signature of their own")  # fmt: skip
     group.add_argument("--profile", choices=PROFILES, default="", metavar="NAME", help="judge by "
@@ -97,6 +100,11 @@ def add_policy(group: argparse._ArgumentGroup) -> None:
             "the file is unchanged, trusted also who signed it, accepted also whether it is "
             "wanted")  # fmt: skip
     _many(group, "--publisher", "NAME", "accept only files of this publisher (as verify names it)")
+    group.add_argument("--identity", default="", metavar="NAME", help="accept keyless signatures "
+                       "(Sigstore, PyPI, npm) of this address or workflow ...")  # fmt: skip
+    group.add_argument("--identity-issuer", default="", metavar="URL", help="... vouched for by "
+                       "this OpenID provider, such as "
+                       "https://token.actions.githubusercontent.com")  # fmt: skip
     _many(group, "--policy", "TOML", "let in what this policy allows, and nothing else: a base, "
           "then its supplements")  # fmt: skip
     _many(group, "--policy-key", "PEM", "take signed policies only, signed by this key")
@@ -151,6 +159,7 @@ def options_from(arguments: argparse.Namespace) -> Options:
     from signward.state import Stage
     from signward.trust.settings import RevocationMode, TrustPolicy
 
+    _check_identity(arguments)
     cutoff = {"sha1_cutoff": arguments.sha1_until} if arguments.sha1_until else {}
     trust = TrustPolicy(
         revocation=RevocationMode(arguments.revocation),
@@ -163,6 +172,8 @@ def options_from(arguments: argparse.Namespace) -> Options:
         stage=Stage(arguments.stage),
         signatures=SignatureRule(arguments.signatures),
         publishers=tuple(arguments.publisher),
+        identity=arguments.identity,
+        issuer=arguments.identity_issuer,
         trust=trust,
     )
     from signward.frozen import replace
@@ -179,6 +190,15 @@ def options_from(arguments: argparse.Namespace) -> Options:
         host=arguments.host,
         tags=frozenset(arguments.tag),
     )
+
+
+def _check_identity(arguments: argparse.Namespace) -> None:
+    """Ask for both halves of a keyless identity.  Raises ``EvidenceError``."""
+    from signward.errors import EvidenceError
+
+    if bool(arguments.identity) != bool(arguments.identity_issuer):
+        raise EvidenceError("--identity, --identity-issuer: found one of them, required both: two "
+                            "providers may give one name to different people")  # fmt: skip
 
 
 def _placed(path: str) -> str:
@@ -198,7 +218,11 @@ def _rules_from(arguments: argparse.Namespace) -> RuleSet | None:
         if arguments.policy_key:
             raise PolicyError("--policy-key", "no --policy", "the policy that it signs")
         return None
-    for flag, given in (("--publisher", arguments.publisher), ("--stage", _short(arguments))):
+    for flag, given in (
+        ("--publisher", arguments.publisher),
+        ("--identity", arguments.identity),
+        ("--stage", _short(arguments)),
+    ):
         if given:
             raise PolicyError("--policy", f"{flag} too", "one of them: rules say whom to accept")
     from pathlib import Path
@@ -233,6 +257,7 @@ def judging_from(arguments: argparse.Namespace) -> Options:
         crls=tuple(arguments.crl),
         ocsp=tuple(arguments.ocsp),
         keyrings=tuple(arguments.keyring),
+        trusted_root=arguments.trusted_root,
         catalogs=tuple(arguments.catalog),
         feeds=tuple(arguments.feed),
         feed_keys=tuple(arguments.feed_key),

@@ -34,6 +34,10 @@ a detached signature, in a file of its own:
   signward verify --detached image.bin.p7s image.bin
 by a key of a keyring (OpenPGP), or a public key of minisign or signify:
   signward verify --detached a.iso.asc --keyring /usr/share/keyrings a.iso
+by an attestation of PyPI's, npm's or GitHub's, and whose it must be:
+  signward verify --attestation a.whl.publish.attestation --identity \
+    https://github.com/o/p/.github/workflows/release.yml@refs/tags/v1 \
+    --identity-issuer https://token.actions.githubusercontent.com a.whl
 a file that Linux keeps an IMA or fs-verity signature of:
   signward verify --anchor /etc/keys/x509_ima.der /usr/bin/busybox
 with your own anchor and revocation list, as of a date:
@@ -57,9 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``verify``."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="what to judge: files, and "
                         "macOS bundles (.app, .framework, .kext, ...) as a whole")  # fmt: skip
-    parser.add_argument("--detached", metavar="SIG", help="judge FILE by this signature beside "
-                        "it: detached CMS (.p7s, DER or PEM), OpenPGP (.asc), minisign, signify, "
-                        "IMA (.sig) or fs-verity")  # fmt: skip
+    parser.add_argument("--detached", "--attestation", metavar="SIG", help="judge FILE by this "
+                        "signature beside it: detached CMS (.p7s, DER or PEM), OpenPGP (.asc), "
+                        "minisign, signify, IMA (.sig), fs-verity, or a Sigstore bundle or "
+                        "attestation")  # fmt: skip
     add_verity(parser.add_argument_group("fs-verity: with --detached"))
     output = parser.add_argument_group("output")
     output.add_argument("--explain", action="store_true",

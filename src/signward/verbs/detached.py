@@ -1,7 +1,8 @@
 """Signatures beside a file: any file, and its signature in a file of its own.
 
 That is a detached CMS signature, the value of ``security.ima`` as evmctl writes it, an fs-verity
-built-in signature, or one of OpenPGP, minisign or signify; which of them, its bytes say.  Only a
+built-in signature, one of OpenPGP, minisign or signify, or a Sigstore bundle or attestation; which
+of them, its bytes say.  Only a
 CMS message without signed attributes may be either of two: it is taken for what its value fits.
 """
 
@@ -12,8 +13,10 @@ from collections.abc import Callable
 from signward.envelopes.cms_external import is_plain
 from signward.envelopes.minisign import is_commented
 from signward.envelopes.openpgp import is_openpgp
+from signward.envelopes.sigstore import is_sigstore
 from signward.errors import UnreadableError
 from signward.formats import Format, Signable
+from signward.formats._attested import AttestedFormat
 from signward.formats._beside import MinisignFormat, OpenPgpFormat
 from signward.formats._detached import DetachedFormat
 from signward.formats._fsverity import FsVerityFormat
@@ -96,6 +99,8 @@ def form_of(blob: bytes, parameters: Parameters | None = None) -> Format:
         return MinisignFormat(blob)
     if is_openpgp(blob):
         return OpenPgpFormat(blob)
+    if is_sigstore(blob):
+        return AttestedFormat(blob)
     if is_value(blob):
         return ImaFormat(blob, tree=parameters)
     return FsVerityFormat(blob, parameters) if is_plain(blob) else DetachedFormat(blob)

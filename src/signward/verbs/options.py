@@ -24,7 +24,8 @@ MAX_OPTION_FILE = 256 * 1024 * 1024
 class Options(Frozen, frozen=True, kw_only=True):
     """What the caller asks for.  Paths are strings, ``at`` is aware UTC.
 
-    ``keyrings`` are files and folders of keys that no X.509 certificate holds.
+    ``keyrings`` are files and folders of keys that no X.509 certificate holds, ``trusted_root`` is
+    the file of the Sigstore that is trusted instead of the public one.
     With neither ``stores`` nor ``anchors`` each profile uses the store of its name.
     ``online_private`` lets fetching reach private and loopback addresses, ``online_nonce``
     asks OCSP responders under a nonce and past all caches.  ``feeds`` are files and URLs;
@@ -43,6 +44,7 @@ class Options(Frozen, frozen=True, kw_only=True):
     crls: tuple[str, ...] = ()
     ocsp: tuple[str, ...] = ()
     keyrings: tuple[str, ...] = ()
+    trusted_root: str = ""
     catalogs: tuple[str, ...] = ()
     block_lists: tuple[str, ...] = ()
     dbx: tuple[str, ...] = ()
