@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -19,11 +18,13 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from signward.envelopes import read_as
+from signward.envelopes.raw import KIND as RAW
+from signward.envelopes.reach import signer_certificates, signer_keys
 from signward.errors import BadInputError, SignwardError
 from signward.findings import GRAVITY, Code, Effect, Finding, worst
 from signward.frozen import replace
 from signward.state import (
-    X509,
+    UNNAMED,
     Algorithm,
     Binding,
     BrokenSignature,
@@ -33,14 +34,14 @@ from signward.state import (
     IntactSignature,
     IntactTimestamp,
     Manifest,
+    Reading,
     SignedArtifact,
     Slot,
     Wanted,
 )
 from signward.wire.algorithms import COMPUTABLE, OF_SLOTS
-from signward.wire.certificate import Outline, outline
+from signward.wire.certificate import outline
 from signward.wire.repeated import CERTIFICATE_OCTETS, remembering
-from signward.wire.spki import usual_key_id
 
 _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "md5": hashes.MD5,
@@ -80,10 +81,17 @@ _WITHOUT_KEYRING = (
     "Linux, with --anchor: it, or the kernel image that has it"
 )
 _WITHOUT_KEYS = "give the signer's public key with --keyring"
-_CLAUSES = {"ima": "", "minisign": "", "signify": "", "openpgp": "RFC 9580 5.2.4"}
+_CLAUSES = {
+    "ima": "",
+    "minisign": "",
+    RAW: "",
+    "sigstore": "",
+    "signify": "",
+    "openpgp": "RFC 9580 5.2.4",
+}
 """The clause that says what a value is over, by envelope; the others are CMS."""
 
-_BARE_KEYS = frozenset({"minisign", "openpgp", "signify"})
+_BARE_KEYS = frozenset({RAW, "minisign", "openpgp", "signify", "sigstore"})
 """Envelopes whose keys no X.509 certificate holds."""
 
 _ALTERED = "the content or its signature was changed, or it was made with another key"
@@ -214,14 +222,14 @@ def check_signature(
     A finding without effect (a weak spot that breaks nothing) stays on the result.
     """
     what = f"signature {claimed.label}"
-    claimed = _as_read(claimed, certificates) if claimed.readings else claimed
+    claimed = _as_read(claimed, certificates, keys) if claimed.readings else claimed
     findings = list(claimed.findings)
     findings += _check_slots(what, artifact, claimed, computed)
     if claimed.countersigns:
         below = [check_signature(artifact, other, computed, certificates, keys)
                  for other in _countersigned(artifact, claimed)]  # fmt: skip
         findings += _check_countersigned(what, claimed, below)
-    reach = [*_signer_certificates(claimed, certificates), *_signer_keys(claimed, keys)]
+    reach = [*signer_certificates(claimed, certificates), *signer_keys(claimed, keys)]
     key, value_findings = _check_claim(what, claimed, reach, computed)
     findings += value_findings
     findings += _check_lineage(what, claimed)
@@ -257,7 +265,7 @@ def check_timestamp(
         return tuple(_softened(f) for f in timestamp.findings)
     findings = list(timestamp.findings) + list(signature.findings)
     findings += _check_binding(signature.label, timestamp.imprint, Code.TIMESTAMP_MISMATCH)
-    reach = _signer_certificates(signature, certificates)
+    reach = signer_certificates(signature, certificates)
     key, value_findings = _check_claim(signature.label, signature, reach)
     findings += value_findings
     if key is None or worst(findings) in (Effect.REJECT, Effect.UNKNOWN):
@@ -411,59 +419,36 @@ def _check_claim(
     return None, [*findings, failure] if failure else findings
 
 
-def _as_read(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> ClaimedSignature:
-    """Return the signature over the first of its readings that a signer's key fits, if one does."""
-    for key in _signer_certificates(claimed, certificates):
+def _as_read(
+    claimed: ClaimedSignature, certificates: Sequence[bytes], keys: Sequence[HeldKey]
+) -> ClaimedSignature:
+    """Return the signature over the first of its readings that a signer's key fits, if one does.
+
+    If none does, a signature that does not say how it was made is taken for the first that one
+    of these keys could have made: so it is judged, and found not to fit.
+    """
+    possible: Reading | None = None
+    for key in (*signer_certificates(claimed, certificates), *signer_keys(claimed, keys)):
         for reading in claimed.readings:
-            with suppress(ValueMismatchError, UnsupportedKeyError):
-                algorithm = reading.algorithm or claimed.algorithm
+            algorithm = reading.algorithm or claimed.algorithm
+            try:
                 check_value(key.spki, algorithm, reading.data, claimed.value)
+            except ValueMismatchError:
+                possible = possible or reading
+            except UnsupportedKeyError:
+                continue
+            else:
                 return read_as(claimed, reading)
-    return claimed
-
-
-def _signer_keys(claimed: ClaimedSignature, keys: Sequence[HeldKey]) -> list[HeldKey]:
-    """Return the keys of the envelope's own kind that bear the name it gives."""
-    named, suffix = claimed.claimed_signer.key_id, claimed.claimed_signer.key_suffix
-    return [
-        key
-        for key in keys
-        if key.kind == claimed.envelope
-        and (key.key_id == named if named else bool(suffix) and key.key_id.endswith(suffix))
-    ]
-
-
-def _signer_certificates(claimed: ClaimedSignature, certificates: Sequence[bytes]) -> list[HeldKey]:
-    """Return the keys of certificates with the name or key identifier the envelope gives."""
-    signer, found = claimed.claimed_signer, dict[bytes, HeldKey]()
-    for certificate in (*claimed.claimed_certificates, *certificates):
-        try:
-            seen = outline(certificate)
-        except BadInputError:
-            continue  # an unreadable certificate can be nobody's signer
-        by_name = seen.serial == signer.serial and seen.issuer == signer.issuer
-        by_key = bool(signer.key_id) and seen.key_id == signer.key_id
-        by_end = bool(signer.key_suffix) and _key_id_of(seen).endswith(signer.key_suffix)
-        if (by_key or by_name or by_end) and certificate not in found:
-            found[certificate] = HeldKey(
-                kind=X509, key_id=seen.key_id, spki=seen.spki, holder=certificate
-            )
-    return list(found.values())
-
-
-def _key_id_of(seen: Outline) -> bytes:
-    """Return the key identifier, or the usual one of a certificate that names none."""
-    try:
-        return seen.key_id or usual_key_id(seen.spki)
-    except BadInputError:
-        return b""
+    if possible is None or claimed.algorithm.scheme != UNNAMED:
+        return claimed
+    return read_as(claimed, replace(possible, what=""))
 
 
 def _value_failure(
     what: str, claimed: ClaimedSignature, key: HeldKey, computed: Manifest
 ) -> Finding | None:
     signed, algorithm = claimed.to_be_verified, claimed.algorithm
-    if claimed.over and algorithm.digest:
+    if claimed.over and algorithm.digest and not algorithm.digested:
         digest = computed.get((claimed.over, claimed.algorithm.digest))
         if digest is None:
             return _unsupported(what, f"digest {claimed.algorithm.digest} of {claimed.over}")
@@ -532,6 +517,7 @@ def _check_lineage(what: str, claimed: ClaimedSignature) -> Iterator[Finding]:
 def _key_missing(what: str, claimed: ClaimedSignature) -> Finding:
     signer = claimed.claimed_signer
     name = (signer.key_id or signer.key_suffix).hex() or f"serial {signer.serial:x}"
+    name = "which the signature does not name" if claimed.envelope == RAW else name
     bare = claimed.envelope in _BARE_KEYS
     hint = "give the signer's certificate with --certificate"
     if bare:

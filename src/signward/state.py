@@ -103,11 +103,15 @@ class Slot(Frozen, frozen=True, kw_only=True):
         return self.name.rpartition("/")[2].startswith("page:")
 
 
+UNNAMED = ""
+"""The scheme of a signature that does not say how it was made: the key's kind does."""
+
+
 class Algorithm(Frozen, frozen=True, kw_only=True):
     """A signature algorithm: ``scheme`` plus what it needs.
 
     ``scheme`` is ``rsa-pkcs1v15``, ``rsa-pss``, ``ecdsa``, ``dsa``, ``ed25519``,
-    ``ed448``, ``ml-dsa-44``, ``ml-dsa-65`` or ``ml-dsa-87``; ``digest`` a hashlib
+    ``ed448``, ``ml-dsa-44``, ``ml-dsa-65`` or ``ml-dsa-87``, or ``UNNAMED``; ``digest`` a hashlib
     name, or empty when the scheme hashes for itself.  ``digested`` says that what goes to the
     key is the digest already, not the octets it is of; a scheme that hashes for itself takes that
     digest as its message.  ``bare`` says that an RSA value is written as a number, without the

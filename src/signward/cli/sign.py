@@ -37,6 +37,8 @@ add a second signature, beside the one that is there:
   signward sign --key file:second.pem --nested setup.exe
 sign a file of any kind, beside it:
   signward sign --key file:release.pem --detached image.bin
+  signward sign --key file:secret.asc --detached --as openpgp archive.tar
+  signward sign --key file:minisign.key --detached archive.tar
 sign whole trees for Linux (IMA), and single files for fs-verity:
   signward sign --key file:ima.pem --ima /usr/bin /usr/lib
   signward sign --key file:ima.pem --fs-verity program
@@ -82,9 +84,10 @@ def _add_key(group: argparse._ArgumentGroup) -> None:
                        help="where the key is (--ima-hash alone needs none): file:key.pem, "
                        "pkcs12:release.p12, "
                        "pkcs11:token=..., https://HOST/keys/NAME, see docs/keys.md")  # fmt: skip
-    group.add_argument("--cert", action="append", default=[], metavar="PEM",
+    group.add_argument("--cert", action="append", default=[], metavar="FILE",
                        help="the key's certificate and its issuers, where the key's holder "
-                       "keeps none")  # fmt: skip
+                       "keeps none: PEM or DER; or what else holds the public key: an OpenPGP "
+                       "certificate, a public key of minisign or signify")  # fmt: skip
     group.add_argument("--pass-file", default="", metavar="FILE",
                        help="the password or PIN is this file's first line")  # fmt: skip
 
@@ -118,8 +121,15 @@ def _add_signature(group: argparse._ArgumentGroup) -> None:
 
 def _add_places(group: argparse._ArgumentGroup) -> None:
     """Add where signatures go, other than into the files: one of these."""
+    from signward.verbs.detached import AS
+
     group.add_argument("--detached", action="store_true",
-                       help="sign files of any kind; the signature goes into FILE.p7s")  # fmt: skip
+                       help="sign files of any kind; the signature goes into a file beside "
+                       "each: FILE.p7s, or see --as")  # fmt: skip
+    group.add_argument("--as", choices=tuple(AS), default="", dest="detached_as",
+                       metavar="{" + ",".join(AS) + "}",
+                       help="with --detached: what to write, FILE.p7s, .asc, .minisig, .sig or "
+                       "a bare value, .sig (default: as the key is held)")  # fmt: skip
     group.add_argument("--ima", action="store_true",
                        help="sign files of any kind, and all in folders, for Linux IMA: into the "
                        "attribute security.ima (as root); what is signed so is kept")  # fmt: skip
@@ -187,6 +197,8 @@ def _check_words(arguments: argparse.Namespace) -> None:
     places = [f"--{name.replace('_', '-')}" for name in _PLACES if getattr(arguments, name)]
     if len(places) > 1:
         raise EvidenceError(f"found {' and '.join(places)}, required one of them")
+    if arguments.detached_as and not arguments.detached:
+        raise EvidenceError("--as: found it without --detached, required both")
     if not arguments.key and not arguments.ima_hash:
         raise EvidenceError("--key: found none, required where the key is")
     if arguments.ima or arguments.ima_hash:
@@ -232,13 +244,15 @@ def _options(arguments: argparse.Namespace) -> SignOptions:
 
 def _beside(arguments: argparse.Namespace) -> Beside | None:
     """Return how signatures are written beside files, if they are."""
-    from signward.verbs.detached import DETACHED, ima_beside, verity_beside
+    from signward.verbs.detached import AS, BY_KEY, ima_beside, verity_beside
 
     if arguments.ima_sigfile:
         return ima_beside(*_ima(arguments))
     if arguments.fs_verity:
         return verity_beside(verity_from(arguments))
-    return DETACHED if arguments.detached else None
+    if not arguments.detached:
+        return None
+    return AS[arguments.detached_as] if arguments.detached_as else BY_KEY
 
 
 def _ima(arguments: argparse.Namespace) -> tuple[int, Parameters | None]:

@@ -6,19 +6,21 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from signward.frozen import Frozen, replace
-from signward.state import Algorithm, ClaimedSignature, Reading
+from signward.state import Algorithm, ClaimedSignature, HeldKey, Reading
 
 
 class Signer(Frozen, frozen=True, kw_only=True):
     """Who signs: the certification path (DER, leaf first) and the algorithm of the leaf's key.
 
-    ``digest`` is what content is hashed with; for schemes that hash for themselves (EdDSA:
+    ``holder`` is the key as verifiers hold it where no X.509 certificate does: there is no path
+    then.  ``digest`` is what content is hashed with; for schemes that hash for themselves (EdDSA:
     RFC 8419, ML-DSA: RFC 9882) the signed attributes go to the key whole.
     """
 
     certificates: tuple[bytes, ...]
     algorithm: Algorithm
     digest: str
+    holder: HeldKey | None = None
 
 
 class Draft(Protocol):

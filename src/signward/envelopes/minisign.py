@@ -25,7 +25,9 @@ MAX_OCTETS = 64 * 1024
 MAX_CONTENT = 256 * 1024 * 1024
 """Longest file checked where the value is over its octets: they must lie in memory."""
 
-_UNTRUSTED, _TRUSTED = "untrusted comment: ", "trusted comment: "
+UNTRUSTED, TRUSTED = "untrusted comment: ", "trusted comment: "
+"""How lines of comment begin."""
+
 _KEY_OCTETS, _VALUE_OCTETS, _ID_OCTETS = 32, 64, 8
 _BARE_KEY = re.compile(rb"RW[A-Za-z0-9+/]{54}\r?\n?")
 _ED25519 = "1.3.101.112"
@@ -50,7 +52,7 @@ class Text(Frozen, frozen=True, kw_only=True):
 
 def is_commented(data: bytes) -> bool:
     """Say whether octets begin as the files of both tools do."""
-    return data.startswith(_UNTRUSTED.encode("ascii"))
+    return data.startswith(UNTRUSTED.encode("ascii"))
 
 
 def is_bare_key(data: bytes) -> bool:
@@ -61,7 +63,7 @@ def is_bare_key(data: bytes) -> bool:
 def read_keys(data: bytes) -> tuple[HeldKey, ...]:
     """Return the key in a public key file, as either tool's.  Raises ``MalformedError``."""
     if is_bare_key(data):
-        data = _UNTRUSTED.encode("ascii") + b"none\n" + data
+        data = UNTRUSTED.encode("ascii") + b"none\n" + data
     lines = _lines(data, "public key", (2,))
     raw = _base64(lines[1], 2 + _ID_OCTETS + _KEY_OCTETS, "public key")
     if raw[:2] != b"Ed":
@@ -82,9 +84,9 @@ def read_text(data: bytes) -> Text:
         raise MalformedError(what, f"algorithm {raw[:2].hex()}", "4564 (or minisign's 4544)")
     comment, second = "", None
     if len(lines) == 4:
-        if not lines[2].startswith(_TRUSTED):
+        if not lines[2].startswith(TRUSTED):
             raise MalformedError(what, "a third line of another kind", "the trusted comment")
-        comment = lines[2].removeprefix(_TRUSTED)
+        comment = lines[2].removeprefix(TRUSTED)
         second = _base64(lines[3], _VALUE_OCTETS, what)
     return Text(
         prehashed=raw[:2] == b"ED",
@@ -101,7 +103,7 @@ def claims(text: Text, source: Source, slot: str) -> tuple[ClaimedSignature, ...
     Raises ``TooLargeError``.
     """
     algorithm = _PREHASHED if text.prehashed else _PURE
-    content = b"" if text.prehashed else _whole(source)
+    content = b"" if text.prehashed else whole(source)
     first = _claim(text, "1", algorithm, content, text.value, over=slot)
     if text.second is None:
         return (first,)
@@ -134,7 +136,8 @@ def _claim(
     )
 
 
-def _whole(source: Source) -> bytes:
+def whole(source: Source) -> bytes:
+    """Return the content that a value is over itself.  Raises ``TooLargeError``."""
     if source.length > MAX_CONTENT:
         raise TooLargeError(
             "file", f"{source.length} octets", f"at most {MAX_CONTENT}, which the value is over",
@@ -149,7 +152,7 @@ def _lines(data: bytes, what: str, counts: tuple[int, ...]) -> list[str]:
         raise LimitError(what, f"{len(data)} octets", f"at most {MAX_OCTETS}")
     text = data.decode("utf-8", "surrogateescape")
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
-    if len(lines) not in counts or not lines[0].startswith(_UNTRUSTED):
+    if len(lines) not in counts or not lines[0].startswith(UNTRUSTED):
         wanted = " or ".join(map(str, counts))
         raise MalformedError(what, f"{len(lines)} lines", f"{wanted}, the first a comment")
     return lines

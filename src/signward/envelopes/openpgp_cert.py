@@ -196,3 +196,13 @@ def keys_of(data: bytes) -> tuple[HeldKey, ...]:
         for key in chain((certificate.primary,), subkeys)
         if key is not None and key.spki
     )
+
+
+def key_in(held: HeldKey) -> PublicKey | None:
+    """Return the key of its holder's that ``held`` names; None if it is not there."""
+    try:
+        certificate = read_certificate(held.holder)
+    except BadInputError:
+        return None
+    keys = (certificate.primary, *(one.key for one in certificate.subkeys))
+    return next((k for k in keys if k is not None and k.fingerprint == held.key_id), None)

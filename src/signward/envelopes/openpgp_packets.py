@@ -33,6 +33,9 @@ _BLOCK = re.compile(
     rb"^-----BEGIN PGP ([A-Z ]{1,40})-----[ \t]*\r?\n(.*?)^-----END PGP \1-----[ \t]*\r?$",
     re.MULTILINE | re.DOTALL,
 )
+_COLUMNS = 64
+"""Characters of Base64 in a line; at most 76 (6.3)."""
+
 _CRC_INIT, _CRC_POLYNOMIAL = 0xB704CE, 0x1864CFB
 
 
@@ -42,6 +45,20 @@ class Packet(Frozen, frozen=True, kw_only=True):
     tag: int
     body: bytes
     offset: int
+
+
+def write_packet(tag: int, body: bytes) -> bytes:
+    """Return a packet, its header in the present form (RFC 9580 4.2.1)."""
+    return bytes([0xC0 | tag]) + write_length(len(body)) + body
+
+
+def write_length(length: int) -> bytes:
+    """Return a length, of a packet or a subpacket, in the fewest octets (RFC 9580 4.2.1)."""
+    if length < 192:
+        return bytes([length])
+    if length < 8384:
+        return bytes([(length - 192 >> 8) + 192, (length - 192) & 0xFF])
+    return b"\xff" + length.to_bytes(4, "big")
 
 
 def packets(data: bytes) -> Iterator[Packet]:
@@ -111,6 +128,19 @@ def _octets(data: bytes, position: int, size: int) -> bytes:
 def is_armoured(data: bytes) -> bool:
     """Say whether data are text with an armoured block in it, not packets."""
     return not (data[:1] and data[0] & 0x80) and b"-----BEGIN PGP " in data
+
+
+def armour(octets: bytes, label: str) -> bytes:
+    """Return octets as an armoured block (RFC 9580 6.2), its lines ended by LF.
+
+    There is no checksum: it is not to be written any more (6.1), and no reader may want one.
+    """
+    text = binascii.b2a_base64(octets, newline=False)
+    lines = [text[at : at + _COLUMNS] for at in range(0, len(text), _COLUMNS)]
+    name = label.encode("ascii")
+    return b"\n".join(
+        (b"-----BEGIN PGP %b-----" % name, b"", *lines, b"-----END PGP %b-----" % name, b"")
+    )
 
 
 def dearmour(data: bytes, label: str, *, alone: bool) -> bytes:

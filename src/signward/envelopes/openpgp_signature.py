@@ -53,11 +53,13 @@ _UNDERSTOOD = _WITHOUT_EFFECT | {
 MAY_SIGN = 0x02
 """The key flag for signing data (5.2.3.29)."""
 
-_HASHES = {
+HASHES = {
     1: "md5", 2: "sha1", 3: "ripemd160", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224",
     12: "sha3_256", 14: "sha3_512",
 }  # fmt: skip
-_SALTS = {"sha224": 16, "sha256": 16, "sha384": 24, "sha512": 32, "sha3_256": 16, "sha3_512": 32}
+"""hashlib's names by digest id (RFC 9580 9.5)."""
+
+SALTS = {"sha224": 16, "sha256": 16, "sha384": 24, "sha512": 32, "sha3_256": 16, "sha3_512": 32}
 """Octets of a version 6 signature's salt by its digest (9.5)."""
 
 _SCHEMES = {
@@ -167,11 +169,10 @@ def read_signature(body: bytes) -> Signature:
     signed = body[: 4 + width + len(area)]
     unhashed = fields.octets(fields.number(width))
     fields.octets(2)
-    name = _HASHES.get(digest, f"unknown:{digest}")
+    name = HASHES.get(digest, f"unknown:{digest}")
     salt = fields.octets(fields.number(1)) if version == 6 else b""
-    if version == 6 and len(salt) != _SALTS.get(name, len(salt)):
-        raise fields.error(f"{len(salt)} octets of salt", str(_SALTS[name]))
-    trailer = signed + bytes([version, 0xFF]) + len(signed).to_bytes(4, "big")
+    if version == 6 and len(salt) != SALTS.get(name, len(salt)):
+        raise fields.error(f"{len(salt)} octets of salt", str(SALTS[name]))
     made = Signature(
         version=version,
         kind=kind,
@@ -179,11 +180,16 @@ def read_signature(body: bytes) -> Signature:
         hashed=tuple(_subpackets(area)),
         unhashed=tuple(_subpackets(unhashed)),
         salt=salt,
-        trailer=trailer,
+        trailer=trailer_of(version, signed),
         value=_value(key, fields),
     )
     _check(made)
     return made
+
+
+def trailer_of(version: int, signed: bytes) -> bytes:
+    """Return what is hashed behind the content: the signature's own signed part (5.2.4)."""
+    return signed + bytes([version, 0xFF]) + len(signed).to_bytes(4, "big")
 
 
 def _check(made: Signature) -> None:

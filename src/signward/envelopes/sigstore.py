@@ -434,9 +434,9 @@ def _timestamps(one: _Opened, what: str) -> Iterator[ClaimedTimestamp]:
 
 def _entry(entry: _Entry) -> tuple[ClaimedLogEntry, Logged | None]:
     """Return what a log says, and what its entry holds where the kind is known."""
+    index, seconds = _number(entry.log_index), _number(entry.integrated_time)
     body, log = unbase64(entry.canonicalized_body), unbase64(entry.log_id.key_id)
     logged = read_body(body, entry.kind_version.kind, entry.kind_version.version)
-    index, seconds = _number(entry.log_index), _number(entry.integrated_time)
     if seconds > LAST_SECOND:
         raise MalformedError("log entry", f"second {seconds}", "an instant", _CLAUSE)
     promise = entry.inclusion_promise

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from signward.envelopes.minisign import claims, read_text
+from signward.envelopes.minisign import MINISIGN, claims, read_text, whole
 from signward.envelopes.openpgp import Opened, open_detached
-from signward.formats import ParseOptions
+from signward.envelopes.openpgp_packets import armour
+from signward.formats import ParseOptions, Request, Signing
 from signward.formats._apart import WHOLE, Apart
 from signward.state import Manifest, SignedArtifact, Source, Wanted
+from signward.wire.source import whole_digest
 
 
 class OpenPgpFormat(Apart):
@@ -35,17 +37,35 @@ class OpenPgpFormat(Apart):
             layout={one.claimed.over: one for one in opened},
         )
 
+    def sign(self, source: Source, request: Request) -> Signing:
+        """Sign all bytes; the patch puts the signature, armoured, in their place."""
+        from signward.envelopes.openpgp_draft import draft_openpgp  # for signing only
+
+        sealed = yield draft_openpgp(
+            request.signer,
+            request.at,
+            lambda hashers: source.feed([(0, source.length)], hashers),
+        )
+        return self.embed(source, (armour(sealed, "SIGNATURE"),))
+
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
         """Compute the digests of all bytes, and of what each signature hashes, in one pass."""
         return _digests(artifact, wanted)
 
 
 class MinisignFormat(Apart):
-    """A file judged by minisign's or signify's signature; both values of the former must fit."""
+    """A file judged by minisign's or signify's signature; both values of the former must fit.
+
+    ``kind`` says as which of the two files are signed.
+    """
 
     name = "minisign"
     spec = "minisign's signature format; signify(1)"
     extensions: tuple[str, ...] = (".minisig", ".sig")
+
+    def __init__(self, signature: bytes | None = None, *, kind: str = MINISIGN) -> None:
+        super().__init__(signature)
+        self._kind = kind
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Open the signature; the file itself has no structure."""
@@ -61,6 +81,31 @@ class MinisignFormat(Apart):
             facts={"trusted-comment": text.comment} if text and text.comment else {},
             layout={},
         )
+
+    def sign(self, source: Source, request: Request) -> Signing:
+        """Sign all bytes; the patch puts the signature in their place.
+
+        minisign's value is over their BLAKE2b-512 digest, signify's over them.
+        """
+        # For signing only.
+        from signward.envelopes.minisign_draft import (
+            MinisignDraft,
+            SignifyDraft,
+            ValueDraft,
+            holder_of,
+            trusted_comment,
+        )
+
+        key_id, by = holder_of(request.signer, self._kind).key_id, request.signer.algorithm
+        if self._kind != MINISIGN:
+            sealed = yield SignifyDraft(key_id=key_id, to_be_signed=whole(source), algorithm=by)
+            return self.embed(source, (sealed,))
+        first = yield ValueDraft(to_be_signed=whole_digest(source, "blake2b"), algorithm=by)
+        name = source.name.rpartition("/")[2]
+        sealed = yield MinisignDraft(
+            key_id=key_id, first=first, comment=trusted_comment(name, request.at), algorithm=by
+        )
+        return self.embed(source, (sealed,))
 
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
         """Compute the digests of all bytes, in one pass."""

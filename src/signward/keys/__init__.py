@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 
 from signward.errors import KeyProviderError
 from signward.frozen import Frozen
-from signward.state import Algorithm
+from signward.state import Algorithm, HeldKey
 
 Secrets = Callable[[str], str | None]
 """Asks for one secret by what it is for ("password of release.p12"); None where there is none.
@@ -106,6 +106,15 @@ def sign_for(
     """
     own: Callable[[bytes, Algorithm, Purpose], Signed] | None = getattr(key, "sign_for", None)
     return own(data, algorithm, purpose()) if own else Signed(value=key.sign(data, algorithm))
+
+
+def held_with(key: SigningKey) -> tuple[HeldKey, ...]:
+    """Return a key as what is no X.509 certificate holds it; a key that knows has a field ``held``.
+
+    So do files that hold a public key of their own kind besides the private one: OpenPGP, minisign.
+    """
+    own: tuple[HeldKey, ...] = getattr(key, "held", ())
+    return own
 
 
 def digest_of(data: bytes, algorithm: Algorithm) -> bytes:

@@ -18,6 +18,7 @@ from signward.envelopes.openpgp_signature import MAY_SIGN, REASON, Signature, re
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding, worst
 from signward.state import (
+    HeldKey,
     IntactSignature,
     OpenPgpCert,
     TrustedSignature,
@@ -35,29 +36,48 @@ from signward.trust.rules import STRICT
 
 if TYPE_CHECKING:
     from signward.trust.judge import Grounds
+    from signward.trust.settings import TrustPolicy
 
 _SOFT_REASONS = frozenset({1, 3})
 """Superseded, retired: what was signed before stands (RFC 9580 5.2.3.31); all else undoes it."""
 
 
-class _Case:
-    """One signature, the key that made it and what its holder says of both."""
+class _Standing:
+    """A key at the time it signs, or signed, and what its holder says of it ``when`` judged."""
 
-    def __init__(self, intact: IntactSignature, certificate: Certificate, grounds: Grounds) -> None:
-        self.intact, self.certificate, self.at = intact, certificate, grounds.at
-        self.signature = read_signature(intact.claimed.raw)
-        self.made = self.signature.created
-        self.label = f"signature {intact.claimed.label}"
-        when = Instant(at=grounds.at, sha1_cutoff=grounds.policy.sha1_cutoff)
+    def __init__(
+        self, certificate: Certificate, fingerprint: bytes, made: datetime, when: Instant
+    ) -> None:
+        self.certificate, self.made = certificate, made
         self.holder = holder_of(certificate, when)
-        self.subkey = _subkey(certificate, intact.key.key_id)
+        self.subkey = _subkey(certificate, fingerprint)
         self.bound = bound_of(certificate, self.subkey, when) if self.subkey else None
 
     @property
     def key(self) -> PublicKey:
-        """The key that signed."""
+        """The key that signs."""
         own = self.subkey.key if self.subkey else None
         return own or self.certificate.primary
+
+
+class _Case(_Standing):
+    """One signature, the key that made it and what its holder says of both."""
+
+    def __init__(self, intact: IntactSignature, certificate: Certificate, grounds: Grounds) -> None:
+        self.intact, self.at = intact, grounds.at
+        self.signature = read_signature(intact.claimed.raw)
+        self.label = f"signature {intact.claimed.label}"
+        when = Instant(at=grounds.at, sha1_cutoff=grounds.policy.sha1_cutoff)
+        super().__init__(certificate, intact.key.key_id, self.signature.created, when)
+
+
+def signing_findings(held: HeldKey, at: datetime, policy: TrustPolicy) -> tuple[Finding, ...]:
+    """Return what would be said of a signature that a key were to make ``at``.
+
+    Raises `BadInputError` for what holds the key.
+    """
+    when = Instant(at=at, sha1_cutoff=policy.sha1_cutoff)
+    return tuple(_of_key(_Standing(known_certificate(held.holder), held.key_id, at, when)))
 
 
 def judge_openpgp(
@@ -110,6 +130,14 @@ def _subkey(certificate: Certificate, fingerprint: bytes) -> Component | None:
 def _findings(case: _Case) -> Iterator[Finding]:
     yield from _algorithms(case)
     yield from _dates(case)
+    yield from _of_key(case)
+
+
+def _of_key(case: _Standing) -> Iterator[Finding]:
+    for key in {one.fingerprint: one for one in (case.certificate.primary, case.key)}.values():
+        weak = STRICT.judge_public_key(key.label, key.spki)
+        if weak is not None:
+            yield weak
     primary = case.certificate.primary
     yield from _standing(case.holder, primary)
     yield from _alive(primary, case.holder.ends(primary), case.made)
@@ -134,10 +162,6 @@ def _algorithms(case: _Case) -> Iterator[Finding]:
             found=f"version {case.signature.version} by a key of version {case.key.version}",
             required="the same", clause="RFC 9580 5.2.3",
         )  # fmt: skip
-    for key in {one.fingerprint: one for one in (case.certificate.primary, case.key)}.values():
-        weak = STRICT.judge_public_key(key.label, key.spki)
-        if weak is not None:
-            yield weak
 
 
 def _dates(case: _Case) -> Iterator[Finding]:
@@ -232,7 +256,7 @@ def _binding(bound: Bound, key: PublicKey) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _usage(case: _Case) -> Iterator[Finding]:
+def _usage(case: _Standing) -> Iterator[Finding]:
     binding = case.bound.binding if case.bound else None
     flags = (binding.flags if binding else None) if case.bound else case.holder.flags
     if flags is not None and not flags & MAY_SIGN:

@@ -1,4 +1,4 @@
-"""Profile pinned: a bare key that the caller named (minisign, signify).
+"""Profile pinned: a bare key that the caller named (minisign, signify, a public key by itself).
 
 Such a key has no dates, no usage and nothing that could withdraw it: it counts as long as it is
 named.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from signward.envelopes.minisign import MINISIGN, SIGNIFY
 from signward.findings import Code, Effect, Finding, worst
-from signward.state import IntactSignature, PinnedKey, TrustedSignature, UntrustedSignature
+from signward.state import HeldKey, IntactSignature, PinnedKey, TrustedSignature, UntrustedSignature
+from signward.trust.rules import STRICT
 
 if TYPE_CHECKING:
     from signward.trust.judge import Grounds
@@ -21,22 +23,31 @@ def judge_pinned(
     """Judge an intact signature by whether its key is one that the caller named."""
     key = intact.key
     keyring = grounds.keyring.get(key.holder)
-    findings = (*intact.findings, *grounds.notes)
+    weak = STRICT.judge_public_key(f"{key.kind} key {key_name(key)}", key.spki)
+    findings = (*intact.findings, *grounds.notes, *([weak] if weak else ()))
     if keyring is None or worst(findings) not in (Effect.NOTE, Effect.WARN):
         return UntrustedSignature(
             intact=intact, basis=None, judged_at=grounds.at, proven_time=None, revocation=(),
             findings=(*findings, _unnamed(intact)) if keyring is None else findings,
         )  # fmt: skip
-    # Their tools write a key's id as a number, whose octets stand lowest first.
-    name = key.key_id[::-1].hex().upper()
     return TrustedSignature(
         intact=intact,
-        basis=PinnedKey(kind=key.kind, key=name, keyring=keyring),
+        basis=PinnedKey(kind=key.kind, key=key_name(key), keyring=keyring),
         judged_at=grounds.at,
         proven_time=None,
         revocation=(),
         findings=findings,
     )
+
+
+def key_name(key: HeldKey) -> str:
+    """Return what a key is called: as minisign and signify write it, or its identifier in hex.
+
+    Those two write a key's id as a number, whose octets stand lowest first.
+    """
+    if key.kind in (MINISIGN, SIGNIFY):
+        return key.key_id[::-1].hex().upper()
+    return key.key_id.hex()
 
 
 def _unnamed(intact: IntactSignature) -> Finding:

@@ -49,11 +49,18 @@ class Context:
         self.catalogs: Any = None
         self._grounds: dict[str, Grounds] = {}
         self._signers: tuple[bytes, ...] = ()
+        self._known: tuple[HeldKey, ...] = ()
 
     def knowing(self, *certificates: bytes) -> Self:
         """Return the same context, which has these (DER) for signatures that bring none."""
         other = copy(self)
         other._signers = certificates  # noqa: SLF001 - its own
+        return other
+
+    def knowing_key(self, key: HeldKey) -> Self:
+        """Return the same context with this key in reach; that makes it none of a keyring."""
+        other = copy(self)
+        other._known = (key,)  # noqa: SLF001 - its own
         return other
 
     def as_of(self, at: datetime) -> Self:
@@ -105,8 +112,10 @@ class Context:
         return (*self.certificates, *self._signers, *keys)
 
     def keys_for(self, profile: Profile) -> tuple[HeldKey, ...]:
-        """Return the keys of the caller's keyrings where the profile is about such."""
-        return self.keyring.keys if self.keyring and _is_keyed(profile) else ()
+        """Return the keys in reach where the profile is about such: first those of keyrings."""
+        if not _is_keyed(profile):
+            return ()
+        return (*self.keyring.keys, *self._known) if self.keyring else self._known
 
     @cached_property
     def keyring(self) -> Keyring | None:

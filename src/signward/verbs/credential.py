@@ -1,4 +1,8 @@
-"""Credentials: a key, the certificates that speak for it, and how it signs."""
+"""Credentials: a key, what holds it for those who verify, and how it signs.
+
+That is a certification path (X.509), or where there is none an OpenPGP certificate, or the public
+key itself as a file of minisign, signify or OpenSSL has it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,11 @@ from datetime import datetime
 from functools import lru_cache
 
 from signward.envelopes import Signer
+from signward.envelopes.openpgp_cert import KIND as OPENPGP
+from signward.envelopes.raw import KIND as RAW
+from signward.envelopes.raw import named_key
 from signward.errors import BadInputError, KeyProviderError, SigningError
+from signward.findings import Effect
 from signward.frozen import replace
 from signward.integrity import (
     UnsupportedKeyError,
@@ -19,9 +27,11 @@ from signward.integrity import (
     key_size,
     usual_algorithm,
 )
-from signward.keys import Purpose, RotatedError, Signed, SigningKey, sign_for
-from signward.state import Algorithm
+from signward.keys import Purpose, RotatedError, Signed, SigningKey, held_with, sign_for
+from signward.state import X509, Algorithm, HeldKey
+from signward.trust.pinned import key_name
 from signward.trust.profiles import Profile
+from signward.trust.settings import TrustPolicy
 from signward.trust.x509 import Certificate, is_signed_by, load_certificate
 from signward.wire.algorithms import COMPUTABLE
 
@@ -43,17 +53,64 @@ _MOST_PATH = 16
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Who signs at present: the leaf, and the signer a request names.
+    """Who signs at present: the key as verifiers hold it, and the signer a request names.
 
+    ``certificate`` is the leaf where an X.509 certificate holds it.
     A value: a file that was begun with one leaf is finished with it, whatever the service
     does meanwhile.
     """
 
-    leaf: Certificate
+    held: HeldKey
     signer: Signer
+    certificate: Certificate | None = None
+
+    @property
+    def leaf(self) -> Certificate:
+        """The X.509 certificate.  Raises ``SigningError`` where none holds the key."""
+        if self.certificate is None:
+            raise SigningError("--key", f"{self.label}, and no X.509 certificate", "one",
+                               hint="--cert FILE names it")  # fmt: skip
+        return self.certificate
+
+    @property
+    def label(self) -> str:
+        """How messages name the key."""
+        if self.certificate is not None:
+            return self.certificate.label
+        return f"{self.held.kind} key {key_name(self.held)}"
+
+    @property
+    def name(self) -> str:
+        """Who signs, as results tell it."""
+        return self.certificate.subject_text if self.certificate is not None else self.label
 
     def check_fitness(self, profile: Profile, at: datetime) -> None:
-        """Raise ``SigningError`` if the certificate cannot sign for ``profile`` at ``at``."""
+        """Raise ``SigningError`` if the key cannot sign for ``profile`` at ``at``."""
+        if profile.keys:
+            self._check_key(at)
+        else:
+            self._check_certificate(profile, at)
+
+    def _check_key(self, at: datetime) -> None:
+        if self.held.kind == X509:
+            raise SigningError(
+                "--key", f"{self.label}, an X.509 certificate", "a key that no such holds",
+                hint="--cert FILE names an OpenPGP certificate, or a public key",
+            )  # fmt: skip
+        if self.held.kind != OPENPGP:
+            return  # such keys have no dates and no usage
+        from signward.trust.openpgp import signing_findings  # for few runs only
+
+        try:
+            findings = signing_findings(self.held, at, TrustPolicy())
+        except BadInputError as error:
+            raise SigningError("--cert", str(error), "an OpenPGP certificate") from None
+        for finding in findings:
+            if finding.effect in (Effect.REJECT, Effect.UNKNOWN):
+                raise SigningError(finding.subject, finding.found, finding.required,
+                                   hint="no verifier would accept what it signs now")  # fmt: skip
+
+    def _check_certificate(self, profile: Profile, at: datetime) -> None:
         leaf, usage = self.leaf, profile.usage
         if profile.rules.judge_validity and not leaf.not_before <= at <= leaf.not_after:
             raise _outside_validity(leaf, at)
@@ -76,24 +133,70 @@ class Credential:
     """
 
     def __init__(
-        self, key: SigningKey, given: Sequence[bytes], digest: str, *, pss: bool = False
+        self,
+        key: SigningKey,
+        given: Sequence[bytes],
+        digest: str,
+        *,
+        pss: bool = False,
+        held: Sequence[HeldKey] = (),
+        kind: str = "",
     ) -> None:
+        """Take an open key.
+
+        ``given`` are certificates (DER), ``held`` public keys that no such certificate holds;
+        ``kind`` says as what the key is to sign (`HeldKey.kind`), where several are possible.
+        """
         self._key, self._given, self._digest, self._pss = key, tuple(given), digest, pss
+        self._held, self._kind = tuple(held), kind
         self._lock = threading.Lock()
         self._turns = threading.BoundedSemaphore(self.parallel)
         self.standing = self._read()
 
     def _read(self) -> Standing:
+        public_key = self._key.public_key
+        algorithm, digest = algorithm_for(public_key, self._digest, pss=self._pss)
+        held = self._holder(public_key)
+        if held is not None:
+            signer = Signer(certificates=(), algorithm=algorithm, digest=digest, holder=held)
+            return Standing(held, signer)
         certificates = [_loaded(one) for one in (*self._given, *self._key.certificates)]
-        leaf = _leaf(certificates, self._key.public_key)
+        leaf = _leaf(certificates, public_key)
         path = _path(leaf, certificates)
-        algorithm, digest = algorithm_for(self._key.public_key, self._digest, pss=self._pss)
         signer = Signer(
             certificates=tuple(certificate.der for certificate in path),
             algorithm=algorithm,
             digest=digest,
         )
-        return Standing(leaf, signer)
+        held = HeldKey(kind=X509, key_id=b"", spki=leaf.spki, holder=leaf.der)
+        return Standing(held, signer, leaf)
+
+    def _holder(self, public_key: bytes) -> HeldKey | None:
+        """Return what holds the key; None where that is an X.509 certificate.
+
+        What the caller names comes before what is kept with the key.
+        """
+        if self._kind == RAW:
+            return named_key(public_key)
+        if self._kind == X509 or (self._given and not self._kind):
+            return None
+        if self._key.certificates and not (self._held or self._kind):
+            return None
+        held = (*self._held, *held_with(self._key))
+        fitting = [one for one in held if one.spki == public_key]
+        wanted = [one for one in fitting if self._kind in ("", one.kind)]
+        if wanted:
+            return wanted[0]
+        if fitting:
+            kinds = " and ".join(one.kind for one in fitting)
+            raise KeyProviderError("--as", f"{self._kind}, and a key as {kinds} have it",
+                                   "one of these, or raw")  # fmt: skip
+        if held or self._kind:
+            raise KeyProviderError(
+                "--cert", "public keys, none of which is the key's" if held else
+                f"no public key as {self._kind} has it", "that of the key",
+            )  # fmt: skip
+        return None
 
     @property
     def parallel(self) -> int:
@@ -121,7 +224,7 @@ class Credential:
         try:
             with self._turns:
                 signed = sign_for(self._key, data, algorithm, purpose)
-            check_value(standing.leaf.spki, algorithm, data, signed.value)
+            check_value(standing.held.spki, algorithm, data, signed.value)
         except KeyProviderError as error:
             with self._lock:  # a refresh under way ends first
                 current = self.standing is standing
@@ -131,8 +234,8 @@ class Credential:
             raise RotatedError(error.subject, error.found, error.required, error.hint) from None
         except (ValueMismatchError, UnsupportedKeyError) as error:
             raise RotatedError(
-                "--key", f"a signature that does not fit {standing.leaf.label} ({error})",
-                "one made with the certificate's key",
+                "--key", f"a signature that does not fit {standing.label} ({error})",
+                "one made with the key that was opened",
             ) from None  # fmt: skip
         if signed.receipt or signed.log:
             from signward.verbs.receipts import check_receipt  # loads what reads logs
@@ -177,7 +280,8 @@ def _leaf(certificates: Sequence[Certificate], public_key: bytes) -> Certificate
     if not certificates:
         raise KeyProviderError(
             "--cert", "no certificate", "the certificate of the key",
-            hint="the key's holder keeps none beside it: give it, and its issuers, with --cert",
+            hint="the key's holder keeps none beside it: give it, and its issuers, with --cert "
+            "(--detached --as raw needs none)",
         )  # fmt: skip
     raise KeyProviderError(
         "--cert", f"certificates of other keys ({certificates[0].label})",

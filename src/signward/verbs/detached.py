@@ -2,17 +2,22 @@
 
 That is a detached CMS signature, the value of ``security.ima`` as evmctl writes it, an fs-verity
 built-in signature, one of OpenPGP, minisign or signify, or a Sigstore bundle or attestation; which
-of them, its bytes say.  Only a
-CMS message without signed attributes may be either of two: it is taken for what its value fits.
+of them, its bytes say.  Only a CMS message without signed attributes may be either of two: it is
+taken for what its value fits.  Bytes that are none of these, or fit as none, may be a bare value
+by a public key that is named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
 
 from signward.envelopes.cms_external import is_plain
-from signward.envelopes.minisign import is_commented
+from signward.envelopes.minisign import MINISIGN, SIGNIFY, is_commented
 from signward.envelopes.openpgp import is_openpgp
+from signward.envelopes.openpgp_cert import KIND as OPENPGP
+from signward.envelopes.raw import KIND as RAW
 from signward.envelopes.sigstore import is_sigstore
 from signward.errors import UnreadableError
 from signward.formats import Format, Signable
@@ -21,8 +26,9 @@ from signward.formats._beside import MinisignFormat, OpenPgpFormat
 from signward.formats._detached import DetachedFormat
 from signward.formats._fsverity import FsVerityFormat
 from signward.formats._ima import ImaFormat
+from signward.formats._raw import RawFormat
 from signward.frozen import Frozen
-from signward.state import BrokenSignature, Source, Verdict
+from signward.state import X509, BrokenSignature, HeldKey, Source, Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import read_option
 from signward.verbs.verify import assess_as, unreadable
@@ -34,15 +40,36 @@ from signward.wire.verity import Parameters
 class Beside(Frozen, frozen=True, kw_only=True):
     """How signatures are written beside files: the ending of their names, and the format.
 
-    ``form`` makes the format, with a signature to judge by or without any.
+    ``form`` makes the format, with a signature to judge by or without any; ``kind`` is the kind
+    of the keys that sign so, or empty where the key itself says how (`beside_for`).
     """
 
     suffix: str
     form: Callable[[bytes | None], Signable]
+    kind: str = X509
 
 
 DETACHED = Beside(suffix=".p7s", form=DetachedFormat)
 """Detached CMS (RFC 8551 3.2.1 has the ending)."""
+
+BY_KEY = Beside(suffix="", form=DetachedFormat, kind="")
+"""As the key is held, so it signs."""
+
+AS: Mapping[str, Beside] = MappingProxyType({
+    "cms": DETACHED,
+    "openpgp": Beside(suffix=".asc", form=OpenPgpFormat, kind=OPENPGP),
+    "minisign": Beside(suffix=".minisig", form=MinisignFormat, kind=MINISIGN),
+    "signify": Beside(suffix=".sig", form=partial(MinisignFormat, kind=SIGNIFY), kind=SIGNIFY),
+    "raw": Beside(suffix=".sig", form=RawFormat, kind=RAW),
+})  # fmt: skip
+"""The ways of signing files of any kind, by the words for them."""
+
+
+def beside_for(asked: Beside | None, held: HeldKey) -> Beside | None:
+    """Return how files are signed by a key: as was asked for, or as such keys do."""
+    if asked is not BY_KEY:
+        return asked
+    return next(one for one in AS.values() if one.kind == held.kind)
 
 
 def ima_beside(version: int = 2, tree: Parameters | None = None) -> Beside:
@@ -78,15 +105,24 @@ def assess_detached(
 def _judged(
     blob: bytes, source: Source, context: Context, parameters: Parameters | None
 ) -> Verdict:
-    """Return the verdict by a signature: a plain one is over the fs-verity digest or the file.
+    """Return the verdict by a signature that may be one of several: by the first that it fits.
 
-    What its value fits decides; one that fits neither is told as the former, if it can be one.
+    A plain one is over the fs-verity digest or the file, and any octets may be a bare value of a
+    key that the caller named.  One that fits none is told as the first, if it can be that.
     """
     verdict = assess_as(form_of(blob, parameters), source, context)
-    if not is_plain(blob) or _is_intact(verdict):
-        return verdict
-    by_content = assess_as(DetachedFormat(blob), source, context)
-    return by_content if _is_intact(by_content) or not verdict.signatures else verdict
+    others: list[Format] = [DetachedFormat(blob)] if is_plain(blob) else []
+    others += [RawFormat(blob)] if _names_keys(context) else []
+    for form in others:
+        if _is_intact(verdict):
+            break
+        other = assess_as(form, source, context)
+        verdict = other if _is_intact(other) or not verdict.signatures else verdict
+    return verdict
+
+
+def _names_keys(context: Context) -> bool:
+    return context.keyring is not None and any(key.kind == RAW for key in context.keyring.keys)
 
 
 def _is_intact(verdict: Verdict) -> bool:

@@ -14,8 +14,10 @@ from signward.errors import SigningError
 from signward.findings import Effect, Finding
 from signward.formats import Format
 from signward.state import (
+    X509,
     BrokenSignature,
     Companions,
+    HeldKey,
     IntactSignature,
     JudgedSignature,
     Outcome,
@@ -23,7 +25,6 @@ from signward.state import (
     Stage,
     Verdict,
 )
-from signward.trust.x509 import Certificate
 from signward.verbs.context import Context
 from signward.verbs.options import Options, stopping_at
 from signward.verbs.verify import assess, assess_as, assess_path
@@ -48,28 +49,28 @@ class Assessor:
         self._require_accepted = require_accepted
         self._warned: dict[tuple[str, bytes], Warnings] = {}
 
-    def check(self, written: Source, companions: Companions, leaf: Certificate) -> Warnings:
+    def check(self, written: Source, companions: Companions, held: HeldKey) -> Warnings:
         """Return the warnings on a result.  Raises ``SigningError`` for one not to be released."""
-        return self._checked(written.name, lambda by: assess(written, by, companions), leaf)
+        return self._checked(written.name, lambda by: assess(written, by, companions), held)
 
-    def check_folder(self, folder: str, name: str, leaf: Certificate) -> Warnings:
+    def check_folder(self, folder: str, name: str, held: HeldKey) -> Warnings:
         """Do the same for a folder that is one piece of code; ``name`` is what it is called."""
-        return self._checked(name, lambda by: assess_path(folder, by, name), leaf)
+        return self._checked(name, lambda by: assess_path(folder, by, name), held)
 
-    def check_beside(self, content: Source, form: Format, leaf: Certificate) -> Warnings:
+    def check_beside(self, content: Source, form: Format, held: HeldKey) -> Warnings:
         """Do the same for content whose signature lies elsewhere: ``form`` was made with it."""
-        return self._checked(content.name, lambda by: assess_as(form, content, by), leaf)
+        return self._checked(content.name, lambda by: assess_as(form, content, by), held)
 
-    def _checked(self, name: str, judge: Judge, leaf: Certificate) -> Warnings:
-        verdict = judge(self._intact.knowing(leaf.der))
+    def _checked(self, name: str, judge: Judge, held: HeldKey) -> Warnings:
+        verdict = judge(_knowing(self._intact, held))
         if verdict.outcome is not Outcome.ACCEPTED:
             raise _refused(name, verdict, "an intact signature")
-        if not any(_certificate(one) == leaf.der for one in verdict.signatures):
-            raise SigningError(name, "no signature by the key's certificate", "one",
+        if not any(_is_by(one, held) for one in verdict.signatures):
+            raise SigningError(name, "no signature by the key's own holder", "one",
                                hint="this is a fault of ours: please report it")  # fmt: skip
-        key = verdict.format, leaf.der
+        key = verdict.format, held.holder
         if self._require_accepted or key not in self._warned:
-            self._warned[key] = self._judged(name, judge, leaf)
+            self._warned[key] = self._judged(name, judge, held)
         return self._warned[key]
 
     def check_stripped(self, written: Source, companions: Companions) -> None:
@@ -88,10 +89,10 @@ class Assessor:
         if verdict.outcome is not Outcome.ACCEPTED:
             raise _refused(written.name, verdict, "intact signatures")
 
-    def _judged(self, name: str, judge: Judge, leaf: Certificate) -> Warnings:
+    def _judged(self, name: str, judge: Judge, held: HeldKey) -> Warnings:
         if not self._timeless:
             self._accepting = self._accepting.as_of(datetime.now(UTC))
-        verdict = judge(self._accepting.knowing(leaf.der))
+        verdict = judge(_knowing(self._accepting, held))
         if verdict.outcome is Outcome.ACCEPTED:
             return []
         if self._require_accepted:
@@ -99,11 +100,22 @@ class Assessor:
         return [str(f).partition("\n")[0] for f in _grave(verdict)]
 
 
-def _certificate(signature: JudgedSignature) -> bytes:
-    """Return the certificate of a signature that is at least intact."""
+def _knowing(context: Context, held: HeldKey) -> Context:
+    """Return the context with the signer's own key in reach, which counts for nothing else."""
+    return context.knowing(held.holder) if held.kind == X509 else context.knowing_key(held)
+
+
+def _is_by(signature: JudgedSignature, held: HeldKey) -> bool:
+    """Say whether a signature is intact and made with ``held``.
+
+    A caller's keyring may hold another copy of an OpenPGP certificate: the key is what counts.
+    """
     if isinstance(signature, BrokenSignature):
-        return b""
-    return (signature if isinstance(signature, IntactSignature) else signature.intact).key.holder
+        return False
+    key = (signature if isinstance(signature, IntactSignature) else signature.intact).key
+    if held.kind == X509:
+        return key.holder == held.holder
+    return (key.kind, key.key_id, key.spki) == (held.kind, held.key_id, held.spki)
 
 
 def _grave(verdict: Verdict) -> list[Finding]:

@@ -97,8 +97,8 @@ class AttributeSignatory(Signatory):
             patched = self._signed(self._form(None), source, _NOBODY, work)
             value = patched.read(0, patched.length)
             source.check_unchanged()
-            leaf = work.standing.leaf
-            found = self._assessor.check_beside(source, self._form(value), leaf)
+            held = work.standing.held
+            found = self._assessor.check_beside(source, self._form(value), held)
             work.warnings |= dict.fromkeys(found)
             self._keep_receipts(path, work)
             if not self.options.dry_run:
@@ -122,7 +122,7 @@ class AttributeSignatory(Signatory):
         if (value.kind, value.version, value.algorithm, value.key_id) != own:
             return False
         try:
-            self._assessor.check_beside(source, self._form(present), work.standing.leaf)
+            self._assessor.check_beside(source, self._form(present), work.standing.held)
         except SigningError:
             return False
         return True

@@ -1,11 +1,13 @@
 """Keyrings: the public keys that callers give, for signatures that bring no certificate.
 
-A file is an OpenPGP keyring (armoured or not) or a public key of minisign or signify; which, its
-content says.  Of a folder (`/usr/share/keyrings`) every file of an OpenPGP ending is read.
+A file is an OpenPGP keyring (armoured or not), a public key of minisign or signify, or public keys
+by themselves (SubjectPublicKeyInfo, RFC 7468 13, in PEM or DER); which, its content says.  Of a
+folder (`/usr/share/keyrings`) every file of an OpenPGP ending is read.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,10 +15,15 @@ from signward.envelopes.minisign import is_bare_key, is_commented
 from signward.envelopes.minisign import read_keys as read_commented
 from signward.envelopes.openpgp_cert import KIND as OPENPGP
 from signward.envelopes.openpgp_cert import binary, keys_of, primary_of, split_keyring
+from signward.envelopes.openpgp_packets import is_armoured
+from signward.envelopes.raw import named_key
 from signward.errors import BadInputError, EvidenceError
 from signward.frozen import Frozen
+from signward.integrity import UnsupportedKeyError, load_public_key
 from signward.state import HeldKey
+from signward.trust.pem import CERTIFICATES, blocks
 from signward.verbs.options import read_option
+from signward.wire import der
 
 MAX_KEYS = 20_000
 """Keys of a run; Debian's keyring of all its developers has some 4,000."""
@@ -27,7 +34,11 @@ MAX_FILES = 1000
 ENDINGS = (".asc", ".gpg", ".pgp")
 """How files of a folder of keyrings end (sources.list(5), "Signed-By")."""
 
+PUBLIC_KEYS = "PUBLIC KEY"
+"""The label of a public key by itself (RFC 7468 13)."""
+
 _KEYBOX = b"KBXf"
+_PEM_KEY = re.compile(rb"^-----BEGIN PUBLIC KEY-----", re.MULTILINE)
 
 
 class Keyring(Frozen, frozen=True, kw_only=True):
@@ -89,9 +100,53 @@ def read_keyring(path: str, data: bytes) -> list[HeldKey]:
     if data[8:12] == _KEYBOX:
         raise EvidenceError(f"{path}: found GnuPG's own key database, required a keyring\n"
                             "hint: gpg --export > keyring.gpg writes one")  # fmt: skip
+    if is_public_key(data):
+        return [_named(path, spki) for spki in blocks(path, data, PUBLIC_KEYS)]
     try:
         if is_commented(data) or is_bare_key(data):
             return list(read_commented(data))
         return [key for one in split_keyring(binary(data)) for key in keys_of(one)]
     except BadInputError as error:
         raise EvidenceError(f"{path}: {error}") from None
+
+
+def _named(path: str, spki: bytes) -> HeldKey:
+    try:
+        load_public_key(spki)
+    except UnsupportedKeyError as error:
+        raise EvidenceError(f"{path}: {error}") from None
+    return named_key(spki)
+
+
+def is_public_key(data: bytes) -> bool:
+    """Say whether octets are public keys by themselves (SubjectPublicKeyInfo), in PEM or DER."""
+    if data[:1] != b"\x30":
+        return _PEM_KEY.search(data) is not None
+    try:
+        kind, key = der.parse(data, "public key").fields("public key", 2)
+        return key.tag == der.BIT_STRING and kind.fields("algorithm", 1)[0].tag == der.OID
+    except (BadInputError, ValueError):
+        return False
+
+
+def read_holders(paths: tuple[str, ...]) -> tuple[list[bytes], list[HeldKey]]:
+    """Return what holds public keys in files: certificates (X.509, DER), and keys of other kinds.
+
+    Raises ``EvidenceError`` for a file that is neither.
+    """
+    certificates, keys = list[bytes](), list[HeldKey]()
+    for path in paths:
+        data = read_option(path)
+        if is_keyring(data) or is_public_key(data):
+            keys += read_keyring(path, data)
+        else:
+            certificates += blocks(path, data, CERTIFICATES)
+    return certificates, keys
+
+
+def is_keyring(data: bytes) -> bool:
+    """Say whether octets begin as a file of keys does that is no X.509 certificate."""
+    if data[8:12] == _KEYBOX or is_commented(data) or is_bare_key(data):
+        return True
+    first = data[0] if data else 0
+    return first & 0xFC == 0x98 or first == 0xC6 or is_armoured(data)  # a public key, either header

@@ -32,16 +32,16 @@ from signward.formats import (
 )
 from signward.keys import Purpose, RotatedError, Signed, Waiting, open_key
 from signward.state import Companions, SignedArtifact, Source
-from signward.trust.pem import CERTIFICATES, blocks
 from signward.trust.profiles import PROFILES
 from signward.verbs.bundles import BUNDLE
 from signward.verbs.change import Destination, prepare, signable
 from signward.verbs.credential import Credential, Standing
 from signward.verbs.crew import Crew, Finish, Task, copies_for
 from signward.verbs.deep import InsideOut
-from signward.verbs.detached import Beside
+from signward.verbs.detached import Beside, beside_for
 from signward.verbs.fitness import Assessor
 from signward.verbs.folders import check_same, put_in_place, snapshot, working_copy
+from signward.verbs.keyrings import read_holders
 from signward.verbs.options import Options, read_option
 from signward.verbs.outcome import FileResult, caught
 from signward.verbs.receipts import Receipts
@@ -98,17 +98,18 @@ class Signatory:
         self.options = options
         self.at = options.judge.at or datetime.now(UTC)
         self._assessor = Assessor(options.judge, require_accepted=options.require_accepted)
+        given, held = read_holders(options.certificates)
+        self._key = open_key(options.key, SecretFinder(options.pass_file))
+        self._credential = Credential(
+            self._key, given, options.digest, pss=options.pss, held=held,
+            kind=options.beside.kind if options.beside else "",
+        )  # fmt: skip
+        self._beside = beside_for(options.beside, self._credential.standing.held)
         self._destination = Destination(
             out=options.out,
-            suffix=options.beside.suffix if options.beside else "",
+            suffix=self._beside.suffix if self._beside else "",
             dry_run=options.dry_run,
         )
-        given = [
-            block for path in options.certificates
-            for block in blocks(path, read_option(path), CERTIFICATES)
-        ]  # fmt: skip
-        self._key = open_key(options.key, SecretFinder(options.pass_file))
-        self._credential = Credential(self._key, given, options.digest, pss=options.pss)
         self._stamp = Stamper(options.timestamps, self._credential.standing.signer.digest, self.at)
         self._receipts = Receipts(options.receipts) if options.receipts else None
         self._given = _with_files(options.options)
@@ -166,8 +167,8 @@ class Signatory:
         return begin
 
     def _sign(self, path: str, target: str) -> Finish:
-        if self.options.beside:
-            return self._sign_beside(path, target, self.options.beside)
+        if self._beside:
+            return self._sign_beside(path, target, self._beside)
         if is_bundle_folder(path):
             return self._sign_folder(path, target)
         work = Work()
@@ -186,8 +187,8 @@ class Signatory:
 
         def check(written: Source, companions: Companions) -> None:
             if work.outer:
-                leaf = work.standing.leaf
-                work.warnings |= dict.fromkeys(self._assessor.check(written, companions, leaf))
+                held = work.standing.held
+                work.warnings |= dict.fromkeys(self._assessor.check(written, companions, held))
 
         work.standing = self._credential.standing
         put_in_place = prepare(path, target, self._destination, make, check)
@@ -203,7 +204,7 @@ class Signatory:
             return self._signed(form, source, MappedCompanions({}), work)
 
         def check(folder: str, name: str) -> None:
-            found = self._assessor.check_folder(folder, name, work.standing.leaf)
+            found = self._assessor.check_folder(folder, name, work.standing.held)
             work.warnings |= dict.fromkeys(found)
 
         with ExitStack() as stack:
@@ -249,7 +250,7 @@ class Signatory:
         def check(written: Source, _companions: Companions) -> None:
             signature = written.read(0, written.length)
             judged = beside.form(signature)
-            found = self._assessor.check_beside(contents[0], judged, work.standing.leaf)
+            found = self._assessor.check_beside(contents[0], judged, work.standing.held)
             work.warnings |= dict.fromkeys(found)
 
         put_in_place = prepare(path, target, self._destination, make, check)
@@ -267,7 +268,7 @@ class Signatory:
             format=work.format,
             output=output,
             members=tuple(work.members),
-            signer=work.standing.leaf.subject_text,
+            signer=work.standing.name,
             algorithm=str(work.standing.signer.algorithm),
             warnings=tuple(work.warnings),
             receipts=work.written,
@@ -279,7 +280,7 @@ class Signatory:
         def sign(form: Signable, member: Source) -> Source:
             nothing = MappedCompanions({})
             signed = self._signed(form, member, nothing, work)
-            warnings = self._assessor.check(signed, nothing, work.standing.leaf)
+            warnings = self._assessor.check(signed, nothing, work.standing.held)
             work.warnings |= dict.fromkeys(warnings)
             return signed
 
