@@ -9,6 +9,15 @@ from pathlib import Path
 
 from demo.fetch import fetch
 
+INSIDE = {
+    "node-liquibase": "package/dist/drivers",
+    "rpm": "rpm-4.18.0/tests/data/RPMS",
+}
+"""Where what is to be shown lies in a sample that holds much else."""
+
+KEYS = {"rpm": "rpm-4.18.0/tests/data/keys/rpm.org-rsa-2048-test.pub"}
+"""Public keys that samples bring along, for signatures that no certificate authority knows."""
+
 COMMAND_LINE_ERROR = 2
 """The only exit code of `signward scan` that means it did not scan."""
 
@@ -36,11 +45,18 @@ def _stores(trees: Mapping[str, Path]) -> Iterator[str]:
         yield from (f"kernel:{image}" for image in trees["linux-image"].glob("boot/vmlinuz-*"))
 
 
+def _keyrings(trees: Mapping[str, Path]) -> Iterator[str]:
+    """Yield the keys that samples are judged by; nobody pins the Android package's signer."""
+    yield from (str(trees[name] / key) for name, key in KEYS.items() if name in trees)
+
+
 def _scan(trees: Mapping[str, Path], report: Path) -> int:
     from signward.cli import main as signward
 
     stores = [word for store in _stores(trees) for word in ("--store", store)]
-    command = ["scan", *map(str, trees.values()), *stores, "--html", str(report)]
+    keyrings = [word for key in _keyrings(trees) for word in ("--keyring", key)]
+    shown = [str(tree / INSIDE.get(name, "")) for name, tree in trees.items()]
+    command = ["scan", *shown, *stores, *keyrings, "--html", str(report)]
     print("$ signward " + " ".join(command), flush=True)
     report.unlink(missing_ok=True)
     code = signward(command)

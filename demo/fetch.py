@@ -39,6 +39,13 @@ CLIENT_SECONDS = 900
 
 _BLOCK = 1024 * 1024
 
+_DEBIAN_SOURCES = """Types: deb-src
+URIs: ARCHIVE
+Suites: bookworm
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+"""
+
 
 class CorpusMissingError(Exception):
     """A sample cannot be had here; the message says which, and why."""
@@ -156,6 +163,9 @@ def _download(sample: Sample, folder: Path) -> None:
     if sample.client == "deb":
         _apt_download(sample, folder)
         return
+    if sample.client == "source":
+        _apt_source(sample, folder)
+        return
     pins = folder / "pins.txt"
     pins.write_text(f"{sample.package}=={sample.version} --hash=sha256:{sample.sha256}\n")
     options = ["--no-deps", "--require-hashes", "-q", "-r", str(pins), "-d", str(folder)]
@@ -176,6 +186,20 @@ def _apt_download(sample: Sample, folder: Path) -> None:
     """Have apt download a package: it reads the machine's own lists, and checks them."""
     wanted = f"{sample.package}={sample.version}"
     _run([_tool("apt-get", sample.name), "download", "-q", wanted], sample.package, folder)
+
+
+def _apt_source(sample: Sample, folder: Path) -> None:
+    """Have apt download a source package, by lists of its own: few machines ask for sources."""
+    lists = folder / "lists"
+    (lists / "partial").mkdir(parents=True)
+    sources = folder / "source.sources"
+    sources.write_text(_DEBIAN_SOURCES)
+    options = [f"Dir::Etc::SourceList={sources}", "Dir::Etc::SourceParts=/dev/null",
+               f"Dir::State::Lists={lists}", "APT::Sandbox::User=root"]  # fmt: skip
+    apt = [_tool("apt-get", sample.name), "-q", *(word for one in options for word in ("-o", one))]
+    _run([*apt, "update"], sample.package, folder)
+    wanted = f"{sample.package}={sample.version}"
+    _run([*apt, "source", "--download-only", wanted], sample.package, folder)
 
 
 def _run_msiextract(database: Path, into: Path) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 class Sample:
     """One tree of real files and where it comes from.
 
-    ``client`` is ``wheel`` (for a ``platform``), ``sdist`` (both pip), ``npm``, ``deb`` (apt-get),
-    or says how a file ``inside`` the tree of the sample named ``origin`` is unpacked: ``msi`` by
-    msiextract, ``tar`` with its links and modes.  ``sha256`` pins the archive, whose file name is
-    ``archive``.
+    ``client`` is ``wheel`` (for a ``platform``), ``sdist`` (both pip), ``npm``, ``deb`` and
+    ``source`` (both apt-get; of a Debian source the archive of its authors), or says how a file
+    ``inside`` the tree of the sample named ``origin`` is unpacked: ``msi`` by msiextract, ``tar``
+    with its links and modes.  ``sha256`` pins the archive, whose file name is ``archive``.
     """
 
     name: str
@@ -120,6 +120,15 @@ SAMPLES: tuple[Sample, ...] = (
         version="2.4.5",
         archive="fdroidserver-2.4.5.tar.gz",
         sha256="f9b52646264c732678e32e37e23a995db20cc61d45622dda5830ce23255547f4",
+    ),
+    Sample(
+        name="appium-settings",
+        group="demo",
+        client="npm",
+        package="io.appium.settings",
+        version="8.0.10",
+        archive="io.appium.settings-8.0.10.tgz",
+        sha256="1903bba3c16b387af259c79bd7eac26e905b5b7b016702aa25644fe673ff0b2d",
     ),
     Sample(
         name="certvalidator",
@@ -247,7 +256,7 @@ SAMPLES: tuple[Sample, ...] = (
     ),
     Sample(
         name="node-liquibase",
-        group="test",
+        group="demo",
         client="npm",
         package="node-liquibase",
         version="4.3.3",
@@ -271,5 +280,14 @@ SAMPLES: tuple[Sample, ...] = (
         version="6.1.192-2",
         archive="linux-image-6.1.0-56-amd64_6.1.192-2_amd64.deb",
         sha256="a86e2049672f52354c4536a089203b6c82639420424d31c91cf31a181fd4d8f1",
+    ),
+    Sample(
+        name="rpm",
+        group="test",
+        client="source",
+        package="rpm",
+        version="4.18.0+dfsg-1+deb12u1",
+        archive="rpm_4.18.0+dfsg.orig.tar.xz",
+        sha256="d0d9c58c036bc6308de6e195e898c10bf53eaef6f962c48b403e7cd262f4eb4d",
     ),
 )

@@ -12,7 +12,9 @@ from conformance.authenticode.keys import Key, key
 from conformance.authenticode.pki import NOW, Identity, issue, pem
 
 from signward.envelopes import Signer, stamped
+from signward.envelopes.openpgp_cert import keys_of
 from signward.formats import Request, Signable, peek_at, recognise
+from signward.frozen import replace
 from signward.keys._local import LocalKey
 from signward.state import Algorithm, Source, Verdict
 from signward.verbs.context import Context
@@ -20,6 +22,7 @@ from signward.verbs.options import Options
 from signward.verbs.verify import assess
 from signward.wire.patch import Patched, PatchSet, pieces
 from signward.wire.source import BytesSource
+from tests.builders import openpgp
 
 
 @cache
@@ -55,9 +58,26 @@ def signer_of(who: Identity, digest: str = "sha256") -> Signer:
     )
 
 
+@cache
+def holder_of(who: Identity) -> tuple[openpgp.Key, bytes]:
+    """Return a test identity's key as OpenPGP has it, and the certificate that holds it."""
+    family = {"rsa": "rsa", "ed25519": "eddsa"}.get(who.key.family, who.key.kind)
+    own = openpgp.Key(family, private=who.key.private)
+    return own, openpgp.certificate(own, openpgp.user_id(own, b"Signing Test Publisher"))
+
+
+def held_signer(who: Identity, digest: str = "sha256") -> Signer:
+    """Return the signer a request names where an OpenPGP certificate holds the key."""
+    signer = signer_of(who, digest)
+    if who.key.family.startswith("ml-dsa"):
+        return signer  # no certificate can hold it
+    return replace(signer, certificates=(), holder=keys_of(holder_of(who)[1])[0])
+
+
 def patch_of(
     source: Source,
     *,
+    held: bool = False,
     who: Identity | None = None,
     digest: str = "sha256",
     stamp: Callable[[bytes], bytes] | None = None,
@@ -66,17 +86,22 @@ def patch_of(
 ) -> PatchSet:
     """Return the patch that signs ``source``; ``asked`` goes into the request.
 
-    ``stamp`` makes a TimeStampToken (DER) from a signature value.
+    ``stamp`` makes a TimeStampToken (DER) from a signature value.  ``held``: the key is one that
+    an OpenPGP certificate holds.
     """
     who = who or identity()
     form = recognise(peek_at(source))
     assert isinstance(form, Signable), f"{source.name}: not signable"
     asked.setdefault("extension", peek_at(source).extension)
-    rounds = form.sign(source, Request(signer=signer_of(who, digest), at=at, **asked))
+    signer = held_signer(who, digest) if held else signer_of(who, digest)
+    rounds = form.sign(source, Request(signer=signer, at=at, **asked))
     try:
         draft = next(rounds)
         while True:
-            value = who.key.sign(draft.to_be_signed, draft.algorithm.digest or digest)
+            if draft.algorithm.digested:
+                value = LocalKey("test", who.key.private).sign(draft.to_be_signed, draft.algorithm)
+            else:
+                value = who.key.sign(draft.to_be_signed, draft.algorithm.digest or digest)
             subject = stamped(draft, value)
             tokens = (stamp(subject),) if stamp and subject is not None else ()
             draft = rounds.send(draft.seal(value, tokens))

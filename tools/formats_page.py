@@ -12,10 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from signward.formats import Format, Signable, SignableTree, all_formats
+from signward.formats._apk_v4_sign import ApkV4Format
 from signward.formats._beside import MinisignFormat, OpenPgpFormat
 from signward.formats._detached import DetachedFormat
 from signward.formats._fsverity import FsVerityFormat
 from signward.formats._ima import ImaFormat
+from signward.formats._raw import RawFormat
+from signward.formats._sshsig import SshFormat
 
 INTEROP = Path(__file__).resolve().parents[1] / "tests" / "interop"
 
@@ -35,7 +38,8 @@ the marker `confirms` hold every one; `make interop` runs them.
 
 
 BESIDE: tuple[Format, ...] = (
-    DetachedFormat(), OpenPgpFormat(), MinisignFormat(), ImaFormat(), FsVerityFormat()
+    DetachedFormat(), OpenPgpFormat(), MinisignFormat(), SshFormat(), RawFormat(), ImaFormat(),
+    FsVerityFormat(), ApkV4Format(),
 )  # fmt: skip
 """Formats that no file is recognised as: their signatures lie beside files of any kind."""
 

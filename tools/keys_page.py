@@ -13,7 +13,9 @@ Written by `make docs`: do not edit.
 
 `--key URI` says where the private key is. A provider gets the octets to sign, or their digest,
 and never a file. What it returns is checked against the certificate before anything is written.
-Certificates kept beside the key are used; others, and issuers, are given with `--cert`.
+Certificates kept beside the key are used; others, and issuers, are given with `--cert`. So is what
+else holds a public key, whatever provider has the private one: an OpenPGP certificate, a public key
+of minisign or signify.
 
 """
 
@@ -35,9 +37,10 @@ a PKCS#11 URI and unknown options of any URI are refused.
 ## Files
 
 `file:` reads PEM (PKCS#8, PKCS#1, SEC 1, encrypted PKCS#8, OpenSSL's traditional encryption), DER
-and PVK (plain, and RC4 of 40 and 128 bits). Certificates in the same PEM file are used. `pkcs12:`
-tries no password and the empty one before it asks. ECDSA with keys in files is deterministic
-(RFC 6979), so the same input gives the same bytes.
+and PVK (plain, and RC4 of 40 and 128 bits), and secret keys of OpenPGP, OpenSSH, minisign and
+signify, locked or not. Certificates in the same PEM file are used. `pkcs12:` tries no password and
+the empty one before it asks. ECDSA with keys in files is deterministic (RFC 6979), so the same
+input gives the same bytes.
 
 ## PKCS#11
 
@@ -103,7 +106,11 @@ _NOTES = {
     "azure-artifact-signing": ("", "`AZURE_...`", "our own loopback service"),
     "azure-kv": ("", "`AZURE_...`", "our own loopback service"),
     "digicert": ("", "`SM_API_KEY`, `SM_CLIENT_CERT_PASSWORD`", "our own loopback service"),
-    "file": ("", "password", "files that OpenSSL wrote"),
+    "file": (
+        "`ssh`: locked keys of OpenSSH and signify",
+        "password",
+        "files that OpenSSL, GnuPG, minisign, signify and ssh-keygen wrote",
+    ),
     "gcp-kms": ("", "`GOOGLE_ACCESS_TOKEN`", "our own loopback service"),
     "pkcs11": ("`hsm`", "PIN", "SoftHSM 2.6, with OpenSSL and pkcs11-tool"),
     "pkcs12": ("", "password", "files that OpenSSL wrote"),

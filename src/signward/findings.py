@@ -98,6 +98,8 @@ class Code(StrEnum):
     # Policy
     PUBLISHER_MISMATCH = "publisher-mismatch"
     BY_CATALOG = "by-catalog"
+    LISTED = "listed"
+    CLAIMED = "claimed"
     KERNEL_POLICY = "kernel-policy"
     BLOCKED = "blocked"
     PUBLISHER_REVOKED = "publisher-revoked"
@@ -107,6 +109,7 @@ class Code(StrEnum):
     BY_POLICY = "by-policy"
     POLICY_DENIED = "policy-denied"
     NO_RULE = "no-rule"
+    DOWNGRADE = "downgrade"
     REQUIREMENT_UNMET = "requirement-unmet"
     POLICY_UNDECIDED = "policy-undecided"
     # The estate's certificates

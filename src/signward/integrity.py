@@ -81,17 +81,12 @@ _WITHOUT_KEYRING = (
     "Linux, with --anchor: it, or the kernel image that has it"
 )
 _WITHOUT_KEYS = "give the signer's public key with --keyring"
-_CLAUSES = {
-    "ima": "",
-    "minisign": "",
-    RAW: "",
-    "sigstore": "",
-    "signify": "",
-    "openpgp": "RFC 9580 5.2.4",
-}
+_CLAUSES = {"ima": "", "minisign": "", RAW: "", "signify": "", "openpgp": "RFC 9580 5.2.4",
+            "sigstore": "", "sshsig": "PROTOCOL.sshsig",
+            "swi-signature": "swi-tools 1.2", "veriexec": "FreeBSD lib/libsecureboot"}  # fmt: skip
 """The clause that says what a value is over, by envelope; the others are CMS."""
 
-_BARE_KEYS = frozenset({RAW, "minisign", "openpgp", "signify", "sigstore"})
+_BARE_KEYS = frozenset({RAW, "minisign", "openpgp", "signify", "sigstore", "sshsig"})
 """Envelopes whose keys no X.509 certificate holds."""
 
 _ALTERED = "the content or its signature was changed, or it was made with another key"
@@ -469,6 +464,16 @@ def _value_failure(
             required=f"a value by the signer's key over {straight or 'these attributes'}",
             clause=_CLAUSES.get(claimed.envelope, "RFC 5652 5.6"),
             hint=_ALTERED if straight else "the signature was changed, or made with another key",
+        )
+    if algorithm.digested and not signed.startswith(claimed.digest_start):
+        return Finding(
+            code=Code.SIGNATURE_MISMATCH,
+            effect=Effect.REJECT,
+            subject=what,
+            found=f"a digest said to begin with {claimed.digest_start.hex()}",
+            required=signed[: len(claimed.digest_start)].hex(),
+            clause="RFC 9580 5.2.4",
+            hint="the value fits: that field, which it does not cover, was changed",
         )
     return None
 

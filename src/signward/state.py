@@ -285,8 +285,10 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     ``claimed_team`` the team that it says its signer is of (Apple's code).
     ``readings`` are what the value may be over where the file does not say it (a UEFI variable's
     name): the first that fits takes the place of ``to_be_verified``, and ``read_as`` tells it.
+    ``digest_start`` is what it says that the digest which the value is over begins with.
     ``lineage`` are the steps, oldest first, by which others handed signing on to this signer,
     ``log_entries`` what transparency logs say of this signature.
+    ``claimed_keys`` are keys that no X.509 certificate holds and the envelope itself brings.
     """
 
     label: str
@@ -316,7 +318,9 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     claimed_team: str = ""
     readings: tuple[Reading, ...] = ()
     read_as: str = ""
+    digest_start: bytes = b""
     lineage: tuple[Rotation, ...] = ()
+    claimed_keys: tuple[HeldKey, ...] = ()
     log_entries: tuple[ClaimedLogEntry, ...] = ()
 
 
@@ -454,7 +458,22 @@ class KeylessIdentity(Frozen, frozen=True, kw_only=True):
     logs: tuple[str, ...]
 
 
-Basis = X509Path | OpenPgpCert | PinnedKey | KeylessIdentity
+class SshPrincipal(Frozen, frozen=True, kw_only=True):
+    """An SSH key that a list of allowed signers names.  Producer: ``trust``.
+
+    ``principals`` are the patterns of whom it may sign for, one a line of the list, as they
+    stand (none where the caller gave the bare key); ``key`` is its fingerprint as SSH writes it
+    (``SHA256:...``), ``keyring`` the list.  Where the list names an ``authority`` (its key's
+    fingerprint), they are whom that certified the key for.
+    """
+
+    principals: tuple[str, ...]
+    key: str
+    keyring: str
+    authority: str = ""
+
+
+Basis = X509Path | OpenPgpCert | PinnedKey | SshPrincipal | KeylessIdentity
 """What makes a signature trusted."""
 
 

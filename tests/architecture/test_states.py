@@ -21,6 +21,7 @@ PRODUCERS = {
     "X509Path": "trust",
     "OpenPgpCert": "trust",
     "PinnedKey": "trust",
+    "SshPrincipal": "trust",
     "RevocationStatus": "trust",
     "TrustedSignature": "trust",
     "UntrustedSignature": "trust",

@@ -18,6 +18,7 @@ from conformance.authenticode.keys import Key
 from conformance.authenticode.pki import Identity
 
 V2, V3, V31 = 0x7109871A, 0xF05368C0, 0x1B93AD61
+STAMP, STAMP_V1 = 0x6DFF800D, 0x2B09189E
 NEWEST = 0x7FFFFFFF
 RSA256, RSA512, PSS256, EC256, VERITY_RSA, VERITY_EC = 0x103, 0x104, 0x101, 0x201, 0x421, 0x423
 _CHUNK, _PAGE = 1 << 20, 4096
@@ -204,3 +205,81 @@ def signed(package: bytes, *, padding: bytes = b"", **schemes: Sequence[By] | By
         several = (signers,) if isinstance(signers, By) else tuple(signers)
         pairs.append((numbers[name], scheme_value(package, numbers[name], *several)))
     return with_block(package, *pairs, *([(0x42726577, padding)] if padding else []))
+
+
+# --- beside and above the signers ------------------------------------------------
+
+
+def file_root(package: bytes) -> tuple[bytes, bytes]:
+    """Return root and octets of the tree over a whole file, as v4 has it."""
+    pages, levels = package, list[bytes]()
+    while not levels or len(levels[0]) > _PAGE:
+        chunks = [pages[at : at + _PAGE].ljust(_PAGE, b"\0") for at in range(0, len(pages), _PAGE)]
+        pages = b"".join(hashlib.sha256(chunk).digest() for chunk in chunks)
+        pages += b"\0" * (-len(pages) % _PAGE)
+        levels.insert(0, pages)
+    return hashlib.sha256(levels[0]).digest(), b"".join(levels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """One signer of an ``.idsig`` file: whose digest it repeats, and what can be wrong in it."""
+
+    who: Identity
+    digest: bytes
+    method: int = RSA256
+    key: bytes | None = None
+    size: int | None = None
+
+
+def idsig(
+    package: bytes, by: Beside, rotated: Beside | None = None, *, version: int = 2,
+    root: bytes | None = None, tree: bytes | None = None, salt: bytes = b"", block: int = V31,
+) -> bytes:  # fmt: skip
+    """Return the v4 signature of a signed package; an empty ``tree`` leaves it out."""
+    real_root, real_tree = file_root(package)
+    root, tree = root or real_root, real_tree if tree is None else tree
+    hashing = u32(1) + b"\x0c" + prefixed(salt, root)
+    signing = _beside(package, by, root, salt)
+    if rotated:
+        signing += u32(block) + prefixed(_beside(package, rotated, root, salt))
+    return u32(version) + prefixed(hashing, signing) + (prefixed(tree) if tree else b"")
+
+
+def _beside(package: bytes, by: Beside, root: bytes, salt: bytes) -> bytes:
+    size = len(package) if by.size is None else by.size
+    body = size.to_bytes(8, "little") + u32(1) + b"\x0c"
+    body += prefixed(salt, root, by.digest, by.who.certificate, b"")
+    value = value_of(by.who.key, by.method, u32(len(body) + 4) + body)
+    key = by.who.key.spki if by.key is None else by.key
+    return prefixed(by.digest, by.who.certificate, b"", key) + u32(by.method) + prefixed(value)
+
+
+def pairs_of(*digests: tuple[int, bytes]) -> bytes:
+    """Return what a stamp signs of one scheme."""
+    return prefixed(*(u32(number) + prefixed(digest) for number, digest in digests))
+
+
+def stamp(
+    who: Identity, schemes: dict[int, bytes], attributes: bytes | None = None,
+    values: dict[int, bytes] | None = None,
+) -> bytes:  # fmt: skip
+    """Return a source stamp over what is signed of each scheme, by the scheme's number."""
+    values = values or {}
+
+    def signatures(data: bytes) -> bytes:
+        return prefixed(u32(RSA256) + prefixed(value_of(who.key, RSA256, data)))
+
+    spoken = [u32(n) + prefixed(values.get(n) or signatures(d)) for n, d in schemes.items()]
+    parts = [who.certificate, prefixed(*spoken)]
+    parts += [] if attributes is None else [attributes, signatures(attributes)]
+    return prefixed(prefixed(*parts))
+
+
+def stamp_attributes(*attributes: bytes) -> bytes:
+    return prefixed(prefixed(*attributes))
+
+
+def lineage_file(*holders: Holder) -> bytes:
+    """Return a file that holds a lineage alone."""
+    return u32(0x3EFF39D1) + u32(1) + prefixed(lineage(*holders)[4:])

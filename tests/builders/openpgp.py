@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from cryptography.hazmat.decrepit.ciphers.modes import CFB
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 BORN = datetime(2020, 1, 1, tzinfo=UTC)
@@ -20,7 +22,10 @@ HASHES = {
     "sha384": (9, hashes.SHA384), "sha512": (10, hashes.SHA512),
 }  # fmt: skip
 SALTS = {"sha256": 16, "sha384": 24, "sha512": 32}
-_P256 = bytes.fromhex("2a8648ce3d030107")
+_CURVES = {
+    "p256": bytes.fromhex("2a8648ce3d030107"), "p384": bytes.fromhex("2b81040022"),
+    "p521": bytes.fromhex("2b81040023"),
+}  # fmt: skip
 _ED25519 = bytes.fromhex("2b06010401da470f01")
 
 
@@ -48,11 +53,16 @@ def flags(value: int) -> bytes:
 
 
 class Key:
-    """A key pair; ``kind`` is rsa, weak, dsa, p256, eddsa, ed25519 or ed448."""
+    """A key pair; ``kind`` is rsa, weak, dsa, p256, p384, p521, eddsa, ed25519 or ed448.
 
-    def __init__(self, kind: str = "ed25519", version: int = 4, born: datetime = BORN) -> None:
+    ``private`` is a key that exists already.
+    """
+
+    def __init__(
+        self, kind: str = "ed25519", version: int = 4, born: datetime = BORN, private: Any = None
+    ) -> None:
         self.kind, self.version = kind, version
-        self.private: Any = _MAKE[kind]()
+        self.private: Any = private or _MAKE[kind]()
         self.algorithm, material = _material(kind, self.private.public_key())
         length = len(material).to_bytes(4, "big") if version == 6 else b""
         self.body = bytes([version]) + _stamp(born) + bytes([self.algorithm]) + length + material
@@ -104,7 +114,7 @@ class Key:
         if self.kind in ("rsa", "weak"):
             value = self.private.sign(told, padding.PKCS1v15(), hashed)
             return mpi(int.from_bytes(value, "big"))
-        if self.kind in ("dsa", "p256"):
+        if self.kind == "dsa" or self.kind in _CURVES:
             arguments = (hashed,) if self.kind == "dsa" else (ec.ECDSA(hashed),)
             return b"".join(map(mpi, decode_dss_signature(self.private.sign(told, *arguments))))
         value = self.private.sign(told)
@@ -118,6 +128,8 @@ _MAKE: dict[str, Any] = {
     "weak": lambda: rsa.generate_private_key(65537, 1024),
     "dsa": lambda: dsa.generate_private_key(2048),
     "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "p521": lambda: ec.generate_private_key(ec.SECP521R1()),
     "eddsa": ed25519.Ed25519PrivateKey.generate,
     "ed25519": ed25519.Ed25519PrivateKey.generate,
     "ed448": ed448.Ed448PrivateKey.generate,
@@ -132,9 +144,10 @@ def _material(kind: str, public: Any) -> tuple[int, bytes]:
         numbers = public.public_numbers()
         domain = numbers.parameter_numbers
         return 17, b"".join(map(mpi, (domain.p, domain.q, domain.g, numbers.y)))
-    if kind == "p256":
+    if kind in _CURVES:
         point = public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        return 19, bytes([len(_P256)]) + _P256 + mpi(int.from_bytes(point, "big"))
+        oid = _CURVES[kind]
+        return 19, bytes([len(oid)]) + oid + mpi(int.from_bytes(point, "big"))
     raw = public.public_bytes_raw()
     if kind == "eddsa":
         return 22, bytes([len(_ED25519)]) + _ED25519 + mpi(int.from_bytes(b"\x40" + raw, "big"))
@@ -166,6 +179,52 @@ def subkey(key: Key, sub: Key, *, back: bytes | None = None, **how: Any) -> byte
     how.setdefault("more", (flags(0x02),))
     binding = key.sign(over, kind=how.pop("kind", 0x18), unhashed=inside, **how)
     return packet(14, sub.body) + packet(2, binding)
+
+
+def secret(key: Key, passphrase: bytes = b"", *, digest: str = "sha1") -> bytes:
+    """What stands behind the public key in a secret key packet: plain, or locked (AES-256)."""
+    material = _secret_material(key)
+    if not passphrase:
+        check = (sum(material) & 0xFFFF).to_bytes(2, "big") if key.version == 4 else b""
+        return b"\0" + material + check
+    salt, coded, vector = b"saltsalt", 0x60, bytes(range(16))
+    salted, count = salt + passphrase, 16 << 12
+    repeated = (salted * (count // len(salted) + 1))[:count]
+    made = b"".join(hashlib.new(digest, bytes(i) + repeated).digest() for i in range(2))[:32]
+    aes = Cipher(algorithms.AES(made), CFB(vector)).encryptor()
+    locked = aes.update(material + hashlib.sha1(material).digest()) + aes.finalize()
+    specifier = bytes([3, HASHES[digest][0]]) + salt + bytes([coded])
+    if key.version == 4:
+        return bytes([254, 9]) + specifier + vector + locked
+    fields = bytes([9, len(specifier)]) + specifier + vector
+    return bytes([254, len(fields)]) + fields + locked
+
+
+ELSEWHERE = bytes([254, 0, 101, 0]) + b"GNU\x01"
+"""What GnuPG writes in place of a secret that is not in the file."""
+
+
+def _secret_material(key: Key) -> bytes:
+    if key.kind in ("rsa", "weak"):
+        numbers = key.private.private_numbers()
+        inverse = pow(numbers.p, -1, numbers.q)
+        return b"".join(map(mpi, (numbers.d, numbers.p, numbers.q, inverse)))
+    if key.kind == "p256":
+        return mpi(key.private.private_numbers().private_value)
+    raw = key.private.private_bytes_raw()
+    return mpi(int.from_bytes(raw, "big")) if key.kind == "eddsa" else bytes(raw)
+
+
+def secret_key(key: Key, *parts: bytes, behind: bytes | None = None) -> bytes:
+    """A transferable secret key; ``behind`` stands in place of the plain secret."""
+    own = secret(key) if behind is None else behind
+    return packet(5, key.body + own) + b"".join(parts or (user_id(key),))
+
+
+def secret_subkey(key: Key, sub: Key, behind: bytes | None = None, **how: Any) -> bytes:
+    """A secret subkey and its binding."""
+    binding = subkey(key, sub, **how)[len(packet(14, sub.body)) :]
+    return packet(7, sub.body + (secret(sub) if behind is None else behind)) + binding
 
 
 def certificate(key: Key, *parts: bytes) -> bytes:

@@ -109,6 +109,16 @@ def start(folder: Path, image: Path, variables: Path, ends: Sequence[bytes]) -> 
     return _run(folder, [*drive, *_firmware(variables)], ends)
 
 
+def start_card(folder: Path, rom: Path, variables: Path, ends: Sequence[bytes]) -> str:
+    """Have firmware start from a network card with this ROM, on a network with nobody else.
+
+    Returns the console as soon as it says one of ``ends``.
+    """
+    card = ["-netdev", "hubport,id=n,hubid=0",
+            "-device", f"e1000,netdev=n,bootindex=1,romfile={rom}"]  # fmt: skip
+    return _run(folder, [*card, *_firmware(variables)], ends)
+
+
 def _firmware(variables: Path | None) -> list[str]:
     if variables is None:
         return []

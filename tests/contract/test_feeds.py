@@ -15,8 +15,10 @@ from tests.builders.feeds import ISSUED, feed, files, of_certificate
 from tests.contract.test_signing import Sample, _names, _samples
 from tests.signing import context, identity
 
-NO_CERTIFICATES_REVOKED = {"apk", "efi-variable", "kernel-module", "elf"}
-"""Formats judged by lists of their own alone (firmware, the kernel), as ``.efi`` is, or by pins."""
+NO_CERTIFICATES_REVOKED = {"apk", "efi-variable", "kernel-module", "elf", "rpm", "deb",
+                           "clearsigned"}  # fmt: skip
+"""Formats judged by lists of their own alone (firmware, the kernel), as ``.efi`` is, or by pins,
+or by keys that no X.509 certificate holds."""
 
 SINCE = ISSUED.replace(year=2020)
 

@@ -34,7 +34,7 @@ from signward.wire.companions import MappedCompanions
 from signward.wire.source import BytesSource
 from tests import samples
 from tests.contract.test_formats import RIGHT_CAUSES
-from tests.signing import authority, context, identity, sign_bytes, strip_bytes
+from tests.signing import authority, context, holder_of, identity, sign_bytes, strip_bytes
 
 MAX_SAMPLE = 16 * 1024
 """Signed samples up to this size are flipped at every byte of what signing covers."""
@@ -70,6 +70,9 @@ class Sample:
         self.byte_exact: bool = getattr(module, "BYTE_EXACT", False)
         self.untimed: bool = getattr(module, "UNTIMED", False)
         self.pinned: bool = getattr(module, "PINNED", False)
+        self.held: bool = getattr(module, "HELD", False)
+        if self.held:
+            self.asked["held"] = True
 
     def signed(self, **asked: Any) -> bytes:
         asked = {"companions": self.companions, **self.asked, **asked}
@@ -77,7 +80,10 @@ class Sample:
 
     def judge(self, data: bytes, judging: Context, who: Identity | None = None) -> Verdict:
         who = who or identity()
-        knowing = pinning(judging, who) if self.pinned else judging.knowing(who.certificate)
+        if self.held:
+            knowing = holding(judging, who)
+        else:
+            knowing = pinning(judging, who) if self.pinned else judging.knowing(who.certificate)
         return assess(BytesSource(self.name, data), knowing, self.companions)
 
 
@@ -94,6 +100,21 @@ def pin_of(who: Identity) -> str:
 def pinning(judging: Context, who: Identity) -> Context:
     """Return a context like another whose one anchor is a signer's own certificate."""
     return Context(replace(judging.options, anchors=(pin_of(who),)))
+
+
+@cache
+def ring_of(who: Identity) -> str:
+    """Return a file that holds a signer's key as an OpenPGP certificate."""
+    with tempfile.NamedTemporaryFile(suffix=".pgp", delete=False) as file:
+        file.write(holder_of(who)[1])
+    atexit.register(Path(file.name).unlink, missing_ok=True)
+    return file.name
+
+
+@cache
+def holding(judging: Context, who: Identity) -> Context:
+    """Return a context like another that knows a signer by his OpenPGP certificate."""
+    return Context(replace(judging.options, keyrings=(ring_of(who),)))
 
 
 @cache
@@ -132,7 +153,9 @@ def test_what_is_signed_is_accepted(sample: Sample, judging: Context) -> None:
     verdict = sample.judge(sample.signed(), judging)
     assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
     assert verdict.publisher is not None
-    assert verdict.publisher.identity == "subject:Conformance/Signing Test Publisher"
+    own = f"openpgp:{holder_of(identity())[0].fingerprint.hex()}"
+    usual = "subject:Conformance/Signing Test Publisher"
+    assert verdict.publisher.identity == (own if sample.held else usual)
 
 
 def test_signing_is_reproducible(sample: Sample) -> None:
@@ -147,7 +170,8 @@ def test_every_algorithm_signs_or_is_refused_by_name(
     try:
         data = sample.signed(who=who, digest=digest)
     except NotSignableError as error:
-        named = any(word in str(error).lower() for word in (digest, kind, "rsa", "ecdsa"))
+        words = (digest, kind, "rsa", "ecdsa", *(("openpgp certificate",) if sample.held else ()))
+        named = any(word in str(error).lower() for word in words)
         assert named, error  # noqa: PT017 - an algorithm the format has no name for
         return
     verdict = sample.judge(data, judging, who)

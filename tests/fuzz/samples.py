@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 
-from conformance.authenticode import msi
+from conformance.authenticode import msi, rpm
+from conformance.authenticode.pki import Identity
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signward.wire.compressed import pack
-from tests.builders import apk, clickonce, elf, images, jars, macho, msix, vsix
+from tests.builders import apk, clickonce, elf, gits, images, jars, junos, macho, msix, ssh, vsix
 from tests.builders.packages import package
 from tests.corpus import CorpusMissingError, vectors_root
-from tests.samples import dmg, efi_variable, pkg, vib
+from tests.samples import clearsigned, deb, dmg, efi_variable, git_object, pkg, swi, vib
 from tests.samples.cab import SAMPLES, cabinet
 from tests.samples.macho import INFO, fat, program
 from tests.signing import identity, sign_bytes
@@ -45,13 +47,22 @@ def samples() -> dict[str, bytes]:
     return made
 
 
+def _packagers() -> tuple[Identity, Identity]:
+    return identity("rsa2048", "Packager before"), identity("rsa2048", "Packager now")
+
+
 def rotated_package() -> bytes:
     """Return an Android package whose signer others handed signing on to."""
-    who, other = identity("rsa2048", "Packager before"), identity("rsa2048", "Packager now")
+    who, other = _packagers()
     package = apk.archive(oldest=24)
     steps = apk.lineage(apk.Holder(who=who), apk.Holder(who=other))
     newer = apk.By(who=other, attributes=(steps,))
     return apk.signed(package, v2=apk.By(who=who, attributes=(apk.stripping(),)), v3=newer)
+
+
+def ssh_key() -> ssh.Key:
+    """Return an SSH key that is always the same."""
+    return ssh.Key("ed25519", Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 
 
 def _made() -> dict[str, bytes]:
@@ -83,6 +94,7 @@ def _made() -> dict[str, bytes]:
         "a.jar": sign_bytes("a.jar", jars.archive()),
         "five.apk": sign_bytes("five.apk", apk.archive(oldest=21)),
         "rotated.apk": rotated_package(),
+        "rotated.lineage": apk.lineage_file(*(apk.Holder(who=who) for who in _packagers())),
         "tool.pkg": sign_bytes("tool.pkg", pkg.archive()),
         "tool.dylib": macho.signed_file(program(), kinds=(1, 2)),
         "universal.dylib": fat([(c, macho.signed_file(program(c))) for c in ("x86_64", "ppc")]),
@@ -94,6 +106,14 @@ def _made() -> dict[str, bytes]:
         "library.so": sign_bytes("library.so", elf.linked(needed=("libc.so.6",))),
         "dbx.auth": sign_bytes("dbx.esl", efi_variable.digests()),
         "driver.vib": sign_bytes("driver.vib", vib.vib()),
+        "tool.rpm": sign_bytes("tool.rpm", rpm.package(), held=True),
+        "six.rpm": sign_bytes("six.rpm", rpm.package(kind="", version=6), held=True),
+        "hello.deb": sign_bytes("hello.deb", deb.deb(packed="xz"), held=True),
+        "hello.dsc": sign_bytes("hello.dsc", clearsigned.described(), held=True),
+        "change.commit": gits.by_ssh(git_object.merged(), ssh_key()),
+        "release.tag": sign_bytes("release.tag", git_object.tag()),
+        junos.NAME: junos.package(),
+        "EOS.swi": sign_bytes("EOS.swi", swi.image()),
         "db.esl": efi_variable.certificates(),
         "octets.cat": images.catalog([images.member(d) for d in digests], octets=True),
     }  # fmt: skip

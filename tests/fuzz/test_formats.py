@@ -8,19 +8,21 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 
+from signward.envelopes.openpgp_cert import keys_of
 from signward.errors import BadInputError
 from signward.findings import Effect, worst
 from signward.formats import Format, ParseOptions, all_formats, peek_at, recognise
 from signward.formats.pe import FORMAT as PE
 from signward.integrity import check_regions, check_signature, wanted_slots
-from signward.state import BrokenSignature, IntactSignature, Manifest, SignedArtifact
+from signward.state import BrokenSignature, HeldKey, IntactSignature, Manifest, SignedArtifact
 from signward.wire.source import BytesSource
 from tests.fuzz.mutate import mutated
 from tests.fuzz.samples import samples
-from tests.signing import identity
+from tests.signing import holder_of, identity
 
 INPUTS = int(os.environ.get("SIGNWARD_FUZZ_INPUTS", "20000"))
 SHARDS = 20
@@ -55,9 +57,16 @@ def read(signable: Format, source: BytesSource) -> Seen:
         computed = signable.digests(artifact, wanted_slots(artifact))
     except BadInputError as error:
         return Seen(error=str(error))
-    keys = (identity().certificate,)  # of envelopes that bring none
-    states = tuple(check_signature(artifact, s, computed, keys) for s in artifact.signatures)
+    certificates, keys = (identity().certificate,), _keys()  # of envelopes that bring none
+    states = tuple(
+        check_signature(artifact, s, computed, certificates, keys) for s in artifact.signatures
+    )
     return Seen(artifact=artifact, computed=computed, states=states)
+
+
+@cache
+def _keys() -> tuple[HeldKey, ...]:
+    return keys_of(holder_of(identity())[1])
 
 
 def native(name: str) -> Format:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 import sys
@@ -12,12 +13,17 @@ from pathlib import Path
 import pytest
 from conformance.authenticode.pki import pem
 
+from signward.inventory.boot.files import BootFile
 from signward.inventory.boot.variables import Variables, read_variables
 from signward.policy.boot.status import BootStatus, Gap, Mode, Scenario
 from signward.verbs.boot import Asked, boot_status
+from signward.verbs.boot_images import read_image
+from signward.wire.efi_compression import unpack
+from signward.wire.option_rom import read_rom
 from signward.wire.siglist import VENDORS
 from tests.builders import vm
 from tests.builders.booted import debian
+from tests.builders.option_rom import image, packed
 from tests.signing import identity, sign_bytes, strip_bytes
 
 pytestmark = [pytest.mark.interop]
@@ -140,6 +146,62 @@ def test_shim_loads_grub_by_its_sbat_level_as_we_say(
     console = vm.start(tmp_path, root / SHIM[1:], variables, (GRUB_RUNS, TOO_OLD)).encode()
     assert (GRUB_RUNS in console, TOO_OLD in console) == (starts, not starts)
 
+
+CARD = Path("/usr/lib/ipxe/qemu/efi-e1000.rom")
+
+
+def test_others_unpack_what_we_unpack() -> None:
+    """What uefi-firmware packs, of real drivers and of noise, comes out of our reader again."""
+    peer = pytest.importorskip("uefi_firmware.efi_compressor", reason="uefi-firmware")
+    noise = random.Random(1).randbytes(70_000)
+    for data in (real_driver(), noise, b"a" * 100_000, noise[:3], b""):
+        whole = peer.EfiCompress(data, len(data))
+        assert unpack(whole) == data
+        own = packed(data)
+        assert peer.EfiDecompress(own, len(own)) == data
+
+
+def real_driver() -> bytes:
+    """Return the EFI driver in a real ROM: iPXE's for a network card."""
+    if not CARD.exists():
+        pytest.skip("ipxe-qemu is not installed")
+    bios, efi = read_rom(CARD.read_bytes())
+    assert (bios.code, bios.ids, efi.ids, efi.machine) == ("BIOS", "8086:100e", "8086:100e", "x64")
+    assert efi.driver is not None
+    return efi.driver
+
+
+def test_sbverify_too_refuses_a_driver_with_octets_behind_it(tmp_path: Path) -> None:
+    if shutil.which("sbverify") is None:
+        pytest.skip("sbverify is not installed")
+    (tmp_path / "own.pem").write_bytes(pem(OWN.certificate))
+    signed = sign_bytes("driver.efi", real_driver(), who=OWN)
+    for behind, good in ((0, True), (8, False)):
+        (tmp_path / "driver.efi").write_bytes(signed + bytes(behind))
+        ran = subprocess.run(["sbverify", "--cert", "own.pem", "driver.efi"], cwd=tmp_path,
+                             capture_output=True, check=False)  # fmt: skip
+        assert (ran.returncode == 0) is good
+        image = read_image(BootFile(path=str(tmp_path / "driver.efi"), name="driver.efi"))
+        assert bool(image.signers) is good
+
+
+@pytest.mark.slow
+def test_firmware_runs_the_driver_that_we_find_in_a_rom(tmp_path: Path) -> None:
+    """OVMF asks db about no ROM: its host brings them.  That it runs ours: it reads them alike."""
+    if why := vm.missing():
+        pytest.skip(why)
+    signed = sign_bytes("driver.efi", real_driver(), who=OWN)
+    ids = (0x8086, 0x100E)
+    (tmp_path / "card.rom").write_bytes(image(packed(signed), compression=1, ids=ids))
+    shutil.copy(STORES / "OVMF_VARS_4M.fd", tmp_path / "variables")
+    (found,) = read_rom((tmp_path / "card.rom").read_bytes())
+    assert found.driver == signed
+    console = vm.start_card(tmp_path, tmp_path / "card.rom", tmp_path / "variables",
+                            (IPXE, b"Shell>"))  # fmt: skip
+    assert IPXE in console.encode()
+
+
+IPXE = b"iPXE 1.0"
 
 DUMP = f"""{vm.PROLOGUE}
 $B insmod /efivarfs.ko

@@ -130,6 +130,41 @@ def test_gpg_lists_the_keys_that_we_read_in_debians_keyrings(tmp_path: Path) -> 
         assert ours <= theirs, path
 
 
+def test_gpg_signs_text(tmp_path: Path) -> None:
+    made(tmp_path, "ed25519", "--textmode")
+    file = tmp_path / "file"
+    unix, windows = b"#!/bin/sh\ntrue\n", b"#!/bin/sh\r\ntrue\r\n"
+    file.write_bytes(unix)
+    gpg(tmp_path, "--textmode", "--output", "file.sig", "--detach-sign", "file")
+    tool("gpgconf", "--kill", "all", folder=tmp_path)
+    words = "gpgv", "--keyring", tmp_path / "ring.gpg", "file.sig", "file"
+    for text, outcome in ((windows, Outcome.ACCEPTED), (unix, Outcome.INDETERMINATE),
+                          (b"#!/bin/sh\ntrue\r\n", Outcome.INDETERMINATE)):  # fmt: skip
+        file.write_bytes(text)
+        # gpgv takes all three for one text; RFC 9580 5.2.1.2 leaves their line endings open.
+        assert tool(*words, folder=tmp_path).returncode == 0
+        assert judged(tmp_path, "file.sig", "ring.gpg").outcome is outcome
+    file.write_bytes(windows + b"x")
+    assert tool(*words, folder=tmp_path).returncode != 0
+    assert judged(tmp_path, "file.sig", "ring.gpg").cause is Code.SIGNATURE_MISMATCH
+
+
+@pytest.mark.parametrize("kind", ["rsa", "p256"])
+def test_the_start_of_the_digest_is_nothing_to_gpg(kind: str, tmp_path: Path) -> None:
+    """RFC 9580 5.2.4 lets a reader refuse by it: nothing else notices that it was changed."""
+    own = pgp.Key(kind)
+    (tmp_path / "file").write_bytes(CONTENT)
+    (tmp_path / "ring.gpg").write_bytes(pgp.certificate(own))
+    body = own.sign(CONTENT)
+    at = 6 + int.from_bytes(body[4:6], "big") + 2
+    changed = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
+    for blob, cause in ((body, None), (changed, Code.SIGNATURE_MISMATCH)):
+        (tmp_path / "file.sig").write_bytes(pgp.packet(2, blob))
+        words = "gpgv", "--keyring", tmp_path / "ring.gpg", "file.sig", "file"
+        assert tool(*words, folder=tmp_path).returncode == 0
+        assert judged(tmp_path, "file.sig", "ring.gpg").cause is cause
+
+
 @pytest.mark.confirms("minisign", "verify", "minisign")
 @pytest.mark.parametrize("legacy", [False, True])
 def test_minisign_signs(legacy: bool, tmp_path: Path) -> None:

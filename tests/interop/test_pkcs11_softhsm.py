@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import traceback
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ import pkcs11
 import pytest
 from conformance.authenticode.keys import key
 
+from signward.cli.commands import run
 from signward.errors import KeyProviderError
 from signward.frozen import replace
 from signward.integrity import check_value
 from signward.keys import SigningKey, open_key
 from signward.state import Algorithm
+from tests.builders import openpgp as pgp
 from tests.builders.keyfiles import saying
 from tests.builders.token import PIN, SoftHsm, missing_tool, module
 from tests.signing import authority, identity
@@ -277,3 +280,37 @@ def test_a_pin_that_is_refused_when_a_token_is_back_is_not_tried_again(lone: Pat
             found.sign(DATA, RSA)
     assert given == [PIN]
     assert lone.is_dir()
+
+
+@pytest.mark.parametrize("kind", ["rsa", "p256"])
+def test_a_token_signs_with_an_openpgp_certificate(kind: str, hsm: SoftHsm, tmp_path: Path) -> None:
+    held = key("rsa2048" if kind == "rsa" else kind, f"openpgp-{kind}")
+    label = f"openpgp-{kind}"
+    hsm.put_key("Imported", held, label, "e1" if kind == "rsa" else "e2")
+    own = pgp.Key(kind, private=held.private)
+    (tmp_path / "ring.gpg").write_bytes(pgp.certificate(own))
+    (tmp_path / "file").write_bytes(DATA)
+    (tmp_path / "pin").write_text(PIN)
+    words = ["sign", "--key", uri(f"token=Imported;object={label};type=private"), "--cert",
+             str(tmp_path / "ring.gpg"), "--pass-file", str(tmp_path / "pin"), "--detached",
+             str(tmp_path / "file")]  # fmt: skip
+    assert run(words) == 0
+    gpgv = ["gpgv", "--keyring", "./ring.gpg", "file.asc", "file"]
+    if shutil.which("gpgv") is None:
+        pytest.skip("gpgv is not installed")
+    done = subprocess.run(gpgv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("label", ["rsa", "p521", "ed25519"])
+def test_a_token_makes_bare_values(label: str, hsm: SoftHsm, tmp_path: Path) -> None:
+    key_uri = uri(f"token=Release%20keys;object={label};type=private")
+    (tmp_path / "file").write_bytes(DATA)
+    (tmp_path / "pin").write_text(PIN)
+    words = ["sign", "--key", key_uri, "--pass-file", str(tmp_path / "pin"), "--detached",
+             "--as", "raw", str(tmp_path / "file")]  # fmt: skip
+    assert run(words) == 0
+    found = opened(f"token=Release%20keys;object={label};type=private")
+    value = (tmp_path / "file.sig").read_bytes()
+    assert openssl_accepts(tmp_path, found.public_key, GENERATED[label][2][0], value)
+    found.close()

@@ -25,7 +25,7 @@ from signward.wire.source import BytesSource
 FORMATS = frozenset(
     {"efi-siglist", "efi-auth-variable", "jar"}
     | {"nupkg", "vsix", "pe", "pe-efi", "ps1", "ps1xml", "vbs", "cat", "cab", "msi", "navx"}
-    | {"macho", "macho-fat"}
+    | {"macho", "macho-fat", "rpm", "rpm-v6", "apt-inrelease"}
     | {"fuzz-exe", "fuzz-appx", "fuzz-cab", "fuzz-msi", "xar-pkg"}
 )
 
@@ -36,6 +36,7 @@ EXPECTED_CODES = {
     "signed": {0},
     "invalid": {1},
     "malformed": {1, 3},
+    "untrusted": {1, 3},  # of a key that is nowhere to be found nothing can be said
     "unsigned": {4},
     "adhoc": {4},
     "parses": {0, 4},
@@ -68,8 +69,18 @@ def _own_signer(path: Path, tmp_path: Path) -> str:
     return str(anchor)
 
 
+def _keyrings(row: dict[str, str], root: Path) -> list[Path]:
+    """Return the certificates that a row names, below its project's folder or beside the file."""
+    project = root / row["path"].partition("/")[0]
+    found = list(project.rglob(Path(row["given"]).name)) if "." in row["given"] else []
+    assert bool(found) == ("." in row["given"]), row
+    return found
+
+
 def _options(row: dict[str, str], root: Path, tmp_path: Path) -> Options:
     path = root / row["path"]
+    if row["format"] in ("rpm", "rpm-v6", "apt-inrelease"):
+        return Options(keyrings=tuple(map(str, _keyrings(row, root))))
     if row["given"].startswith("trust store = the signer certificate"):
         return Options(anchors=(_own_signer(path, tmp_path),), stores=("authenticode",))
     if row["given"] == "cert db.pem":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
 import struct
@@ -542,3 +543,18 @@ def test_methods_that_android_does_not_know_are_refused(judged) -> None:  # type
                 method = zipfile.ZIP_BZIP2 if own == name else zipfile.ZIP_STORED
                 package.writestr(zipfile.ZipInfo(own), data, method)
         assert judged(jar_signed(FIRST, out.getvalue())).cause is Code.MALFORMED
+
+
+def test_a_member_named_as_a_slot_does_not_stand_in_for_the_content(judged) -> None:  # type: ignore[no-untyped-def]
+    """The content digest is itself a SHA-256, of octets that anybody can put into a member."""
+    chunks = [
+        hashlib.sha256(b"\xa5" + apk.u32(len(part)) + part).digest() for part in apk.parts(PACKAGE)
+    ]
+    preimage = b"\x5a" + apk.u32(len(chunks)) + b"".join(chunks)
+    assert hashlib.sha256(preimage).digest() == apk.content_digest(PACKAGE, apk.RSA256)
+    value = apk.scheme_value(PACKAGE, apk.V2, By(who=FIRST))
+    accepted(judged(apk.with_block(PACKAGE, (apk.V2, value))))
+    forged = apk.archive({"classes.dex": b"dex\n035\0 of somebody else", "apk-chunks": preimage})
+    verdict = judged(apk.with_block(forged, (apk.V2, value)))
+    assert verdict.outcome is Outcome.REJECTED
+    assert verdict.cause is Code.DIGEST_MISMATCH

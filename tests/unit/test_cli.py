@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conformance.authenticode import pe
+from conformance.authenticode import pe, rpm
 from conformance.authenticode.cases.base import signed_image
 from conformance.authenticode.pki import NOW, default_pki
 
@@ -28,7 +28,7 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "good.exe").write_bytes(good)
     (tmp_path / "bad.exe").write_bytes(good[:700] + b"X" + good[701:])
     (tmp_path / "unsigned.exe").write_bytes(pe.image())
-    (tmp_path / "a.rpm").write_bytes(b"\xed\xab\xee\xdb" + bytes(60))
+    (tmp_path / "a.rpm").write_bytes(rpm.delta())
     return tmp_path
 
 

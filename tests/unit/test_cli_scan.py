@@ -14,12 +14,13 @@ import time
 from pathlib import Path
 
 import pytest
+from conformance.authenticode.rpm import delta
 
 from signward.cli.commands import run
 from tests.unit.scanning import make_judge
 
-RPM = b"\xed\xab\xee\xdb".ljust(64, b"\0")
-"""Of a kind that no format judges yet."""
+RPM = delta()
+"""Of a kind that no format judges yet: a difference between two packages."""
 
 HEAD = b"MZ".ljust(60, b"\0") + struct.pack("<I", 64) + b"PE\0\0"
 REPOSITORY = Path(__file__).resolve().parents[2]

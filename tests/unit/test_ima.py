@@ -20,6 +20,7 @@ from signward.errors import BadInputError, NotSignableError
 from signward.findings import Code
 from signward.formats import ParseOptions
 from signward.formats._ima import ImaFormat, key_id_of
+from signward.inventory.classify import KINDS, Kind
 from signward.state import Outcome, TrustedSignature, Verdict
 from signward.verbs.context import Context
 from signward.verbs.detached import form_of
@@ -258,15 +259,18 @@ def test_a_file_is_judged_by_its_attribute(attributed: Path) -> None:
     assert assess_path(hashed, judging).cause is Code.AD_HOC
 
 
-def test_files_of_kinds_nobody_can_judge_are_judged_by_it_too(attributed: Path) -> None:
-    rpm = b"\xed\xab\xee\xdb" + bytes(200)
-    value, judging = sign_beside(ImaFormat(), rpm), own_context(attributed)
-    bare = write(attributed / "bare.rpm", content=rpm)
+def test_files_of_kinds_nobody_can_judge_are_judged_by_it_too(
+    attributed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unjudged = b"7z\xbc\xaf\x27\x1c" + bytes(200)
+    monkeypatch.setitem(KINDS, "7z", Kind("7-Zip archive", signable=True))
+    value, judging = sign_beside(ImaFormat(), unjudged), own_context(attributed)
+    bare = write(attributed / "bare.7z", content=unjudged)
     assert assess_path(bare, judging).cause is Code.UNSUPPORTED_KIND
-    signed = write(attributed / "signed.rpm", value, rpm)
+    signed = write(attributed / "signed.7z", value, unjudged)
     assert assess_path(signed, judging).outcome is Outcome.ACCEPTED
-    digest = b"\4\4" + whole_digest(BytesSource("f", rpm), "sha256")
-    hashed = write(attributed / "hashed.rpm", digest, rpm)
+    digest = b"\4\4" + whole_digest(BytesSource("f", unjudged), "sha256")
+    hashed = write(attributed / "hashed.7z", digest, unjudged)
     assert assess_path(hashed, judging).cause is Code.UNSUPPORTED_KIND
 
 

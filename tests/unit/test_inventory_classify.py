@@ -128,7 +128,7 @@ ROWS = [
     (bytes(600) + b"koly" + bytes(508), "a.dmg", "dmg"),
     (b"-----BEGIN CERTIFICATE-----\n", "a", "x509"),
     (b"-----BEGIN X509 CRL-----\n", "a", "crl"),
-    (b"-----BEGIN PGP SIGNED MESSAGE-----\n", "a", "pgp"),
+    (b"-----BEGIN PGP SIGNED MESSAGE-----\n", "a", "clearsigned"),
     (b"-----BEGIN PKCS7-----\n", "a", "cms"),
     (b"\x89PNG\r\n\x1a\n", "a", "image"),
     (b"", "a.exe", "empty"),

@@ -149,7 +149,7 @@ def test_a_missing_and_a_wrong_password_are_told_apart(
         (key("p256").pem + key("p384").pem, "found PRIVATE KEY, PRIVATE KEY"),
         (b"-----BEGIN PRIVATE KEY-----\nAAAA\n", "no whole PEM block"),
         (pem(b"abc", "PRIVATE KEY"), "no private key that can be read"),
-        (pem(b"abc", "OPENSSH PRIVATE KEY"), "found OPENSSH PRIVATE KEY"),
+        (pem(b"abc", "OPENSSH PRIVATE KEY"), "no private key that can be read"),
         (key("dsa2048").pem, "found a DSA key"),
     ],
 )

@@ -17,6 +17,7 @@ from signward.cli.commands import run
 from signward.envelopes.openpgp import open_detached
 from signward.envelopes.openpgp_cert import binary, keys_of, read_certificate, split_keyring
 from signward.envelopes.openpgp_packets import crc24, packets
+from signward.envelopes.openpgp_text import LineEnds, TextHasher
 from signward.errors import BadInputError, EvidenceError
 from signward.findings import Code, Effect
 from signward.policy.record import record
@@ -145,7 +146,6 @@ REFUSED: dict[str, tuple[Code, Made]] = {
     "ended": (Code.EXPIRED, lambda k: _by(k, more=(pgp.seconds(3, _DAY),))),
     "before its key": (Code.NOT_YET_VALID, lambda k: _by(k, made=BORN - timedelta(days=1))),
     "type": (Code.ATTRIBUTE_RULE, lambda k: _by(k, kind=0x10)),
-    "text": (Code.UNSUPPORTED_ALGORITHM, lambda k: _by(k, kind=0x01)),
     "critical notation": (
         Code.ATTRIBUTE_RULE,
         lambda k: _by(k, more=(pgp.subpacket(20, bytes(8), critical=True),)),
@@ -414,7 +414,8 @@ def test_a_key_of_another_version_is_no_signer(tmp_path: Path) -> None:
 def test_several_signatures(tmp_path: Path) -> None:
     own, other = key(), key(which=1)
     ring, both = pgp.certificate(own), signature(own) + signature(other)
-    assert cause(ring, both, tmp_path) is Code.KEY_MISSING
+    assert cause(ring, both, tmp_path) is None, "who is not asked for says nothing"
+    assert cause(pgp.certificate(key(which=2)), both, tmp_path) is Code.KEY_MISSING
     assert cause(ring + pgp.certificate(other), both, tmp_path) is None
     bad = signature(own) + signature(other, b"another file")
     assert cause(ring + pgp.certificate(other), bad, tmp_path) is Code.SIGNATURE_MISMATCH
@@ -559,3 +560,78 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     publisher = ["--publisher", f"openpgp:{own.fingerprint.hex()}"]
     assert run([*asked, "--keyring", str(tmp_path / "k"), *publisher]) == 0
     assert run([*asked, "--keyring", str(tmp_path / "k"), "--publisher", "Eve"]) == 1
+
+
+# --- text, and what the value does not cover ---------------------------------------------
+
+
+def text_signature(own: Key, content: bytes) -> bytes:
+    canonical = content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return signature(own, canonical, kind=0x01)
+
+
+@pytest.mark.parametrize("text", [b"", b"no line's end", b"one\r\ntwo\r\n", b"\r\n" * 9])
+def test_text_of_which_every_octet_is_signed(text: bytes, tmp_path: Path) -> None:
+    own = key()
+    ring = pgp.certificate(own)
+    verdict = judged(ring, text_signature(own, text), tmp_path, text)
+    assert verdict.outcome is Outcome.ACCEPTED, verdict.findings
+    assert cause(ring, text_signature(own, text), tmp_path, text + b"!") is Code.SIGNATURE_MISMATCH
+
+
+@pytest.mark.parametrize("text", [b"one\ntwo\n", b"one\r\ntwo\n", b"\n", b"#!/bin/sh\r\n\nx"])
+def test_line_ends_that_are_not_signed(text: bytes, tmp_path: Path) -> None:
+    own = key()
+    ring, blob = pgp.certificate(own), text_signature(own, text)
+    verdict = judged(ring, blob, tmp_path, text)
+    assert (verdict.outcome, verdict.cause) == (
+        Outcome.INDETERMINATE, Code.UNSUPPORTED_ALGORITHM,
+    )  # fmt: skip
+    assert "line endings are not signed" in str(verdict.findings)
+    assert cause(ring, blob, tmp_path, text + b"!") is Code.SIGNATURE_MISMATCH
+
+
+@pytest.mark.parametrize("text", [b"a lone \r", b"one\rtwo\r\n", b"one\r\r\ntwo\r\n"])
+def test_a_lone_carriage_return_is_never_accepted(text: bytes, tmp_path: Path) -> None:
+    own = key()
+    for blob in (text_signature(own, text), signature(own, text, kind=0x01)):
+        assert cause(pgp.certificate(own), blob, tmp_path, text) is not None
+
+
+@given(st.lists(st.sampled_from([b"\r", b"\n", b"x", b"\r\n", b"\r\n"])), st.data())
+def test_text_is_hashed_the_same_in_pieces(parts: list[bytes], data: Any) -> None:
+    text = b"".join(parts)
+    cut = data.draw(st.integers(0, len(text)))
+    seen, ends = bytearray(), LineEnds()
+
+    class Sink:
+        def update(self, octets: memoryview) -> None:
+            seen.extend(octets)
+
+    hasher = TextHasher(Sink())
+    for piece in (text[:cut], text[cut:]):
+        hasher.update(piece)
+        ends.update(piece)
+    hasher.finish()
+    assert bytes(seen) == text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    bare = text.replace(b"\r\n", b"")
+    assert ends.signed is not (b"\r" in bare or b"\n" in bare) or b"\r\r\n" in text
+    if ends.signed:
+        assert bytes(seen) == text
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_start_of_the_digest_must_be_told_right(version: int, tmp_path: Path) -> None:
+    own = key("rsa", version)
+    ring = pgp.certificate(own, pgp.direct(own), pgp.user_id(own))
+    body = own.sign(CONTENT, made=LATER)
+    unhashed = b"\0\0" if version == 4 else bytes(4)
+    value = own.private.key_size // 8 + 2
+    salt = 0 if version == 4 else 17
+    at = len(body) - value - salt - 2
+    assert body[at - len(unhashed) : at] == unhashed
+    changed = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
+    assert cause(ring, pgp.packet(2, body), tmp_path) is None
+    verdict = judged(ring, pgp.packet(2, changed), tmp_path)
+    assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.SIGNATURE_MISMATCH)
+    assert "a digest said to begin with" in str(verdict.findings)

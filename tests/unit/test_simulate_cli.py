@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from conformance.authenticode.rpm import delta
 
 from signward.cli.commands import run
 from signward.errors import EvidenceError
@@ -21,8 +22,8 @@ from signward.verbs.policies.known import opened_fleet
 from tests.builders.policies import AT
 from tests.unit.test_audited_lines import FAPOLICYD, SANTA
 
-RPM = b"\xed\xab\xee\xdb".ljust(64, b"\0")
-"""Of a kind that no format judges yet."""
+RPM = delta()
+"""Of a kind that no format judges yet: a difference between two packages."""
 
 HEAD = b"MZ".ljust(60, b"\0") + struct.pack("<I", 64) + b"PE\0\0"
 SCRIPT = b"WScript.Echo 1\r\n"

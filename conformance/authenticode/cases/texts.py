@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from conformance.authenticode import catalog, cms, pe, script
+from conformance.authenticode import catalog, cms, pe, rpm, script
 from conformance.authenticode.cases.base import (
     ACCEPTED,
     CANNOT_TELL,
@@ -254,12 +254,11 @@ def _unsigned() -> Iterator[Case]:
         "unsigned",
         clause=clause,
     )
-    rpm = b"\xed\xab\xee\xdb\x03\0" + bytes(120)
     yield case(
         "kind-not-judged-yet",
         56,
-        "an RPM package",
-        rpm,
+        "a difference between two RPM packages",
+        rpm.delta(),
         CANNOT_TELL,
         "unsupported-kind",
         file="a.rpm",

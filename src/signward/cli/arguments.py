@@ -21,9 +21,9 @@ GENERATIONS = (
 """Names of ``trust.kernel.GENERATIONS``, which a start need not import."""
 
 
-PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel",
-            "jar", "apple", "apple-installer", "openpgp", "pinned", "android",
-            "sigstore")  # fmt: skip
+PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel", "jar",
+            "apple", "apple-installer", "openpgp", "pinned", "android", "sshsig",
+            "git", "git-ssh", "device", "sigstore")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
 
 
@@ -59,23 +59,33 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     _many(group, "--anchor", "PEM", "trust this certificate (of a kernel image: those "
           "compiled into it), and no store unless --store names one")  # fmt: skip
     _many(group, "--certificate", "PEM", "further certificates, for signatures that lack some")
-    _many(group, "--keyring", "FILE", "public keys of OpenPGP, minisign or signify, for signatures "
-          "by such: a file, or a folder of keyrings")  # fmt: skip
+    _many(group, "--keyring", "FILE", "public keys of OpenPGP, minisign, signify or SSH, SSH's "
+          "allowed signers, or keys by themselves (PEM, DER), for signatures by such: a file, or "
+          "a folder of keyrings")  # fmt: skip
     group.add_argument("--trusted-root", default="", metavar="JSON", help="trust this Sigstore "
                        "(its trusted_root.json) instead of the public one")  # fmt: skip
     _many(group, "--catalog", "PATH", "catalogs (.cat file), manifests (see signward manifest) or "
           "folders of them that may vouch for files without a signature of their own")  # fmt: skip
+    _many(group, "--digest-list", "FILE", "digests that a vendor publishes (as sha512sum writes "
+          "them): what they name is told as listed, which counts where the list is signed: "
+          "FILE.asc, .sig, .minisig or .p7s beside it, or a manifest of --catalog")  # fmt: skip
+    _many(group, "--device-says", "FILE", "what a Cisco device printed for show software "
+          "authenticity: told as its claim, and no reason to accept anything")  # fmt: skip
     group.add_argument("--profile", choices=PROFILES, default="", metavar="NAME", help="judge by "
                        f"these rules: {', '.join(PROFILES[1:])} (default: those of the file's "
                        "format)")  # fmt: skip
     group.add_argument("--windows-generation", choices=GENERATIONS, default=GENERATIONS[0],
                        metavar="NAME", help="the Windows that profile windows-kernel speaks for: "
                        f"{', '.join(GENERATIONS)} (default: {GENERATIONS[0]})")  # fmt: skip
+    group.add_argument("--namespace", default="file", metavar="NAME", help="what an SSH "
+                       "signature must have been made for (default: file)")  # fmt: skip
     group.add_argument("--min-sdk", type=_api_level, default=0, metavar="LEVEL", help="judge "
                        "Android packages for platforms from this API level (default: the oldest "
                        "that the package names)")  # fmt: skip
     group.add_argument("--max-sdk", type=_api_level, default=0, metavar="LEVEL", help="and up to "
                        "this one (default: every newer one)")  # fmt: skip
+    group.add_argument("--source-stamp", action="store_true", help="ask Android packages for a "
+                       "source stamp, as stores put it, whose signer is trusted too")  # fmt: skip
     group.add_argument("--at", type=instant, metavar="TIME",
                        help="judge as at this time, such as 2024-06-01 (default: now)")  # fmt: skip
 
@@ -84,6 +94,8 @@ def add_revocation(group: argparse._ArgumentGroup) -> None:
     """Add evidence of revocation, whether to fetch it, and what its absence means."""
     _many(group, "--crl", "FILE", "certificate revocation lists, DER or PEM")
     _many(group, "--ocsp", "FILE", "OCSP responses, DER or PEM")
+    _many(group, "--revoked", "FILE", "SSH keys that are withdrawn: a revocation list "
+          "(ssh-keygen -k) or public keys, one a line")  # fmt: skip
     _many(group, "--feed", "FEED", "a revocation feed: a file, or a URL that is asked for news")
     _many(group, "--feed-key", "PEM", "the public key, or certificate, that feeds are signed with")
     _flag(group, "--online", "fetch the certificates, CRLs and OCSP answers that are missing")
@@ -166,6 +178,7 @@ def options_from(arguments: argparse.Namespace) -> Options:
         distrust_compromised=arguments.distrust_compromised,
         strict_tsa=arguments.strict_tsa,
         windows_generation=arguments.windows_generation,
+        ssh_namespace=arguments.namespace,
         **cutoff,
     )
     policy = Policy(
@@ -204,6 +217,14 @@ def _check_identity(arguments: argparse.Namespace) -> None:
 def _placed(path: str) -> str:
     """Return a path that nobody takes for a word: variables' files often have no extension."""
     return path if "/" in path else f"./{path}"
+
+
+def _beside(path: str) -> str:
+    """Return the file of the signature beside a digest list; empty where there is none."""
+    from pathlib import Path
+
+    found = (path + ending for ending in (".asc", ".sig", ".minisig", ".p7s"))
+    return next((one for one in found if Path(one).is_file()), "")
 
 
 def _level_named(text: str) -> str:
@@ -249,6 +270,7 @@ def judging_from(arguments: argparse.Namespace) -> Options:
     trust = TrustPolicy(
         revocation=RevocationMode(arguments.revocation),
         windows_generation=arguments.windows_generation,
+        ssh_namespace=arguments.namespace,
     )
     return Options(
         stores=tuple(arguments.store),
@@ -257,13 +279,17 @@ def judging_from(arguments: argparse.Namespace) -> Options:
         crls=tuple(arguments.crl),
         ocsp=tuple(arguments.ocsp),
         keyrings=tuple(arguments.keyring),
+        revoked=tuple(arguments.revoked),
         trusted_root=arguments.trusted_root,
         catalogs=tuple(arguments.catalog),
+        digest_lists=tuple((path, _beside(path)) for path in map(_placed, arguments.digest_list)),
+        device_claims=tuple(map(_placed, arguments.device_says)),
         feeds=tuple(arguments.feed),
         feed_keys=tuple(arguments.feed_key),
         profile=arguments.profile,
         oldest_sdk=arguments.min_sdk,
         newest_sdk=arguments.max_sdk,
+        source_stamp=arguments.source_stamp,
         at=arguments.at,
         online=arguments.online or arguments.online_private or arguments.online_nonce,
         online_private=arguments.online_private,

@@ -24,6 +24,7 @@ EPILOG = """examples:
   signward boot status                             this machine (as root)
   signward boot status --json                      the same, to be processed
   signward boot status --with-dbx dbxupdate.bin    what this update would stop
+  signward boot status --rom gpu.rom               and whether its driver starts
   signward boot status --root /mnt/disk --vars /mnt/efivars-copy
   signward boot status --root image/ --vars OVMF_VARS.fd --esp image/esp
 
@@ -56,6 +57,9 @@ def _add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--with-dbx", default="", metavar="FILE",
                         help="say what this update would stop: dbxupdate.bin, a signature list, "
                         "or Microsoft's dbx_info JSON")  # fmt: skip
+    parser.add_argument("--rom", action="append", default=[], metavar="FILE",
+                        help="what is in a device's ROM, as its maker gives it or copied from "
+                        "sysfs; named ADDRESS.rom it is that device's (repeatable)")  # fmt: skip
     parser.add_argument("--at", type=instant, metavar="TIME",
                         help="call certificates ended as at this time (default: now)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object")
@@ -69,7 +73,7 @@ def _status(arguments: argparse.Namespace) -> int:
     from signward.verbs.boot import Asked, boot_status
 
     asked = Asked(root=arguments.root, variables=arguments.vars, esp=arguments.esp,
-                  update=arguments.with_dbx)  # fmt: skip
+                  update=arguments.with_dbx, roms=tuple(arguments.rom))  # fmt: skip
     with _watched() as tick:
         status = boot_status(asked, arguments.at or datetime.now(UTC), tick)
     if arguments.json:

@@ -30,10 +30,14 @@ EPILOG = f"""examples:
   signward verify --catalog /mnt/Windows/System32/CatRoot notepad.exe
   signward verify --stage intact selfsigned.exe
   signward verify --policy policy.toml setup.exe
-a detached signature, in a file of its own:
+a detached signature, in a file of its own (FILE.p7s, .asc, .minisig and .sig
+are found by themselves where FILE carries none):
   signward verify --detached image.bin.p7s image.bin
-by a key of a keyring (OpenPGP), or a public key of minisign or signify:
+by a key of a keyring (OpenPGP), or a public key of minisign, signify or SSH:
   signward verify --detached a.iso.asc --keyring /usr/share/keyrings a.iso
+a file, or a release of a repository, by those on SSH's list of allowed signers:
+  signward verify --detached a.tar.sig --keyring allowed_signers a.tar
+  signward verify --git . --keyring allowed_signers v1.0 HEAD
 by an attestation of PyPI's, npm's or GitHub's, and whose it must be:
   signward verify --attestation a.whl.publish.attestation --identity \
     https://github.com/o/p/.github/workflows/release.yml@refs/tags/v1 \
@@ -63,8 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "macOS bundles (.app, .framework, .kext, ...) as a whole")  # fmt: skip
     parser.add_argument("--detached", "--attestation", metavar="SIG", help="judge FILE by this "
                         "signature beside it: detached CMS (.p7s, DER or PEM), OpenPGP (.asc), "
-                        "minisign, signify, IMA (.sig), fs-verity, or a Sigstore bundle or "
-                        "attestation")  # fmt: skip
+                        "minisign, signify, SSH, IMA (.sig), fs-verity, a Sigstore bundle or attestation, or a bare "
+                        "value by a key of --keyring")  # fmt: skip
+    parser.add_argument("--git", metavar="REPO", help="FILE is a revision of this repository: "
+                        "judge its commit or tag (a whole name, HEAD, a tag, a branch; TAG^{} for "
+                        "what it tags)")  # fmt: skip
     add_verity(parser.add_argument_group("fs-verity: with --detached"))
     output = parser.add_argument_group("output")
     output.add_argument("--explain", action="store_true",
@@ -103,20 +110,27 @@ def run(arguments: argparse.Namespace) -> int:
 def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
     if arguments.detached:
         return [_detached(arguments)]
+    if arguments.git:
+        return _of_repository(arguments)
     if arguments.replay:
         return _replayed(arguments)
+    from signward.errors import EvidenceError
+
     options = options_from(arguments)
     if arguments.evidence:
+        if options.digest_lists or options.device_claims:
+            raise EvidenceError("--evidence: found --digest-list or --device-says, required "
+                                "neither: bundles do not hold them")  # fmt: skip
         from signward.verbs.evidence import assess_with_evidence
 
         verdicts, digest = assess_with_evidence(arguments.files, options, arguments.evidence)
         print(f"signward: {arguments.evidence}: manifest SHA-256 {digest}", file=sys.stderr)
         return verdicts
+    from signward.verbs.beside import assess_with_companions
     from signward.verbs.context import Context
-    from signward.verbs.verify import assess_path
 
     context = Context(options)
-    return (assess_path(path, context) for path in arguments.files)
+    return (assess_with_companions(path, context) for path in arguments.files)
 
 
 def _detached(arguments: argparse.Namespace) -> Verdict:
@@ -136,6 +150,18 @@ def _detached(arguments: argparse.Namespace) -> Verdict:
     context = Context(options)
     tree = verity_from(arguments)
     return assess_detached(arguments.files[0], arguments.detached, context, tree)
+
+
+def _of_repository(arguments: argparse.Namespace) -> Iterable[Verdict]:
+    from signward.errors import EvidenceError
+    from signward.verbs.context import Context
+    from signward.verbs.git_objects import assess_revisions
+
+    options = options_from(arguments)
+    if arguments.replay or arguments.evidence or options.rules is not None:
+        raise EvidenceError("--git: found --evidence, --replay or --policy, required none: they "
+                            "speak of files")  # fmt: skip
+    return assess_revisions(arguments.git, arguments.files, Context(options))
 
 
 def _replayed(arguments: argparse.Namespace) -> Iterable[Verdict]:

@@ -1,4 +1,7 @@
-"""Signers of APK Signature Schemes v2 and v3 as drafts (the format is `envelopes.apk`'s)."""
+"""Signers of APK Signature Schemes v2, v3, v3.1 and v4 as drafts.
+
+Their form is that of `envelopes.apk` and `envelopes.apk_v4`.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from signward.envelopes import Signer
-from signward.envelopes.apk import EVERY_PLATFORM, STRIPPED
+from signward.envelopes.apk_v4 import VERSION as V4_VERSION
+from signward.envelopes.apk_v4 import hashing_info, signed_data
 from signward.errors import NotSignableError
 from signward.frozen import Frozen
 from signward.state import Algorithm
 from signward.wire.certificate import outline
-
-KNOWS_V3 = 28
 
 _METHODS: Mapping[tuple[str, str], int] = MappingProxyType(
     {
@@ -40,13 +42,14 @@ def method_of(signer: Signer) -> int:
 class ApkDraft(Frozen, frozen=True, kw_only=True):
     """One signer's record that lacks its value (an ``envelopes.Draft``).
 
-    What it is sealed to is the scheme's whole value, with this one signer.
+    What it is sealed to is the scheme's whole value, with this one signer; ``platforms`` are those
+    that look at it, which v2 does not say.
     """
 
-    scheme: str
     method: int
     algorithm: Algorithm
     certificate: bytes
+    platforms: tuple[int, int] | None
     to_be_signed: bytes
 
     def seal(self, value: bytes, _tokens: Sequence[bytes] = ()) -> bytes:
@@ -54,7 +57,7 @@ class ApkDraft(Frozen, frozen=True, kw_only=True):
         values = _prefixed(_u32(self.method) + _prefixed(value))
         record = b"".join((
             _prefixed(self.to_be_signed),
-            _platforms() if self.scheme != "v2" else b"",
+            _from_to(self.platforms),
             _prefixed(values),
             _prefixed(outline(self.certificate).spki),
         ))  # fmt: skip
@@ -64,26 +67,71 @@ class ApkDraft(Frozen, frozen=True, kw_only=True):
         """Return nothing: there is no place for tokens."""
 
 
-def draft_scheme(scheme: str, signer: Signer, digest: bytes, *, newer: bool = False) -> ApkDraft:
-    """Return the draft of ``v2`` or ``v3`` over a content digest by the signer's method.
+def draft_scheme(
+    signer: Signer,
+    digest: bytes,
+    platforms: tuple[int, int] | None = None,
+    attributes: Mapping[int, bytes] = MappingProxyType({}),
+) -> ApkDraft:
+    """Return the draft of a signer over a content digest by the signer's method.
 
-    ``newer`` says, in v2, that the file has v3 too, so that nobody can strip it.  Certificates
+    ``platforms`` are those of v3 and v3.1, the newest included; None makes it v2.  Certificates
     above the leaf are left out: platforms look at none.
     """
     method = method_of(signer)
-    attributes = _prefixed(_u32(STRIPPED) + _u32(3)) if newer else b""
     signed = (
         _prefixed(_prefixed(_u32(method) + _prefixed(digest)))
         + _prefixed(_prefixed(signer.certificates[0]))
-        + (_platforms() if scheme != "v2" else b"")
-        + _prefixed(attributes)
+        + _from_to(platforms)
+        + _prefixed(b"".join(_prefixed(_u32(n) + value) for n, value in attributes.items()))
     )
     return ApkDraft(
-        scheme=scheme,
         method=method,
         algorithm=signer.algorithm,
         certificate=signer.certificates[0],
+        platforms=platforms,
         to_be_signed=signed,
+    )
+
+
+class V4Draft(Frozen, frozen=True, kw_only=True):
+    """An ``.idsig`` file that lacks its value (an ``envelopes.Draft``)."""
+
+    method: int
+    algorithm: Algorithm
+    certificate: bytes
+    root: bytes
+    nodes: bytes
+    digest: bytes
+    to_be_signed: bytes
+
+    def seal(self, value: bytes, _tokens: Sequence[bytes] = ()) -> bytes:
+        """Return the file, its tree in it; there is no place for tokens."""
+        key = outline(self.certificate).spki
+        signing = b"".join(map(_prefixed, (self.digest, self.certificate, b"", key)))
+        signing += _u32(self.method) + _prefixed(value)
+        parts = (hashing_info(self.root), signing, self.nodes)
+        return _u32(V4_VERSION) + b"".join(map(_prefixed, parts))
+
+    def stamped(self, _value: bytes) -> None:
+        """Return nothing: there is no place for tokens."""
+
+
+def draft_v4(signer: Signer, length: int, tree: tuple[bytes, bytes], digest: bytes) -> V4Draft:
+    """Return the draft of an ``.idsig`` file for a package of ``length`` octets.
+
+    ``tree`` is its root and its octets, ``digest`` the content digest of v3, or of v2.
+    """
+    root, nodes = tree
+    certificate = signer.certificates[0]
+    return V4Draft(
+        method=method_of(signer),
+        algorithm=signer.algorithm,
+        certificate=certificate,
+        root=root,
+        nodes=nodes,
+        digest=digest,
+        to_be_signed=signed_data(length, root, digest, certificate),
     )
 
 
@@ -95,6 +143,5 @@ def _prefixed(data: bytes) -> bytes:
     return _u32(len(data)) + data
 
 
-def _platforms() -> bytes:
-    """Return the platforms of v3: the first that knows it, and every newer one."""
-    return _u32(KNOWS_V3) + _u32(EVERY_PLATFORM)
+def _from_to(platforms: tuple[int, int] | None) -> bytes:
+    return b"".join(map(_u32, platforms)) if platforms else b""

@@ -64,8 +64,11 @@ def read_keys(data: bytes) -> tuple[HeldKey, ...]:
     """Return the key in a public key file, as either tool's.  Raises ``MalformedError``."""
     if is_bare_key(data):
         data = UNTRUSTED.encode("ascii") + b"none\n" + data
-    lines = _lines(data, "public key", (2,))
-    raw = _base64(lines[1], 2 + _ID_OCTETS + _KEY_OCTETS, "public key")
+    return read_raw_key(read_commented(data, (2 + _ID_OCTETS + _KEY_OCTETS,), "public key"))
+
+
+def read_raw_key(raw: bytes) -> tuple[HeldKey, ...]:
+    """Return the key in the octets of a public key file, as either tool's."""
     if raw[:2] != b"Ed":
         raise MalformedError("public key", f"algorithm {raw[:2].hex()}", "4564, Ed25519")
     key_id, key = raw[2 : 2 + _ID_OCTETS], raw[2 + _ID_OCTETS :]
@@ -75,11 +78,19 @@ def read_keys(data: bytes) -> tuple[HeldKey, ...]:
     )
 
 
+def read_commented(data: bytes, sizes: tuple[int, ...], what: str) -> bytes:
+    """Return the octets behind the comment of a file, one of ``sizes``.
+
+    Raises ``MalformedError`` and ``LimitError``.
+    """
+    return _base64(_lines(data, what, (2,))[1], sizes, what)
+
+
 def read_text(data: bytes) -> Text:
     """Return what a signature file says.  Raises ``MalformedError`` and ``LimitError``."""
     what = "minisign or signify signature"
     lines = _lines(data, what, (2, 4))
-    raw = _base64(lines[1], 2 + _ID_OCTETS + _VALUE_OCTETS, what)
+    raw = _base64(lines[1], (2 + _ID_OCTETS + _VALUE_OCTETS,), what)
     if raw[:2] not in (b"Ed", b"ED") or (len(lines) == 2 and raw[:2] != b"Ed"):
         raise MalformedError(what, f"algorithm {raw[:2].hex()}", "4564 (or minisign's 4544)")
     comment, second = "", None
@@ -87,7 +98,7 @@ def read_text(data: bytes) -> Text:
         if not lines[2].startswith(TRUSTED):
             raise MalformedError(what, "a third line of another kind", "the trusted comment")
         comment = lines[2].removeprefix(TRUSTED)
-        second = _base64(lines[3], _VALUE_OCTETS, what)
+        second = _base64(lines[3], (_VALUE_OCTETS,), what)
     return Text(
         prehashed=raw[:2] == b"ED",
         key_id=raw[2 : 2 + _ID_OCTETS],
@@ -158,13 +169,13 @@ def _lines(data: bytes, what: str, counts: tuple[int, ...]) -> list[str]:
     return lines
 
 
-def _base64(line: str, size: int, what: str) -> bytes:
+def _base64(line: str, sizes: tuple[int, ...], what: str) -> bytes:
     try:
         raw = binascii.a2b_base64(line.encode("ascii", "replace"), strict_mode=True)
     except binascii.Error as error:
         raise MalformedError(what, f"damaged Base64: {error}", "Base64") from None
     if binascii.b2a_base64(raw, newline=False).decode("ascii") != line:
         raise MalformedError(what, "Base64 with bits behind its end", "none", "RFC 4648 3.5")
-    if len(raw) != size:
-        raise MalformedError(what, f"{len(raw)} octets", str(size))
+    if len(raw) not in sizes:
+        raise MalformedError(what, f"{len(raw)} octets", " or ".join(map(str, sizes)))
     return raw

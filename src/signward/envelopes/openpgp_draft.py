@@ -94,7 +94,7 @@ def draft_openpgp(signer: Signer, at: datetime, feed: Feed, kind: int = BINARY) 
     unhashed = b"" if key.version == 6 else _subpacket(ISSUER, key.fingerprint[-8:])
     head = signed + _area(key, unhashed) + digest[:2]
     # A scheme that hashes for itself takes the digest for its message (5.2.3.3).
-    algorithm = replace(signer.algorithm, digested=bool(signer.algorithm.digest))
+    algorithm = replace(signer.algorithm, digested=True)
     return OpenPgpDraft(
         head=head + (bytes([len(salt)]) + salt if key.version == 6 else b""),
         key=key.algorithm,

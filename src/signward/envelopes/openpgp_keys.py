@@ -82,16 +82,17 @@ class Numbers:
         """Return the next ``size`` octets as an integer."""
         return int.from_bytes(self.octets(size), "big")
 
-    def mpi(self) -> int:
+    def mpi(self, *, padded: bool = False) -> int:
         """Return a multiprecision integer (RFC 9580 3.2): a count of bits, then the octets.
 
-        The count must be that of the number: one number is written in one way.
+        The count must be that of the number: one number is written in one way.  Where it may be
+        ``padded``, bits in front that are 0 may be counted too.
         """
         bits = self.number(2)
         if bits > MAX_MPI_BITS:
             raise self.error(f"a number of {bits} bits", f"at most {MAX_MPI_BITS}")
         value = self.number((bits + 7) // 8)
-        if value.bit_length() != bits:
+        if value.bit_length() != bits and not (padded and value.bit_length() < bits):
             raise self.error(f"{value.bit_length()} bits where {bits} are told", "the same")
         return value
 

@@ -130,13 +130,17 @@ def is_armoured(data: bytes) -> bool:
     return not (data[:1] and data[0] & 0x80) and b"-----BEGIN PGP " in data
 
 
-def armour(octets: bytes, label: str) -> bytes:
+def armour(octets: bytes, label: str, *, checksum: bool = True) -> bytes:
     """Return octets as an armoured block (RFC 9580 6.2), its lines ended by LF.
 
-    There is no checksum: it is not to be written any more (6.1), and no reader may want one.
+    GnuPG 2.2 does not see where a block ends that has neither padding nor ``checksum``; around
+    packets of version 6, which it does not know, none may stand (6.1).
     """
     text = binascii.b2a_base64(octets, newline=False)
     lines = [text[at : at + _COLUMNS] for at in range(0, len(text), _COLUMNS)]
+    if checksum:
+        told = crc24(octets).to_bytes(3, "big")
+        lines.append(b"=" + binascii.b2a_base64(told, newline=False))
     name = label.encode("ascii")
     return b"\n".join(
         (b"-----BEGIN PGP %b-----" % name, b"", *lines, b"-----END PGP %b-----" % name, b"")

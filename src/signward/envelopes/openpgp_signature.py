@@ -84,8 +84,8 @@ class Signature(Frozen, frozen=True, kw_only=True):
     """A signature packet.
 
     ``trailer`` is what is hashed behind the content, ``salt`` what is hashed before it (empty in
-    version 4).  ``value`` is as `integrity` takes it: an RSA number without its length, ECDSA
-    and DSA in DER, EdDSA as it stands.
+    version 4), ``start`` what the digest is said to begin with.  ``value`` is as `integrity`
+    takes it: an RSA number without its length, ECDSA and DSA in DER, EdDSA as it stands.
     """
 
     version: int
@@ -95,6 +95,7 @@ class Signature(Frozen, frozen=True, kw_only=True):
     unhashed: tuple[Subpacket, ...]
     salt: bytes
     trailer: bytes
+    start: bytes
     value: bytes
 
     def told(self, kind: int) -> bytes | None:
@@ -168,7 +169,7 @@ def read_signature(body: bytes) -> Signature:
     area = fields.octets(fields.number(width))
     signed = body[: 4 + width + len(area)]
     unhashed = fields.octets(fields.number(width))
-    fields.octets(2)
+    start = fields.octets(2)
     name = HASHES.get(digest, f"unknown:{digest}")
     salt = fields.octets(fields.number(1)) if version == 6 else b""
     if version == 6 and len(salt) != SALTS.get(name, len(salt)):
@@ -181,6 +182,7 @@ def read_signature(body: bytes) -> Signature:
         unhashed=tuple(_subpackets(unhashed)),
         salt=salt,
         trailer=trailer_of(version, signed),
+        start=start,
         value=_value(key, fields),
     )
     _check(made)
@@ -229,7 +231,8 @@ def _algorithm(key: int, digest: str) -> Algorithm:
 def _value(key: int, fields: Numbers) -> bytes:
     """Return the value by its key's algorithm; of an unknown one, the octets as they stand."""
     if key in (RSA, RSA_SIGN):
-        number = fields.mpi()
+        # Go's writers, GitHub's among them, count the bits of the modulus.
+        number = fields.mpi(padded=True)
         value = number.to_bytes((number.bit_length() + 7) // 8, "big")
     elif key in (DSA, ECDSA):
         value = der.sequence(der.integer(fields.mpi()), der.integer(fields.mpi()))

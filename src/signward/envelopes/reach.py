@@ -17,10 +17,11 @@ _HELD_AS = {"sigstore": RAW}
 def signer_keys(claimed: ClaimedSignature, keys: Sequence[HeldKey]) -> list[HeldKey]:
     """Return the keys of the envelope's own kind that bear the name it gives.
 
-    A bare value has no room for a name: any of its kind may have made it.
+    A bare value has no room for a name: any of its kind may have made it.  The caller's keys come
+    before those that an envelope brings: what is known of a key stands with them.
     """
     kind = _HELD_AS.get(claimed.envelope, claimed.envelope)
-    own = [key for key in keys if key.kind == kind]
+    own = [key for key in (*keys, *claimed.claimed_keys) if key.kind == kind]
     if claimed.envelope == RAW:
         return own
     named, suffix = claimed.claimed_signer.key_id, claimed.claimed_signer.key_suffix

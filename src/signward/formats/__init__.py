@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from functools import lru_cache
@@ -65,13 +65,14 @@ class ParseOptions(Frozen, frozen=True, kw_only=True):
 
     ``companions`` are the files beside this one, for formats that speak of them.
     ``oldest`` and ``newest`` are the platforms (Android's API levels) that the answer is for;
-    0 where the file itself says it.
+    0 where the file itself says it.  ``stamp`` asks for a package's source stamp too.
     """
 
     extension: str = ""
     companions: Companions | None = None
     oldest: int = 0
     newest: int = 0
+    stamp: bool = False
 
 
 class Format(Protocol):
@@ -164,6 +165,21 @@ def file_options(form: Format) -> frozenset[str]:
     A request carries what stands in them; a format that has some has a field of this name.
     """
     own: frozenset[str] = getattr(form, "file_options", frozenset())
+    return own
+
+
+def signing_profile(form: Format, artifact: SignedArtifact, signer: Signer) -> str:
+    """Return the name of the profile that a signer's signatures will be judged by.
+
+    The artifact's; a format whose signers decide it has a method ``profile_by``.
+    """
+    own: Callable[[Signer], str] | None = getattr(form, "profile_by", None)
+    return own(signer) if own is not None else artifact.profile
+
+
+def octet_options(form: Format) -> frozenset[str]:
+    """Return those options whose values name files of octets; a request carries them in hex."""
+    own: frozenset[str] = getattr(form, "octet_options", frozenset())
     return own
 
 

@@ -9,40 +9,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from signward.envelopes.apk import STRIPPED
 from signward.envelopes.apk_draft import draft_scheme, method_of
 from signward.envelopes.cms_plain import PlainDraft
 from signward.errors import NotSignableError
 from signward.formats import Existing, Request, Signing, may_sign
 from signward.formats import _jar_sign as jar
-from signward.formats._apk_digest import CHUNKS, Content, digests
+from signward.formats._apk_rotate import (
+    check_places,
+    content_digest,
+    read_rotation,
+    rotated,
+    with_block,
+)
 from signward.formats._jar_manifest import MANIFEST
 from signward.formats._jar_signature import FOLDER, read_archive, signing_name
 from signward.frozen import replace
 from signward.state import Source
-from signward.wire.apk_block import V2, V3, read_block, write_block
+from signward.wire.apk_block import V2, V3, read_block
 from signward.wire.patch import Edit, Patched, PatchSet
-from signward.wire.zip import ZipDirectory, place, read_directory, refuse_ambiguous
+from signward.wire.zip import read_directory, refuse_ambiguous
 from signward.wire.zip_patch import Member, changed
 
 WHAT = "APK"
 
-_NUMBERS = {"v2": V2, "v3": V3}
 _ORDER = ("v1", "v2", "v3")
 _KNOWS_SHA2 = {"rsa-pkcs1v15": 18, "ecdsa": 21}
 """First platforms that check JAR signatures with SHA-2 (AOSP ``V1SchemeSigner``)."""
 
 _OFFSET_AT = 16
-_PAGE, _WORD = 4096, 4
 _VERSION = b"Signature-Version: 1.0\r\n"
 
 
 def sign(source: Source, request: Request, oldest: int) -> Signing:
     """Sign by the schemes asked for, or those that platforms from ``oldest`` on take."""
+    rotation = read_rotation(request)
+    method_of(request.signer)
+    if rotation.holders:
+        return (yield from rotated(source, request, rotation, oldest))
     may_sign(is_signed(source), request, WHAT)
     if request.existing is Existing.NESTED:
         raise NotSignableError(WHAT, "one more signer", "one: several must sign together",
                                hint="--replace puts the new signature in its place")  # fmt: skip
-    method_of(request.signer)
     schemes = _schemes(request, oldest)
     base: Source = Patched(source, stripped(source))
     if "v1" in schemes:
@@ -56,14 +64,15 @@ def sign(source: Source, request: Request, oldest: int) -> Signing:
         base = _with_jar_signature(base, plan, sealed)
     directory = read_directory(base)
     refuse_ambiguous(directory, gaps=False)
-    digest = _digest(base, directory, request.signer.algorithm.digest)
+    digest = content_digest(base, directory, None, request.signer.algorithm.digest)
     pairs: list[tuple[int, bytes]] = []
-    for scheme in (name for name in schemes if name in _NUMBERS):
-        newer = scheme == "v2" and "v3" in schemes
-        value = yield draft_scheme(scheme, request.signer, digest, newer=newer)
-        pairs.append((_NUMBERS[scheme], value))
-    done = Patched(base, _with_block(directory, pairs)) if pairs else base
-    _check_places(source, done)
+    if "v2" in schemes:
+        newer = {STRIPPED: (3).to_bytes(4, "little")} if "v3" in schemes else {}
+        pairs.append((V2, (yield draft_scheme(request.signer, digest, None, newer))))
+    if "v3" in schemes:
+        pairs.append((V3, (yield rotation.first(request.signer, digest))))
+    done = Patched(base, with_block(directory, None, pairs)) if pairs else base
+    check_places(source, done)
     return PatchSet(edits=(Edit(start=0, end=source.length, data=done),))
 
 
@@ -105,7 +114,7 @@ def _schemes(request: Request, oldest: int) -> tuple[str, ...]:
 
 def _naming(text: bytes, schemes: Sequence[str]) -> bytes:
     """Return a signature file that names the newer schemes behind its version."""
-    newer = [name[1:] for name in schemes if name in _NUMBERS]
+    newer = [name[1:] for name in schemes if name != "v1"]
     if not newer or not text.startswith(_VERSION):
         return text
     line = f"X-Android-APK-Signed: {', '.join(newer)}\r\n".encode()
@@ -131,43 +140,3 @@ def _check_age(request: Request, oldest: int) -> None:
             WHAT, f"a package for platforms from {oldest}", f"{since} or newer for {scheme}",
             hint="older ones check SHA-1 only; raise minSdkVersion, or ask for schemes=v2,v3",
         )  # fmt: skip
-
-
-def _digest(base: Source, directory: ZipDirectory, algorithm: str) -> bytes:
-    if base.read(directory.end, 4) != b"PK\5\6":
-        raise NotSignableError(WHAT, "ZIP64 end records", "none: Android reads none")
-    content = Content(
-        entries=directory.start, directory=directory.start, end_record=directory.end
-    )  # fmt: skip
-    return digests(base, content, frozenset({(CHUNKS, algorithm)}))[CHUNKS, algorithm]
-
-
-def _with_block(directory: ZipDirectory, pairs: Sequence[tuple[int, bytes]]) -> PatchSet:
-    block = write_block(pairs)
-    start = directory.start + len(block)
-    at = directory.end + _OFFSET_AT
-    return PatchSet(
-        edits=(
-            Edit(start=directory.start, end=directory.start, data=block),
-            Edit(start=at, end=at + 4, data=start.to_bytes(4, "little")),
-        )
-    )
-
-
-def _check_places(before: Source, after: Source) -> None:
-    """Refuse to sign where a stored member would lose the place that zipalign gave it.
-
-    Platforms map such members into memory, and from Android 11 on refuse packages whose
-    resources they cannot.
-    """
-    places = {m.name: place(after, m).data for m in read_directory(after).members}
-    for member in read_directory(before).members:
-        new = places.get(member.name)
-        old = place(before, member).data
-        if member.method or new is None:
-            continue
-        if any(old % unit == 0 and new % unit for unit in (_WORD, _PAGE)):
-            raise NotSignableError(
-                member.name, "a member that would lose its alignment", "one that keeps it",
-                hint="take the old signature away (signward strip), zipalign, then sign",
-            )  # fmt: skip

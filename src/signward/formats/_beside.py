@@ -6,10 +6,13 @@ import hashlib
 from collections.abc import Mapping
 
 from signward.envelopes.minisign import MINISIGN, claims, read_text, whole
-from signward.envelopes.openpgp import Opened, open_detached
-from signward.envelopes.openpgp_packets import armour
+from signward.envelopes.openpgp import Opened, line_ends, open_detached
+from signward.envelopes.openpgp_packets import armour, packets
+from signward.envelopes.openpgp_signature import BINARY, TEXT
+from signward.envelopes.openpgp_text import LineEnds, TextHasher
 from signward.formats import ParseOptions, Request, Signing
 from signward.formats._apart import WHOLE, Apart
+from signward.frozen import replace
 from signward.state import Manifest, SignedArtifact, Source, Wanted
 from signward.wire.source import whole_digest
 
@@ -27,13 +30,17 @@ class OpenPgpFormat(Apart):
 
     def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:  # noqa: ARG002
         """Open the signatures; the file itself has no structure."""
-        opened = open_detached(self._signature, WHOLE) if self._signature is not None else ()
+        blob = self._signature
+        opened = open_detached(blob, WHOLE, kinds=(BINARY, TEXT)) if blob is not None else ()
+        texts = [one for one in opened if one.text]
+        unsigned = texts if texts and not _is_signed_text(source) else []
         return SignedArtifact(
             format=self.name,
             source=source,
             signatures=tuple(one.claimed for one in opened),
             required={one.claimed.label: frozenset({one.claimed.over}) for one in opened},
             profile="openpgp",
+            conditions={one.claimed.label: (line_ends(one),) for one in unsigned},
             layout={one.claimed.over: one for one in opened},
         )
 
@@ -46,7 +53,9 @@ class OpenPgpFormat(Apart):
             request.at,
             lambda hashers: source.feed([(0, source.length)], hashers),
         )
-        return self.embed(source, (armour(sealed, "SIGNATURE"),))
+        (packet,) = packets(sealed)
+        text = armour(sealed, "SIGNATURE", checksum=packet.body[0] != 6)  # its version
+        return self.embed(source, (text,))
 
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
         """Compute the digests of all bytes, and of what each signature hashes, in one pass."""
@@ -100,7 +109,8 @@ class MinisignFormat(Apart):
         if self._kind != MINISIGN:
             sealed = yield SignifyDraft(key_id=key_id, to_be_signed=whole(source), algorithm=by)
             return self.embed(source, (sealed,))
-        first = yield ValueDraft(to_be_signed=whole_digest(source, "blake2b"), algorithm=by)
+        digest = whole_digest(source, "blake2b")
+        first = yield ValueDraft(to_be_signed=digest, algorithm=replace(by, digested=True))
         name = source.name.rpartition("/")[2]
         sealed = yield MinisignDraft(
             key_id=key_id, first=first, comment=trusted_comment(name, request.at), algorithm=by
@@ -122,7 +132,22 @@ def _digests(artifact: SignedArtifact, wanted: Wanted) -> Manifest:
         for slot, algorithm in wanted
         if slot in around
     }
-    artifact.source.feed([(0, artifact.source.length)], list(hashers.values()))
+    texts = {
+        key: TextHasher(hasher)
+        for key, hasher in hashers.items()
+        if key[0] in opened and opened[key[0]].text
+    }
+    source = artifact.source
+    source.feed([(0, source.length)], [texts.get(key, h) for key, h in hashers.items()])
+    for text in texts.values():
+        text.finish()
     for (slot, _), hasher in hashers.items():
         hasher.update(around[slot][1])
     return {slot: hasher.digest() for slot, hasher in hashers.items()}
+
+
+def _is_signed_text(source: Source) -> bool:
+    """Say whether a signature over text speaks for every octet of a file."""
+    ends = LineEnds()
+    source.feed([(0, source.length)], [ends])
+    return ends.signed

@@ -1,6 +1,6 @@
 """Android packages (.apk): signatures in a block of their own, and the JAR signature before them.
 
-Sources: Android, "Application signing", "APK Signature Scheme v2", "v3" and "v3.1"; AOSP
+Sources: Android, "Application signing", "APK Signature Scheme v2", "v3", "v3.1" and "v4"; AOSP
 ``ApkVerifier``.  From v2 on a signature covers the whole file but the APK Signing Block, and
 of that block itself the signed data of its signer.  Which schemes count depends on the platforms
 asked about (``_apk_schemes``); each that counts must be intact and its signers be trusted.
@@ -17,7 +17,7 @@ from signward.envelopes.apk import EVERY_PLATFORM
 from signward.errors import MalformedError, NotSignableError
 from signward.findings import Code, Effect, Finding
 from signward.formats import Match, ParseOptions, Peek, Request, Signing
-from signward.formats._apk_digest import Content, digests
+from signward.formats._apk_digest import SLOTS, Content, digests
 from signward.formats._apk_schemes import (
     KNOWS_V2,
     KNOWS_V3,
@@ -28,9 +28,21 @@ from signward.formats._apk_schemes import (
     read_schemes,
     targeted,
 )
+from signward.formats._apk_stamp import Stamped, open_stamp
+from signward.formats._apk_v4 import open_v4
 from signward.frozen import Frozen
 from signward.state import ClaimedSignature, Manifest, Region, SignedArtifact, Source, Wanted
-from signward.wire.apk_block import PADDING, V2, V3, V31, Pair, SigningBlock, read_block
+from signward.wire.apk_block import (
+    PADDING,
+    STAMP,
+    STAMP_V1,
+    V2,
+    V3,
+    V31,
+    Pair,
+    SigningBlock,
+    read_block,
+)
 from signward.wire.axml import Platforms, read_platforms
 from signward.wire.patch import PatchSet
 from signward.wire.unzip import check_expansion, feed_member, read_member
@@ -40,9 +52,6 @@ MANIFEST = "AndroidManifest.xml"
 
 MAX_MANIFEST = 16 * 1024 * 1024
 """Octets of ``AndroidManifest.xml``; the largest have some hundred KiB."""
-
-SOURCE_STAMPS = frozenset({0x2B09189E, 0x6DFF800D})
-"""Source stamps: a store's own word, which no installer asks for."""
 
 _NAME = MANIFEST.encode()
 _END = b"PK\5\6"
@@ -65,12 +74,17 @@ class ApkFormat:
     """The APK format."""
 
     name = "apk"
-    spec = "Android, APK Signature Scheme v2, v3, v3.1; JAR File Specification"
+    spec = "Android, APK Signature Scheme v2, v3, v3.1, v4; JAR File Specification"
     extensions: tuple[str, ...] = (".apk",)
     options: Mapping[str, str] = MappingProxyType(
         {"schemes": "which signatures to write: v1, v2, v3, with commas between (v2,v3, and v1 "
-         "where the package is for platforms before Android 7)"}
+         "where the package is for platforms before Android 7)",
+         "lineage": "a lineage file (apksigner rotate writes it) that ends with the key's "
+         "certificate: it took over; with --nested, after the former key has signed",
+         "rotation-min-sdk": "both keys: the platform from which the new one counts, by v3.1 (33 "
+         "or newer; default: from 28 on, by v3)"}
     )  # fmt: skip
+    octet_options = frozenset({"lineage"})
 
     def recognise(self, peek: Peek) -> Match:
         """Recognise a ZIP archive by its name, or by an Android manifest in its first headers.
@@ -99,26 +113,36 @@ class ApkFormat:
             older, covered = _first_scheme(source, schemes, asked, findings)
             required |= {claimed.label: covered for claimed in older}
             claims = (*claims, *older)
+        beside = open_v4(source, options.companions, schemes, asked)
+        stamped = Stamped()
+        if options.stamp and claims:
+            stamped = open_stamp(source, block, members, claims)
+        facts = {**_facts(asked, schemes, claims), **stamped.facts}
+        findings += (*beside.findings, *stamped.findings)
+        claims = (*claims, *beside.claims, *stamped.claims)
         return SignedArtifact(
             format=self.name,
             source=source,
             signatures=claims,
             required=required,
-            regions=tuple(_regions(source, directory, block, schemes)),
+            regions=tuple(_regions(source, directory, block, schemes, stamped)),
             profile="android",
-            facts=_facts(asked, schemes, claims),
+            facts=facts,
             findings=tuple(findings) if claims else (),
             every=True,
             layout=Layout(content=_content(source, directory, block), members=members),
         )
 
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
-        """Compute digests of the whole file's content, and of entries, each unpacked once."""
+        """Compute digests of the whole file's content, and of entries, each unpacked once.
+
+        An entry that is named as a slot of the content has none, or it could stand in for that.
+        """
         layout: Layout = artifact.layout
         found = dict(digests(artifact.source, layout.content, wanted))
         hashers: dict[str, dict[str, Any]] = {}
         for name, algorithm in wanted:
-            if name in layout.members:
+            if name in layout.members and name not in SLOTS:
                 own = hashers.setdefault(name, {})
                 own[algorithm] = hashlib.new(algorithm, usedforsecurity=False)
         for name, some in hashers.items():
@@ -245,12 +269,16 @@ def _too_young(asked: Range, first: int) -> Finding:
 
 
 def _regions(
-    source: Source, directory: ZipDirectory, block: SigningBlock | None, schemes: Schemes
+    source: Source,
+    directory: ZipDirectory,
+    block: SigningBlock | None,
+    schemes: Schemes,
+    stamped: Stamped,
 ) -> Iterator[Region]:
     """Account for what no slot reaches: pairs of the block, and gaps under the JAR signature."""
     for pair in block.pairs if block else ():
         region = _pair(source, pair, schemes)
-        if region is not None:
+        if region is not None and not (pair.id == STAMP and stamped.claims):
             yield region
     if schemes.signers:
         return
@@ -278,8 +306,8 @@ def _pair(source: Source, pair: Pair, schemes: Schemes) -> Region | None:
         exempt = "AOSP ApkSigningBlockUtils: padding" if empty else ""
     elif scheme:
         exempt = "AOSP ApkVerifier: no platform asked about takes this scheme"
-    elif pair.id in SOURCE_STAMPS:
-        exempt = "Android, source stamps: no installer asks for them; not judged here"
+    elif pair.id in (STAMP_V1, STAMP):
+        exempt = "Android, source stamps: no installer asks for them; --source-stamp does"
     else:
         exempt = _UNREAD
     return Region(start=pair.start, end=pair.end, what=what, exempt=exempt)

@@ -20,7 +20,9 @@ from signward.formats._appended import (
 )
 from signward.frozen import replace
 from signward.state import Manifest, SignedArtifact, Source, Wanted
+from signward.wire.device_names import is_cisco
 from signward.wire.elf import MAGIC, read_elf
+from signward.wire.module_trailer import MAGIC as TRAILER
 from signward.wire.module_trailer import is_module, read_trailer
 from signward.wire.patch import PatchSet
 
@@ -34,8 +36,10 @@ class ElfFormat:
     options = OPTIONS
 
     def recognise(self, peek: Peek) -> Match:
-        """Recognise an ELF file that is no kernel module."""
+        """Recognise an ELF file that is no kernel module, and no image of a Cisco device."""
         if peek.head[:4] != MAGIC or is_module(peek.head, peek.tail, peek.name):
+            return Match.NO
+        if is_cisco(peek.name) and not peek.tail.endswith(TRAILER):
             return Match.NO
         return Match.MAGIC
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from signward.wire import siglist
+from signward.wire import clear_text, siglist
+from signward.wire.device_names import is_cisco, is_junos
 from signward.wire.module_trailer import RELOCATABLE, is_module, is_packed_module
 
 if TYPE_CHECKING:
@@ -84,11 +85,16 @@ KINDS: dict[str, Kind] = {
     "clickonce": Kind("ClickOnce manifest", signable=True, beside=True),
     "zip": Kind("ZIP archive", container="zip"),
     "jar": Kind("Java archive", signable=True, container="zip"),
-    "apk": Kind("Android package", signable=True, container="zip"),
+    "apk": Kind("Android package", signable=True, container="zip", beside=True),
     "wheel": Kind("Python wheel", container="zip"),
     "nupkg": Kind("NuGet package", signable=True, container="zip"),
     "msix": Kind("MSIX or APPX package", signable=True, container="zip"),
     "vsix": Kind("Visual Studio extension", signable=True, container="zip"),
+    "swi": Kind("Arista software image or extension", signable=True, container="zip"),
+    "cisco-image": Kind("Cisco image, whose signature no public document specifies", signable=True),
+    "junos": Kind(
+        "Junos package, whose signatures are not read", signable=True, container="stream"
+    ),
     "office": Kind("Office document", container="zip"),
     "epub": Kind("EPUB book", container="zip"),
     "tar": Kind("tar archive", container="tar"),
@@ -109,6 +115,7 @@ KINDS: dict[str, Kind] = {
     "7z": Kind("7-Zip archive"),
     "rar": Kind("RAR archive"),
     "pgp": Kind("OpenPGP message, key or signature"),
+    "clearsigned": Kind("clear-signed text or Debian control data", signable=True, beside=True),
     "x509": Kind("X.509 certificate or key"),
     "crl": Kind("certificate revocation list"),
     "image": Kind("image"),
@@ -144,11 +151,18 @@ def _refine_mz(head: bytes, _name: str, length: int) -> str:
 
 def _refine_elf(head: bytes, name: str, _length: int) -> str:
     """Only a relocatable object's trailer or its name tells a kernel module."""
-    return "kernel-module" if is_module(head, b"", name) else "elf"
+    if is_module(head, b"", name):
+        return "kernel-module"
+    return "cisco-image" if is_cisco(name) else "elf"
 
 
 def _packed_or(kind: str) -> Refiner:
-    return lambda head, name, _length: "kernel-module" if is_packed_module(head, name) else kind
+    def refine(head: bytes, name: str, _length: int) -> str:
+        if is_packed_module(head, name):
+            return "kernel-module"
+        return "junos" if kind == "gzip" and is_junos(name) else kind
+
+    return refine
 
 
 def _refine_cafebabe(head: bytes, _name: str, _length: int) -> str:
@@ -220,7 +234,7 @@ def _refine_pem(head: bytes, name: str, _length: int) -> str:
     """Armour names what it holds (RFC 7468 2, RFC 4880 6.2)."""
     label = head[:64].partition(b"-----BEGIN ")[2].partition(b"-----")[0]
     if label.startswith(b"PGP "):
-        return "pgp"
+        return "clearsigned" if clear_text.is_clear(head) else "pgp"
     if label in {b"PKCS7", b"CMS"}:
         return "cms"
     if label == b"X509 CRL":
@@ -324,7 +338,7 @@ _ZIP_EXTENSIONS = {
     "msix": "msix", "appx": "msix", "msixbundle": "msix", "appxbundle": "msix",
     "vsix": "vsix", "docx": "office", "xlsx": "office", "pptx": "office",
     "docm": "office", "xlsm": "office", "pptm": "office", "odt": "office", "ods": "office",
-    "odp": "office", "epub": "epub",
+    "odp": "office", "epub": "epub", "swi": "swi", "swix": "swi",
 }  # fmt: skip
 
 _MAGICS: tuple[tuple[bytes, str | Refiner], ...] = (
@@ -417,6 +431,8 @@ def _is_text(head: bytes) -> bool:
 
 def _by_name(head: bytes, name: str) -> str:
     """Classify what no magic claims: ``tar``, scripts and data by name, text, data."""
+    if is_cisco(name):
+        return "cisco-image"
     if head[257:262] == b"ustar":
         return "tar"
     if siglist.is_update(head):
@@ -425,6 +441,8 @@ def _by_name(head: bytes, name: str) -> str:
         return "efi-siglist"
     extension = extension_of(name)
     if _is_text(head):
+        if clear_text.is_control(name, head):
+            return "clearsigned"
         return _EXTENSIONS.get(extension, "text")
     if extension == "tar" and len(head) >= 512:
         return "tar"

@@ -328,6 +328,7 @@ def _unpacked(
 
 _UNPACKERS: dict[str, Callable[[Iterator[bytes]], Iterator[bytes]]] = {
     "gzip": _gunzip,
+    "junos": _gunzip,
     "bzip2": _bunzip,
     "xz": _unxz,
 }

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from signward.errors import KeyProviderError
 from signward.keys._certificates import leaf_first, spki_of
-from signward.state import Algorithm
+from signward.state import Algorithm, HeldKey
 from signward.wire.algorithms import COMPUTABLE
 
 MAX_KEY_FILE = 1024 * 1024
@@ -38,7 +38,10 @@ _HASHED = frozenset({"rsa-pkcs1v15", "rsa-pss", "ecdsa"})
 
 
 class LocalKey:
-    """An open key in memory (a ``SigningKey``); ``name`` is its file, for messages."""
+    """An open key in memory (a ``SigningKey``); ``name`` is its file, for messages.
+
+    ``held`` is the key as its file holds the public half, where that is no certificate.
+    """
 
     in_memory = True
 
@@ -49,6 +52,7 @@ class LocalKey:
         self._name, self._private = name, private
         self.public_key = spki_of(private.public_key())
         self.certificates = leaf_first(name, self.public_key, certificates)
+        self.held: tuple[HeldKey, ...] = ()
         self.parallel = os.cpu_count() or 1
 
     def __repr__(self) -> str:

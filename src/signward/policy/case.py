@@ -11,6 +11,9 @@ from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen, replace
 from signward.state import JudgedSignature, Stage
 
+LISTED_BY = "listed-by"
+"""The fact of a verdict that rests on a vendor's digest list: its path.  The file is not signed."""
+
 
 class Case(Frozen, frozen=True, kw_only=True):
     """What is to be decided: one artifact, its judged signatures, and facts about it.

@@ -11,7 +11,8 @@ Order (first that applies):
 2. no signature at all, or none but countersignatures: REJECTED, ``unsigned`` - unless a
    trusted catalog vouches;
 3. every signature must be intact (rule ``any`` asks it of one only, unless each is over
-   code of its own);
+   code of its own; one of a key that nobody gave says nothing beside one that is intact, where
+   keys are given and not embedded);
 4. the asked stage: the strongest signature (rule ``best``; never a countersignature,
    which says who received the file, not who made it), every one (``all``), or one of
    them (``any``) must be trusted;
@@ -43,27 +44,54 @@ from signward.wire.algorithms import SHA256_160
 _STRENGTH = ("md2", "md5", "sha1", SHA256_160, "sha224", "sha3_224", "sha256", "sha3_256",
              "sha384", "sha3_384", "sha512", "sha3_512")  # fmt: skip
 
+BY_KEYRING = frozenset({"openpgp"})
+"""Envelopes that several may sign, each by a key that verifiers were given beforehand."""
+
 
 def evaluate(case: Case, policy: Policy) -> Verdict:
     """Decide ``case`` under ``policy``."""
     case = case.at_stage(policy.stage)
     if worst(case.findings) in (Effect.REJECT, Effect.UNKNOWN):
         return _verdict(case, policy, "artifact", case.findings, None)
-    makers = [i for i, s in enumerate(case.judged) if not _claimed(s).countersigns]
+    makers = [i for i, s in enumerate(case.judged) if not claimed_of(s).countersigns]
     if not makers:
         return _verdict(case, policy, "signed", (*case.findings, unsigned(case.subject)), None)
     if policy.signatures is SignatureRule.ANY and not case.every:
         chosen = max(range(len(case.judged)), key=lambda i: _merit(case.judged[i], i))
         return _decide(case, policy, [chosen])
-    broken = [i for i, s in enumerate(case.judged) if isinstance(s, BrokenSignature)]
+    aside = frozenset[int]()
+    if policy.signatures is SignatureRule.BEST and not case.every:
+        aside = strangers(case.judged)
+    broken = [i for i, s in enumerate(case.judged)
+              if isinstance(s, BrokenSignature) and i not in aside]  # fmt: skip
     if broken:
         return _verdict(
             case, policy, "every-signature-intact", _broken_findings(case, broken), broken[0]
         )
     if policy.signatures is SignatureRule.ALL or case.every:
         return _decide(case, policy, range(len(case.judged)))
-    chosen = max(makers, key=lambda i: _rank(case.judged[i], i))
+    chosen = max((i for i in makers if i not in aside), key=lambda i: _rank(case.judged[i], i))
     return _decide(case, policy, [chosen])
+
+
+def strangers(signatures: Sequence[JudgedSignature]) -> frozenset[int]:
+    """Return which signatures are of keys that nobody gave, beside one that is intact.
+
+    Only where keys come from keyrings: whoever asks gives those of the signers he knows, and
+    anybody may have signed too (an archive's lists bear the signatures of its old key and its
+    new one).  Without an intact one the answer is that a key is missing.
+    """
+    found = frozenset(i for i, one in enumerate(signatures) if _of_no_key(one))
+    makers = (i for i, one in enumerate(signatures) if not claimed_of(one).countersigns)
+    known = any(not isinstance(signatures[i], BrokenSignature) for i in makers)
+    return found if known else frozenset()
+
+
+def _of_no_key(signature: JudgedSignature) -> bool:
+    if not isinstance(signature, BrokenSignature) or signature.claimed.envelope not in BY_KEYRING:
+        return False
+    grave = {f.code for f in signature.findings if f.effect in (Effect.REJECT, Effect.UNKNOWN)}
+    return grave == {Code.KEY_MISSING}
 
 
 def unsigned(subject: str) -> Finding:
@@ -130,7 +158,8 @@ def _verdict(
     )
 
 
-def _claimed(signature: JudgedSignature) -> ClaimedSignature:
+def claimed_of(signature: JudgedSignature) -> ClaimedSignature:
+    """Return the claim that a judgement is about."""
     if isinstance(signature, BrokenSignature | IntactSignature):
         return signature.claimed
     return signature.intact.claimed
@@ -144,7 +173,7 @@ def strength(claimed: ClaimedSignature) -> int:
 
 def _rank(signature: JudgedSignature, index: int) -> tuple[int, bool, int]:
     """Order by digest strength; among equals a trusted one, then the first."""
-    return strength(_claimed(signature)), isinstance(signature, TrustedSignature), -index
+    return strength(claimed_of(signature)), isinstance(signature, TrustedSignature), -index
 
 
 def _merit(signature: JudgedSignature, index: int) -> tuple[bool, bool, tuple[int, bool, int]]:

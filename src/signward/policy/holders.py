@@ -14,16 +14,18 @@ from signward.state import (
     KeylessIdentity,
     OpenPgpCert,
     PinnedKey,
+    SshPrincipal,
 )
 
 
 class HolderRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What holds a key that no X.509 certificate holds.
 
-    ``kind`` is its envelope's (``openpgp``, ``minisign``, ``signify``), ``key`` the name of the
-    key that signed (a fingerprint or key id, hex), ``identity`` that of who holds it (an OpenPGP
-    primary key's fingerprint), ``names`` his user ids and ``keyring`` where it was found.  The
-    last three are empty unless the signature was judged as far as that.
+    ``kind`` is its envelope's (``openpgp``, ``minisign``, ``signify``, ``sshsig``), ``key`` the
+    name of the key that signed (a fingerprint or key id, hex; SSH's as SSH writes it),
+    ``identity`` that of who holds it (an OpenPGP primary key's fingerprint, of the authority that
+    certified an SSH key), ``names`` his user ids or principals and ``keyring`` where it was found.
+    The last three are empty unless the signature was judged as far as that.
     """
 
     kind: str
@@ -65,6 +67,8 @@ def holder_record(judged: JudgedSignature) -> HolderRecord | None:
 
 
 def _held(key: HeldKey, basis: Basis | None) -> HolderRecord:
+    from signward.envelopes.sshsig import KIND as SSHSIG  # for few records only
+    from signward.envelopes.sshsig import fingerprint_text
     from signward.policy.record import safe_text  # which imports this module
 
     if isinstance(basis, OpenPgpCert):
@@ -79,4 +83,13 @@ def _held(key: HeldKey, basis: Basis | None) -> HolderRecord:
         return HolderRecord(
             kind=key.kind, key=basis.key, identity=basis.key, keyring=safe_text(basis.keyring)
         )
-    return HolderRecord(kind=key.kind, key=key.key_id.hex())
+    if isinstance(basis, SshPrincipal):
+        return HolderRecord(
+            kind=key.kind,
+            key=basis.key,
+            identity=basis.authority or basis.key,
+            names=tuple(map(safe_text, basis.principals)),
+            keyring=safe_text(basis.keyring),
+        )
+    name = fingerprint_text(key.key_id) if key.kind == SSHSIG else key.key_id.hex()
+    return HolderRecord(kind=key.kind, key=name)

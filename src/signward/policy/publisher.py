@@ -10,7 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from signward.state import KeylessIdentity, OpenPgpCert, Publisher, TrustedSignature, X509Path
+from signward.state import (
+    KeylessIdentity,
+    OpenPgpCert,
+    Publisher,
+    SshPrincipal,
+    TrustedSignature,
+    X509Path,
+)
 from signward.trust.profiles import SUBSCRIBER_ARC
 from signward.trust.x509 import load_certificate
 
@@ -27,6 +34,11 @@ def publisher_of(signature: TrustedSignature) -> Publisher:
     if isinstance(signature.basis, KeylessIdentity):
         return keyless(signature.basis.identity, signature.basis.issuer)
     basis = signature.basis
+    if isinstance(basis, SshPrincipal):
+        name = ", ".join(basis.principals) or f"SSH key {basis.key}"
+        # Certified keys come and go: who they are is what their authority calls them.
+        who = f"{name}@{basis.authority}" if basis.authority else basis.key
+        return Publisher(name=name, identity=f"ssh:{who}", subject=name)
     name = f"{basis.kind} key {basis.key}"
     # Anybody can give a key of his the number of another's: the key itself is who he is.
     identity = f"{basis.kind}:{hashlib.sha256(signature.intact.key.holder).hexdigest()}"

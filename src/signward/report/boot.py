@@ -15,6 +15,7 @@ from signward.policy.boot.status import (
     Listing,
     Mode,
     ModuleStatus,
+    RomStatus,
     Scenario,
 )
 from signward.report.display import day, quantity, visible
@@ -58,7 +59,7 @@ def write_status(status: BootStatus, out: TextIO, *, colour: bool | None = None)
         out.write("\n")
         console.print(_keys(status))
     out.writelines(_folded("", line, fold) for line in _below_keys(status))
-    if status.files:
+    if status.files or _drivers(status):
         out.write("\n")
         console.print(_files(status))
     out.writelines(_folded("", line, fold) for line in _below_files(status))
@@ -156,11 +157,16 @@ def _files(status: BootStatus) -> Table:
     shown = [one for one in _SHOWN if one is not Scenario.WITH_DBX or status.update]
     table = _table(*(_TITLES[one] for one in shown), "file", "because")
     column = table.columns[len(shown)]
-    column.overflow, column.min_width = "fold", min(_PATH, max(map(len, map(_path, status.files))))
-    for file in sorted(status.files, key=lambda file: file.packaged):
+    files = (*sorted(status.files, key=lambda file: file.packaged), *_drivers(status))
+    column.overflow, column.min_width = "fold", min(_PATH, max(map(len, map(_path, files))))
+    for file in files:
         words = (_WORDS[file.starts[one].starts] for one in shown)
         table.add_row(*words, _plain(_path(file)), _plain(_because(file.starts[Scenario.NOW])))
     return table
+
+
+def _drivers(status: BootStatus) -> tuple[FileStatus, ...]:
+    return tuple(driver for rom in status.option_roms for driver in rom.drivers)
 
 
 def _path(file: FileStatus) -> str:
@@ -186,10 +192,24 @@ def _below_files(status: BootStatus) -> Iterator[str]:
         yield f"No EFI file and no kernel was found below {visible(status.root)}."
     for held in status.modules:
         yield _modules(held)
-    if status.option_roms:
-        kinds = ", ".join(sorted({rom.kind for rom in status.option_roms}))
-        yield (f"Option ROMs: {quantity(len(status.option_roms), 'device')} ({kinds}). What signed "
-               "them is not read; db decides about them too.")  # fmt: skip
+    yield from _roms(status)
+
+
+def _roms(status: BootStatus) -> Iterator[str]:
+    """Yield what is to be said of option ROMs beside their drivers' lines in the table."""
+    unread = [rom for rom in status.option_roms if rom.unread]
+    for rom in status.option_roms:
+        if not rom.unread and not rom.drivers:
+            yield f"Option ROM of {_device(rom)}: no EFI driver in it, so nothing that db decides."
+    if unread:
+        devices = ", ".join(f"{_device(rom)}: {visible(rom.unread)}" for rom in unread)
+        yield (f"Option ROMs not read: {devices}. db decides about them too. As root, `cd /sys/bus/"
+               "pci/devices/ADDRESS; echo 1 >rom; cat rom >/tmp/ADDRESS.rom; echo 0 >rom` copies "
+               "one: then --rom /tmp/ADDRESS.rom.")  # fmt: skip
+
+
+def _device(rom: RomStatus) -> str:
+    return visible(f"{rom.device} ({rom.kind})" if rom.kind else rom.device)
 
 
 def _held_back(file: FileStatus) -> bool:

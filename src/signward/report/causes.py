@@ -246,6 +246,14 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
         Code.BY_CATALOG: Cause(
             "A catalog lists the file; the catalog's signature is the one judged.", "Nothing."
         ),
+        Code.LISTED: Cause(
+            "A list of digests names the file. That is no signature, whoever signed the list.",
+            "Nothing where somebody trusted signed the list; else ask its maker for a signed one.",
+        ),
+        Code.CLAIMED: Cause(
+            "A network device says this of the file (--device-says): told, and deciding nothing.",
+            "For a verdict, give what can be checked here: a digest list that its maker signed.",
+        ),
         Code.KERNEL_POLICY: Cause(
             "The named Windows generation does not load a driver so signed, or says why it does.",
             "Ask the maker for a driver that Microsoft signed (WHQL); --windows-generation judges "
@@ -284,6 +292,11 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
         Code.NO_RULE: Cause(
             "No rule of the policy lets the file in, whoever signed it.",
             "If it is wanted, add a rule for its publisher: signward policy explain tells more.",
+        ),
+        Code.DOWNGRADE: Cause(
+            "A rule would let it in, but for its version: it is older than the rule's floor, "
+            "however well it is signed.",
+            "Install a newer version; who must go back lowers minimum_version in the policy.",
         ),
         Code.REQUIREMENT_UNMET: Cause(
             "A rule matches, but the signature lacks what the policy requires, a timestamp say.",

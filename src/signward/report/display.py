@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from signward.findings import Code, Effect
+from signward.policy.case import LISTED_BY
 from signward.policy.record import Record, SignatureRecord, safe_text
 from signward.state import Outcome, Stage
 
@@ -74,8 +75,12 @@ def signer_name(signature: SignatureRecord) -> str:
 
 
 def publisher_name(record: Record) -> str:
-    """Return the publisher of a trusted signature; empty where nobody is vouched for."""
-    return record.publisher.name if record.publisher else ""
+    """Return the publisher of a trusted signature; empty where nobody is vouched for.
+
+    Who signed a digest list did not sign what it names, and is not called its publisher.
+    """
+    name = record.publisher.name if record.publisher else ""
+    return f"listed by {name}" if name and LISTED_BY in record.facts else name
 
 
 def signed_when(record: Record) -> str:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from signward.policy.record import Record
 from signward.report import attack
-from signward.report.display import telling_signature, visible
+from signward.report.display import publisher_name, telling_signature, visible
 
 COLUMNS = (
     "subject", "container", "outcome", "stage", "cause", "windows_name", "message", "publisher",
@@ -40,7 +40,7 @@ def row(record: Record) -> tuple[str, ...]:
     cells = (
         record.subject, record.container, record.outcome.value, record.stage.value,
         record.cause or "", record.windows_name, record.message,
-        record.publisher.name if record.publisher else "",
+        publisher_name(record),
         record.publisher.identity if record.publisher else "",
         record.kind, record.format, "" if record.size is None else str(record.size),
         record.digests.get("sha256", ""), _authentihash(record), str(len(record.signatures)),

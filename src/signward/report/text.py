@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from signward.findings import GRAVITY, Effect
+from signward.policy.case import LISTED_BY
 from signward.policy.record import FindingRecord, Record, one_line
 from signward.report.display import (
     listing,
@@ -70,7 +71,7 @@ def line(record: Record, *, colour: bool = False, width: int = 0) -> str:
 def _told(record: Record) -> str:
     subject = visible(record.subject)
     if record.outcome is Outcome.ACCEPTED:
-        when = signed_when(record)
+        when = "not signed" if LISTED_BY in record.facts else signed_when(record)
         return listing((subject, visible(publisher_name(record)), when and f"[{when}]"))
     windows = f" [{record.windows_name}]" if record.windows_name else ""
     why = _LONG_DIGEST.sub(r"\1...", _why(record))

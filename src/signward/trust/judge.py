@@ -67,7 +67,8 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     ``notes`` tell of evidence that was sought in vain; they never change an outcome.
     ``tsa_store`` holds the anchors of timestamp authorities where those are others.
     ``notarized`` says that Apple's own ticket for the code is at hand.
-    ``keyring`` names, by the octets of what holds a key, the caller's file it was in;
+    ``keyring`` names, by the octets of what holds a key, the caller's file it was in.
+    ``revoked`` are digests of SSH keys that the caller's lists withdraw (``envelopes.krl``);
     ``sigstore`` is the trust root that keyless signatures are judged by.
     """
 
@@ -80,6 +81,7 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     tsa_store: TrustStore | None = None
     notarized: bool = False
     keyring: Mapping[bytes, str] = _NO_KEYS
+    revoked: frozenset[bytes] = frozenset()
     sigstore: TrustedRoot | None = None
 
 
@@ -91,7 +93,7 @@ def judge(
         # Few runs see such a signature: nobody else need wait for the reader of them.
         from signward.trust.keyring import judge_key
 
-        return judge_key(intact, grounds)
+        return judge_key(intact, profile, grounds)
     if profile.keyless:
         from signward.trust.sigstore import judge_sigstore
 

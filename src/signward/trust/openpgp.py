@@ -150,8 +150,8 @@ def _of_key(case: _Standing) -> Iterator[Finding]:
 
 
 def _algorithms(case: _Case) -> Iterator[Finding]:
-    digest = case.signature.algorithm.digest
-    if digest not in STRICT.digests:
+    used = {case.signature.algorithm.digest, *case.intact.claimed.rests_on}
+    for digest in sorted(used - STRICT.digests):
         yield Finding(
             code=Code.WEAK_DIGEST, effect=Effect.REJECT, subject=case.label,
             found=f"digest {digest}", required="SHA-2 or SHA-3", clause="RFC 9580 9.5",

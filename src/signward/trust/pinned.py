@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from signward.envelopes.minisign import MINISIGN, SIGNIFY
+from signward.envelopes.sshsig import KIND as SSHSIG
+from signward.envelopes.sshsig import fingerprint_text
 from signward.findings import Code, Effect, Finding, worst
 from signward.state import HeldKey, IntactSignature, PinnedKey, TrustedSignature, UntrustedSignature
 from signward.trust.rules import STRICT
@@ -41,12 +43,14 @@ def judge_pinned(
 
 
 def key_name(key: HeldKey) -> str:
-    """Return what a key is called: as minisign and signify write it, or its identifier in hex.
+    """Return what a key is called: as minisign, signify and SSH write it, or its identifier in hex.
 
-    Those two write a key's id as a number, whose octets stand lowest first.
+    The first two write a key's id as a number, whose octets stand lowest first.
     """
     if key.kind in (MINISIGN, SIGNIFY):
         return key.key_id[::-1].hex().upper()
+    if key.kind == SSHSIG:
+        return fingerprint_text(key.key_id)
     return key.key_id.hex()
 
 

@@ -13,6 +13,7 @@ from signward.trust.rules import (
     CODE_SIGNING,
     DEFAULT_RULES,
     INSTALLER_SIGNING,
+    SIGNING,
     PathRules,
     Usage,
 )
@@ -36,6 +37,7 @@ class Profile(Frozen, frozen=True, kw_only=True):
     SHA-1 over content warns, under Apple's roots, where elsewhere it rejects; certificates are
     judged as ever.
     ``apple``: what a certificate must be marked for, one of these, where the anchor is Apple's.
+    ``namespace`` is what SSH's signatures must be made for, where the caller does not say it.
     ``store`` names the anchors, where that is not the profile's name.  ``keys``: no X.509 at all;
     what the caller's keyrings hold is trusted by the rules of its own kind.  ``lineage``: an
     anchor is the signer's own certificate, or one that handed signing on to it; who issued either
@@ -55,6 +57,7 @@ class Profile(Frozen, frozen=True, kw_only=True):
     store: str = ""
     keys: bool = False
     lineage: bool = False
+    namespace: str = ""
     keyless: bool = False
 
 
@@ -137,6 +140,32 @@ ANDROID = Profile(
     lineage=True,
 )
 """APK files: the certificate an application was first installed with, or one it handed on to."""
+GIT = Profile(name="git", usage=SIGNING)
+"""Commits and tags signed by CMS: no store of its own, and any certificate that may sign."""
+
+GIT_SSH = Profile(
+    name="git-ssh",
+    usage=ANY_USAGE,
+    timestamps=False,
+    revocation=False,
+    keys=True,
+    namespace="git",
+)
+"""As `SSHSIG`, for the namespace that git's signatures have."""
+
+SSHSIG = Profile(name="sshsig", usage=ANY_USAGE, timestamps=False, revocation=False, keys=True)
+"""Judged at the validation time: a list of allowed signers, and the namespace asked for."""
+
+DEVICE = Profile(
+    name="device",
+    usage=replace(CODE_SIGNING, eku_required=False),
+    rules=PathRules(judge_validity=False),
+    timestamps=False,
+)
+"""Images of network devices (Arista, Junos): no timestamp has a place in them, and a boot loader
+knows no time, so no dates are looked at; revocation is.
+
+There is no store: who issues the signers of a vendor's images issues other certificates too."""
 
 SIGSTORE = Profile(
     name="sigstore", usage=CODE_SIGNING, timestamps=False, revocation=False, keyless=True
@@ -157,6 +186,10 @@ PROFILES = {
         OPENPGP,
         PINNED,
         ANDROID,
+        SSHSIG,
+        GIT,
+        GIT_SSH,
+        DEVICE,
         SIGSTORE,
     )
 }

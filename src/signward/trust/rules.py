@@ -52,6 +52,7 @@ class Usage(Frozen, frozen=True, kw_only=True):
 
 
 ANY_USAGE = Usage(name="any usage")
+SIGNING = Usage(name="signatures", key_usage=_SIGNING, ca_leaf_allowed=False)
 CODE_SIGNING = Usage(
     name="code signing",
     eku=EKU_CODE_SIGNING,

@@ -23,6 +23,7 @@ class TrustPolicy(Frozen, frozen=True, kw_only=True):
     ``distrust_compromised``: reject keyCompromise and cACompromise whatever the date.
     ``strict_tsa``: a TSA whose EKU is not critical is refused (RFC 3161 2.3).
     ``windows_generation``: the one that profile ``windows-kernel`` speaks for.
+    ``ssh_namespace``: what SSH signatures must have been made for.
     """
 
     revocation: RevocationMode = RevocationMode.PREFER
@@ -30,3 +31,4 @@ class TrustPolicy(Frozen, frozen=True, kw_only=True):
     distrust_compromised: bool = False
     strict_tsa: bool = False
     windows_generation: str = "11-24h2-2026"
+    ssh_namespace: str = "file"

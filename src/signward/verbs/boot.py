@@ -16,7 +16,6 @@ from signward.inventory.boot.files import (
     boot_files,
     esp_folders,
     modules,
-    option_roms,
 )
 from signward.inventory.boot.variables import EFIVARFS, SHIM, Variables, read_variables
 from signward.policy.boot.advice import advise
@@ -41,13 +40,13 @@ from signward.policy.boot.status import (
     Listing,
     Mode,
     ModuleStatus,
-    RomStatus,
     SbatStatus,
     Scenario,
 )
 from signward.policy.dbx import Dbx, dbx_of, read_dbx
 from signward.trust.x509 import Certificate, load_certificate
 from signward.verbs.boot_images import read_image
+from signward.verbs.boot_roms import Rom, read_roms, rom_status
 from signward.verbs.boot_update import why_not_taken
 from signward.verbs.options import read_option
 from signward.wire import sbat, siglist
@@ -67,13 +66,15 @@ _SHOWN = re.compile(r"RT[0-9]*\Z")
 class Asked(Frozen, frozen=True, kw_only=True):
     """What the caller names: a root, variables and an ESP elsewhere, an update of dbx to try.
 
-    Paths are strings; empty ones stand for what lies below the root.
+    Paths are strings; empty ones stand for what lies below the root.  ``roms`` are files with
+    what is in devices' ROMs.
     """
 
     root: str = "/"
     variables: str = ""
     esp: str = ""
     update: str = ""
+    roms: tuple[str, ...] = ()
 
 
 class _List(Frozen, frozen=True, kw_only=True):
@@ -97,10 +98,12 @@ def boot_status(
     update, refused = _update(asked, lists)
     found = boot_files(asked.root, asked.esp)
     images = _images(found.files, tick)
+    roms = read_roms(asked.root, asked.roms, tick)
     level, untold = _level(variables)
     unread = {name for name, held in lists.items() if held.listing.fault}
     unread |= {_SHOWN.sub("", name) for name in (*variables.closed, *(_LEVELS if untold else ()))}
     firmware = _firmware(lists, level, frozenset(unread))
+    answers = _answers(images, roms, firmware, update, variables.kind)
     status = BootStatus(
         at=at,
         root=asked.root,
@@ -112,10 +115,9 @@ def boot_status(
         dbx=_dbx_status(firmware.dbx[0], update),
         sbat=SbatStatus(level=str(firmware.level or ""), newest=str(_newest_level())),
         entries=_entries(variables, found.fallbacks, asked),
-        files=_files(images, _answers(images, firmware, update, variables.kind)),
+        files=_files(images, answers),
         modules=tuple(_module_status(asked.root)),
-        option_roms=tuple(RomStatus(device=rom.device, ids=rom.ids, kind=rom.kind)
-                          for rom in option_roms(asked.root)),
+        option_roms=tuple(rom_status(rom, _files(rom.drivers, answers)) for rom in roms),
         update=asked.update,
         update_refused=refused,
         unread=(*found.unread, *variables.unread, *_faults(lists), *untold),
@@ -288,9 +290,10 @@ def _images(files: Iterable[BootFile], tick: Callable[[str], None]) -> tuple[Ima
 
 
 def _answers(
-    images: Sequence[Image], firmware: Firmware, update: Dbx | None, kind: str
+    files: Sequence[Image], roms: Sequence[Rom], firmware: Firmware, update: Dbx | None, kind: str
 ) -> dict[Scenario, dict[str, Ruling]]:
     """Return what would start in each scenario; nobody can tell where no variables were read."""
+    images = (*files, *(driver for rom in roms for driver in rom.drivers))
     if kind == NO_VARIABLES:
         unknown = {image.name: Ruling(starts=None, why=signed_under(image)) for image in images}
         return dict.fromkeys(Scenario, unknown)

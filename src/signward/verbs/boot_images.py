@@ -43,15 +43,29 @@ def read_image(file: BootFile) -> Image:
     """Return what is known of a file; never raises for what it is or holds."""
     try:
         with open_source(file.path, file.name) as source:
-            image = _image(file, source)
+            image = image_of(file, source)
             source.check_unchanged()
             return image
     except UnreadableError as error:
-        fault = error.finding.found
+        return _faulty(file, error.finding.found)
+
+
+def image_of(file: BootFile, source: Source) -> Image:
+    """Return what is known of a program that stands in a source; never raises for what it is.
+
+    Raises ``UnreadableError``.
+    """
+    try:
+        return _image(file, source)
+    except UnreadableError:
+        raise
     except BadInputError as error:
-        fault = f"{error.finding.subject}: {error.finding.found}"
+        return _faulty(file, f"{error.finding.subject}: {error.finding.found}")
     except RecursionError:
-        fault = "structures nested too deeply"
+        return _faulty(file, "structures nested too deeply")
+
+
+def _faulty(file: BootFile, fault: str) -> Image:
     return Image(name=file.name, role=_role(file.name, frozenset()), packaged=file.packaged,
                  fault=fault)  # fmt: skip
 
@@ -61,19 +75,21 @@ def _image(file: BootFile, source: Source) -> Image:
     if not form.recognise(peek_at(source)):
         kernel = _role(file.name, frozenset()) == "kernel"
         fault = "a kernel without an EFI stub" if kernel else "no EFI program"
-        return Image(name=file.name, role=_role(file.name, frozenset()), packaged=file.packaged,
-                     fault=fault)  # fmt: skip
+        return _faulty(file, fault)
     artifact = form.parse(source, ParseOptions())
     whole = (pe.IMAGE, "sha256")
     computed = form.digests(artifact, wanted_slots(artifact) | {whole})
     signers, broken = _signers(artifact, computed)
+    behind = _behind_table(artifact, source)
+    if behind:
+        signers, broken = (), (f"{behind} octets behind it: firmware hashes other octets then",)
     sections = _sections(artifact, source)
     vendor = _vendor(file.name, sections[b".vendor_cert"]) if b".vendor_cert" in sections else None
     return Image(
         name=file.name,
         role=_role(file.name, frozenset(sections)),
         packaged=file.packaged,
-        digests=(Denied("sha256", computed[whole]),),
+        digests=() if behind else (Denied("sha256", computed[whole]),),
         signers=signers,
         broken=broken,
         components=components(source, artifact.layout),
@@ -94,6 +110,16 @@ def _signers(
         else:
             broken.append(_reason(checked.findings))
     return tuple(signers), tuple(broken)
+
+
+def _behind_table(artifact: SignedArtifact, source: Source) -> int:
+    """Return how many octets stand behind the certificate table.
+
+    Firmware, shim and sbverify take as many of the table itself into their digest then (EDK II,
+    HashPeImage), so that no signature and no digest fits.
+    """
+    start, size = artifact.layout.table
+    return source.length - start - size if start else 0
 
 
 def _reason(findings: tuple[Finding, ...]) -> str:

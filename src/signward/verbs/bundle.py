@@ -185,6 +185,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     profile: str
     oldest_sdk: int = 0
     newest_sdk: int = 0
+    source_stamp: bool = False
     policy: Policy
     online: bool
     stores: dict[str, StoreEntry]

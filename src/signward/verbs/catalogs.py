@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from signward.errors import BadInputError, EvidenceError
 from signward.findings import Code, Effect, Finding
@@ -13,12 +13,16 @@ from signward.formats._manifest import FILE_KIND, MANIFEST_NAME, MANIFEST_VERSIO
 from signward.formats.manifest import FORMAT as MANIFESTS
 from signward.frozen import Frozen
 from signward.integrity import check_regions, wanted_slots
+from signward.policy.case import LISTED_BY
 from signward.policy.publisher import publisher_of
 from signward.state import Endorsement, JudgedSignature, SignedArtifact, Source, TrustedSignature
 from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.stages import judge_signatures
 from signward.wire.source import open_source, whole_digest
+
+if TYPE_CHECKING:
+    from signward.verbs.digest_lists import DigestList
 
 MAX_CATALOGS = 20_000
 """Catalogs read in one run; a Windows machine holds about 5,000."""
@@ -35,7 +39,8 @@ _PREFERENCE = ("sha512", "sha384", "sha256", "sha1")
 class Catalog(Frozen, frozen=True, kw_only=True):
     """A judged catalog: its path and digest, its signatures and what spoils it as a whole.
 
-    ``name`` and ``version`` are a manifest's; others have none.
+    ``name`` and ``version`` are a manifest's; others have none.  ``is_list`` says that it is no
+    catalog but a digest list that somebody signed.
     """
 
     path: str
@@ -44,6 +49,7 @@ class Catalog(Frozen, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
     name: str = ""
     version: int = 0
+    is_list: bool = False
 
 
 class Vouched(Frozen, frozen=True, kw_only=True):
@@ -62,9 +68,10 @@ class Listing(NamedTuple):
 
 
 class CatalogIndex:
-    """Catalogs by digest algorithm and digest of what they list."""
+    """Catalogs by digest algorithm and digest of what they list; and digest lists as read."""
 
     def __init__(self) -> None:
+        self.lists: list[DigestList] = []
         self._by_digest: dict[str, dict[bytes, list[Listing]]] = {}
 
     @property
@@ -102,7 +109,10 @@ def vouched_by(
     return Vouched(
         signatures=catalog.signatures,
         findings=(*findings, *_weak_member(source, catalog, algorithm, context)),
-        facts={"catalog": f"sha256:{catalog.sha256.hex()}"},
+        facts={
+            "catalog": f"sha256:{catalog.sha256.hex()}",
+            **({LISTED_BY: catalog.path} if catalog.is_list else {}),
+        },
     )
 
 
@@ -119,6 +129,10 @@ def catalog_index(context: Context) -> CatalogIndex:
                 read.append(catalog)
         _check_all_news(read)
         context.catalogs = index
+        if context.options.digest_lists:
+            from signward.verbs.digest_lists import add_lists  # for few runs only
+
+            add_lists(index, context)
     return index
 
 

@@ -90,6 +90,7 @@ class Context:
                 notes=self.feed_notes,
                 keyring=self.keyring.files if self.keyring and _is_keyed(profile) else {},
                 sigstore=self.trusted_root if profile.keyless else None,
+                revoked=self.revoked if profile.keys else frozenset(),
             )
         return self._grounds[profile.name]
 
@@ -132,6 +133,15 @@ class Context:
         from signward.verbs.sigstore import load_trusted_root  # for few runs only
 
         return load_trusted_root(self.options)
+
+    @cached_property
+    def revoked(self) -> frozenset[bytes]:
+        """Digests of the SSH keys that the caller's lists withdraw."""
+        if not self.options.revoked:
+            return frozenset()
+        from signward.verbs.keyrings import load_revoked  # for few runs only
+
+        return load_revoked(self.options.revoked)
 
     @cached_property
     def evidence(self) -> Evidence:

@@ -17,6 +17,7 @@ from signward.envelopes import Signer
 from signward.envelopes.openpgp_cert import KIND as OPENPGP
 from signward.envelopes.raw import KIND as RAW
 from signward.envelopes.raw import named_key
+from signward.envelopes.sshsig import KIND as SSHSIG
 from signward.errors import BadInputError, KeyProviderError, SigningError
 from signward.findings import Effect
 from signward.frozen import replace
@@ -178,6 +179,10 @@ class Credential:
         """
         if self._kind == RAW:
             return named_key(public_key)
+        if self._kind == SSHSIG:
+            from signward.envelopes.sshsig_draft import ssh_key  # for few runs only
+
+            return ssh_key(public_key)
         if self._kind == X509 or (self._given and not self._kind):
             return None
         if self._key.certificates and not (self._held or self._kind):

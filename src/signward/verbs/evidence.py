@@ -233,6 +233,7 @@ def _manifest(context: RecordingContext, recorder: _Recorder, paths: Sequence[st
         profile=options.profile,
         oldest_sdk=options.oldest_sdk,
         newest_sdk=options.newest_sdk,
+        source_stamp=options.source_stamp,
         policy=context.policy,
         online=online is not None,
         stores={name: _store(store, recorder) for name, store in context.stores.items()},

@@ -1,8 +1,9 @@
 """Keyrings: the public keys that callers give, for signatures that bring no certificate.
 
-A file is an OpenPGP keyring (armoured or not), a public key of minisign or signify, or public keys
-by themselves (SubjectPublicKeyInfo, RFC 7468 13, in PEM or DER); which, its content says.  Of a
-folder (`/usr/share/keyrings`) every file of an OpenPGP ending is read.
+A file is an OpenPGP keyring (armoured or not), a public key of minisign, signify or SSH, SSH's list
+of allowed signers, or public keys by themselves (SubjectPublicKeyInfo, RFC 7468 13, in PEM or
+DER); which, its content says.  Of a folder (`/usr/share/keyrings`) every file of an OpenPGP ending
+is read.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from signward.envelopes.allowed_signers import allowed_keys, is_list
 from signward.envelopes.minisign import is_bare_key, is_commented
 from signward.envelopes.minisign import read_keys as read_commented
 from signward.envelopes.openpgp_cert import KIND as OPENPGP
@@ -105,9 +107,24 @@ def read_keyring(path: str, data: bytes) -> list[HeldKey]:
     try:
         if is_commented(data) or is_bare_key(data):
             return list(read_commented(data))
+        if is_list(data):
+            return list(allowed_keys(data))
         return [key for one in split_keyring(binary(data)) for key in keys_of(one)]
     except BadInputError as error:
         raise EvidenceError(f"{path}: {error}") from None
+
+
+def load_revoked(paths: tuple[str, ...]) -> frozenset[bytes]:
+    """Return digests of the SSH keys that lists withdraw.  Raises ``EvidenceError``."""
+    from signward.envelopes.krl import revoked_keys  # for few runs only
+
+    found = set[bytes]()
+    for path in paths:
+        try:
+            found |= revoked_keys(read_option(path))
+        except BadInputError as error:
+            raise EvidenceError(f"{path}: {error}") from None
+    return frozenset(found)
 
 
 def _named(path: str, spki: bytes) -> HeldKey:
@@ -146,7 +163,7 @@ def read_holders(paths: tuple[str, ...]) -> tuple[list[bytes], list[HeldKey]]:
 
 def is_keyring(data: bytes) -> bool:
     """Say whether octets begin as a file of keys does that is no X.509 certificate."""
-    if data[8:12] == _KEYBOX or is_commented(data) or is_bare_key(data):
+    if data[8:12] == _KEYBOX or is_commented(data) or is_bare_key(data) or is_list(data):
         return True
     first = data[0] if data else 0
     return first & 0xFC == 0x98 or first == 0xC6 or is_armoured(data)  # a public key, either header

@@ -24,8 +24,11 @@ MAX_OPTION_FILE = 256 * 1024 * 1024
 class Options(Frozen, frozen=True, kw_only=True):
     """What the caller asks for.  Paths are strings, ``at`` is aware UTC.
 
-    ``keyrings`` are files and folders of keys that no X.509 certificate holds, ``trusted_root`` is
-    the file of the Sigstore that is trusted instead of the public one.
+    ``digest_lists`` are files, each with that of the signature beside it, empty for none;
+    ``device_claims`` what devices printed of their images;
+    ``keyrings`` are files and folders of keys that no X.509 certificate holds, ``revoked`` lists
+    of SSH keys that are withdrawn, ``trusted_root`` is the file of the Sigstore
+    that is trusted instead of the public one.
     With neither ``stores`` nor ``anchors`` each profile uses the store of its name.
     ``online_private`` lets fetching reach private and loopback addresses, ``online_nonce``
     asks OCSP responders under a nonce and past all caches.  ``feeds`` are files and URLs;
@@ -33,9 +36,9 @@ class Options(Frozen, frozen=True, kw_only=True):
     ``rules`` decide what the signatures are worth is let in, ``host`` and ``tags`` are the machine
     they ask for.  ``dbx``, ``dbt`` and ``sbat_level`` are files about firmware, ``after`` when the
     last write of a UEFI variable was.  ``oldest_sdk`` and ``newest_sdk`` are the Android
-    platforms that answers about its packages are for.  ``asked`` are digests wanted of every
-    file besides those that rules ask for, in the words of ``Index.asked``: an inventory keeps
-    them for policies to come.
+    platforms that answers about its packages are for, ``source_stamp`` asks for their stamps too.
+    ``asked`` are digests wanted of every file besides those that rules ask for, in the words of
+    ``Index.asked``: an inventory keeps them for policies to come.
     """
 
     stores: tuple[str, ...] = ()
@@ -44,8 +47,11 @@ class Options(Frozen, frozen=True, kw_only=True):
     crls: tuple[str, ...] = ()
     ocsp: tuple[str, ...] = ()
     keyrings: tuple[str, ...] = ()
+    revoked: tuple[str, ...] = ()
     trusted_root: str = ""
     catalogs: tuple[str, ...] = ()
+    digest_lists: tuple[tuple[str, str], ...] = ()
+    device_claims: tuple[str, ...] = ()
     block_lists: tuple[str, ...] = ()
     dbx: tuple[str, ...] = ()
     dbt: tuple[str, ...] = ()
@@ -57,6 +63,7 @@ class Options(Frozen, frozen=True, kw_only=True):
     profile: str = ""
     oldest_sdk: int = 0
     newest_sdk: int = 0
+    source_stamp: bool = False
     at: datetime | None = None
     online: bool = False
     online_private: bool = False

@@ -102,6 +102,7 @@ class ReplayContext(Context):
                 profile=manifest.profile,
                 oldest_sdk=manifest.oldest_sdk,
                 newest_sdk=manifest.newest_sdk,
+                source_stamp=manifest.source_stamp,
                 at=manifest.at,
                 policy=manifest.policy,
                 after=manifest.firmware.after,

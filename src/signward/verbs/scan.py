@@ -325,10 +325,11 @@ def _concerns(options: ScanOptions, kind: str, further: frozenset[str]) -> bool:
 def _further(options: ScanOptions) -> frozenset[str]:
     """Return the kinds that nothing signs, but that rules speak of: Python scripts, say.
 
-    An inventory keeps them too, for policies to come; a manifest speaks of files of any kind.
+    An inventory keeps them too, for policies to come; a manifest or a digest list speaks of files
+    of any kind.
     """
     trust = options.trust
-    if _trees_listed(trust):
+    if _trees_listed(trust) or bool(getattr(trust, "digest_lists", ())):
         return frozenset(kind for kind in KINDS if not KINDS[kind].signable)
     if getattr(trust, "rules", None) is None and not getattr(trust, "asked", ()):
         return frozenset()

@@ -27,8 +27,10 @@ from signward.formats import (
     all_formats,
     as_signable,
     file_options,
+    octet_options,
     peek_at,
     recognise,
+    signing_profile,
 )
 from signward.keys import Purpose, RotatedError, Signed, Waiting, open_key
 from signward.state import Companions, SignedArtifact, Source
@@ -104,7 +106,8 @@ class Signatory:
             self._key, given, options.digest, pss=options.pss, held=held,
             kind=options.beside.kind if options.beside else "",
         )  # fmt: skip
-        self._beside = beside_for(options.beside, self._credential.standing.held)
+        namespace = options.judge.policy.trust.ssh_namespace
+        self._beside = beside_for(options.beside, self._credential.standing.held, namespace)
         self._destination = Destination(
             out=options.out,
             suffix=self._beside.suffix if self._beside else "",
@@ -293,9 +296,9 @@ class Signatory:
         """Let the format sign; begin again where the service changed its leaf meanwhile."""
         options = ParseOptions(extension=peek_at(source).extension, companions=companions)
         artifact = form.parse(source, options)
-        profile = PROFILES[artifact.profile]
         for left in reversed(range(MAX_ROTATIONS)):
             standing = self._credential.standing
+            profile = PROFILES[signing_profile(form, artifact, standing.signer)]
             standing.check_fitness(profile, self.at)
             request = self._request(form, artifact, options, standing)
             try:
@@ -399,14 +402,16 @@ def settled(result: FileResult) -> Task:
 
 
 def _with_files(options: Mapping[str, str]) -> Mapping[str, str]:
-    """Return formats' options; those that name a file with the text that is in it.
+    """Return formats' options; those that name a file with the text in it, or octets as hex.
 
     Raises ``EvidenceError`` for a file that cannot be read, or holds no UTF-8.
     """
-    named = {name for form in all_formats() for name in file_options(form)}
+    octets = {name for form in all_formats() for name in octet_options(form)}
+    given = {name: read_option(path).hex() for name, path in options.items() if name in octets}
+    named = {name for form in all_formats() for name in file_options(form)} - octets
     texts = {name: read_option(path) for name, path in options.items() if name in named}
     try:
-        return {**options, **{name: text.decode() for name, text in texts.items()}}
+        return {**options, **given, **{name: text.decode() for name, text in texts.items()}}
     except UnicodeDecodeError:
         raise EvidenceError(f"--option {', '.join(texts)}: required a file of text") from None
 

@@ -14,7 +14,7 @@ from signward.integrity import (
     check_signature,
     wanted_slots,
 )
-from signward.policy.evaluate import strength, unsigned
+from signward.policy.evaluate import strangers, strength, unsigned
 from signward.policy.settings import SignatureRule
 from signward.state import (
     BrokenSignature,
@@ -28,6 +28,7 @@ from signward.state import (
     path_of,
 )
 from signward.trust.judge import Grounds, judge
+from signward.trust.profiles import Profile
 from signward.trust.x509 import load_certificate
 from signward.verbs.context import Context
 from signward.verbs.tickets import ticket_findings
@@ -61,12 +62,16 @@ def judge_signatures(
         return tuple(checked)
     several = "several" in context.asked
     best = context.policy.signatures is SignatureRule.BEST and not several and not artifact.every
-    makers = [claimed for claimed in artifact.signatures if not claimed.countersigns]
+    # As they were checked: some say only then how they were made.
+    aside = strangers(checked)
+    makers = [one.claimed for number, one in enumerate(checked)
+              if number not in aside and not one.claimed.countersigns]  # fmt: skip
     floor = max(map(strength, makers), default=0) if best else 0
+    grounds = _grounds(artifact, context)
     return tuple(
         signature
         if best and signature.claimed.countersigns
-        else _judged(signature, floor, artifact, context)
+        else _judged(signature, floor, profile, grounds, context)
         for signature in checked
     )
 
@@ -88,10 +93,10 @@ def judged_all(
     Whoever is denied is denied beside a stronger signature of somebody else's as well.  Who
     countersigned is no signer of the file.
     """
-    profile = context.profile_for(artifact)
+    profile, grounds = context.profile_for(artifact), _grounds(artifact, context)
     for signature in judged:
         if isinstance(signature, IntactSignature) and not signature.claimed.countersigns:
-            yield judge(signature, profile, context.grounds(profile))
+            yield judge(signature, profile, grounds)
         else:
             yield signature
 
@@ -158,12 +163,12 @@ def _seals(
 def _judged(
     signature: IntactSignature | BrokenSignature,
     floor: int,
-    artifact: SignedArtifact,
+    profile: Profile,
+    grounds: Grounds,
     context: Context,
 ) -> JudgedSignature:
     if isinstance(signature, BrokenSignature) or strength(signature.claimed) < floor:
         return signature
-    profile = context.profile_for(artifact)
     if context.online is not None:
-        return context.online.judge(signature, profile, _grounds(artifact, context))
-    return judge(signature, profile, _grounds(artifact, context))
+        return context.online.judge(signature, profile, grounds)
+    return judge(signature, profile, grounds)

@@ -170,9 +170,19 @@ def _shipped(name: str, file: str) -> TrustStore:
     return store_from_pem(name, data)
 
 
+def _git() -> TrustStore:
+    """Return no certificate at all: whose commits count is nobody's to say but the caller's."""
+    return store_from_certificates("git", ())
+
+
 def _android() -> TrustStore:
     """Return no certificate at all: only who installed an application before has its pin."""
     return store_from_certificates("android", ())
+
+
+def _device() -> TrustStore:
+    """Return no certificate at all: whose images a switch may start, its owner says."""
+    return store_from_certificates("device", ())
 
 
 NAMED = {
@@ -180,6 +190,8 @@ NAMED = {
     "apple": _apple,
     "apple-installer": _apple_installer,
     "authenticode": _authenticode,
+    "device": _device,
+    "git": _git,
     "linux-kernel": _linux_kernel,
     "uefi": _uefi,
     "uefi-variable": _uefi_variable,

@@ -174,6 +174,7 @@ def _options(peek: Peek, context: Context, companions: Companions | None) -> Par
         companions=companions,
         oldest=context.options.oldest_sdk,
         newest=context.options.newest_sdk,
+        stamp=context.options.source_stamp,
     )
 
 
@@ -197,11 +198,14 @@ def _assess_artifact(
         *ticket_findings(artifact, context),
         *nested_findings(artifact, context),
     )
+    findings = (*findings, *_said_elsewhere(source, context))
     catalogued: dict[str, str] = {}
     if not judged and catalogs:
         vouched = vouched_by(signable, artifact, source, context)
         if vouched:
-            judged, findings = vouched.signatures, (*findings, *vouched.findings)
+            # Octets that a list names need not be of a kind whose own signature can be judged.
+            known = (f for f in findings if f.code is not Code.UNSUPPORTED_KIND)
+            judged, findings = vouched.signatures, (*known, *vouched.findings)
             catalogued = vouched.facts
     findings = (
         *revoked_by_feed(artifact, judged, computed, context),
@@ -254,7 +258,7 @@ def _empty(source: Source) -> Finding:
 
 def _unrecognised(source: Source, peek: Peek, context: Context) -> Verdict:
     """Answer for bytes of no known format: unsigned, or of a kind not judged yet."""
-    revoked = file_revoked(source, context)
+    revoked = (*file_revoked(source, context), *_said_elsewhere(source, context))
     listed = _listed(source, revoked, context)
     if listed is not None:
         return listed
@@ -297,6 +301,20 @@ def _listed(source: Source, revoked: tuple[Finding, ...], context: Context) -> V
         facts=vouched.facts,
     )
     return evaluate(case, context.policy)
+
+
+def _said_elsewhere(source: Source, context: Context) -> tuple[Finding, ...]:
+    """Return what digest lists and devices say of a file of this name."""
+    said: tuple[Finding, ...] = ()
+    if context.options.digest_lists:
+        from signward.verbs.digest_lists import said_by_lists  # for few runs only
+
+        said += tuple(said_by_lists(source, context))
+    if context.options.device_claims:
+        from signward.verbs.device_claims import said_by_devices  # for few runs only
+
+        said += tuple(said_by_devices(source, context))
+    return said
 
 
 def _homeless(kind: str, name: str) -> tuple[Finding, ...]:

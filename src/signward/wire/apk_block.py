@@ -22,6 +22,9 @@ MAX_PAIRS = 1000
 V2, V3, V31 = 0x7109871A, 0xF05368C0, 0x1B93AD61
 """Ids of the signing schemes' own values."""
 
+STAMP_V1, STAMP = 0x2B09189E, 0x6DFF800D
+"""Ids of source stamps: over the newest scheme alone, and over each one."""
+
 PADDING = 0x42726577
 """Zeros that fill the block to a multiple of 4096 octets."""
 

@@ -1,4 +1,4 @@
-"""One compressed stream, unpacked whole and within a bound: kernel modules and kernel images.
+"""One compressed stream, unpacked whole and within a bound, or piece by piece.
 
 A stream must end; what follows it is told apart and never unpacked: readers that go on to a
 second stream and readers that stop would take the file for different things.
@@ -10,6 +10,7 @@ import bz2
 import importlib
 import lzma
 import zlib
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from signward.errors import ExtraMissingError, LimitError, MalformedError
@@ -19,6 +20,9 @@ MEMORY = 256 * 1024 * 1024
 
 WINDOW_LOG = 27
 """Largest window of a zstd frame, as a power of two; ``zstd --ultra -22`` writes 27."""
+
+PIECE = 256 * 1024
+"""Most octets that `unpacked` yields at once: a small input may unpack to very much."""
 
 _DICTIONARY = 1024 * 1024
 
@@ -68,6 +72,38 @@ def unpack(data: bytes, most: int, what: str) -> tuple[bytes, int]:
     if not unpacker.eof:
         raise MalformedError(what, "an end inside the stream", f"a whole {kind} stream")
     return unpacked, len(data) - len(unpacker.unused_data)
+
+
+def unpacked(pieces: Iterable[bytes], kind: str, what: str) -> Iterator[bytes]:
+    """Yield what one stream unpacks to, in pieces of at most ``PIECE`` octets; the caller counts.
+
+    Raises ``MalformedError`` for a stream that is damaged, does not end or ends early, and
+    ``ExtraMissingError`` for zstd without its library.
+    """
+    unpacker = _unpacker(kind, what)
+    for piece in pieces:
+        if unpacker.eof:
+            raise MalformedError(what, f"data behind the {kind} stream", "none")
+        try:
+            yield from _unpacked_piece(unpacker, piece)
+        except (zlib.error, OSError, EOFError, lzma.LZMAError, MemoryError) as error:
+            raise MalformedError(what, f"data that does not unpack ({error})", kind) from None
+        if unpacker.unused_data:
+            raise MalformedError(what, f"data behind the {kind} stream", "none")
+    if not unpacker.eof:
+        raise MalformedError(what, "an end inside the stream", f"a whole {kind} stream")
+
+
+def _unpacked_piece(unpacker: _Unpacker, piece: bytes) -> Iterator[bytes]:
+    """Yield what one piece of a stream brings; zlib hands back what it has not taken yet."""
+    while True:
+        out = unpacker.decompress(piece, PIECE)
+        if out:
+            yield out
+        piece = getattr(unpacker, "unconsumed_tail", b"")
+        done = getattr(unpacker, "needs_input", not piece and len(out) < PIECE)
+        if unpacker.eof or done:
+            return
 
 
 def _unpacker(kind: str, what: str) -> _Unpacker:
@@ -122,6 +158,10 @@ class _Zstd:
     @property
     def unused_data(self) -> bytes:
         return bytes(self._unpacker.unused_data)
+
+    @property
+    def needs_input(self) -> bool:
+        return bool(self._unpacker.needs_input)
 
     def decompress(self, data: bytes, max_length: int = -1, /) -> bytes:
         try:

@@ -27,19 +27,20 @@ _EXTENDED = frozenset(b"LKxg")
 class PieceReader:
     """Reads exact sizes from an iterator of byte strings."""
 
-    __slots__ = ("_left", "_pieces")
+    __slots__ = ("_at", "_piece", "_pieces")
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces, self._left = pieces, b""
+        self._pieces, self._piece, self._at = pieces, b"", 0
 
     def some(self, most: int) -> bytes:
         """Return at least one byte and at most ``most``; nothing at the end."""
-        while not self._left:
+        while self._at == len(self._piece):
             piece = next(self._pieces, None)
             if piece is None:
                 return b""
-            self._left = piece
-        data, self._left = self._left[:most], self._left[most:]
+            self._piece, self._at = piece, 0
+        data = self._piece[self._at : self._at + most]
+        self._at += len(data)
         return data
 
     def exactly(self, size: int) -> bytes:

@@ -67,11 +67,15 @@ class Modules(Frozen, frozen=True, kw_only=True):
 
 
 class OptionRom(Frozen, frozen=True, kw_only=True):
-    """A device with a ROM of its own; ``device`` is its PCI address, ``ids`` vendor and device."""
+    """A device with a ROM of its own; ``device`` is its PCI address, ``ids`` vendor and device.
+
+    ``path`` is where sysfs shows what is in it, once somebody has switched that on.
+    """
 
     device: str
     ids: str
     kind: str
+    path: str
 
 
 class BootFiles(Frozen, frozen=True, kw_only=True):
@@ -280,7 +284,7 @@ _CLASSES = {"01": "storage", "02": "network", "03": "graphics", "0c": "bus contr
 
 
 def option_roms(root: str) -> tuple[OptionRom, ...]:
-    """Return the PCI devices with a ROM (sysfs ``rom``); what is in it takes root to read."""
+    """Return the PCI devices with a ROM (sysfs ``rom``)."""
     devices = _entries(Path(root, "sys/bus/pci/devices"))[:MAX_FILES]
     return tuple(_rom(device) for device in devices if os.path.exists(device / "rom"))  # noqa: PTH110 - never raises
 
@@ -288,7 +292,8 @@ def option_roms(root: str) -> tuple[OptionRom, ...]:
 def _rom(device: Path) -> OptionRom:
     kind = _line(device / "class").removeprefix("0x")[:2]
     ids = f"{_line(device / 'vendor')[2:]}:{_line(device / 'device')[2:]}"
-    return OptionRom(device=device.name, ids=ids, kind=_CLASSES.get(kind, f"class {kind or '?'}"))
+    return OptionRom(device=device.name, ids=ids, kind=_CLASSES.get(kind, f"class {kind or '?'}"),
+                     path=str(device / "rom"))  # fmt: skip
 
 
 def _line(path: Path) -> str:

@@ -22,6 +22,7 @@ from signward.policy.boot.status import (
     FileStatus,
     Gap,
     Mode,
+    RomStatus,
     Scenario,
 )
 
@@ -34,7 +35,8 @@ _FIRMWARE = "install firmware updates (`fwupdmgr refresh; fwupdmgr update`)"
 def advise(status: BootStatus) -> tuple[Advice, ...]:
     """Return what to do, urgent advice first: that without which something will not start."""
     parts: tuple[Callable[[BootStatus], Iterator[Advice]], ...] = (
-        _refused, _dbx_breaks, _stranded, _kek, _db, _mode, _dbx_age, _sbat, _entries, _unread,
+        _refused, _dbx_breaks, _stranded, _roms, _kek, _db, _mode, _dbx_age, _sbat, _entries,
+        _unread,
     )  # fmt: skip
     found = [advice for part in parts for advice in part(status)]
     return tuple(sorted(found, key=lambda advice: not advice.urgent))
@@ -130,6 +132,37 @@ def _how_to_move(status: BootStatus, files: list[FileStatus]) -> str:
 
 def _under(file: FileStatus, authority: Authority) -> bool:
     return any(signer.endswith(f"issued by {authority.name}") for signer in file.signers)
+
+
+def _roms(status: BootStatus) -> Iterator[Advice]:
+    """Yield what becomes of drivers in ROMs: without a card's own, firmware cannot use it."""
+    if not _decides(status):
+        return
+    for rom in status.option_roms:
+        for driver in rom.drivers:
+            when = _rom_fails(driver)
+            if when:
+                yield Advice(gap=Gap.ROMS, urgent=status.mode is Mode.ON or "2011" in when,
+                             found=f"the driver in the ROM of {driver.path} {when}: firmware "
+                             f"cannot use {_role_of(rom)} before a system starts",
+                             todo=f"get firmware of the device signed under {ROM_2023.name}, and "
+                             "that certificate into db; or the driver's digest "
+                             f"({driver.sha256}) into db")  # fmt: skip
+
+
+def _rom_fails(driver: FileStatus) -> str:
+    """Return in words when a driver does not start; empty if it goes on starting."""
+    if driver.starts[Scenario.NOW].starts is False:
+        return "does not start under Secure Boot"
+    if _lost([driver], Scenario.WITHOUT_2011):
+        return "will not start without Microsoft's certificates of 2011"
+    if Scenario.WITH_DBX in driver.starts and _lost([driver], Scenario.WITH_DBX):
+        return "will not start with the update of dbx"
+    return ""
+
+
+def _role_of(rom: RomStatus) -> str:
+    return f"that {rom.kind} device" if rom.kind else "that device"
 
 
 def _dbx_breaks(status: BootStatus) -> Iterator[Advice]:

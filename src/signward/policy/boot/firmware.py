@@ -89,6 +89,12 @@ class Ruling(Frozen, frozen=True, kw_only=True):
     through: str = ""
 
 
+OPTION_ROM = "option-rom"
+"""The role of a driver in a device's ROM."""
+
+_BY_FIRMWARE_ALONE = frozenset({"windows", OPTION_ROM})
+"""Roles that no shim loads, whatever it says of them."""
+
 _ALLOWING = frozenset({"db", "MokList"})
 _DENYING = frozenset({"dbx"})
 _SHIM_DENYING = frozenset({"MokListX", "SbatLevel"})
@@ -125,7 +131,7 @@ def _decided(every: tuple[Image, ...], firmware: Firmware) -> dict[str, Ruling]:
     shims = [image for image in every if image.vendor and not image.fault]
     return {
         image.name: first[image.name]
-        if first[image.name].starts is not False or image.vendor or image.role == "windows"
+        if first[image.name].starts is not False or image.vendor or image.role in _BY_FIRMWARE_ALONE
         else _through(image, shims, first, firmware)
         for image in every
     }

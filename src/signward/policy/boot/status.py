@@ -121,11 +121,16 @@ class ModuleStatus(Frozen, frozen=True, kw_only=True):
 
 
 class RomStatus(Frozen, frozen=True, kw_only=True):
-    """A device that brings an option ROM: its place, its ids, what it is."""
+    """A device that brings an option ROM, or a file with one: its place, its ids, what it is.
+
+    ``drivers`` are the EFI drivers in it; ``unread`` says why nobody can tell of any.
+    """
 
     device: str
-    ids: str
-    kind: str
+    ids: str = ""
+    kind: str = ""
+    drivers: tuple[FileStatus, ...] = ()
+    unread: str = ""
 
 
 class Gap(StrEnum):
@@ -137,6 +142,7 @@ class Gap(StrEnum):
     KEK_2023 = "kek-2023-missing"
     DB_2023 = "db-2023-missing"
     REFUSED = "refused-now"
+    ROMS = "option-roms"
     STRANDED = "stranded-without-2011"
     DBX_OLD = "dbx-old"
     DBX_BREAKS = "dbx-breaks"

@@ -15,7 +15,7 @@ from datetime import datetime
 from signward.findings import Code
 from signward.policy.rules.decision import Decision, RuleWord
 from signward.policy.rules.index import Index, Ready
-from signward.policy.rules.matching import MET, UNMET, Held, Test, all_of
+from signward.policy.rules.matching import MET, UNMET, Held, Test, all_of, is_below
 from signward.policy.rules.model import Action, Mode
 from signward.policy.rules.requiring import NOTHING, Lack, lack_of
 from signward.policy.rules.subject import Subject
@@ -55,7 +55,7 @@ def _decided(index: Index, candidates: Sequence[Ready], subject: Subject, at: da
     return _let_in(index, candidates[letting_in:], subject, at)
 
 
-def _let_in(index: Index, candidates: Iterable[Ready], subject: Subject, at: datetime) -> Decision:
+def _let_in(index: Index, candidates: Sequence[Ready], subject: Subject, at: datetime) -> Decision:
     possible: list[tuple[Ready, frozenset[str]]] = []
     failed: list[tuple[Ready, frozenset[str]]] = []
     for ready in candidates:
@@ -72,7 +72,16 @@ def _let_in(index: Index, candidates: Iterable[Ready], subject: Subject, at: dat
     if possible:
         return _open(index, possible)
     first = failed[0][0] if failed else None
-    return _decision(index, Outcome.REJECTED, first, unmet=_names(failed))
+    older = None if first else next((r for r in candidates if _is_older(r, subject)), None)
+    return _decision(index, Outcome.REJECTED, first, unmet=_names(failed), older=older)
+
+
+def _is_older(ready: Ready, subject: Subject) -> bool:
+    """Say whether a rule would match, were the file not of an older version than its floor."""
+    product = ready.rule.product
+    if product is None or not is_below(product, subject):
+        return False
+    return all(test(subject) == MET for name, test in ready.tests if name != "product")
 
 
 def reach(ready: Ready, subject: Subject) -> Held:
@@ -127,6 +136,7 @@ def _decision(
     *,
     missing: tuple[str, ...] = (),
     unmet: tuple[str, ...] = (),
+    older: Ready | None = None,
 ) -> Decision:
     return Decision(
         outcome=outcome,
@@ -135,6 +145,8 @@ def _decision(
         action=ready.rule.action if ready else None,
         missing=missing,
         unmet=unmet,
+        older=older.rule.id if older else "",
+        floor=older.rule.product.minimum_version if older and older.rule.product else "",
     )
 
 

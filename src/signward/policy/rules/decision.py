@@ -13,7 +13,8 @@ class Decision(Frozen, frozen=True, kw_only=True):
     ``rule`` decided (empty: none matched, and what no rule allows is rejected); ``stopped`` is
     what an enforcer does about it in the policy's mode; ``missing`` names the fields, unknown of
     the subject, that the answer hangs on: then the outcome is INDETERMINATE; ``unmet`` the
-    requirements for want of which a rule that matched did not let in.
+    requirements for want of which a rule that matched did not let in.  ``older`` is a rule that
+    would have let in a version of at least ``floor``, where there is no more to say against it.
     """
 
     outcome: Outcome
@@ -22,6 +23,8 @@ class Decision(Frozen, frozen=True, kw_only=True):
     action: Action | None = None
     missing: tuple[str, ...] = ()
     unmet: tuple[str, ...] = ()
+    older: str = ""
+    floor: str = ""
 
 
 class RuleWord(Frozen, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ CLASSES: Mapping[str, str] = {
     "driver": "Windows kernel drivers",
     "kernel-module": "Linux kernel modules, macOS kernel and system extensions",
     "script": "scripts that an interpreter reads",
-    "installer": "installer packages: MSI, CAB, .pkg, VIB",
+    "installer": "installer packages: MSI, CAB, .pkg, VIB, images of network devices",
     "app-package": "application packages: MSIX, APPX, APK, ClickOnce, VSIX",
     "package": "packages of a package manager: deb, rpm, wheel, npm, NuGet",
     "image": "container images",
@@ -28,9 +28,12 @@ SCRIPTS = frozenset({
     "php", "lua", "tcl", "awk", "batch", "script", "applescript",
 })  # fmt: skip
 
+_DEVICES = ("swi", "cisco-image", "junos")
+"""Images and packages of network devices."""
+
 _BY_KIND: Mapping[str, str] = {
     **dict.fromkeys(SCRIPTS, "script"),
-    **dict.fromkeys(("msi", "cab", "pkg", "dmg", "vib"), "installer"),
+    **dict.fromkeys(("msi", "cab", "pkg", "dmg", "vib", *_DEVICES), "installer"),
     **dict.fromkeys(("msix", "apk", "clickonce", "vsix"), "app-package"),
     **dict.fromkeys(("deb", "rpm", "wheel", "nupkg", "npm", "sdist"), "package"),
     **dict.fromkeys(("macho", "macho-fat", "elf"), "executable"),

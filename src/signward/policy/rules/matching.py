@@ -205,6 +205,18 @@ def _version(subject: Subject, least: Version | None, most: Version | None) -> H
     return MET if met else UNMET
 
 
+def is_below(match: ProductMatch, subject: Subject) -> bool:
+    """Say whether a file is of a product in all but its version, which is below the floor."""
+    if not match.minimum_version or subject.version is None:
+        return False
+    named = all(
+        fold_name(field, getattr(subject, field)) == fold_name(field, getattr(match, field))
+        for field in NAMES
+        if getattr(match, field)
+    )
+    return named and subject.version < version_of(match.minimum_version)
+
+
 def _publisher(match: PublisherMatch, keys: Mapping[str, Material]) -> Test:
     fits = signer_test(match, keys)
 

@@ -82,6 +82,10 @@ def _said(verdict: Verdict, decision: Decision, index: Index) -> Iterator[Findin
         yield _finding(Code.REQUIREMENT_UNMET, Effect.REJECT, subject,
                        f"{decision.rule}, whose requirements are not met: {unmet}",
                        "a signature that meets them")  # fmt: skip
+    elif decision.older:
+        yield _finding(Code.DOWNGRADE, Effect.REJECT, subject,
+                       f"a version below the floor of {decision.older}",
+                       f"{decision.floor} or newer")  # fmt: skip
     else:
         yield _finding(Code.NO_RULE, Effect.REJECT, subject, "no rule that lets it in", "one")
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from signward.findings import Code, Effect
+from signward.policy.case import LISTED_BY
 from signward.policy.publisher import identity_of, keyless, lasting_name, subscriber_eku
 from signward.policy.record import PathRecord, Record, SignatureRecord
 from signward.policy.rules import apple_code
@@ -24,6 +25,9 @@ WHOLE_FILE = "whole"
 
 CATALOG = "catalog"
 """The fact of a record that names the catalog which lists an unsigned file, ``sha256:HEX``."""
+
+NUMBERS = "numbered-version"
+"""The fact of a record with a version's four numbers, where no Windows resource has them."""
 
 CONTENT = ("image", "text", "content", "cabinet")
 """Slots by which an Authenticode signature covers an image, a script, an installer, a cabinet."""
@@ -80,7 +84,7 @@ def subject_of(
         classes=_UNREAD[kind][1] if unread else frozenset(),
         digests=whole | content if covered else whole,
         partial=frozenset() if covered else content,
-        signers=_signers(record) if outcome is Outcome.ACCEPTED else (),
+        signers=_signers(record) if _is_signed(record, outcome) else (),
         product=_text(facts, "product"),
         original_name=_text(facts, "original-name"),
         internal_name=_text(facts, "internal-name"),
@@ -91,6 +95,11 @@ def subject_of(
         cause=cause,
         unknown=frozenset(_unknown(record, kind, outcome, whole | content, host)),
     )
+
+
+def _is_signed(record: Record, outcome: Outcome) -> bool:
+    """Say whether signers are the file's: who signed a list that names it is none of them."""
+    return outcome is Outcome.ACCEPTED and LISTED_BY not in record.facts
 
 
 def _is_unread(kind: str, facts: Mapping[str, str | int]) -> bool:
@@ -118,7 +127,7 @@ def _text(facts: Mapping[str, str | int], name: str) -> str:
 
 
 def _version(facts: Mapping[str, str | int]) -> Version | None:
-    found = _VERSION.fullmatch(_text(facts, "fixed-file-version"))
+    found = _VERSION.fullmatch(_text(facts, "fixed-file-version") or _text(facts, NUMBERS))
     return (int(found[1]), int(found[2]), int(found[3]), int(found[4])) if found else None
 
 

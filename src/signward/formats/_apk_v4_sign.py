@@ -1,0 +1,78 @@
+"""Any package with the ``.idsig`` file (APK Signature Scheme v4) that is named, or to be written.
+
+`formats.apk` finds the file by its name; here it is handed in, and made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from signward.envelopes.apk_draft import draft_v4
+from signward.errors import NotSignableError
+from signward.formats import ParseOptions, Request, Signing
+from signward.formats._apart import Apart
+from signward.formats._apk_digest import file_tree
+from signward.formats._apk_v4 import SUFFIX
+from signward.formats.apk import FORMAT
+from signward.frozen import replace
+from signward.state import ClaimedSignature, Manifest, SignedArtifact, Slot, Source, Wanted
+from signward.wire.companions import MappedCompanions
+from signward.wire.source import BytesSource
+
+_WHAT = "v4 signature"
+_ORDER = (("apk-chunks", "sha256"), ("apk-verity", "sha256"), ("apk-chunks", "sha512"))
+"""Content digests, the best last (AOSP ``V4SchemeSigner``)."""
+
+
+class ApkV4Format(Apart):
+    """A package judged with its v4 signature; by its other signatures alone without."""
+
+    name = "apk-v4"
+    spec = "Android, APK Signature Scheme v4"
+    extensions: tuple[str, ...] = (SUFFIX,)
+
+    def parse(self, source: Source, options: ParseOptions) -> SignedArtifact:
+        """Find all signatures of the package, the file beside it included."""
+        name = source.name.rpartition("/")[2] + SUFFIX
+        beside = {} if self._signature is None else {name: BytesSource(name, self._signature)}
+        return FORMAT.parse(source, replace(options, companions=MappedCompanions(beside)))
+
+    def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
+        """Compute what the package's signatures speak of."""
+        return FORMAT.digests(artifact, wanted)
+
+    def sign(self, source: Source, request: Request) -> Signing:
+        """Sign a package that the same signer has signed by v2 or v3 already."""
+        artifact = FORMAT.parse(source, ParseOptions())
+        digest = _best(_repeated(artifact.signatures, request.signer.certificates[0]))
+        draft = draft_v4(request.signer, source.length, file_tree(source), digest)
+        sealed = yield draft
+        return self.embed(source, (sealed,))
+
+
+def _repeated(
+    signatures: Sequence[ClaimedSignature], certificate: bytes
+) -> tuple[ClaimedSignature, ...]:
+    """Return the claims whose signer and digest v4 repeats.  Raises ``NotSignableError``."""
+    schemes: dict[str, list[ClaimedSignature]] = {}
+    for claimed in signatures:
+        schemes.setdefault(claimed.label.partition(":")[0], []).append(claimed)
+    if "v3.1" in schemes:
+        raise NotSignableError(_WHAT, "a package that scheme v3.1 hands on", "one signer: two "
+                               "must sign together by v4")  # fmt: skip
+    found = schemes.get("v3") or schemes.get("v2")
+    if not found:
+        raise NotSignableError(_WHAT, "a package without scheme v2 or v3", "one of them",
+                               hint="signward sign it first, without --detached")  # fmt: skip
+    if {one.claimed_certificates[0] for one in found} != {certificate}:
+        raise NotSignableError(_WHAT, "a package by somebody else", "by this key's certificate")
+    return tuple(found)
+
+
+def _best(claims: Sequence[ClaimedSignature]) -> bytes:
+    slots = [slot for claimed in claims for slot in claimed.slots]
+    return max(slots, key=_rank).digest
+
+
+def _rank(slot: Slot) -> int:
+    return _ORDER.index((slot.name, slot.algorithm))

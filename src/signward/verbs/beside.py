@@ -1,0 +1,45 @@
+"""Signatures that lie beside a file under its own name: found where nobody names one."""
+
+from __future__ import annotations
+
+import os
+
+from signward.errors import EvidenceError
+from signward.findings import Code
+from signward.state import Outcome, Verdict
+from signward.verbs.context import Context
+from signward.verbs.detached import assess_detached
+from signward.verbs.verify import assess_path
+
+ENDINGS = (".p7s", ".asc", ".sig", ".minisig")
+"""What is put behind a file's name: detached CMS (RFC 8551 3.2.1), OpenPGP, what several tools call
+a signature, and minisign."""
+
+_BARE = frozenset({Code.UNSIGNED, Code.UNSUPPORTED_KIND})
+"""What a file is found to be that carries no signature that could be judged."""
+
+
+def assess_with_companions(path: str, context: Context) -> Verdict:
+    """Return the verdict on a file; one without a signature of its own is judged by those beside.
+
+    Of several, by one that is accepted, or else the first that can be read.  Rules speak of what
+    files carry in themselves: in a run with any, nothing is looked for.
+    """
+    verdict = assess_path(path, context)
+    if verdict.cause not in _BARE or context.asked or context.rules is not None:
+        return verdict
+    judged = [_judged(path, path + ending, context) for ending in ENDINGS]
+    found = [one for one in judged if one is not None]
+    accepted = [one for one in found if one.outcome is Outcome.ACCEPTED]
+    return next(iter((*accepted, *found)), verdict)
+
+
+def _judged(path: str, signature: str, context: Context) -> Verdict | None:
+    """Return the verdict by a file beside; None where there is none, or it is no signature."""
+    if not os.path.isfile(signature):  # noqa: PTH113 - paths stay strings
+        return None
+    try:
+        verdict = assess_detached(path, signature, context)
+    except EvidenceError:
+        return None  # what cannot be read says nothing
+    return verdict if verdict.signatures else None
