@@ -18,6 +18,7 @@ from typing import Any
 from conformance.authenticode import pki, tsa
 from conformance.authenticode.keys import Key, key
 from conformance.authenticode.pki import Identity
+
 from signward.wire import der
 
 AT = datetime(2025, 6, 1, 12, 0, tzinfo=UTC)
@@ -75,7 +76,9 @@ class Sigstore:
             f"{self.name} intermediate", root, kind="p384", digest="sha384",
             ekus=(pki.EKU_CODE_SIGNING,), **usual,
         )  # fmt: skip
-        stamper = pki.timestamper(f"{self.name} stamps", root, kind="p384", digest="sha384", **usual)
+        stamper = pki.timestamper(
+            f"{self.name} stamps", root, kind="p384", digest="sha384", **usual
+        )
         for name, value in (("root", root), ("intermediate", middle), ("stamper", stamper)):
             object.__setattr__(self, name, value)
 
@@ -342,9 +345,7 @@ def email(address: str) -> bytes:
 
 def user(name: str) -> bytes:
     """Return a GeneralName that is a user's name, as Fulcio writes it."""
-    return der.context(
-        0, der.oid("1.3.6.1.4.1.57264.1.7") + der.context(0, der.utf8(name))
-    )
+    return der.context(0, der.oid("1.3.6.1.4.1.57264.1.7") + der.context(0, der.utf8(name)))
 
 
 def wheel(files: dict[str, bytes], *, record: bytes | None = None) -> bytes:

@@ -67,8 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "macOS bundles (.app, .framework, .kext, ...) as a whole")  # fmt: skip
     parser.add_argument("--detached", "--attestation", metavar="SIG", help="judge FILE by this "
                         "signature beside it: detached CMS (.p7s, DER or PEM), OpenPGP (.asc), "
-                        "minisign, signify, SSH, IMA (.sig), fs-verity, a Sigstore bundle or attestation, or a bare "
-                        "value by a key of --keyring")  # fmt: skip
+                        "minisign, signify, SSH, IMA (.sig), fs-verity, a Sigstore bundle or "
+                        "attestation, or a bare value by a key of --keyring")  # fmt: skip
     parser.add_argument("--git", metavar="REPO", help="FILE is a revision of this repository: "
                         "judge its commit or tag (a whole name, HEAD, a tag, a branch; TAG^{} for "
                         "what it tags)")  # fmt: skip

@@ -1,12 +1,14 @@
-"""Attestations found beside a file: by the endings that those who publish them use.
+"""Attestations beside a file, where rules decide: who signed in is what rules may ask for.
 
-Asked only where the file itself has no signature, and nothing else of the system vouches for it.
+Without rules they are found as other signatures are (``verbs.beside``).
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from signward.errors import BadInputError
 from signward.findings import Code
 from signward.state import Companions, Source
 
@@ -23,14 +25,15 @@ def attested_beside(
 ) -> Format | None:
     """Return the format by which an attestation beside a file judges it; None where none lies.
 
-    ``cause`` is what the file alone was found to be.
+    ``cause`` is what the file alone was found to be.  Of several attestations the first counts.
     """
     if companions is None or cause not in (Code.UNSIGNED, Code.UNSUPPORTED_KIND):
         return None
-    for ending in ENDINGS:
-        beside = companions.find(source.name.rpartition("/")[2] + ending)
-        if beside is not None:
-            return _form(beside)
+    with suppress(BadInputError):
+        for ending in ENDINGS:
+            beside = companions.find(source.name.rpartition("/")[2] + ending)
+            if beside is not None:
+                return _form(beside)
     return None
 
 

@@ -144,7 +144,8 @@ def assess(source: Source, context: Context, companions: Companions | None = Non
     else:
         verdict = assess_as(signable, source, context, _options(peek, context, companions))
     beside: Format | None = form_beside(source, verdict.cause)
-    beside = beside or attested_beside(source, verdict.cause, companions)
+    if beside is None and context.rules is not None:
+        beside = attested_beside(source, verdict.cause, companions)
     if beside is not None:
         verdict = assess_as(beside, source, context)
     if not context.asked and context.rules is None:
