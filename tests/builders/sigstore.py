@@ -115,17 +115,21 @@ class Sigstore:
         at: datetime = AT,
         names: Sequence[bytes] | None = None,
         provider: str | None = PROVIDER,
-        old_provider: str | None = None,
+        old_provider: str | None = "",
         sct_key: Key | None = None,
         sct: bool = True,
         kind: str = "p256",
         **changes: Any,
     ) -> Identity:
-        """Issue a certificate for ten minutes; ``names`` are GeneralNames (DER)."""
+        """Issue a certificate for ten minutes; ``names`` are GeneralNames (DER).
+
+        ``old_provider`` is what the former extension says; empty: as the other one, if there.
+        """
         listed = (workflow(),) if names is None else names
         extensions = [("2.5.29.17", True, der.sequence(*listed))]
         if provider is not None:
             extensions.append(("1.3.6.1.4.1.57264.1.8", False, der.utf8(provider)))
+        old_provider = provider if old_provider == "" else old_provider
         if old_provider is not None:
             extensions.append(("1.3.6.1.4.1.57264.1.1", False, old_provider.encode()))
         arguments = {
