@@ -13,6 +13,7 @@
     │   └── ExtraMissingError    nothing is at fault: reading them needs an optional library
     ├── UnreadableError          the path is at fault: absent, no file, changing
     ├── EvidenceError            a store, CRL, OCSP answer or option file is at fault
+    │   └── OlderError           it is older than one that counted here before
     ├── SigningError             something cannot be signed; found, required, hint
     │   ├── NotSignableError     the file: its kind, what it holds, where it lies
     │   └── KeyProviderError     the key: not found, locked, refused, wrong certificate
@@ -132,6 +133,10 @@ class UnreadableError(SignwardError):
 
 class EvidenceError(SignwardError):
     """Something the caller supplied (anchor, CRL, OCSP answer, catalog) is unusable."""
+
+
+class OlderError(EvidenceError):
+    """A signed list is older than one that counted here before: it may be played back."""
 
 
 class SigningError(SignwardError):

@@ -98,6 +98,8 @@ class Code(StrEnum):
     # Policy
     PUBLISHER_MISMATCH = "publisher-mismatch"
     BY_CATALOG = "by-catalog"
+    BY_PACKAGE = "by-package"
+    NOT_VOUCHED = "not-vouched"
     LISTED = "listed"
     CLAIMED = "claimed"
     KERNEL_POLICY = "kernel-policy"

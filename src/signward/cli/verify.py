@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from signward.cli.arguments import EXIT_CODES, add_judgement, options_from
+from signward.cli.packages import add_packages, packages_from, replaced
 from signward.cli.verity import add_verity, verity_from
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--json", dest="format", action="store_const", const="json",
                         help="the same as --format json")  # fmt: skip
     add_judgement(parser)
+    add_packages(parser)
     proof = parser.add_argument_group("evidence: answers that can be repeated")
     chosen = proof.add_mutually_exclusive_group()
     chosen.add_argument("--evidence", metavar="DIR",
@@ -129,7 +131,8 @@ def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
     from signward.verbs.beside import assess_with_companions
     from signward.verbs.context import Context
 
-    context = Context(options)
+    packages = packages_from(arguments, arguments.files, options)
+    context = Context(replaced(options, packages))
     return (assess_with_companions(path, context) for path in arguments.files)
 
 

@@ -25,12 +25,11 @@ from signward.envelopes.tsp import read_answer
 from signward.errors import LimitError, MalformedError, NewerError
 from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen, decoder, replace
+from signward.logged import ClaimedLogEntry, LogProof
 from signward.state import (
     Algorithm,
-    ClaimedLogEntry,
     ClaimedSignature,
     ClaimedTimestamp,
-    LogProof,
     SignerId,
     Slot,
 )

@@ -21,9 +21,10 @@ Order (first that applies):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from signward.findings import Code, Effect, Finding, worst
+from signward.frozen import replace
 from signward.policy.case import Case
 from signward.policy.publisher import publisher_of
 from signward.policy.settings import Policy, SignatureRule
@@ -106,6 +107,16 @@ def unsigned(subject: str) -> Finding:
     )
 
 
+def with_remarks(
+    verdict: Verdict, findings: tuple[Finding, ...], facts: Mapping[str, str | int]
+) -> Verdict:
+    """Return a verdict with further findings, which do not decide, and facts it had not."""
+    if worst(findings) not in (Effect.NOTE, Effect.WARN):
+        raise ValueError("a remark that would decide")
+    told = {**facts, **verdict.facts}
+    return replace(verdict, findings=(*verdict.findings, *findings), facts=told)
+
+
 def _decide(case: Case, policy: Policy, indexes: Iterable[int]) -> Verdict:
     """Judge the signatures at ``indexes``; the others' findings stay as notes."""
     chosen = list(indexes)
@@ -116,6 +127,8 @@ def _decide(case: Case, policy: Policy, indexes: Iterable[int]) -> Verdict:
         findings += signature.findings
         if isinstance(signature, TrustedSignature):
             publisher = publisher or publisher_of(signature)
+        elif isinstance(signature, IntactSignature) and policy.stage is not Stage.INTACT:
+            raise AssertionError(f"{signature.claimed.label} decides, and nobody judged it")
     for index, signature in enumerate(case.judged):
         if index not in chosen:
             findings += _as_notes(signature.findings)
@@ -124,7 +137,7 @@ def _decide(case: Case, policy: Policy, indexes: Iterable[int]) -> Verdict:
     if policy.stage is Stage.ACCEPTED:
         for index in chosen:
             findings += _identity_findings(case.judged[index], policy)
-    rule = "by-catalog" if case.vouched else f"{policy.stage}/{policy.signatures}"
+    rule = case.vouched or f"{policy.stage}/{policy.signatures}"
     return _verdict(case, policy, rule, tuple(findings), chosen[0], publisher)
 
 

@@ -233,6 +233,7 @@ class Gist(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kind: str = ""
     outcome: Outcome
     cause: str | None = None
+    rule: str = ""
     publisher: PublisherRecord | None = None
     judged: int | None = None
     signatures: tuple[SignatureGist, ...] = ()

@@ -46,6 +46,7 @@ from signward.trust.settings import RevocationMode, TrustPolicy
 from signward.trust.x509 import Certificate, load_certificate
 
 if TYPE_CHECKING:
+    from signward.envelopes.krl import Withdrawn
     from signward.trust.sigstore_root import TrustedRoot
 
 _HARMLESS_TSA_REASONS = frozenset(
@@ -68,7 +69,7 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     ``tsa_store`` holds the anchors of timestamp authorities where those are others.
     ``notarized`` says that Apple's own ticket for the code is at hand.
     ``keyring`` names, by the octets of what holds a key, the caller's file it was in.
-    ``revoked`` are digests of SSH keys that the caller's lists withdraw (``envelopes.krl``);
+    ``revoked`` are the SSH keys and certificates that the caller's lists withdraw, if any do;
     ``sigstore`` is the trust root that keyless signatures are judged by.
     """
 
@@ -81,7 +82,7 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     tsa_store: TrustStore | None = None
     notarized: bool = False
     keyring: Mapping[bytes, str] = _NO_KEYS
-    revoked: frozenset[bytes] = frozenset()
+    revoked: Withdrawn | None = None
     sigstore: TrustedRoot | None = None
 
 

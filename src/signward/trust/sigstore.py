@@ -22,13 +22,12 @@ from signward import integrity
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding, worst
 from signward.frozen import replace
+from signward.logged import ClaimedLogEntry, LogProof
 from signward.state import (
     X509,
-    ClaimedLogEntry,
     IntactSignature,
     IntactTimestamp,
     KeylessIdentity,
-    LogProof,
     PinnedKey,
     ProvenTime,
     TrustedSignature,

@@ -27,6 +27,7 @@ from signward.verbs.options import Options, read_option
 from signward.verbs.stores import load_anchors, load_store
 
 if TYPE_CHECKING:
+    from signward.envelopes.krl import Withdrawn
     from signward.policy.blocklist import BlockList
     from signward.policy.rules.index import Index
     from signward.trust.feed import Feed
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from signward.verbs.firmware import Firmware
     from signward.verbs.keyrings import Keyring
     from signward.verbs.online import Online
+    from signward.verbs.packages.system import System
 
 MAX_PATH = 4096
 """Octets of a path, as Linux has it (``PATH_MAX``)."""
@@ -55,6 +57,13 @@ class Context:
         """Return the same context, which has these (DER) for signatures that bring none."""
         other = copy(self)
         other._signers = certificates  # noqa: SLF001 - its own
+        return other
+
+    def holding(self, keyring: Keyring) -> Self:
+        """Return the same context with these keys in reach, and no others."""
+        other = copy(self)
+        other.__dict__["keyring"] = keyring
+        other._grounds = {}  # noqa: SLF001 - its own
         return other
 
     def knowing_key(self, key: HeldKey) -> Self:
@@ -90,7 +99,7 @@ class Context:
                 notes=self.feed_notes,
                 keyring=self.keyring.files if self.keyring and _is_keyed(profile) else {},
                 sigstore=self.trusted_root if profile.keyless else None,
-                revoked=self.revoked if profile.keys else frozenset(),
+                revoked=self.revoked if profile.keys else None,
             )
         return self._grounds[profile.name]
 
@@ -135,10 +144,19 @@ class Context:
         return load_trusted_root(self.options)
 
     @cached_property
-    def revoked(self) -> frozenset[bytes]:
-        """Digests of the SSH keys that the caller's lists withdraw."""
+    def system(self) -> System | None:
+        """The system whose packages may vouch for files; None where none was asked for."""
+        if self.options.packages is None:
+            return None
+        from signward.verbs.packages.system import load_system  # for few runs only
+
+        return load_system(self.options.packages, self)
+
+    @cached_property
+    def revoked(self) -> Withdrawn | None:
+        """The SSH keys and certificates that the caller's lists withdraw; None without any."""
         if not self.options.revoked:
-            return frozenset()
+            return None
         from signward.verbs.keyrings import load_revoked  # for few runs only
 
         return load_revoked(self.options.revoked)

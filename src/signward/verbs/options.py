@@ -21,6 +21,18 @@ MAX_OPTION_FILE = 256 * 1024 * 1024
 """Largest anchor, CRL, OCSP or certificate file read; a CRL of a million entries has 40 MB."""
 
 
+class PackageOptions(Frozen, frozen=True, kw_only=True):
+    """Whose packages may vouch for files: those of the system below ``root``.
+
+    ``debs`` are folders of package files; ``ledger`` is the file in which what was read is kept
+    between runs (empty: the usual one).
+    """
+
+    root: str = "/"
+    debs: tuple[str, ...] = ()
+    ledger: str = ""
+
+
 class Options(Frozen, frozen=True, kw_only=True):
     """What the caller asks for.  Paths are strings, ``at`` is aware UTC.
 
@@ -38,7 +50,8 @@ class Options(Frozen, frozen=True, kw_only=True):
     last write of a UEFI variable was.  ``oldest_sdk`` and ``newest_sdk`` are the Android
     platforms that answers about its packages are for, ``source_stamp`` asks for their stamps too.
     ``asked`` are digests wanted of every file besides those that rules ask for, in the words of
-    ``Index.asked``: an inventory keeps them for policies to come.
+    ``Index.asked``: an inventory keeps them for policies to come.  ``packages`` is the system whose
+    packages may vouch for files.
     """
 
     stores: tuple[str, ...] = ()
@@ -73,6 +86,7 @@ class Options(Frozen, frozen=True, kw_only=True):
     host: str = ""
     tags: frozenset[str] = frozenset()
     asked: frozenset[str] = frozenset()
+    packages: PackageOptions | None = None
 
 
 def stopping_at(options: Options, stage: Stage) -> Options:
