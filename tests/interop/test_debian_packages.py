@@ -227,7 +227,6 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, s
         if len(found) == 3:
             return found
     pytest.skip("apt-get cannot download packages that are installed here")
-    return found
 
 
 def test_this_machines_own_files(

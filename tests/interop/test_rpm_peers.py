@@ -252,7 +252,7 @@ def test_what_rpm_installed_is_vouched_for_by_its_signer(kind: str, tmp_path: Pa
     path.write_bytes(rpm.package())
     assert run(["sign", str(path), "--key", f"file:{secret}", "--cert", str(public)]) == 0
     (root / "var/lib/rpm").mkdir(parents=True)
-    rooted = ["rpm", "--root", root, "--dbpath", "/var/lib/rpm"]
+    rooted: list[str | Path] = ["rpm", "--root", root, "--dbpath", "/var/lib/rpm"]
     for words in (
         ["--initdb"],
         ["--import", public],

@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signward.errors import AmbiguousError, BadInputError, LimitError, MalformedError
-from signward.inventory.packages import FILE, LINK, Package, deb822, debs, dpkg, release, sources
+from signward.inventory.packages import (
+    FILE,
+    LINK,
+    Entry,
+    Package,
+    deb822,
+    debs,
+    dpkg,
+    release,
+    sources,
+)
 from signward.inventory.packages.debs import read_deb
 from signward.inventory.packages.rooted import Root
 from signward.wire.source import BytesSource
@@ -158,7 +168,7 @@ def test_a_line_that_is_none_is_refused() -> None:
         sources.read_sources(b"debian http://x y z\n", "sources.list")
 
 
-def brought(files: dict[str, File], **how: object) -> dict[str, debs.Entry]:
+def brought(files: dict[str, File], **how: object) -> dict[str, Entry]:
     found = read_deb(BytesSource("x.deb", Deb(name="x", files=files, **how).data))  # type: ignore[arg-type]
     return {entry.path: entry for entry in found.entries}
 

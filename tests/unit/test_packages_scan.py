@@ -15,6 +15,7 @@ from signward.cli.commands import run
 from signward.cli.fetch_debs import fetch
 from signward.findings import Code, Effect, Finding
 from signward.frozen import replace
+from signward.inventory.packages.rooted import Root
 from signward.policy.ways import told_ways, way_of
 from signward.state import Outcome, Verdict
 from signward.verbs.context import Context
@@ -214,7 +215,7 @@ def test_older_releases_are_remembered_on_the_running_system(
 ) -> None:
     """An older Release than one that counted is played back; images of others are only older."""
     context = Context(Options(at=AT))
-    root = archives.Root(str(machine.root))
+    root = Root(str(machine.root))
     older = dict(machine.release) | {"Date": "Mon, 01 Apr 2024 00:00:00 UTC"}
 
     def told() -> list[Code]:
@@ -225,8 +226,8 @@ def test_older_releases_are_remembered_on_the_running_system(
     machine.release = older
     machine.lists()
     assert told() == []
-    monkeypatch.setattr(archives.Root, "is_running", True)
-    monkeypatch.setattr(root, "place", archives.Root.place.__get__(root))
+    monkeypatch.setattr(Root, "is_running", True)
+    monkeypatch.setattr(root, "place", Root.place.__get__(root))
     monkeypatch.setattr(root, "_outside", lambda path: f"{machine.root}{path}")
     assert told() == []
     machine.release = {}
