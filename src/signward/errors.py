@@ -9,6 +9,7 @@
     │   ├── UncoveredError       some stand where no signature could cover them
     │   ├── LimitError           they exceed a named bound
     │   │   └── TooLargeError    one of ours, not of their kind: cannot judge
+    │   ├── NewerError           nothing is at fault: they are of a version not known yet
     │   └── ExtraMissingError    nothing is at fault: reading them needs an optional library
     ├── UnreadableError          the path is at fault: absent, no file, changing
     ├── EvidenceError            a store, CRL, OCSP answer or option file is at fault
@@ -96,6 +97,13 @@ class LimitError(BadInputError):
 class TooLargeError(LimitError):
     """Nothing is at fault: they are more than can be held here.  Neither good nor bad."""
 
+    effect = Effect.UNKNOWN
+
+
+class NewerError(BadInputError):
+    """The bytes say that they are of a version that is not known yet: cannot judge."""
+
+    code = Code.UNSUPPORTED_KIND
     effect = Effect.UNKNOWN
 
 

@@ -88,6 +88,7 @@ class Code(StrEnum):
     TIMESTAMP_IN_FUTURE = "timestamp-in-future"
     LIFETIME_SIGNING = "lifetime-signing"
     NO_PROVEN_TIME = "no-proven-time"
+    LOG_ENTRY = "log-entry"
     # Revocation
     REVOKED = "revoked"
     REVOCATION_UNKNOWN = "revocation-unknown"

@@ -39,6 +39,10 @@ by a key of a keyring (OpenPGP), or a public key of minisign, signify or SSH:
 a file, or a release of a repository, by those on SSH's list of allowed signers:
   signward verify --detached a.tar.sig --keyring allowed_signers a.tar
   signward verify --git . --keyring allowed_signers v1.0 HEAD
+by an attestation of PyPI's, npm's or GitHub's, and whose it must be:
+  signward verify --attestation a.whl.publish.attestation --identity \
+    https://github.com/o/p/.github/workflows/release.yml@refs/tags/v1 \
+    --identity-issuer https://token.actions.githubusercontent.com a.whl
 a file that Linux keeps an IMA or fs-verity signature of:
   signward verify --anchor /etc/keys/x509_ima.der /usr/bin/busybox
 with your own anchor and revocation list, as of a date:
@@ -62,10 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``verify``."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="what to judge: files, and "
                         "macOS bundles (.app, .framework, .kext, ...) as a whole")  # fmt: skip
-    parser.add_argument("--detached", metavar="SIG", help="judge FILE by this signature beside "
-                        "it: detached CMS (.p7s, DER or PEM), OpenPGP (.asc), minisign, signify, "
-                        "SSH, IMA (.sig), fs-verity, or a bare value by a key of "
-                        "--keyring")  # fmt: skip
+    parser.add_argument("--detached", "--attestation", metavar="SIG", help="judge FILE by this "
+                        "signature beside it: detached CMS (.p7s, DER or PEM), OpenPGP (.asc), "
+                        "minisign, signify, SSH, IMA (.sig), fs-verity, a Sigstore bundle or "
+                        "attestation, or a bare value by a key of --keyring")  # fmt: skip
     parser.add_argument("--git", metavar="REPO", help="FILE is a revision of this repository: "
                         "judge its commit or tag (a whole name, HEAD, a tag, a branch; TAG^{} for "
                         "what it tags)")  # fmt: skip

@@ -208,6 +208,11 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "No timestamp counts, so the validation time is what the signature is judged at.",
             "Look at the timestamp's own finding.",
         ),
+        Code.LOG_ENTRY: Cause(
+            "A transparency log that is trusted does not know this signature, or its certificate.",
+            "Get the attestation again from its maker; for another Sigstore give its trust root "
+            "with --trusted-root.",
+        ),
     },
     "Revocation": {
         Code.REVOKED: Cause(

@@ -47,6 +47,7 @@ from signward.trust.x509 import Certificate, load_certificate
 
 if TYPE_CHECKING:
     from signward.envelopes.krl import Withdrawn
+    from signward.trust.sigstore_root import TrustedRoot
 
 _HARMLESS_TSA_REASONS = frozenset(
     {"unspecified", "affiliationChanged", "superseded", "cessationOfOperation"}
@@ -68,7 +69,8 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     ``tsa_store`` holds the anchors of timestamp authorities where those are others.
     ``notarized`` says that Apple's own ticket for the code is at hand.
     ``keyring`` names, by the octets of what holds a key, the caller's file it was in.
-    ``revoked`` are the SSH keys and certificates that the caller's lists withdraw, if any do.
+    ``revoked`` are the SSH keys and certificates that the caller's lists withdraw, if any do;
+    ``sigstore`` is the trust root that keyless signatures are judged by.
     """
 
     store: TrustStore
@@ -81,6 +83,7 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     notarized: bool = False
     keyring: Mapping[bytes, str] = _NO_KEYS
     revoked: Withdrawn | None = None
+    sigstore: TrustedRoot | None = None
 
 
 def judge(
@@ -92,6 +95,10 @@ def judge(
         from signward.trust.keyring import judge_key
 
         return judge_key(intact, profile, grounds)
+    if profile.keyless:
+        from signward.trust.sigstore import judge_sigstore
+
+        return judge_sigstore(intact, grounds)
     claimed = intact.claimed
     grounds = with_embedded(intact, grounds)
     if profile.kernel:

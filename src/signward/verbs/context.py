@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from signward.policy.blocklist import BlockList
     from signward.policy.rules.index import Index
     from signward.trust.feed import Feed
+    from signward.trust.sigstore_root import TrustedRoot
     from signward.verbs.firmware import Firmware
     from signward.verbs.keyrings import Keyring
     from signward.verbs.online import Online
@@ -96,7 +97,8 @@ class Context:
                 at=self.at,
                 policy=self.policy.trust,
                 notes=self.feed_notes,
-                keyring=self.keyring.files if self.keyring and profile.keys else {},
+                keyring=self.keyring.files if self.keyring and _is_keyed(profile) else {},
+                sigstore=self.trusted_root if profile.keyless else None,
                 revoked=self.revoked if profile.keys else None,
             )
         return self._grounds[profile.name]
@@ -110,6 +112,9 @@ class Context:
         """Return `certificates`, and those in the anchors' store where they are the keys."""
         if profile.keys:
             return ()
+        if profile.keyless:
+            chains = (one.chain for one in self.trusted_root.timestamping)
+            return (*self.certificates, *(c.der for chain in chains for c in chain))
         if not profile.keyring:
             return self.certificates
         anchors = self.grounds(profile).store.anchors()
@@ -118,7 +123,7 @@ class Context:
 
     def keys_for(self, profile: Profile) -> tuple[HeldKey, ...]:
         """Return the keys in reach where the profile is about such: first those of keyrings."""
-        if not profile.keys:
+        if not _is_keyed(profile):
             return ()
         return (*self.keyring.keys, *self._known) if self.keyring else self._known
 
@@ -130,6 +135,13 @@ class Context:
         from signward.verbs.keyrings import load_keyrings  # for few runs only
 
         return load_keyrings(self.options.keyrings)
+
+    @cached_property
+    def trusted_root(self) -> TrustedRoot:
+        """The Sigstore that is trusted: the one given, else the public one unless others are."""
+        from signward.verbs.sigstore import load_trusted_root  # for few runs only
+
+        return load_trusted_root(self.options)
 
     @cached_property
     def system(self) -> System | None:
@@ -234,6 +246,8 @@ class Context:
         options = self.options
         if profile.keys:
             return joined("keyrings", [])
+        if profile.keyless:
+            return joined(self.trusted_root.name, [])
         names = options.stores or (() if options.anchors else (profile.store or profile.name,))
         stores = [load_store(name) for name in names]
         stores += [load_anchors(path) for path in options.anchors]
@@ -246,6 +260,11 @@ class Context:
             return tuple(load_certificate(der) for der in ders)
         except BadInputError as error:
             raise EvidenceError(f"--certificate: {error}") from None
+
+
+def _is_keyed(profile: Profile) -> bool:
+    """Say whether signatures of a profile may be by keys that no certificate holds."""
+    return profile.keys or profile.keyless
 
 
 def real_place(name: str) -> str:

@@ -39,7 +39,8 @@ class Options(Frozen, frozen=True, kw_only=True):
     ``digest_lists`` are files, each with that of the signature beside it, empty for none;
     ``device_claims`` what devices printed of their images;
     ``keyrings`` are files and folders of keys that no X.509 certificate holds, ``revoked`` lists
-    of SSH keys that are withdrawn.
+    of SSH keys that are withdrawn, ``trusted_root`` is the file of the Sigstore
+    that is trusted instead of the public one.
     With neither ``stores`` nor ``anchors`` each profile uses the store of its name.
     ``online_private`` lets fetching reach private and loopback addresses, ``online_nonce``
     asks OCSP responders under a nonce and past all caches.  ``feeds`` are files and URLs;
@@ -60,6 +61,7 @@ class Options(Frozen, frozen=True, kw_only=True):
     ocsp: tuple[str, ...] = ()
     keyrings: tuple[str, ...] = ()
     revoked: tuple[str, ...] = ()
+    trusted_root: str = ""
     catalogs: tuple[str, ...] = ()
     digest_lists: tuple[tuple[str, str], ...] = ()
     device_claims: tuple[str, ...] = ()

@@ -38,6 +38,7 @@ from signward.state import (
     Verdict,
     Wanted,
 )
+from signward.verbs.attested import attested_beside
 from signward.verbs.attributes import form_beside
 from signward.verbs.blocking import LISTED_SLOTS, blocked_by
 from signward.verbs.catalogs import vouched_by
@@ -142,7 +143,9 @@ def assess(source: Source, context: Context, companions: Companions | None = Non
         verdict = _unrecognised(source, peek, context)
     else:
         verdict = assess_as(signable, source, context, _options(peek, context, companions))
-    beside = form_beside(source, verdict.cause)
+    beside: Format | None = form_beside(source, verdict.cause)
+    if beside is None and context.rules is not None:
+        beside = attested_beside(source, verdict.cause, companions)
     if beside is not None:
         verdict = assess_as(beside, source, context)
     verdict = _vouched(verdict, source, context)
