@@ -103,6 +103,22 @@ def test_rights_that_only_statoverride_has_are_not_accepted(machine: Machine) ->
     assert "dpkg-statoverride has them, which nobody signed" in str(verdict.findings)
 
 
+def test_setgid_that_maintainer_scripts_may_have_set_is_left_open(machine: Machine) -> None:
+    """ssh-agent's, crontab's: no package gives it, and no override is written down."""
+    (machine.root / "usr/bin/tool").chmod(0o2755)
+    verdict = judge(machine, "/usr/bin/tool")
+    assert (verdict.outcome, verdict.cause) == (Outcome.INDETERMINATE, Code.ATTRIBUTE_RULE)
+
+
+def test_permissions_that_an_override_asks_for_are_told_all_the_same(machine: Machine) -> None:
+    (machine.root / "usr/bin/tool").chmod(0o777)
+    machine.put("/var/lib/dpkg/statoverride", b"root root 777 /usr/bin/tool\n")
+    verdict = judge(machine, "/usr/bin/tool")
+    assert verdict.outcome is Outcome.ACCEPTED
+    warned = [f.found for f in verdict.findings if f.effect is Effect.WARN]
+    assert warned == ["permissions 0777; dpkg-statoverride has them, which nobody signed"]
+
+
 def test_capabilities_are_rights_that_no_package_gives(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

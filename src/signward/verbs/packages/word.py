@@ -172,10 +172,9 @@ class _Asked:
         if found == entry.mode:
             return
         lent, asked = found & _PRIVILEGED & ~entry.mode, found == own
-        if asked and not lent:
-            return
         by = "; dpkg-statoverride has them, which nobody signed" if asked else ""
-        effect = Effect.UNKNOWN if asked else Effect.REJECT
+        customary = asked or not lent & stat.S_ISUID
+        effect = Effect.UNKNOWN if customary else Effect.REJECT
         yield Finding(
             code=Code.ATTRIBUTE_RULE,
             effect=effect if lent else Effect.WARN,
@@ -183,17 +182,18 @@ class _Asked:
             found=f"permissions {found:04o}{by}",
             required=f"{entry.mode:04o}, as the package has them",
             clause=_CLAUSE,
+            hint="some maintainer scripts set setgid (ssh-agent's)" if lent and customary else "",
         )
 
     def _rights(self) -> Iterator[Finding]:
-        """Report capabilities: rights that no package gives, but scripts do and intruders may."""
+        """Report capabilities: scripts of packages set them, and intruders may."""
         if self._source.attribute(_CAPABILITY):
             yield Finding(
                 code=Code.ATTRIBUTE_RULE,
                 effect=Effect.UNKNOWN,
                 subject=self._source.name,
                 found=f"capabilities of its own ({_CAPABILITY})",
-                required="none: no package at hand gives any",
+                required="none: what a package may give is not compared",
                 clause="capabilities(7)",
                 hint="getcap shows them; some maintainer scripts set them (ping's)",
             )
