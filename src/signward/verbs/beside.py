@@ -9,7 +9,6 @@ from signward.findings import Code
 from signward.state import Outcome, Verdict
 from signward.verbs.attested import ENDINGS as ATTESTED
 from signward.verbs.context import Context
-from signward.verbs.detached import assess_detached
 from signward.verbs.verify import assess_path
 
 ENDINGS = (".p7s", ".asc", ".sig", ".minisig", *ATTESTED)
@@ -39,6 +38,8 @@ def _judged(path: str, signature: str, context: Context) -> Verdict | None:
     """Return the verdict by a file beside; None where there is none, or it is no signature."""
     if not os.path.isfile(signature):  # noqa: PTH113 - paths stay strings
         return None
+    from signward.verbs.detached import assess_detached  # for few files only
+
     try:
         verdict = assess_detached(path, signature, context)
     except EvidenceError:
