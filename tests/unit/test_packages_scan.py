@@ -106,6 +106,21 @@ def test_what_is_in_a_vouched_container_is_vouched_for(tmp_path: Path) -> None:
     assert told["/usr/share/packed/x.ps1.gz!/x.ps1"]["cause"] == "unsigned"
 
 
+def test_lists_that_deny_are_asked_about_members_too(tmp_path: Path) -> None:
+    import gzip
+
+    script = gzip.compress(b"Get-Date\n" * 50, mtime=0)
+    deb = Deb(name="packed", files={"/usr/share/packed/x.ps1.gz": File(script)})
+    machine = Machine(tmp_path / "system", (deb,)).write()
+    denying = tmp_path / "list.xml"
+    denying.write_bytes(
+        b'<?xml version="1.0"?><SiPolicy xmlns="urn:schemas-microsoft-com:sipolicy"></SiPolicy>'
+    )
+    told = scanned(machine, "--no-cache", "--block-list", str(denying))
+    assert told["/usr/share/packed/x.ps1.gz"]["outcome"] == "accepted"
+    assert told["/usr/share/packed/x.ps1.gz!/x.ps1"]["cause"] == "unsigned"
+
+
 def test_reports_count_who_vouches(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     page = machine.root.parent / "page.html"
     words = ["scan", str(machine.root / "usr"), "--system-root", str(machine.root), "--jobs", "1",

@@ -86,13 +86,13 @@ class Numbers:
         """Return a multiprecision integer (RFC 9580 3.2): a count of bits, then the octets.
 
         The count must be that of the number: one number is written in one way.  Where it may be
-        ``padded``, it may be that of a modulus instead, which has a multiple of 64.
+        ``padded``, bits in front that are 0 may be counted too.
         """
         bits = self.number(2)
         if bits > MAX_MPI_BITS:
             raise self.error(f"a number of {bits} bits", f"at most {MAX_MPI_BITS}")
         value = self.number((bits + 7) // 8)
-        if value.bit_length() != bits and not (padded and bits % 64 == 0):
+        if value.bit_length() != bits and not (padded and value.bit_length() < bits):
             raise self.error(f"{value.bit_length()} bits where {bits} are told", "the same")
         return value
 

@@ -70,7 +70,7 @@ def _judge_all(
     if job.wants(task.kind) or job.packaged:
         records.append(_judge_one(source, task.kind, "", job, judge))
     findings: list[Finding] = []
-    if job.containers and KINDS[task.kind].container and not _is_packaged(records):
+    if job.containers and KINDS[task.kind].container and not _is_packaged(records, job):
         inner = open_members(source, task.kind, limits=job.limits, wanted=job.wants)
         records += _judge_members(inner, task.path, members, findings, job, judge)
     if findings:
@@ -78,8 +78,17 @@ def _judge_all(
     return records, members
 
 
-def _is_packaged(records: list[Record]) -> bool:
-    """Say whether a container is vouched for by its package: so is all that is in it."""
+_DENIALS = ("block_lists", "feeds", "dbx")
+"""Options that may deny a member, whoever vouches for the container."""
+
+
+def _is_packaged(records: list[Record], job: Job) -> bool:
+    """Say whether a container is vouched for by its package: so is all that is in it.
+
+    Where lists deny files, each member is asked about all the same.
+    """
+    if any(getattr(job.options, name, ()) for name in _DENIALS):
+        return False
     return any(
         one.rule == BY_PACKAGE and one.outcome is Outcome.ACCEPTED and one.unruled is None
         for one in records
