@@ -21,9 +21,12 @@ from signward.policy.record import record
 from signward.policy.rules.sighted import subject_of
 from signward.policy.settings import Policy
 from signward.state import KeylessIdentity, Outcome, Stage, TrustedSignature, Verdict
+from signward.verbs.beside import assess_with_companions
 from signward.verbs.context import Context
 from signward.verbs.detached import assess_detached
 from signward.verbs.options import Options
+from signward.verbs.policies.load import load_rules
+from signward.verbs.verify import assess_path
 from tests.builders import sigstore as made
 from tests.builders.sigstore import AT, PROVIDER, WORKFLOW, Sigstore, b64
 
@@ -503,3 +506,51 @@ def test_the_shipped_trust_root_is_the_public_one() -> None:
     assert root.logs[0].url == "https://rekor.sigstore.dev"
     assert len(root.authorities) == len(root.certificate_logs) == 2
     assert all(one.window.holds(datetime(2022, 11, 1, tzinfo=UTC)) for one in root.authorities)
+
+
+POLICY = f"""
+schema = 1
+name = "releases"
+version = 1
+
+[[rule]]
+id = "releases"
+action = "allow"
+identity = {{ identity = '{WORKFLOW.replace(".", "[.]")}', issuer = '{PROVIDER.replace(".", "[.]")}' }}
+"""
+
+
+def _beside(folder: Path, ending: str, document: dict[str, Any]) -> tuple[str, str]:
+    file, root = folder / "demo-1.0.tar.gz", folder / "root.json"
+    file.write_bytes(CONTENT)
+    (folder / f"demo-1.0.tar.gz{ending}").write_text(json.dumps(document))
+    root.write_bytes(OURS.trusted_root())
+    return str(file), str(root)
+
+
+@pytest.mark.parametrize("ending", [".publish.attestation", ".sigstore.json"])
+def test_attestations_beside_a_file_are_found(tmp_path: Path, ending: str) -> None:
+    document = OURS.attestation("demo-1.0.tar.gz", CONTENT)
+    file, root = _beside(tmp_path, ending, document)
+    context = Context(Options(trusted_root=root, policy=WANTED))
+    _accepted(assess_with_companions(file, context))
+    nobody = assess_with_companions(file, Context(Options(trusted_root=root)))
+    assert nobody.cause is Code.PUBLISHER_MISMATCH
+
+
+def test_rules_decide_whose_attestation_counts(tmp_path: Path) -> None:
+    document = OURS.attestation("demo-1.0.tar.gz", CONTENT)
+    file, root = _beside(tmp_path, ".publish.attestation", document)
+    for text, outcome in (
+        (POLICY, Outcome.ACCEPTED),
+        (POLICY.replace("release[.]yml", "other[.]yml"), Outcome.REJECTED),
+    ):
+        policy = tmp_path / "policy.toml"
+        policy.write_text(text)
+        rules = load_rules([policy], [])
+        verdict = assess_path(file, Context(Options(trusted_root=root, rules=rules)))
+        assert verdict.outcome is outcome, verdict.findings
+    (tmp_path / "demo-1.0.tar.gz").write_bytes(b"other")
+    rules = load_rules([policy], [])
+    verdict = assess_path(file, Context(Options(trusted_root=root, rules=rules)))
+    assert verdict.outcome is Outcome.REJECTED

@@ -39,10 +39,8 @@ by a key of a keyring (OpenPGP), or a public key of minisign, signify or SSH:
 a file, or a release of a repository, by those on SSH's list of allowed signers:
   signward verify --detached a.tar.sig --keyring allowed_signers a.tar
   signward verify --git . --keyring allowed_signers v1.0 HEAD
-by an attestation of PyPI's, npm's or GitHub's, and whose it must be:
-  signward verify --attestation a.whl.publish.attestation --identity \
-    https://github.com/o/p/.github/workflows/release.yml@refs/tags/v1 \
-    --identity-issuer https://token.actions.githubusercontent.com a.whl
+by an attestation of PyPI's, npm's or GitHub's beside it, and whose it must be:
+  signward verify --identity a@b.org --identity-issuer https://gitlab.com a.whl
 a file that Linux keeps an IMA or fs-verity signature of:
   signward verify --anchor /etc/keys/x509_ima.der /usr/bin/busybox
 with your own anchor and revocation list, as of a date:

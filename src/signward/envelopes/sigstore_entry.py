@@ -8,7 +8,6 @@ very signature beside it proves nothing of it (CVE-2022-36056, CVE-2026-22703).
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from collections.abc import Callable
@@ -274,4 +273,4 @@ def _from_pem(text: str) -> bytes:
     block = _PEM.fullmatch(unbase64(text))
     if block is None:
         raise MalformedError(_WHAT, "another verifier", "a certificate or key in PEM", _CLAUSE)
-    return base64.b64decode(block[2])
+    return unbase64(b"".join(block[2].split()).decode())

@@ -28,7 +28,6 @@ from signward.state import (
     IntactSignature,
     IntactTimestamp,
     KeylessIdentity,
-    PinnedKey,
     ProvenTime,
     TrustedSignature,
     UntrustedSignature,
@@ -121,12 +120,11 @@ def _by_key(
     judged = judge_pinned(intact, grounds)
     faults = tuple(_entries(intact, root, grounds.at, required=False))
     findings = (*judged.findings, *faults)
-    if worst(faults) in (Effect.NOTE, Effect.WARN):
-        return replace(judged, findings=findings)
-    basis = judged.basis if isinstance(judged.basis, PinnedKey) else None
+    if isinstance(judged, TrustedSignature) and not faults:
+        return judged
     return UntrustedSignature(
-        intact=intact, basis=basis, judged_at=judged.judged_at, proven_time=None, revocation=(),
-        findings=findings,
+        intact=intact, basis=judged.basis, judged_at=judged.judged_at, proven_time=None,
+        revocation=(), findings=findings,
     )  # fmt: skip
 
 
