@@ -66,6 +66,7 @@ class TarMember:
     """A regular file in the archive; ``pieces`` must be used before the next member.
 
     ``special`` says that it is none, but a link, a device or a FIFO; ``link`` is where it leads.
+    ``mode`` is a file's, in Unix's bits.
     """
 
     name: str
@@ -73,6 +74,7 @@ class TarMember:
     pieces: Iterator[bytes]
     special: bool = False
     link: str = ""
+    mode: int = 0
 
 
 def tar_members(pieces: Iterator[bytes], *, specials: bool = False) -> Iterator[TarMember]:
@@ -103,7 +105,8 @@ def tar_members(pieces: Iterator[bytes], *, specials: bool = False) -> Iterator[
         if flag == ord("S") or any(key.startswith(_SPARSE) for key in known):
             raise MalformedError("archive", "a sparse member", "whole members", _CLAUSE)
         if flag in _REGULAR:
-            yield TarMember(name=known.get("path") or _name(header), size=size, pieces=body)
+            name = known.get("path") or _name(header)
+            yield TarMember(name=name, size=size, pieces=body, mode=_number(header[100:108]))
         elif specials and flag != _FOLDER:
             link = known.get("linkpath") or _text(header[157:257])
             name = known.get("path") or _name(header)
