@@ -15,12 +15,22 @@ from signward.envelopes import swi as member
 from signward.envelopes.swi import read_text, room_for, with_crc
 from signward.errors import LimitError, MalformedError, NotSignableError
 from signward.findings import Code, Effect
-from signward.formats import Match, ParseOptions, Peek, Request, peek_at, recognise, swi
+from signward.formats import (
+    Match,
+    ParseOptions,
+    Peek,
+    Request,
+    all_formats,
+    peek_at,
+    recognise,
+    swi,
+)
 from signward.inventory.classify import classify
 from signward.keys._local import LocalKey
 from signward.state import Outcome, Verdict
 from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource
+from tests.builders import apk
 from tests.samples.swi import archive, extension, image
 from tests.signing import (
     assess_bytes,
@@ -84,6 +94,13 @@ def test_a_file_of_another_format_is_none_by_a_member_more() -> None:
         found = recognise(peek_at(BytesSource(name, data)))
         assert found is not None
         assert found.name == form
+
+
+@pytest.mark.parametrize("name", ["a.swi", "a.swix"])
+def test_an_image_with_a_manifest_of_androids_is_no_package(name: str) -> None:
+    """A pinned signer of packages signs no images."""
+    peek = peek_at(BytesSource(name, apk.archive()))
+    assert [form.name for form in all_formats() if form.recognise(peek)] == ["swi"]
 
 
 def test_an_extension_signed_as_an_image_is_refused(tmp_path: Path) -> None:
