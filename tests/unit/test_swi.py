@@ -174,6 +174,19 @@ def test_another_certificate_beside_the_signature_is_no_use(tmp_path: Path) -> N
     assert verdict.cause is Code.SIGNATURE_MISMATCH
 
 
+def test_text_around_the_certificate_is_told(tmp_path: Path) -> None:
+    """It is no part of what is signed; Arista's tool takes the certificate's file as it is."""
+    data = sign_bytes(NAME, image())
+    own = lines(data).split(b"\n")[1].partition(b":")[2]
+    hidden = base64.b64encode(b"#!/bin/sh\nevil\n" + base64.b64decode(own) + b"\n")
+    verdict = judged(with_member(data, lines(data).replace(own, hidden)), tmp_path)
+    assert verdict.outcome is Outcome.ACCEPTED
+    (told,) = [f for f in verdict.findings if f.code is Code.UNAUTHENTICATED_DATA]
+    assert (told.effect, told.found[:9]) == (Effect.WARN, "14 octets")
+    plain = judged(data, tmp_path).findings
+    assert Code.UNAUTHENTICATED_DATA not in {finding.code for finding in plain}
+
+
 @pytest.mark.parametrize("spoilt", [b"", b"QUJD", b"QUJDQ", b"-----BEGIN"])
 def test_certificates_that_are_none(spoilt: bytes, tmp_path: Path) -> None:
     data = sign_bytes(NAME, image())
