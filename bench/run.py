@@ -38,6 +38,7 @@ from bench import (
     simulating,
     steps,
     store,
+    systems,
 )
 from bench.measure import (
     REPOSITORY,
@@ -282,7 +283,7 @@ def second_scan(rounds: int) -> list[Row]:
 def _scanned_twice(name: str, tree: Path, rounds: int) -> Row:
     with installed() as launch, tempfile.TemporaryDirectory() as folder:
         cache, verdicts = Path(folder, "scan.sqlite"), Path(folder, "verdicts")
-        command = [*launch, "scan", str(tree), "--quiet"]
+        command = [*launch, "scan", str(tree), "--quiet", "--no-packages"]
         command += ["--cache", str(cache), "--format", "jsonl", "--output", str(verdicts)]
 
         def again() -> None:
@@ -321,6 +322,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "osslsigncode": against_osslsigncode,
     "macho": macho.against_apple_platform,
     "modules": modules.against_openssl,
+    "systems": systems.rows,
     "packages": packages.against_peers,
     "hash": hash_throughput,
     "memory": peak_memory,

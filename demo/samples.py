@@ -283,7 +283,7 @@ SAMPLES: tuple[Sample, ...] = (
     ),
     Sample(
         name="rpm",
-        group="test",
+        group="demo",
         client="source",
         package="rpm",
         version="4.18.0+dfsg-1+deb12u1",

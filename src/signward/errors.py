@@ -9,9 +9,11 @@
     │   ├── UncoveredError       some stand where no signature could cover them
     │   ├── LimitError           they exceed a named bound
     │   │   └── TooLargeError    one of ours, not of their kind: cannot judge
+    │   ├── NewerError           nothing is at fault: they are of a version not known yet
     │   └── ExtraMissingError    nothing is at fault: reading them needs an optional library
     ├── UnreadableError          the path is at fault: absent, no file, changing
     ├── EvidenceError            a store, CRL, OCSP answer or option file is at fault
+    │   └── OlderError           it is older than one that counted here before
     ├── SigningError             something cannot be signed; found, required, hint
     │   ├── NotSignableError     the file: its kind, what it holds, where it lies
     │   └── KeyProviderError     the key: not found, locked, refused, wrong certificate
@@ -98,6 +100,13 @@ class TooLargeError(LimitError):
     effect = Effect.UNKNOWN
 
 
+class NewerError(BadInputError):
+    """The bytes say that they are of a version that is not known yet: cannot judge."""
+
+    code = Code.UNSUPPORTED_KIND
+    effect = Effect.UNKNOWN
+
+
 class ExtraMissingError(BadInputError):
     """Reading the bytes needs a library that is not installed: cannot judge, neither good nor bad.
 
@@ -124,6 +133,10 @@ class UnreadableError(SignwardError):
 
 class EvidenceError(SignwardError):
     """Something the caller supplied (anchor, CRL, OCSP answer, catalog) is unusable."""
+
+
+class OlderError(EvidenceError):
+    """A signed list is older than one that counted here before: it may be played back."""
 
 
 class SigningError(SignwardError):

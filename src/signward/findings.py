@@ -88,6 +88,7 @@ class Code(StrEnum):
     TIMESTAMP_IN_FUTURE = "timestamp-in-future"
     LIFETIME_SIGNING = "lifetime-signing"
     NO_PROVEN_TIME = "no-proven-time"
+    LOG_ENTRY = "log-entry"
     # Revocation
     REVOKED = "revoked"
     REVOCATION_UNKNOWN = "revocation-unknown"
@@ -97,6 +98,8 @@ class Code(StrEnum):
     # Policy
     PUBLISHER_MISMATCH = "publisher-mismatch"
     BY_CATALOG = "by-catalog"
+    BY_PACKAGE = "by-package"
+    NOT_VOUCHED = "not-vouched"
     LISTED = "listed"
     CLAIMED = "claimed"
     KERNEL_POLICY = "kernel-policy"

@@ -82,11 +82,11 @@ _WITHOUT_KEYRING = (
 )
 _WITHOUT_KEYS = "give the signer's public key with --keyring"
 _CLAUSES = {"ima": "", "minisign": "", RAW: "", "signify": "", "openpgp": "RFC 9580 5.2.4",
-            "sshsig": "PROTOCOL.sshsig",
+            "sigstore": "", "sshsig": "PROTOCOL.sshsig",
             "swi-signature": "swi-tools 1.2", "veriexec": "FreeBSD lib/libsecureboot"}  # fmt: skip
 """The clause that says what a value is over, by envelope; the others are CMS."""
 
-_BARE_KEYS = frozenset({RAW, "minisign", "openpgp", "signify", "sshsig"})
+_BARE_KEYS = frozenset({RAW, "minisign", "openpgp", "signify", "sigstore", "sshsig"})
 """Envelopes whose keys no X.509 certificate holds."""
 
 _ALTERED = "the content or its signature was changed, or it was made with another key"

@@ -19,6 +19,7 @@ import msgspec
 
 from signward.findings import Code, Finding
 from signward.frozen import Frozen
+from signward.logged import ClaimedLogEntry
 
 
 class Hasher(Protocol):
@@ -255,7 +256,8 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     ``readings`` are what the value may be over where the file does not say it (a UEFI variable's
     name): the first that fits takes the place of ``to_be_verified``, and ``read_as`` tells it.
     ``digest_start`` is what it says that the digest which the value is over begins with.
-    ``lineage`` are the steps, oldest first, by which others handed signing on to this signer.
+    ``lineage`` are the steps, oldest first, by which others handed signing on to this signer,
+    ``log_entries`` what transparency logs say of this signature.
     ``claimed_keys`` are keys that no X.509 certificate holds and the envelope itself brings.
     """
 
@@ -289,6 +291,7 @@ class ClaimedSignature(Frozen, frozen=True, kw_only=True):
     digest_start: bytes = b""
     lineage: tuple[Rotation, ...] = ()
     claimed_keys: tuple[HeldKey, ...] = ()
+    log_entries: tuple[ClaimedLogEntry, ...] = ()
 
 
 class Region(Frozen, frozen=True, kw_only=True):
@@ -411,6 +414,20 @@ class PinnedKey(Frozen, frozen=True, kw_only=True):
     keyring: str
 
 
+class KeylessIdentity(Frozen, frozen=True, kw_only=True):
+    """Whom an authority of short-lived certificates saw signed in (Sigstore).  Producer: ``trust``.
+
+    ``identity`` is the certificate's one subject alternative name (an address, or a workflow's
+    URI), ``issuer`` the OpenID provider that vouched for it (a URL), ``logs`` are the transparency
+    logs that know the signature.
+    """
+
+    identity: str
+    issuer: str
+    path: X509Path
+    logs: tuple[str, ...]
+
+
 class SshPrincipal(Frozen, frozen=True, kw_only=True):
     """An SSH key that a list of allowed signers names.  Producer: ``trust``.
 
@@ -426,12 +443,14 @@ class SshPrincipal(Frozen, frozen=True, kw_only=True):
     authority: str = ""
 
 
-Basis = X509Path | OpenPgpCert | PinnedKey | SshPrincipal
+Basis = X509Path | OpenPgpCert | PinnedKey | SshPrincipal | KeylessIdentity
 """What makes a signature trusted."""
 
 
 def path_of(basis: Basis | None) -> X509Path | None:
-    """Return a basis that is a certification path; None for any other."""
+    """Return the certification path that a basis is or has; None for any other."""
+    if isinstance(basis, KeylessIdentity):
+        return basis.path
     return basis if isinstance(basis, X509Path) else None
 
 

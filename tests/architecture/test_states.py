@@ -13,6 +13,7 @@ from tests.architecture.code import Module, modules, parse_module
 PRODUCERS = {
     "ClaimedSignature": "envelopes",
     "ClaimedTimestamp": "envelopes",
+    "ClaimedLogEntry": "envelopes",
     "SignedArtifact": "formats",
     "IntactSignature": "integrity",
     "IntactTimestamp": "integrity",
@@ -22,6 +23,7 @@ PRODUCERS = {
     "OpenPgpCert": "trust",
     "PinnedKey": "trust",
     "SshPrincipal": "trust",
+    "KeylessIdentity": "trust",
     "RevocationStatus": "trust",
     "TrustedSignature": "trust",
     "UntrustedSignature": "trust",

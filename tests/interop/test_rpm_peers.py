@@ -6,7 +6,7 @@ is the other opinion, and made the public vectors.
 
 from __future__ import annotations
 
-import base64
+import hashlib
 import os
 import shutil
 import subprocess
@@ -19,11 +19,13 @@ from conformance.authenticode import rpm
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from signward.cli.commands import run
-from signward.envelopes.openpgp_packets import armour, crc24
+from signward.envelopes.openpgp_packets import armour
 from signward.findings import Code
-from signward.state import Outcome, Verdict
+from signward.policy.settings import Policy, SignatureRule
+from signward.state import Outcome, TrustedSignature, Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import Options
+from signward.verbs.packages.rpmdb import read_rpmdb
 from signward.verbs.verify import assess_path
 from tests.builders import openpgp as pgp
 from tests.interop.rpm_client import rpm_rs
@@ -65,13 +67,6 @@ def judged(path: Path, *keys: Path) -> Verdict:
     return assess_path(path, Context(Options(keyrings=tuple(map(str, keys)))))
 
 
-def armoured(certificate: bytes) -> bytes:
-    """Armour a certificate with the checksum that rpm 4.18 asks for (RFC 4880 6.1)."""
-    plain = armour(certificate, "PUBLIC KEY BLOCK")
-    checksum = base64.b64encode(crc24(certificate).to_bytes(3, "big"))
-    return plain.replace(b"-----END", b"=" + checksum + b"\n-----END")
-
-
 def key_files(folder: Path, kind: str, version: int = 4) -> tuple[Path, Path]:
     """Write a key (PKCS#8) and the certificate that holds it; return both."""
     own, born = pgp.Key(kind, version, YESTERDAY), YESTERDAY
@@ -79,7 +74,7 @@ def key_files(folder: Path, kind: str, version: int = 4) -> tuple[Path, Path]:
     secret.write_bytes(own.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     words = pgp.direct(own, made=born), pgp.user_id(own, made=born)
     certificate = pgp.certificate(own, *words[version == 4 :])
-    public.write_bytes(armoured(certificate))
+    public.write_bytes(armour(certificate, "PUBLIC KEY BLOCK"))
     return secret, public
 
 
@@ -244,7 +239,41 @@ def test_vectors(vectors: Path) -> None:
     assert verdict.outcome is Outcome.ACCEPTED
     assert len(verdict.signatures) == 2
     one = vectors / six / "signing_keys/v6/rpm-testkey-v6-ed25519.asc"
-    assert judged(multiple, one).cause is Code.KEY_MISSING
+    assert judged(multiple, one).cause is None, "who is not asked for says nothing"
+    everybody = Policy(signatures=SignatureRule.ALL)
+    asked = Context(Options(keyrings=(str(one),), policy=everybody))
+    assert assess_path(multiple, asked).cause is Code.KEY_MISSING
     rocky = vectors / "relic/functest/packages/rocky-basesystem-11-13.el9.noarch.rpm"
     assert judged(rocky).cause is Code.KEY_MISSING
     assert judged(rocky, vectors / "relic/functest/testkeys/rocky9.pgp").cause is None
+
+
+@pytest.mark.parametrize("kind", ["rsa", "eddsa"])
+def test_what_rpm_installed_is_vouched_for_by_its_signer(kind: str, tmp_path: Path) -> None:
+    """rpm writes the database; rpm -V and our reading of it speak of the same files."""
+    secret, public = key_files(tmp_path, kind)
+    path, root = tmp_path / NAME, tmp_path / "root"
+    path.write_bytes(rpm.package())
+    assert run(["sign", str(path), "--key", f"file:{secret}", "--cert", str(public)]) == 0
+    (root / "var/lib/rpm").mkdir(parents=True)
+    rooted: list[str | Path] = ["rpm", "--root", root, "--dbpath", "/var/lib/rpm"]
+    steps: tuple[list[str | Path], ...] = (
+        ["--initdb"],
+        ["--import", public],
+        ["-i", "--nodeps", "--noscripts", "--ignoreos", "--ignorearch", "--force-debian", path],
+    )
+    for words in steps:
+        done = tool(*rooted, *words, folder=tmp_path)
+        if "chroot" in done.stderr:
+            pytest.skip("rpm installs into a root for the superuser only")
+        assert done.returncode == 0, done.stderr
+    assert tool(*rooted, "-V", "--nodeps", "tool", folder=tmp_path).returncode == 0
+    (holding,), troubles = read_rpmdb(str(root), Context(Options(keyrings=(str(public),))))
+    assert not troubles
+    assert isinstance(holding.warrant.signatures[0], TrustedSignature)
+    listed = tool(*rooted, "-ql", "tool", folder=tmp_path).stdout.split()
+    assert set(listed) - {"/var/log/tool"} == {entry.path for entry in holding.entries}
+    for entry in holding.entries:
+        if entry.kind == "file":
+            content = (root / entry.path.lstrip("/")).read_bytes()
+            assert hashlib.new(entry.algorithm, content).digest() == entry.digest

@@ -215,3 +215,27 @@ def test_we_agree_on_certificates(
     (tmp_path / "allowed").write_text(f"{who} {public}")
     assert not peer_accepts(tmp_path)
     assert judged(tmp_path).outcome is Outcome.REJECTED
+
+
+@pytest.mark.parametrize("spec", ["serial: 7", "serial: 1-9", "serial: 3\nserial: 7\nserial: 8",
+                                  "id: one", "serial: 8", "id: two", "serial: 1-6"])  # fmt: skip
+def test_ssh_keygen_withdraws_a_certificate(spec: str, tmp_path: Path) -> None:
+    made(tmp_path, "ecdsa", name="authority")
+    made(tmp_path, "ed25519")
+    done = ssh_keygen(tmp_path, "-q", "-s", "authority", "-I", "one", "-n", WHO, "-z", "7",
+                      "key.pub")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "file.sig").unlink()
+    (tmp_path / "key-cert").write_bytes((tmp_path / "key").read_bytes())
+    (tmp_path / "key-cert").chmod(0o600)
+    ssh_keygen(tmp_path, "-q", "-Y", "sign", "-n", "file", "-f", "key-cert.pub", "file")
+    (tmp_path / "allowed").write_text(
+        f"{WHO} cert-authority {(tmp_path / 'authority.pub').read_text()}"
+    )
+    (tmp_path / "spec").write_text(spec + "\n")
+    done = ssh_keygen(tmp_path, "-k", "-f", "gone", "-s", "authority.pub", "spec")
+    assert done.returncode == 0, done.stderr
+    taken = peer_accepts(tmp_path, "file", "-r", "gone")
+    assert taken is (spec in ("serial: 8", "id: two", "serial: 1-6"))
+    verdict = judged(tmp_path, revoked="gone")
+    assert verdict.cause is (None if taken else Code.REVOKED), verdict.findings

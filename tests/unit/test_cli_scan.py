@@ -177,9 +177,9 @@ from signward.verbs import scan as verb
 from tests.unit.scanning import Options, make_judge
 verb.BATCH_TASKS = 2
 real = command._scan_options
-def options(arguments):
+def options(arguments, ledger):
     trust = Options(log=sys.argv[1])
-    return frozen.replace(real(arguments), trust=trust, factory=make_judge)
+    return frozen.replace(real(arguments, ledger), trust=trust, factory=make_judge)
 command._scan_options = options
 if __name__ == "__main__":
     raise SystemExit(run(["scan", *sys.argv[2:]]))

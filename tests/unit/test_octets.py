@@ -7,6 +7,7 @@ from conformance.authenticode.pki import issue
 from cryptography.x509 import load_der_x509_certificate
 
 from signward.authority.octets import EXPECTED, check_octets, read_octets
+from signward.envelopes.sshsig import signed_octets
 from signward.errors import AuthorityError, BadInputError
 from signward.formats import all_formats, as_signable
 from signward.state import Algorithm
@@ -139,3 +140,13 @@ def test_a_sequence_in_any_encoding_is_signed_for_no_format(head: bytes) -> None
     for form in ("pe", "unknown-yet"):
         with pytest.raises(AuthorityError, match="SEQUENCE"):
             check_octets(form, head + b"whatever follows", RSA)
+
+
+def test_what_ssh_signs_begins_as_no_login_does() -> None:
+    content = signed_octets(b"file", "sha512", bytes(64))
+    check_octets("sshsig", content, Algorithm(scheme="ed25519"))
+    for data in (b"\0\0\0\x20" + bytes(32) + b"\x32", attributes(), b"SSH-2.0-x"):
+        with pytest.raises(AuthorityError):
+            check_octets("sshsig", data, Algorithm(scheme="ed25519"))
+    with pytest.raises(AuthorityError):
+        check_octets("git-object", content, RSA)

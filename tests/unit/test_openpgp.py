@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from signward.cli.commands import run
 from signward.envelopes.openpgp import open_detached
 from signward.envelopes.openpgp_cert import binary, keys_of, read_certificate, split_keyring
 from signward.envelopes.openpgp_packets import crc24, packets
+from signward.envelopes.openpgp_signature import read_signature
 from signward.envelopes.openpgp_text import LineEnds, TextHasher
 from signward.errors import BadInputError, EvidenceError
 from signward.findings import Code, Effect
@@ -459,12 +461,38 @@ def test_octets_that_are_no_signature(blob: bytes) -> None:
         open_detached(blob, "file")
 
 
+def _written_longer(blob: bytes, octets: int) -> bytes:
+    """A signature whose last numbers, of so many octets, begin with a zero octet more."""
+    at = len(blob) - octets
+    size = -(-int.from_bytes(blob[at : at + 2], "big") // 8)
+    return blob[:at] + (8 * size + 8).to_bytes(2, "big") + b"\0" + blob[at + 2 :]
+
+
 def test_numbers_written_in_two_ways(tmp_path: Path) -> None:
+    """A number has one form; only RSA's values may have zeros in front, as Go writes them."""
+    for kind, found in (("p256", Code.MALFORMED), ("rsa", None)):
+        own = key(kind)
+        blob = own.sign(CONTENT, made=LATER)
+        value = read_signature(blob).value
+        halves = decode_dss_signature(value) if kind == "p256" else (int.from_bytes(value, "big"),)
+        octets = sum(len(pgp.mpi(half)) for half in halves)
+        ring = pgp.certificate(own)
+        assert cause(ring, pgp.packet(2, blob), tmp_path) is None
+        longer = _written_longer(blob, octets)
+        assert cause(ring, pgp.packet(2, longer), tmp_path) is found
+
+
+def test_numbers_as_long_as_the_modulus(tmp_path: Path) -> None:
     own = key("rsa")
-    blob = own.sign(CONTENT, made=LATER)
-    at = len(blob) - 256 - 2
-    longer = blob[:at] + (2056).to_bytes(2, "big") + b"\0" + blob[at + 2 :]
-    assert cause(pgp.certificate(own), pgp.packet(2, longer), tmp_path) is Code.MALFORMED
+    ring = pgp.certificate(own, pgp.user_id(own))
+    for number in range(1000):
+        blob = own.sign(CONTENT, made=LATER + timedelta(seconds=number))
+        at = len(blob) - 256 - 2
+        if 2041 <= int.from_bytes(blob[at : at + 2], "big") < 2048:  # GitHub writes many so
+            told = blob[:at] + (2048).to_bytes(2, "big") + blob[at + 2 :]
+            assert cause(ring, pgp.packet(2, told), tmp_path) is None
+            return
+    pytest.fail("no number of a modulus' size less a bit in a thousand signatures")
 
 
 def test_no_flipped_octet_lets_another_file_in(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -434,6 +435,7 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, most, cause in (
         (wire, "MAX_ENTRIES", 3, Code.LIMIT_EXCEEDED),
         (wire, "MAX_STORE", 99, Code.LIMIT_EXCEEDED),
+        (wire, "MAX_ITEMS", 3, Code.LIMIT_EXCEEDED),
         (_rpm_files, "MAX_FILES", 2, Code.LIMIT_EXCEEDED),
         (_rpm_layout, "MAX_SIGNATURES", 0, Code.LIMIT_EXCEEDED),
         (form, "MAX_UNPACKED", 99, Code.LIMIT_EXCEEDED),
@@ -462,6 +464,17 @@ def test_no_number_of_a_header_leads_astray() -> None:
         except BadInputError:
             continue
         assert len(header.signed) <= len(head)
+
+
+def test_many_items_take_no_time() -> None:
+    """Of nothing but ends of strings a header may hold millions."""
+    many = 1_000_000
+    head = rpm.header(63, {tag: (9, many, bytes(many)) for tag in range(2000, 2030)})
+    started = time.process_time()
+    assert len(read_header(head[8:], 63, "header").strings(2029)) == many
+    assert time.process_time() - started < 5
+    with pytest.raises(LimitError):
+        read_header(rpm.header(63, {2000: (9, many + 1, bytes(many + 1))})[8:], 63, "header")
 
 
 def test_a_database_s_header_is_signed_up_to_its_region() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from signward.cli.commands import run
 from signward.envelopes import Signer
 from signward.envelopes.allowed_signers import allowed_keys, entries, is_list, matches, read_line
-from signward.envelopes.krl import revoked_keys
+from signward.envelopes.krl import read_revocations
 from signward.envelopes.ssh_certificate import read_certificate
 from signward.envelopes.sshsig import fingerprint_text, read_key, read_text
 from signward.envelopes.sshsig_draft import content_digest, draft_sshsig, ssh_key
@@ -261,7 +261,7 @@ def read_armour(blob: bytes) -> bytes:
 
 @given(st.binary(max_size=300))
 def test_anything_is_read_or_refused(data: bytes) -> None:
-    for read in (read_text, read_key, revoked_keys, allowed_keys):
+    for read in (read_text, read_key, read_revocations, allowed_keys):
         for octets in (data, ssh.armoured(data), b"SSHKRL\n\0" + data, b"a ssh-rsa " + data):
             try:
                 read(octets)
@@ -281,7 +281,7 @@ def test_lists_of_withdrawn_keys(tmp_path: Path) -> None:
     for name, data in lists.items():
         verdict = judged(blob, tmp_path, revoked=data)
         assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.REVOKED), name
-    for data in (b"", revocations(), revocations((1, b"x"), (2, string(Key("rsa").blob)))):
+    for data in (b"", revocations(), revocations((4, b"x"), (2, string(Key("rsa").blob)))):
         assert judged(blob, tmp_path, revoked=data).outcome is Outcome.ACCEPTED
     for data in (
         revocations(version=2),
@@ -472,13 +472,49 @@ def test_withdrawn_certificates(tmp_path: Path) -> None:
     ):
         verdict = judged(vouched(), tmp_path, authority(), revoked=data)
         assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.REVOKED)
-    by_number = revocations((1, string(CA.blob) + string(b"") + b"\x20" + string(bytes(8))))
-    verdict = judged(vouched(), tmp_path, authority(), revoked=by_number)
-    assert (verdict.outcome, verdict.cause) == (Outcome.INDETERMINATE, Code.REVOCATION_UNKNOWN)
-    plain = judged(ssh.signed(CONTENT, KEY), tmp_path, revoked=by_number)
-    assert plain.outcome is Outcome.ACCEPTED
     other = revocations((2, string(Key("rsa").blob)))
     assert judged(vouched(), tmp_path, authority(), revoked=other).outcome is Outcome.ACCEPTED
+
+
+def of_authority(*parts: tuple[int, bytes], ca: bytes = CA.blob) -> bytes:
+    """Return a list that withdraws certificates: each part is a kind and what it tells."""
+    inner = b"".join(bytes([kind]) + string(data) for kind, data in parts)
+    return revocations((1, string(ca) + string(b"") + inner))
+
+
+def numbers(*values: int) -> bytes:
+    return struct.pack(f">{len(values)}Q", *values)
+
+
+@pytest.mark.parametrize(
+    ("data", "meant"),
+    [
+        (of_authority((0x20, numbers(3, 7))), True),
+        (of_authority((0x20, numbers(3, 8))), False),
+        (of_authority((0x21, numbers(7, 7))), True),
+        (of_authority((0x21, numbers(1, 6)), (0x21, numbers(8, 1 << 63))), False),
+        (of_authority((0x22, numbers(5) + string(b"\x04"))), True),
+        (of_authority((0x22, numbers(5) + string(b"\xfb"))), False),
+        (of_authority((0x22, numbers(8) + string(b"\xff"))), False),
+        (of_authority((0x23, string(b"x") + string(b"login of ann"))), True),
+        (of_authority((0x23, string(b"login of"))), False),
+        (of_authority((0x20, numbers(7)), ca=b""), True),
+        (of_authority((0x20, numbers(7)), ca=KEY.blob), False),
+    ],
+)
+def test_certificates_withdrawn_by_number_or_name(data: bytes, meant: bool, tmp_path: Path) -> None:
+    verdict = judged(vouched(), tmp_path, authority(), revoked=data)
+    assert verdict.cause is (Code.REVOKED if meant else None), verdict.findings
+    plain = judged(ssh.signed(CONTENT, KEY), tmp_path, revoked=data)
+    assert plain.outcome is Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    "part", [(0x20, b"\0"), (0x21, numbers(1)), (0x21, numbers(1, 2, 3)), (0x39, b""), (0x23, b"x")]
+)
+def test_lists_of_certificates_that_cannot_be_read(part: tuple[int, bytes], tmp_path: Path) -> None:
+    with pytest.raises(EvidenceError):
+        judged(vouched(), tmp_path, authority(), revoked=of_authority(part))
 
 
 @given(st.integers(min_value=0), st.integers(min_value=0, max_value=7))

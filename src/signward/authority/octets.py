@@ -31,7 +31,7 @@ EXPECTED: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("pe", "cab", "msi", "msix", "script"), (_INDIRECT_DATA,)),
     **dict.fromkeys(("nupkg", "detached", "jar", "vib", "macho", "dmg", "git-object"), (_DATA,)),
     **dict.fromkeys(("elf", "kernel-module", "efi-variable", "swi"), (_OWN,)),
-    **dict.fromkeys(("rpm", "deb", "clearsigned"), (_OWN,)),
+    **dict.fromkeys(("rpm", "deb", "clearsigned", "sshsig"), (_OWN,)),
     **dict.fromkeys(("pkg", "apk"), (_DATA, _OWN)),
     "catalog": (_TRUST_LIST,),
     **dict.fromkeys(("clickonce", "vsix"), (_XML,)),
@@ -39,8 +39,8 @@ EXPECTED: Mapping[str, tuple[str, ...]] = {
 """Format to the content types of its signed attributes, or the element, that keys sign for it."""
 
 _STARTS = {"elf": b"\x7fELF", "kernel-module": b"\x7fELF",
-           "swi": b"PK\x03\x04"}  # fmt: skip
-"""How a format's own octets begin, where they do so alike: these are the file itself."""
+           "sshsig": b"SSHSIG", "swi": b"PK\x03\x04"}  # fmt: skip
+"""How a format's own octets begin, where they do so alike: these are the file itself, but SSH's."""
 
 _FILE_CONTENT = frozenset(itertools.chain(*EXPECTED.values()))
 """What may be signed for a format that is not in the table."""

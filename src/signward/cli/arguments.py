@@ -23,7 +23,7 @@ GENERATIONS = (
 
 PROFILES = ("", "authenticode", "uefi", "uefi-variable", "windows-kernel", "linux-kernel", "jar",
             "apple", "apple-installer", "openpgp", "pinned", "android", "sshsig",
-            "git", "git-ssh", "device")  # fmt: skip
+            "git", "git-ssh", "device", "sigstore")  # fmt: skip
 """Names of ``trust.profiles.PROFILES``, which a start need not import; the first is none."""
 
 
@@ -62,6 +62,8 @@ def add_trust(group: argparse._ArgumentGroup) -> None:
     _many(group, "--keyring", "FILE", "public keys of OpenPGP, minisign, signify or SSH, SSH's "
           "allowed signers, or keys by themselves (PEM, DER), for signatures by such: a file, or "
           "a folder of keyrings")  # fmt: skip
+    group.add_argument("--trusted-root", default="", metavar="JSON", help="trust this Sigstore "
+                       "(its trusted_root.json) instead of the public one")  # fmt: skip
     _many(group, "--catalog", "PATH", "catalogs (.cat file), manifests (see signward manifest) or "
           "folders of them that may vouch for files without a signature of their own")  # fmt: skip
     _many(group, "--digest-list", "FILE", "digests that a vendor publishes (as sha512sum writes "
@@ -110,6 +112,11 @@ def add_policy(group: argparse._ArgumentGroup) -> None:
             "the file is unchanged, trusted also who signed it, accepted also whether it is "
             "wanted")  # fmt: skip
     _many(group, "--publisher", "NAME", "accept only files of this publisher (as verify names it)")
+    group.add_argument("--identity", default="", metavar="NAME", help="accept keyless signatures "
+                       "(Sigstore, PyPI, npm) of this address or workflow ...")  # fmt: skip
+    group.add_argument("--identity-issuer", default="", metavar="URL", help="... vouched for by "
+                       "this OpenID provider, such as "
+                       "https://token.actions.githubusercontent.com")  # fmt: skip
     _many(group, "--policy", "TOML", "let in what this policy allows, and nothing else: a base, "
           "then its supplements")  # fmt: skip
     _many(group, "--policy-key", "PEM", "take signed policies only, signed by this key")
@@ -164,6 +171,7 @@ def options_from(arguments: argparse.Namespace) -> Options:
     from signward.state import Stage
     from signward.trust.settings import RevocationMode, TrustPolicy
 
+    _check_identity(arguments)
     cutoff = {"sha1_cutoff": arguments.sha1_until} if arguments.sha1_until else {}
     trust = TrustPolicy(
         revocation=RevocationMode(arguments.revocation),
@@ -177,6 +185,8 @@ def options_from(arguments: argparse.Namespace) -> Options:
         stage=Stage(arguments.stage),
         signatures=SignatureRule(arguments.signatures),
         publishers=tuple(arguments.publisher),
+        identity=arguments.identity,
+        issuer=arguments.identity_issuer,
         trust=trust,
     )
     from signward.frozen import replace
@@ -193,6 +203,15 @@ def options_from(arguments: argparse.Namespace) -> Options:
         host=arguments.host,
         tags=frozenset(arguments.tag),
     )
+
+
+def _check_identity(arguments: argparse.Namespace) -> None:
+    """Ask for both halves of a keyless identity.  Raises ``EvidenceError``."""
+    from signward.errors import EvidenceError
+
+    if bool(arguments.identity) != bool(arguments.identity_issuer):
+        raise EvidenceError("--identity, --identity-issuer: found one of them, required both: two "
+                            "providers may give one name to different people")  # fmt: skip
 
 
 def _placed(path: str) -> str:
@@ -220,7 +239,11 @@ def _rules_from(arguments: argparse.Namespace) -> RuleSet | None:
         if arguments.policy_key:
             raise PolicyError("--policy-key", "no --policy", "the policy that it signs")
         return None
-    for flag, given in (("--publisher", arguments.publisher), ("--stage", _short(arguments))):
+    for flag, given in (
+        ("--publisher", arguments.publisher),
+        ("--identity", arguments.identity),
+        ("--stage", _short(arguments)),
+    ):
         if given:
             raise PolicyError("--policy", f"{flag} too", "one of them: rules say whom to accept")
     from pathlib import Path
@@ -257,6 +280,7 @@ def judging_from(arguments: argparse.Namespace) -> Options:
         ocsp=tuple(arguments.ocsp),
         keyrings=tuple(arguments.keyring),
         revoked=tuple(arguments.revoked),
+        trusted_root=arguments.trusted_root,
         catalogs=tuple(arguments.catalog),
         digest_lists=tuple((path, _beside(path)) for path in map(_placed, arguments.digest_list)),
         device_claims=tuple(map(_placed, arguments.device_says)),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from signward.cli.arguments import add_judgement, options_from
+from signward.cli.packages import add_packages, packages_from, replaced
 
 if TYPE_CHECKING:
     from signward.policy.record import Record
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     add_walk(parser)
     add_judgement(parser)
+    add_packages(parser)
 
 
 def add_walk(parser: argparse.ArgumentParser) -> None:
@@ -104,9 +106,26 @@ def _jobs(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Scan, report, and return the exit code."""
+    with _ledger(arguments) as ledger:
+        return _run(arguments, ledger)
+
+
+@contextmanager
+def _ledger(arguments: argparse.Namespace) -> Iterator[str]:
+    """Give the file in which workers find what was read of packages: kept as verdicts are."""
+    if not arguments.no_cache:
+        yield f"{arguments.cache}.packages" if arguments.cache else ""
+        return
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="signward-") as folder:
+        yield f"{folder}/packages"
+
+
+def _run(arguments: argparse.Namespace, ledger: str) -> int:
     from signward.verbs.scan import Scan
 
-    options = _scan_options(arguments)
+    options = _scan_options(arguments, ledger)
     scan = Scan(options)
     try:
         with _opened_spool(arguments) as spool:
@@ -119,7 +138,7 @@ def run(arguments: argparse.Namespace) -> int:
     return _exit_code(summary, arguments)
 
 
-def _scan_options(arguments: argparse.Namespace) -> ScanOptions:
+def _scan_options(arguments: argparse.Namespace, ledger: str) -> ScanOptions:
     from signward.errors import EvidenceError
     from signward.inventory.cache import default_path
     from signward.inventory.classify import KINDS
@@ -132,7 +151,7 @@ def _scan_options(arguments: argparse.Namespace) -> ScanOptions:
     cache = Path(arguments.cache) if arguments.cache else default_path()
     return ScanOptions(
         paths=tuple(arguments.paths),
-        trust=_trust(arguments),
+        trust=_trust(arguments, ledger),
         jobs=arguments.jobs,
         cache=None if arguments.no_cache else cache,
         walk=WalkOptions(
@@ -143,9 +162,10 @@ def _scan_options(arguments: argparse.Namespace) -> ScanOptions:
     )
 
 
-def _trust(arguments: argparse.Namespace) -> Options:
+def _trust(arguments: argparse.Namespace, ledger: str) -> Options:
     """Return how to judge; an inventory keeps digests for policies to come."""
     trust = options_from(arguments)
+    trust = replaced(trust, packages_from(arguments, arguments.paths, trust, ledger))
     if not arguments.inventory:
         return trust
     from signward.frozen import replace

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from signward.cli.arguments import EXIT_CODES, add_judgement, options_from
+from signward.cli.packages import add_packages, packages_from, replaced
 from signward.cli.verity import add_verity, verity_from
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ by a key of a keyring (OpenPGP), or a public key of minisign, signify or SSH:
 a file, or a release of a repository, by those on SSH's list of allowed signers:
   signward verify --detached a.tar.sig --keyring allowed_signers a.tar
   signward verify --git . --keyring allowed_signers v1.0 HEAD
+by an attestation of PyPI's, npm's or GitHub's, and whose it must be:
+  signward verify --attestation a.whl.publish.attestation --identity \
+    https://github.com/o/p/.github/workflows/release.yml@refs/tags/v1 \
+    --identity-issuer https://token.actions.githubusercontent.com a.whl
 a file that Linux keeps an IMA or fs-verity signature of:
   signward verify --anchor /etc/keys/x509_ima.der /usr/bin/busybox
 with your own anchor and revocation list, as of a date:
@@ -61,10 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``verify``."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="what to judge: files, and "
                         "macOS bundles (.app, .framework, .kext, ...) as a whole")  # fmt: skip
-    parser.add_argument("--detached", metavar="SIG", help="judge FILE by this signature beside "
-                        "it: detached CMS (.p7s, DER or PEM), OpenPGP (.asc), minisign, signify, "
-                        "SSH, IMA (.sig), fs-verity, or a bare value by a key of "
-                        "--keyring")  # fmt: skip
+    parser.add_argument("--detached", "--attestation", metavar="SIG", help="judge FILE by this "
+                        "signature beside it: detached CMS (.p7s, DER or PEM), OpenPGP (.asc), "
+                        "minisign, signify, SSH, IMA (.sig), fs-verity, a Sigstore bundle or "
+                        "attestation, or a bare value by a key of --keyring")  # fmt: skip
     parser.add_argument("--git", metavar="REPO", help="FILE is a revision of this repository: "
                         "judge its commit or tag (a whole name, HEAD, a tag, a branch; TAG^{} for "
                         "what it tags)")  # fmt: skip
@@ -78,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--json", dest="format", action="store_const", const="json",
                         help="the same as --format json")  # fmt: skip
     add_judgement(parser)
+    add_packages(parser)
     proof = parser.add_argument_group("evidence: answers that can be repeated")
     chosen = proof.add_mutually_exclusive_group()
     chosen.add_argument("--evidence", metavar="DIR",
@@ -125,7 +131,8 @@ def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
     from signward.verbs.beside import assess_with_companions
     from signward.verbs.context import Context
 
-    context = Context(options)
+    packages = packages_from(arguments, arguments.files, options)
+    context = Context(replaced(options, packages))
     return (assess_with_companions(path, context) for path in arguments.files)
 
 

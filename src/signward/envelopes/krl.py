@@ -2,7 +2,7 @@
 
 Integers are big-endian; a section is an octet for its kind and a string.  A list as text has one
 public key a line.  Keys are told by the SHA-256 of their octets, or where a list has no more, by
-the SHA-1.
+the SHA-1; certificates by an authority and by number or name.
 """
 
 from __future__ import annotations
@@ -12,28 +12,55 @@ import hashlib
 from signward.envelopes.allowed_signers import read_list
 from signward.envelopes.sshsig import Strings
 from signward.errors import LimitError, MalformedError
+from signward.frozen import Frozen
 
 MAX_KEYS = 1_000_000
 """Keys that one list withdraws."""
-
-SOME_CERTIFICATES = b"certificates"
-"""What stands for certificates that a list withdraws otherwise than by their keys."""
 
 _MAGIC = b"SSHKRL\n\0"
 _CERTIFICATES, _KEYS, _SHA1, _SIGNATURE, _SHA256 = 1, 2, 3, 4, 5
 _WHAT = "key revocation list"
 _CLAUSE = "PROTOCOL.krl"
+_NUMBERS, _RANGE, _BITS, _NAMES = 0x20, 0x21, 0x22, 0x23
 
 
-def revoked_keys(data: bytes) -> frozenset[bytes]:
-    """Return the digests of the keys that a list withdraws.
+class Certified(Frozen, frozen=True, kw_only=True):
+    """Certificates by one authority (its key's octets, or empty: by any) that are withdrawn.
 
-    Where it speaks of certificates by their numbers or names, `SOME_CERTIFICATES` is among them:
-    which those are is not looked at.  Raises ``MalformedError`` and ``LimitError``.
+    ``ranges`` are numbers, first and last; ``bits`` a number and an integer, whose bits say of it
+    and those behind it whether they are meant; ``names`` are what certificates call themselves.
     """
+
+    authority: bytes
+    ranges: tuple[tuple[int, int], ...]
+    bits: tuple[tuple[int, int], ...]
+    names: frozenset[bytes]
+
+    def has(self, authority: bytes, number: int, name: bytes) -> bool:
+        """Say whether a certificate is meant."""
+        if self.authority not in (b"", authority):
+            return False
+        # Number 0 is what certificates have that nobody numbered: OpenSSH finds none by it.
+        numbered = number > 0 and (
+            any(first <= number <= last for first, last in self.ranges)
+            or any(number >= at and bits >> (number - at) & 1 for at, bits in self.bits
+                   if number - at < bits.bit_length())
+        )  # fmt: skip
+        return numbered or name in self.names
+
+
+class Withdrawn(Frozen, frozen=True, kw_only=True):
+    """What lists withdraw: digests of keys, and certificates."""
+
+    digests: frozenset[bytes] = frozenset()
+    certificates: tuple[Certified, ...] = ()
+
+
+def read_revocations(data: bytes) -> Withdrawn:
+    """Return what a list withdraws.  Raises ``MalformedError`` and ``LimitError``."""
     if not data.startswith(_MAGIC):
-        return frozenset(_sha256(_plain(entry.principals, entry.blob))
-                         for _, entry in read_list(data))  # fmt: skip
+        return Withdrawn(digests=frozenset(_sha256(_plain(entry.principals, entry.blob))
+                                           for _, entry in read_list(data)))  # fmt: skip
     fields = Strings(data)
     fields.octets(len(_MAGIC))
     if fields.number() != 1:
@@ -41,19 +68,23 @@ def revoked_keys(data: bytes) -> frozenset[bytes]:
     fields.octets(3 * 8)  # its number, when it was made, its flags
     fields.string()
     fields.string()
-    found = set[bytes]()
+    digests, certificates = set[bytes](), list[Certified]()
     while fields.left:
-        found |= _section(fields.octets(1)[0], fields.string())
-        if len(found) > MAX_KEYS:
+        kind, section = fields.octets(1)[0], fields.string()
+        if kind == _CERTIFICATES:
+            certificates.append(_certified(section))
+        else:
+            digests |= _section(kind, section)
+        if len(digests) > MAX_KEYS:
             raise LimitError(_WHAT, f"more than {MAX_KEYS} keys", "fewer")
-    return frozenset(found)
+    return Withdrawn(digests=frozenset(digests), certificates=tuple(certificates))
 
 
 def _section(kind: int, data: bytes) -> set[bytes]:
     """Return the digests in one section.  A kind that is unknown may withdraw anything: refused."""
     fields, found = Strings(data), set[bytes]()
-    if kind in (_CERTIFICATES, _SIGNATURE):
-        return {SOME_CERTIFICATES} if kind == _CERTIFICATES else found
+    if kind == _SIGNATURE:
+        return found
     if kind not in (_KEYS, _SHA1, _SHA256):
         raise MalformedError(_WHAT, f"section {kind}", "1 to 5", _CLAUSE)
     while fields.left:
@@ -62,6 +93,39 @@ def _section(kind: int, data: bytes) -> set[bytes]:
             raise MalformedError(_WHAT, f"a digest of {len(one)} octets", "20 or 32", _CLAUSE)
         found.add(_sha256(one) if kind == _KEYS else one)
     return found
+
+
+def _certified(data: bytes) -> Certified:
+    """Return the certificates of one section.  What is unknown may withdraw any: refused."""
+    fields = Strings(data)
+    authority = fields.string()
+    fields.string()  # reserved
+    ranges, bits, names = list[tuple[int, int]](), list[tuple[int, int]](), set[bytes]()
+    while fields.left:
+        kind, inner = fields.octets(1)[0], Strings(fields.string())
+        if kind == _NUMBERS:
+            while inner.left:
+                number = _long(inner)
+                ranges.append((number, number))
+        elif kind == _RANGE:
+            ranges.append((_long(inner), _long(inner)))
+        elif kind == _BITS:
+            bits.append((_long(inner), int.from_bytes(inner.string(), "big")))
+        elif kind == _NAMES:
+            while inner.left:
+                names.add(inner.string())
+        else:
+            raise MalformedError(
+                _WHAT, f"certificates told by {kind:#04x}", "0x20 to 0x23", _CLAUSE
+            )
+        inner.end()
+    return Certified(
+        authority=authority, ranges=tuple(ranges), bits=tuple(bits), names=frozenset(names)
+    )
+
+
+def _long(fields: Strings) -> int:
+    return int.from_bytes(fields.octets(8), "big")
 
 
 def _plain(principals: str, blob: bytes) -> bytes:

@@ -231,7 +231,7 @@ def _algorithm(key: int, digest: str) -> Algorithm:
 def _value(key: int, fields: Numbers) -> bytes:
     """Return the value by its key's algorithm; of an unknown one, the octets as they stand."""
     if key in (RSA, RSA_SIGN):
-        # Go's writers, GitHub's among them, count the bits of the modulus.
+        # Go's writers (GitHub) count the bits of the modulus.
         number = fields.mpi(padded=True)
         value = number.to_bytes((number.bit_length() + 7) // 8, "big")
     elif key in (DSA, ECDSA):

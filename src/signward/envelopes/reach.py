@@ -10,6 +10,9 @@ from signward.state import X509, ClaimedSignature, HeldKey
 from signward.wire.certificate import Outline, outline
 from signward.wire.spki import usual_key_id
 
+_HELD_AS = {"sigstore": RAW}
+"""Envelopes whose signers may have keys of another envelope's kind."""
+
 
 def signer_keys(claimed: ClaimedSignature, keys: Sequence[HeldKey]) -> list[HeldKey]:
     """Return the keys of the envelope's own kind that bear the name it gives.
@@ -17,7 +20,8 @@ def signer_keys(claimed: ClaimedSignature, keys: Sequence[HeldKey]) -> list[Held
     A bare value has no room for a name: any of its kind may have made it.  The caller's keys come
     before those that an envelope brings: what is known of a key stands with them.
     """
-    own = [key for key in (*keys, *claimed.claimed_keys) if key.kind == claimed.envelope]
+    kind = _HELD_AS.get(claimed.envelope, claimed.envelope)
+    own = [key for key in (*keys, *claimed.claimed_keys) if key.kind == kind]
     if claimed.envelope == RAW:
         return own
     named, suffix = claimed.claimed_signer.key_id, claimed.claimed_signer.key_suffix

@@ -34,7 +34,7 @@ class SshCertificate(Frozen, frozen=True, kw_only=True):
 
     number: int
     purpose: int
-    name: str
+    name: bytes
     principals: tuple[str, ...]
     after: datetime
     before: datetime | None
@@ -62,7 +62,7 @@ def read_certificate(blob: bytes) -> SshCertificate:
     return SshCertificate(
         number=number,
         purpose=purpose,
-        name=_text(name),
+        name=name,
         principals=principals,
         after=datetime.fromtimestamp(min(after, _LAST), UTC),
         before=datetime.fromtimestamp(before, UTC) if before <= _LAST else None,

@@ -30,8 +30,8 @@ _DEVICES, _INODES, _FOLDER_OF, _NAMES, _FOLDERS = 1095, 1096, 1116, 1117, 1118
 _LONG_SIZES, _ALGORITHM = 5008, 5011
 """Tags of the header's lists, one item a file."""
 
-_GHOST = 0x40
-"""The flag of a file that belongs to a package and is not in it."""
+_CONFIG, _GHOST = 0x01, 0x40
+"""Flags of a file: it is configuration; it belongs to a package and is not in it."""
 
 DIGESTS: Mapping[int, str] = {
     1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224", 12: "sha3_256",
@@ -49,8 +49,8 @@ _T = TypeVar("_T")
 class File(Frozen, frozen=True, kw_only=True):
     """A listed file: its path as it stands, and what the payload must hold of it.
 
-    ``size`` is that of its content in the payload; ``shared`` are the numbers of the files that
-    have this one's content too.
+    ``size`` is that of its content in the payload, ``length`` what the list says; ``shared`` are
+    the numbers of the files that have this one's content too.
     """
 
     path: bytes
@@ -58,8 +58,19 @@ class File(Frozen, frozen=True, kw_only=True):
     size: int
     digest: str
     link: bytes
-    ghost: bool
+    flags: int
+    length: int
     shared: tuple[int, ...] = ()
+
+    @property
+    def ghost(self) -> bool:
+        """Whether it belongs to the package and is not in it (a log, a cache)."""
+        return bool(self.flags & _GHOST)
+
+    @property
+    def config(self) -> bool:
+        """Whether administrators are expected to change it."""
+        return bool(self.flags & _CONFIG)
 
     @property
     def shown(self) -> str:
@@ -77,7 +88,7 @@ class Files(Frozen, frozen=True, kw_only=True):
         """Yield the digests of regular files that the payload must hold."""
         for file in self.files:
             if stat.S_ISREG(file.mode) and file.digest and not file.ghost:
-                digest = _digest(file.digest, self.algorithm)
+                digest = digest_of(file, self.algorithm)
                 yield Slot(name=FILE + file.shown, algorithm=self.algorithm, digest=digest)
 
 
@@ -99,16 +110,15 @@ def read_files(header: Header) -> Files:
     )  # fmt: skip
     digests = _column(header.strings(_DIGESTS), count, "digests")
     links = _column(header.strings(_LINKS), count, "links")
-    one = [bool(flag & _GHOST) for flag in flags]
-    shared = _shared(header, modes, one)
+    shared = _shared(header, modes, flags)
     files = tuple(
         File(
             path=path, mode=mode, digest=digest.decode("ascii", "backslashreplace"), link=link,
-            ghost=ghost, shared=shared.get(number, ()),
+            flags=flag, length=size, shared=shared.get(number, ()),
             size=_held(mode, size, link, is_last=shared.get(number, (number,))[-1:] == (number,)),
         )
-        for number, (path, mode, size, digest, link, ghost) in enumerate(
-            zip(paths, modes, sizes, digests, links, one, strict=True)
+        for number, (path, mode, size, digest, link, flag) in enumerate(
+            zip(paths, modes, sizes, digests, links, flags, strict=True)
         )
     )  # fmt: skip
     return Files(files=files, algorithm=_algorithm(header))
@@ -138,13 +148,15 @@ def _column(values: Sequence[_T], count: int, name: str) -> Sequence[_T]:
 
 
 def _shared(
-    header: Header, modes: Sequence[int], ghosts: Sequence[bool]
+    header: Header, modes: Sequence[int], flags: Sequence[int]
 ) -> dict[int, tuple[int, ...]]:
     """Return, for each file that has several names, the numbers of all of them in order."""
     inodes, devices = header.numbers(_INODES), header.numbers(_DEVICES)
     same: dict[tuple[int, int], list[int]] = {}
     for number, place in enumerate(zip(devices, inodes, strict=False)):
-        if number < len(modes) and stat.S_ISREG(modes[number]) and not ghosts[number]:
+        if number >= len(modes) or flags[number] & _GHOST:
+            continue
+        if stat.S_ISREG(modes[number]):
             same.setdefault(place, []).append(number)
     return {one: tuple(group) for group in same.values() if len(group) > 1 for one in group}
 
@@ -156,11 +168,12 @@ def _held(mode: int, size: int, link: bytes, *, is_last: bool) -> int:
     return size if stat.S_ISREG(mode) and is_last else 0
 
 
-def _digest(text: str, algorithm: str) -> bytes:
+def digest_of(file: File, algorithm: str) -> bytes:
+    """Return a listed file's digest; empty where there is none.  Raises ``MalformedError``."""
     try:
-        return bytes.fromhex(text)
+        return bytes.fromhex(file.digest)
     except ValueError:
-        raise MalformedError(_WHAT, f"digest {text[:80]!r}", f"{algorithm} in hexadecimal",
+        raise MalformedError(_WHAT, f"digest {file.digest[:80]!r}", f"{algorithm} in hexadecimal",
                              _CLAUSE) from None  # fmt: skip
 
 

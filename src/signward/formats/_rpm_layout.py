@@ -68,8 +68,13 @@ _SPARE = (RESERVED, OLD_RESERVED)
 _LEAD_CLAUSE = "RPM package format, lead"
 _CLAUSE = "RPM package format, signature header"
 _UNREAD: Mapping[int, str] = {
-    **dict.fromkeys((_PAYLOAD_SIZE, _LONG_PAYLOAD_SIZE), "rpm shows it and goes by the header"),
-    **dict.fromkeys((IMA, IMA_LENGTH, VERITY, VERITY_ALGORITHM), "each is a signature of its own"),
+    **dict.fromkeys(
+        (_PAYLOAD_SIZE, _LONG_PAYLOAD_SIZE), "RPM package format, signature header: informative"
+    ),
+    **dict.fromkeys(
+        (IMA, IMA_LENGTH, VERITY, VERITY_ALGORITHM),
+        "RPM package format, file signatures: each a signature itself",
+    ),
 }
 """Tags that nothing covers, and why that is no harm."""
 
@@ -201,7 +206,7 @@ def hexadecimal(text: str, header: Header) -> bytes:
 
 def regions_of(package: Package) -> Iterator[Region]:
     """Yield what nothing covers: the lead, and parts of the signature header."""
-    yield Region(start=0, end=LEAD, what="lead", exempt="rpm reads its magic and version alone")
+    yield Region(start=0, end=LEAD, what="lead", exempt="RPM package format, lead: obsolete")
     header = package.signature
     at = LEAD + INTRO + (len(header.entries) + 1) * ENTRY
     end = 0
@@ -210,7 +215,7 @@ def regions_of(package: Package) -> Iterator[Region]:
         aligned = end + -end % entry.width
         if aligned != entry.start or any(header.store[end:aligned]):
             yield Region(start=at + end, end=at + entry.start, what="signature header, gap")
-        if tag not in KINDS or (tag in _SPARE and any(octets)):
+        if tag not in KINDS or (tag in _SPARE and octets.count(0) < len(octets)):
             what = f"signature header, tag {tag}"
             yield Region(start=at + entry.start, end=at + entry.end, what=what)
         elif tag in _UNREAD:

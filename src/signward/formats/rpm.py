@@ -49,7 +49,7 @@ from signward.wire.compressed import unpacked
 from signward.wire.patch import PatchSet
 from signward.wire.rpm import Header
 
-MAX_UNPACKED = 16 * 1024 * 1024 * 1024
+MAX_UNPACKED = 8 * 1024 * 1024 * 1024
 """Octets that a payload may unpack to; the largest packages of distributions have some 4 GiB."""
 
 NAME, VERSION, RELEASE, EPOCH, VENDOR, ARCHITECTURE = 1000, 1001, 1002, 1003, 1011, 1022
@@ -70,7 +70,10 @@ _CLAUSE = "RPM package format"
 
 
 class _Layout(Frozen, frozen=True, kw_only=True):
-    """The parts, the listed files, how the payload is packed, and signatures by their slots."""
+    """The parts, the listed files, and signatures by their slots.
+
+    ``compressor`` is how the payload is packed; empty where it is not to be unpacked.
+    """
 
     package: Package
     files: Files
@@ -95,7 +98,8 @@ class RpmFormat:
         package = read_package(source)
         found = list(signatures_of(package.signature))
         files = read_files(package.header)
-        compressor = _compressor(package, source)
+        # What nobody signed is not unpacked: there is nothing to be found in it.
+        compressor = _compressor(package, source) if found else ""
         payload = tuple(
             one
             for one in _payload_digests(package.header)
@@ -187,13 +191,20 @@ def _facts(package: Package) -> dict[str, str | int]:
     facts: dict[str, str | int] = {
         key: text for key, tag in told.items() if (text := header.text(tag)) is not None
     }
-    version, release = header.text(VERSION), header.text(RELEASE)
-    if version is not None and release is not None:
-        epoch = header.number(EPOCH)
-        facts["version"] = f"{'' if epoch is None else f'{epoch}:'}{version}-{release}"
+    if version := version_of(header):
+        facts["version"] = version
     facts["rpm-format"] = _version(package)
     ima = sum(map(bool, package.signature.strings(IMA)))
     return facts | ({"ima-signatures": ima} if ima else {})
+
+
+def version_of(header: Header) -> str:
+    """Return a package's whole version, ``EPOCH:VERSION-RELEASE``; empty where it has none."""
+    version, release = header.text(VERSION), header.text(RELEASE)
+    if version is None or release is None:
+        return ""
+    epoch = header.number(EPOCH)
+    return f"{'' if epoch is None else f'{epoch}:'}{version}-{release}"
 
 
 def _payload_digests(header: Header) -> Iterator[Slot]:

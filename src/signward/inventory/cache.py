@@ -360,7 +360,7 @@ class Cache:
     def _connect(self, now: int) -> sqlite3.Connection | None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if reason := _unsafe(self.path):
+            if reason := unsafe(self.path):
                 self.warnings.append(f"cache {self.path} is not used: {reason}")
                 return None
             return self._open(now)
@@ -409,7 +409,7 @@ def remembered(path: Path) -> Iterator[bytes]:
 
     Raises ``EvidenceError`` for a file that is no cache of this schema, or not safe to read.
     """
-    if reason := _unsafe(path) or ("" if path.is_file() else "there is none"):
+    if reason := unsafe(path) or ("" if path.is_file() else "there is none"):
         raise EvidenceError(f"cache {path}: {reason}")
     try:
         with closing(
@@ -495,7 +495,7 @@ def _here() -> bytes:
         return b""
 
 
-def _unsafe(path: Path) -> str:
+def unsafe(path: Path) -> str:
     """Say why somebody else might write to the cache; nothing if nobody can."""
     try:
         status = path.stat()

@@ -11,6 +11,9 @@ from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen, replace
 from signward.state import JudgedSignature, Stage
 
+BY_CATALOG, BY_PACKAGE = "by-catalog", "by-package"
+"""The ways in which somebody else's signed list vouches for a file."""
+
 LISTED_BY = "listed-by"
 """The fact of a verdict that rests on a vendor's digest list: its path.  The file is not signed."""
 
@@ -18,8 +21,9 @@ LISTED_BY = "listed-by"
 class Case(Frozen, frozen=True, kw_only=True):
     """What is to be decided: one artifact, its judged signatures, and facts about it.
 
-    ``vouched`` marks signatures of a catalog that lists an unsigned artifact; ``every`` that each
-    signature is over code of its own.
+    ``vouched`` says that the signatures are of a list that names the artifact, and which way it
+    was found (``BY_CATALOG``, ``BY_PACKAGE``: the verdict's rule); empty for its own.  ``every``
+    says that each signature is over code of its own.
     """
 
     subject: str
@@ -27,7 +31,7 @@ class Case(Frozen, frozen=True, kw_only=True):
     judged: tuple[JudgedSignature, ...]
     findings: tuple[Finding, ...]
     at: datetime
-    vouched: bool = False
+    vouched: str = ""
     every: bool = False
     digests: Mapping[str, bytes] = msgspec.field(default_factory=dict)
     facts: Mapping[str, str | int] = msgspec.field(default_factory=dict)

@@ -21,9 +21,10 @@ Order (first that applies):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from signward.findings import Code, Effect, Finding, worst
+from signward.frozen import replace
 from signward.policy.case import Case
 from signward.policy.publisher import publisher_of
 from signward.policy.settings import Policy, SignatureRule
@@ -32,6 +33,7 @@ from signward.state import (
     ClaimedSignature,
     IntactSignature,
     JudgedSignature,
+    KeylessIdentity,
     Outcome,
     Publisher,
     Stage,
@@ -105,6 +107,16 @@ def unsigned(subject: str) -> Finding:
     )
 
 
+def with_remarks(
+    verdict: Verdict, findings: tuple[Finding, ...], facts: Mapping[str, str | int]
+) -> Verdict:
+    """Return a verdict with further findings, which do not decide, and facts it had not."""
+    if worst(findings) not in (Effect.NOTE, Effect.WARN):
+        raise ValueError("a remark that would decide")
+    told = {**facts, **verdict.facts}
+    return replace(verdict, findings=(*verdict.findings, *findings), facts=told)
+
+
 def _decide(case: Case, policy: Policy, indexes: Iterable[int]) -> Verdict:
     """Judge the signatures at ``indexes``; the others' findings stay as notes."""
     chosen = list(indexes)
@@ -115,12 +127,17 @@ def _decide(case: Case, policy: Policy, indexes: Iterable[int]) -> Verdict:
         findings += signature.findings
         if isinstance(signature, TrustedSignature):
             publisher = publisher or publisher_of(signature)
+        elif isinstance(signature, IntactSignature) and policy.stage is not Stage.INTACT:
+            raise AssertionError(f"{signature.claimed.label} decides, and nobody judged it")
     for index, signature in enumerate(case.judged):
         if index not in chosen:
             findings += _as_notes(signature.findings)
     if policy.stage is Stage.ACCEPTED and policy.publishers and publisher:
         findings += _publisher_findings(publisher, policy.publishers)
-    rule = "by-catalog" if case.vouched else f"{policy.stage}/{policy.signatures}"
+    if policy.stage is Stage.ACCEPTED:
+        for index in chosen:
+            findings += _identity_findings(case.judged[index], policy)
+    rule = case.vouched or f"{policy.stage}/{policy.signatures}"
     return _verdict(case, policy, rule, tuple(findings), chosen[0], publisher)
 
 
@@ -188,6 +205,34 @@ def _broken_findings(case: Case, broken: Sequence[int]) -> tuple[Finding, ...]:
 def _as_notes(findings: Iterable[Finding]) -> Iterable[Finding]:
     """Return findings about a signature that does not decide."""
     return (f if f.effect is Effect.NOTE else f.with_effect(Effect.NOTE) for f in findings)
+
+
+def _identity_findings(signature: JudgedSignature, policy: Policy) -> list[Finding]:
+    """Ask that a keyless signer is the one wanted: anybody at all can get such a certificate."""
+    if not isinstance(signature, TrustedSignature):
+        return []
+    basis, wanted = signature.basis, bool(policy.identity or policy.issuer)
+    if isinstance(basis, KeylessIdentity):
+        fits = (basis.identity, basis.issuer) == (policy.identity, policy.issuer)
+        if fits or (policy.publishers and not wanted):
+            return []
+    elif not wanted:
+        return []
+    asked = f"{policy.identity} ({policy.issuer})" if wanted else "an identity that is asked for"
+    return [
+        Finding(
+            code=Code.PUBLISHER_MISMATCH,
+            effect=Effect.REJECT,
+            subject="identity",
+            found=publisher_of(signature).name,
+            required=asked,
+            clause="policy identity",
+            hint=""
+            if wanted
+            else "anybody can sign in and sign: name who it must be with "
+            "--identity and --identity-issuer",
+        )
+    ]
 
 
 def _publisher_findings(publisher: Publisher, wanted: Sequence[str]) -> list[Finding]:

@@ -11,6 +11,7 @@ from signward.state import (
     HeldKey,
     IntactSignature,
     JudgedSignature,
+    KeylessIdentity,
     OpenPgpCert,
     PinnedKey,
     SshPrincipal,
@@ -32,6 +33,27 @@ class HolderRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     identity: str = ""
     names: tuple[str, ...] = ()
     keyring: str = ""
+
+
+class KeylessRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Who signed in for a certificate of some minutes, with which provider, and who logged it."""
+
+    identity: str
+    issuer: str
+    logs: tuple[str, ...] = ()
+
+
+def keyless_record(basis: Basis | None) -> KeylessRecord | None:
+    """Return a keyless identity as data; None for any other basis."""
+    from signward.policy.record import safe_text  # which imports this module
+
+    if not isinstance(basis, KeylessIdentity):
+        return None
+    return KeylessRecord(
+        identity=safe_text(basis.identity),
+        issuer=safe_text(basis.issuer),
+        logs=tuple(map(safe_text, basis.logs)),
+    )
 
 
 def holder_record(judged: JudgedSignature) -> HolderRecord | None:

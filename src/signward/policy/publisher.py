@@ -10,7 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from signward.state import OpenPgpCert, Publisher, SshPrincipal, TrustedSignature, X509Path
+from signward.state import (
+    KeylessIdentity,
+    OpenPgpCert,
+    Publisher,
+    SshPrincipal,
+    TrustedSignature,
+    X509Path,
+)
 from signward.trust.profiles import SUBSCRIBER_ARC
 from signward.trust.x509 import load_certificate
 
@@ -24,6 +31,8 @@ def publisher_of(signature: TrustedSignature) -> Publisher:
         return _of_path(signature.basis)
     if isinstance(signature.basis, OpenPgpCert):
         return _of_openpgp(signature.basis)
+    if isinstance(signature.basis, KeylessIdentity):
+        return keyless(signature.basis.identity, signature.basis.issuer)
     basis = signature.basis
     if isinstance(basis, SshPrincipal):
         name = ", ".join(basis.principals) or f"SSH key {basis.key}"
@@ -41,6 +50,12 @@ def _of_openpgp(basis: OpenPgpCert) -> Publisher:
     identity = f"openpgp:{basis.fingerprint}"
     name = basis.user_ids[0] if basis.user_ids else identity
     return Publisher(name=name, identity=identity, subject=name)
+
+
+def keyless(identity: str, issuer: str) -> Publisher:
+    """Return who signed in as ``identity``: nobody without the provider that vouched for it."""
+    name = f"{identity} ({issuer})"
+    return Publisher(name=name, identity=f"keyless:{issuer} {identity}", subject=name)
 
 
 def _of_path(path: X509Path) -> Publisher:

@@ -21,7 +21,7 @@ import msgspec
 
 from signward.errors import BadInputError, MalformedError
 from signward.findings import GRAVITY, WINDOWS_NAMES, Effect, Finding
-from signward.policy.holders import HolderRecord, holder_record
+from signward.policy.holders import HolderRecord, KeylessRecord, holder_record, keyless_record
 from signward.policy.keyfacts import key_facts
 from signward.state import (
     X509,
@@ -135,6 +135,7 @@ class SignatureRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     SubjectPublicKeyInfo, ``key_kind`` like ``rsa-3072`` or ``ec-256``.  ``countersigns`` is the
     label of the signature that this one is a second party's word about.  ``holder`` is what
     holds the key where that is no X.509 certificate; ``signer`` and ``path`` are null then.
+    ``keyless`` is who signed in for a certificate of some minutes.
     """
 
     label: str
@@ -152,6 +153,7 @@ class SignatureRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     timestamps: tuple[TimestampRecord, ...] = ()
     countersigns: str = ""
     holder: HolderRecord | None = None
+    keyless: KeylessRecord | None = None
     tbs: tuple[str, ...] = ()
     ekus: tuple[str, ...] = ()
     key: str = ""
@@ -231,6 +233,7 @@ class Gist(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kind: str = ""
     outcome: Outcome
     cause: str | None = None
+    rule: str = ""
     publisher: PublisherRecord | None = None
     judged: int | None = None
     signatures: tuple[SignatureGist, ...] = ()
@@ -419,6 +422,7 @@ def _signature(judged: JudgedSignature) -> SignatureRecord:
         timestamps=tuple(_timestamps(judged)),
         countersigns=safe_text(claimed.countersigns),
         holder=holder_record(judged),
+        keyless=keyless_record(trust.basis) if trust else None,
         **(_keys(path) if path else {}),
     )
 

@@ -20,9 +20,15 @@ class SignatureRule(StrEnum):
 
 
 class Policy(Frozen, frozen=True, kw_only=True):
-    """The built-in strict policy and its switches.  Hashable, picklable, comparable."""
+    """The built-in strict policy and its switches.  Hashable, picklable, comparable.
+
+    ``identity`` and ``issuer`` are who must have signed in for a keyless signature, and with which
+    provider; without them, or its like among ``publishers``, none is accepted.
+    """
 
     stage: Stage = Stage.ACCEPTED
     signatures: SignatureRule = SignatureRule.BEST
     publishers: tuple[str, ...] = ()
+    identity: str = ""
+    issuer: str = ""
     trust: TrustPolicy = msgspec.field(default_factory=TrustPolicy)

@@ -208,6 +208,11 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
             "No timestamp counts, so the validation time is what the signature is judged at.",
             "Look at the timestamp's own finding.",
         ),
+        Code.LOG_ENTRY: Cause(
+            "A transparency log that is trusted does not know this signature, or its certificate.",
+            "Get the attestation again from its maker; for another Sigstore give its trust root "
+            "with --trusted-root.",
+        ),
     },
     "Revocation": {
         Code.REVOKED: Cause(
@@ -240,6 +245,17 @@ SECTIONS: dict[str, dict[Code, Cause]] = {
         ),
         Code.BY_CATALOG: Cause(
             "A catalog lists the file; the catalog's signature is the one judged.", "Nothing."
+        ),
+        Code.BY_PACKAGE: Cause(
+            "A package brings exactly this file, and a signed list of its archive names the "
+            "package; that list's signature is the one judged.",
+            "Nothing.",
+        ),
+        Code.NOT_VOUCHED: Cause(
+            "The file is a package's, but the package itself, or a signed list that names it, is "
+            "not at hand: vouched for by nobody here.",
+            "Fetch the package as the hint says, and name its folder with --debs; for one that no "
+            "list names, apt-get update first.",
         ),
         Code.LISTED: Cause(
             "A list of digests names the file. That is no signature, whoever signed the list.",

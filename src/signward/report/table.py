@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 
 from signward.policy.record import Gist, Record
+from signward.policy.ways import EMBEDDED, NOBODY, told_ways, way_of
 from signward.report import attack
 from signward.report.display import (
     MARKS,
@@ -32,7 +33,7 @@ WIDE = 5000
 
 
 class Summary(msgspec.Struct):
-    """Counts over a scan; ``publishers`` by lasting identity.
+    """Counts over a scan; ``publishers`` by lasting identity, ``ways`` by who vouches.
 
     ``forgeable`` are the accepted files whose signature would not survive a quantum adversary.
     """
@@ -44,6 +45,7 @@ class Summary(msgspec.Struct):
     causes: Counter[str] = msgspec.field(default_factory=Counter)
     kinds: Counter[str] = msgspec.field(default_factory=Counter)
     publishers: Counter[str] = msgspec.field(default_factory=Counter)
+    ways: Counter[str] = msgspec.field(default_factory=Counter)
     names: dict[str, str] = msgspec.field(default_factory=dict)
     coverage: dict[str, attack.Coverage] = msgspec.field(
         default_factory=lambda: attack.coverage(())
@@ -57,6 +59,7 @@ class Summary(msgspec.Struct):
         self.forgeable += signature is not None and not signature.quantum_safe
         self.outcomes[record.outcome] += 1
         self.kinds[record.kind or "unknown"] += 1
+        self.ways[way_of(record.outcome, record.rule)] += 1
         if record.cause:
             self.causes[record.cause] += 1
         if record.publisher:
@@ -85,6 +88,8 @@ def write_summary(summary: Summary, out: TextIO, *, colour: bool | None = None) 
     names = Counter[str]()
     for identity, number in summary.publishers.items():
         names[summary.names[identity]] += number
+    if summary.ways.keys() - {EMBEDDED, NOBODY}:
+        console.print(f"vouched for by {told_ways(summary.ways)}", markup=False)
     for title, counts in (("causes", summary.causes), ("publishers", names)):
         if counts:
             console.print(_counts(title, counts))

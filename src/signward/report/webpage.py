@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from signward import __version__
 from signward.policy.record import Record
+from signward.policy.ways import told_ways, way_of
 from signward.report import attack, charts
 from signward.report.display import minute, publisher_name, quantity, telling_signature
 from signward.report.payload import Payload
@@ -43,6 +44,7 @@ class Page:
         self._kinds: Counts = {}
         self._years: Counter[int] = Counter()
         self._rules: Counter[str] = Counter()
+        self._ways: Counter[str] = Counter()
         self._span: tuple[datetime, datetime] | None = None
         self._coverage = attack.coverage(())
 
@@ -51,6 +53,7 @@ class Page:
         self._payload.add(record)
         self._outcomes[record.outcome] += 1
         self._rules[record.rule] += 1
+        self._ways[way_of(record.outcome, record.rule)] += 1
         _count(self._kinds, record.kind or "unknown", record.outcome)
         if record.cause:
             _count(self._causes, record.cause, record.outcome)
@@ -100,7 +103,8 @@ class Page:
         first, last = map(minute, self._span)
         span = first if first == last else f"{first} to {last}"
         rules = ", ".join(sorted(self._rules)[:TOP])
-        return f"Validation time {span}. Decided by: {charts.text(rules)}."
+        ways = f" Vouched for by: {told_ways(self._ways)}."
+        return f"Validation time {span}. Decided by: {charts.text(rules)}.{ways}"
 
     def _technique(self, technique: attack.Technique) -> str:
         entry = self._coverage[technique.id]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding, worst
@@ -44,6 +45,10 @@ from signward.trust.rules import (
 from signward.trust.settings import RevocationMode, TrustPolicy
 from signward.trust.x509 import Certificate, load_certificate
 
+if TYPE_CHECKING:
+    from signward.envelopes.krl import Withdrawn
+    from signward.trust.sigstore_root import TrustedRoot
+
 _HARMLESS_TSA_REASONS = frozenset(
     {"unspecified", "affiliationChanged", "superseded", "cessationOfOperation"}
 )
@@ -64,7 +69,8 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     ``tsa_store`` holds the anchors of timestamp authorities where those are others.
     ``notarized`` says that Apple's own ticket for the code is at hand.
     ``keyring`` names, by the octets of what holds a key, the caller's file it was in.
-    ``revoked`` are digests of SSH keys that the caller's lists withdraw (``envelopes.krl``).
+    ``revoked`` are the SSH keys and certificates that the caller's lists withdraw, if any do;
+    ``sigstore`` is the trust root that keyless signatures are judged by.
     """
 
     store: TrustStore
@@ -76,7 +82,8 @@ class Grounds(Frozen, frozen=True, kw_only=True):
     tsa_store: TrustStore | None = None
     notarized: bool = False
     keyring: Mapping[bytes, str] = _NO_KEYS
-    revoked: frozenset[bytes] = frozenset()
+    revoked: Withdrawn | None = None
+    sigstore: TrustedRoot | None = None
 
 
 def judge(
@@ -88,6 +95,10 @@ def judge(
         from signward.trust.keyring import judge_key
 
         return judge_key(intact, profile, grounds)
+    if profile.keyless:
+        from signward.trust.sigstore import judge_sigstore
+
+        return judge_sigstore(intact, grounds)
     claimed = intact.claimed
     grounds = with_embedded(intact, grounds)
     if profile.kernel:

@@ -56,7 +56,7 @@ def missing(
     Issuers of unfinished paths (the signer's and each timestamp's), then the status of
     every certificate on the paths that count: OCSP before CRLs.
     """
-    if profile.keys:
+    if profile.keys or profile.keyless:
         return ()
     grounds = with_embedded(judged.intact, grounds)
     needs = list(_issuers(judged.intact, profile, grounds))

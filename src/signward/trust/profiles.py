@@ -41,7 +41,8 @@ class Profile(Frozen, frozen=True, kw_only=True):
     ``store`` names the anchors, where that is not the profile's name.  ``keys``: no X.509 at all;
     what the caller's keyrings hold is trusted by the rules of its own kind.  ``lineage``: an
     anchor is the signer's own certificate, or one that handed signing on to it; who issued either
-    says nothing, and SHA-1 over content (old JAR signatures) warns.
+    says nothing, and SHA-1 over content (old JAR signatures) warns.  ``keyless``: certificates of
+    some minutes, which a trust root's logs and timestamps vouch for; or a key of a keyring.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Profile(Frozen, frozen=True, kw_only=True):
     keys: bool = False
     lineage: bool = False
     namespace: str = ""
+    keyless: bool = False
 
 
 AUTHENTICODE = Profile(name="authenticode", usage=CODE_SIGNING)
@@ -165,6 +167,11 @@ knows no time, so no dates are looked at; revocation is.
 
 There is no store: who issues the signers of a vendor's images issues other certificates too."""
 
+SIGSTORE = Profile(
+    name="sigstore", usage=CODE_SIGNING, timestamps=False, revocation=False, keyless=True
+)
+"""Bundles and attestations: judged at times that the trust root's members vouch for."""
+
 PROFILES = {
     profile.name: profile
     for profile in (
@@ -183,5 +190,6 @@ PROFILES = {
         GIT,
         GIT_SSH,
         DEVICE,
+        SIGSTORE,
     )
 }

@@ -93,7 +93,8 @@ def _general(
             "nothing for others",
         )  # fmt: skip
     key = f"SSH key {fingerprint_text(intact.key.key_id)}"
-    if intact.key.key_id in grounds.revoked or _sha1(intact.key) in grounds.revoked:
+    revoked = grounds.revoked.digests if grounds.revoked else frozenset()
+    if intact.key.key_id in revoked or _sha1(intact.key) in revoked:
         yield Finding(
             code=Code.REVOKED, effect=Effect.REJECT, subject=key, found="withdrawn by a list",
             required="on none of --revoked", clause="ssh-keygen(1), KEY REVOCATION LISTS",

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from signward import integrity
 from signward.envelopes.allowed_signers import Entry, entries
-from signward.envelopes.krl import SOME_CERTIFICATES
 from signward.envelopes.ssh_certificate import USER, SshCertificate, read_certificate
 from signward.envelopes.sshsig import Key, fingerprint_text, read_key
 from signward.errors import BadInputError
@@ -22,6 +21,7 @@ from signward.state import HeldKey
 from signward.trust.rules import STRICT
 
 if TYPE_CHECKING:
+    from signward.envelopes.krl import Withdrawn
     from signward.trust.judge import Grounds
 
 _CLAUSE = "PROTOCOL.certkeys"
@@ -81,7 +81,8 @@ def _findings(
         weak = STRICT.judge_public_key(name, authority.spki)
         if weak is not None:
             yield weak
-    yield from _withdrawn(key, certificate, grounds, name)
+    if grounds.revoked is not None:
+        yield from _withdrawn(key, certificate, grounds.revoked, name)
 
 
 def _standing(certificate: SshCertificate, grounds: Grounds, what: str) -> Iterator[Finding]:
@@ -102,23 +103,23 @@ def _standing(certificate: SshCertificate, grounds: Grounds, what: str) -> Itera
 
 
 def _withdrawn(
-    key: Key, certificate: SshCertificate, grounds: Grounds, name: str
+    key: Key, certificate: SshCertificate, lists: Withdrawn, name: str
 ) -> Iterator[Finding]:
-    """Yield what lists of withdrawn keys say of the key, its authority, and of certificates."""
+    """Yield what lists say of the key, of its authority, and of the certificate itself."""
     told = f"SSH key {fingerprint_text(hashlib.sha256(key.alone).digest())}"
-    for subject, blob in ((told, key.alone), (name, certificate.authority.blob)):
+    authority = certificate.authority.blob
+    for subject, blob in ((told, key.alone), (name, authority)):
         digests = {
             hashlib.sha256(blob).digest(),
             hashlib.sha1(blob, usedforsecurity=False).digest(),
         }
-        if digests & grounds.revoked:
+        if digests & lists.digests:
             yield _finding(Code.REVOKED, subject, "withdrawn by a list", "on none of --revoked")
-    if SOME_CERTIFICATES in grounds.revoked:
-        yield Finding(
-            code=Code.REVOCATION_UNKNOWN, effect=Effect.UNKNOWN, subject=told,
-            found="certificates withdrawn by number or name",
-            required="lists of keys: whether this certificate is meant is not looked at",
-            clause="PROTOCOL.krl",
+    number, called = certificate.number, certificate.name
+    if any(one.has(authority, number, called) for one in lists.certificates):
+        yield _finding(
+            Code.REVOKED, told, f"a certificate that is withdrawn, number {number}",
+            "on none of --revoked",
         )  # fmt: skip
 
 

@@ -7,13 +7,14 @@ import os
 from signward.errors import EvidenceError
 from signward.findings import Code
 from signward.state import Outcome, Verdict
+from signward.verbs.attested import ENDINGS as ATTESTED
 from signward.verbs.context import Context
 from signward.verbs.detached import assess_detached
 from signward.verbs.verify import assess_path
 
-ENDINGS = (".p7s", ".asc", ".sig", ".minisig")
+ENDINGS = (".p7s", ".asc", ".sig", ".minisig", *ATTESTED)
 """What is put behind a file's name: detached CMS (RFC 8551 3.2.1), OpenPGP, what several tools call
-a signature, and minisign."""
+a signature, minisign, and attestations."""
 
 _BARE = frozenset({Code.UNSIGNED, Code.UNSUPPORTED_KIND})
 """What a file is found to be that carries no signature that could be judged."""
@@ -23,7 +24,7 @@ def assess_with_companions(path: str, context: Context) -> Verdict:
     """Return the verdict on a file; one without a signature of its own is judged by those beside.
 
     Of several, by one that is accepted, or else the first that can be read.  Rules speak of what
-    files carry in themselves: in a run with any, nothing is looked for.
+    files carry in themselves, and of attestations: in a run with any, nothing else is looked for.
     """
     verdict = assess_path(path, context)
     if verdict.cause not in _BARE or context.asked or context.rules is not None:

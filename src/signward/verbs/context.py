@@ -27,12 +27,15 @@ from signward.verbs.options import Options, read_option
 from signward.verbs.stores import load_anchors, load_store
 
 if TYPE_CHECKING:
+    from signward.envelopes.krl import Withdrawn
     from signward.policy.blocklist import BlockList
     from signward.policy.rules.index import Index
     from signward.trust.feed import Feed
+    from signward.trust.sigstore_root import TrustedRoot
     from signward.verbs.firmware import Firmware
     from signward.verbs.keyrings import Keyring
     from signward.verbs.online import Online
+    from signward.verbs.packages.system import System
 
 MAX_PATH = 4096
 """Octets of a path, as Linux has it (``PATH_MAX``)."""
@@ -54,6 +57,13 @@ class Context:
         """Return the same context, which has these (DER) for signatures that bring none."""
         other = copy(self)
         other._signers = certificates  # noqa: SLF001 - its own
+        return other
+
+    def holding(self, keyring: Keyring) -> Self:
+        """Return the same context with these keys in reach, and no others."""
+        other = copy(self)
+        other.__dict__["keyring"] = keyring
+        other._grounds = {}  # noqa: SLF001 - its own
         return other
 
     def knowing_key(self, key: HeldKey) -> Self:
@@ -87,8 +97,9 @@ class Context:
                 at=self.at,
                 policy=self.policy.trust,
                 notes=self.feed_notes,
-                keyring=self.keyring.files if self.keyring and profile.keys else {},
-                revoked=self.revoked if profile.keys else frozenset(),
+                keyring=self.keyring.files if self.keyring and _is_keyed(profile) else {},
+                sigstore=self.trusted_root if profile.keyless else None,
+                revoked=self.revoked if profile.keys else None,
             )
         return self._grounds[profile.name]
 
@@ -101,6 +112,9 @@ class Context:
         """Return `certificates`, and those in the anchors' store where they are the keys."""
         if profile.keys:
             return ()
+        if profile.keyless:
+            chains = (one.chain for one in self.trusted_root.timestamping)
+            return (*self.certificates, *(c.der for chain in chains for c in chain))
         if not profile.keyring:
             return self.certificates
         anchors = self.grounds(profile).store.anchors()
@@ -109,7 +123,7 @@ class Context:
 
     def keys_for(self, profile: Profile) -> tuple[HeldKey, ...]:
         """Return the keys in reach where the profile is about such: first those of keyrings."""
-        if not profile.keys:
+        if not _is_keyed(profile):
             return ()
         return (*self.keyring.keys, *self._known) if self.keyring else self._known
 
@@ -123,10 +137,26 @@ class Context:
         return load_keyrings(self.options.keyrings)
 
     @cached_property
-    def revoked(self) -> frozenset[bytes]:
-        """Digests of the SSH keys that the caller's lists withdraw."""
+    def trusted_root(self) -> TrustedRoot:
+        """The Sigstore that is trusted: the one given, else the public one unless others are."""
+        from signward.verbs.sigstore import load_trusted_root  # for few runs only
+
+        return load_trusted_root(self.options)
+
+    @cached_property
+    def system(self) -> System | None:
+        """The system whose packages may vouch for files; None where none was asked for."""
+        if self.options.packages is None:
+            return None
+        from signward.verbs.packages.system import load_system  # for few runs only
+
+        return load_system(self.options.packages, self)
+
+    @cached_property
+    def revoked(self) -> Withdrawn | None:
+        """The SSH keys and certificates that the caller's lists withdraw; None without any."""
         if not self.options.revoked:
-            return frozenset()
+            return None
         from signward.verbs.keyrings import load_revoked  # for few runs only
 
         return load_revoked(self.options.revoked)
@@ -216,6 +246,8 @@ class Context:
         options = self.options
         if profile.keys:
             return joined("keyrings", [])
+        if profile.keyless:
+            return joined(self.trusted_root.name, [])
         names = options.stores or (() if options.anchors else (profile.store or profile.name,))
         stores = [load_store(name) for name in names]
         stores += [load_anchors(path) for path in options.anchors]
@@ -228,6 +260,11 @@ class Context:
             return tuple(load_certificate(der) for der in ders)
         except BadInputError as error:
             raise EvidenceError(f"--certificate: {error}") from None
+
+
+def _is_keyed(profile: Profile) -> bool:
+    """Say whether signatures of a profile may be by keys that no certificate holds."""
+    return profile.keys or profile.keyless
 
 
 def real_place(name: str) -> str:

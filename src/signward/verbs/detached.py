@@ -1,9 +1,10 @@
 """Signatures beside a file: any file, and its signature in a file of its own.
 
 That is a detached CMS signature, the value of ``security.ima`` as evmctl writes it, an fs-verity
-built-in signature, or one of OpenPGP, minisign, signify or SSH; which of them, its bytes say.  Only
-a CMS message without signed attributes may be either of two: it is taken for what its value fits.
-Bytes that are none of these, or fit as none, may be a bare value by a public key that is named.
+built-in signature, one of OpenPGP, minisign, signify or SSH, or a Sigstore bundle or attestation;
+which of them, its bytes say.  Only a CMS message without signed attributes may be either of two:
+it is taken for what its value fits.  Bytes that are none of these, or fit as none, may be a bare
+value by a public key that is named.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from signward.envelopes.minisign import MINISIGN, SIGNIFY, is_commented
 from signward.envelopes.openpgp import is_openpgp
 from signward.envelopes.openpgp_cert import KIND as OPENPGP
 from signward.envelopes.raw import KIND as RAW
+from signward.envelopes.sigstore import is_sigstore
 from signward.envelopes.sshsig import KIND as SSHSIG
 from signward.envelopes.sshsig import is_sshsig
 from signward.errors import UnreadableError
 from signward.formats import Format, Signable
 from signward.formats._apk_v4_sign import ApkV4Format
+from signward.formats._attested import AttestedFormat
 from signward.formats._beside import MinisignFormat, OpenPgpFormat
 from signward.formats._detached import DetachedFormat
 from signward.formats._fsverity import FsVerityFormat
@@ -150,6 +153,8 @@ def form_of(blob: bytes, parameters: Parameters | None = None) -> Format:
         return OpenPgpFormat(blob)
     if is_idsig(blob):
         return ApkV4Format(blob)
+    if is_sigstore(blob):
+        return AttestedFormat(blob)
     if is_value(blob):
         return ImaFormat(blob, tree=parameters)
     return FsVerityFormat(blob, parameters) if is_plain(blob) else DetachedFormat(blob)

@@ -17,6 +17,7 @@ from signward.errors import BadInputError, EvidenceError, UnreadableError
 from signward.findings import Code, Effect, Finding
 from signward.inventory.classify import KINDS
 from signward.inventory.containers import Member, open_members
+from signward.policy.case import BY_PACKAGE
 from signward.policy.record import Record, UnruledRecord, safe_text
 from signward.state import Outcome, Source
 from signward.verbs.bundles import BUNDLE
@@ -66,15 +67,32 @@ def _judge_all(
 ) -> tuple[list[Record], Counter[str]]:
     records: list[Record] = []
     members: Counter[str] = Counter()
-    if job.wants(task.kind):
+    if job.wants(task.kind) or job.packaged:
         records.append(_judge_one(source, task.kind, "", job, judge))
     findings: list[Finding] = []
-    if job.containers and KINDS[task.kind].container:
+    if job.containers and KINDS[task.kind].container and not _is_packaged(records, job):
         inner = open_members(source, task.kind, limits=job.limits, wanted=job.wants)
         records += _judge_members(inner, task.path, members, findings, job, judge)
     if findings:
         records[:0] = [_with_findings(task, job, findings, records)]
     return records, members
+
+
+_DENIALS = ("block_lists", "feeds", "dbx")
+"""Options that may deny a member, whoever vouches for the container."""
+
+
+def _is_packaged(records: list[Record], job: Job) -> bool:
+    """Say whether a container is vouched for by its package: so is all that is in it.
+
+    Where lists deny files, each member is asked about all the same.
+    """
+    if any(getattr(job.options, name, ()) for name in _DENIALS):
+        return False
+    return any(
+        one.rule == BY_PACKAGE and one.outcome is Outcome.ACCEPTED and one.unruled is None
+        for one in records
+    )
 
 
 def _judge_members(

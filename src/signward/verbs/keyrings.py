@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from signward.envelopes.allowed_signers import allowed_keys, is_list
 from signward.envelopes.minisign import is_bare_key, is_commented
@@ -26,6 +27,9 @@ from signward.state import HeldKey
 from signward.trust.pem import CERTIFICATES, blocks
 from signward.verbs.options import read_option
 from signward.wire import der
+
+if TYPE_CHECKING:
+    from signward.envelopes.krl import Withdrawn
 
 MAX_KEYS = 20_000
 """Keys of a run; Debian's keyring of all its developers has some 4,000."""
@@ -114,17 +118,20 @@ def read_keyring(path: str, data: bytes) -> list[HeldKey]:
         raise EvidenceError(f"{path}: {error}") from None
 
 
-def load_revoked(paths: tuple[str, ...]) -> frozenset[bytes]:
-    """Return digests of the SSH keys that lists withdraw.  Raises ``EvidenceError``."""
-    from signward.envelopes.krl import revoked_keys  # for few runs only
+def load_revoked(paths: tuple[str, ...]) -> Withdrawn:
+    """Return the SSH keys and certificates that lists withdraw.  Raises ``EvidenceError``."""
+    # For few runs only.
+    from signward.envelopes.krl import Certified, Withdrawn, read_revocations
 
-    found = set[bytes]()
+    digests, certificates = set[bytes](), list[Certified]()
     for path in paths:
         try:
-            found |= revoked_keys(read_option(path))
+            found = read_revocations(read_option(path))
         except BadInputError as error:
             raise EvidenceError(f"{path}: {error}") from None
-    return frozenset(found)
+        digests |= found.digests
+        certificates += found.certificates
+    return Withdrawn(digests=frozenset(digests), certificates=tuple(certificates))
 
 
 def _named(path: str, spki: bytes) -> HeldKey:

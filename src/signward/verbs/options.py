@@ -21,13 +21,26 @@ MAX_OPTION_FILE = 256 * 1024 * 1024
 """Largest anchor, CRL, OCSP or certificate file read; a CRL of a million entries has 40 MB."""
 
 
+class PackageOptions(Frozen, frozen=True, kw_only=True):
+    """Whose packages may vouch for files: those of the system below ``root``.
+
+    ``debs`` are folders of package files; ``ledger`` is the file in which what was read is kept
+    between runs (empty: the usual one).
+    """
+
+    root: str = "/"
+    debs: tuple[str, ...] = ()
+    ledger: str = ""
+
+
 class Options(Frozen, frozen=True, kw_only=True):
     """What the caller asks for.  Paths are strings, ``at`` is aware UTC.
 
     ``digest_lists`` are files, each with that of the signature beside it, empty for none;
     ``device_claims`` what devices printed of their images;
     ``keyrings`` are files and folders of keys that no X.509 certificate holds, ``revoked`` lists
-    of SSH keys that are withdrawn.
+    of SSH keys that are withdrawn, ``trusted_root`` is the file of the Sigstore
+    that is trusted instead of the public one.
     With neither ``stores`` nor ``anchors`` each profile uses the store of its name.
     ``online_private`` lets fetching reach private and loopback addresses, ``online_nonce``
     asks OCSP responders under a nonce and past all caches.  ``feeds`` are files and URLs;
@@ -37,7 +50,8 @@ class Options(Frozen, frozen=True, kw_only=True):
     last write of a UEFI variable was.  ``oldest_sdk`` and ``newest_sdk`` are the Android
     platforms that answers about its packages are for, ``source_stamp`` asks for their stamps too.
     ``asked`` are digests wanted of every file besides those that rules ask for, in the words of
-    ``Index.asked``: an inventory keeps them for policies to come.
+    ``Index.asked``: an inventory keeps them for policies to come.  ``packages`` is the system whose
+    packages may vouch for files.
     """
 
     stores: tuple[str, ...] = ()
@@ -47,6 +61,7 @@ class Options(Frozen, frozen=True, kw_only=True):
     ocsp: tuple[str, ...] = ()
     keyrings: tuple[str, ...] = ()
     revoked: tuple[str, ...] = ()
+    trusted_root: str = ""
     catalogs: tuple[str, ...] = ()
     digest_lists: tuple[tuple[str, str], ...] = ()
     device_claims: tuple[str, ...] = ()
@@ -71,6 +86,7 @@ class Options(Frozen, frozen=True, kw_only=True):
     host: str = ""
     tags: frozenset[str] = frozenset()
     asked: frozenset[str] = frozenset()
+    packages: PackageOptions | None = None
 
 
 def stopping_at(options: Options, stage: Stage) -> Options:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from signward.errors import EvidenceError
+from signward.errors import EvidenceError, OlderError
 from signward.frozen import Frozen, decoder
 from signward.wire.whole import write_whole
 
@@ -32,8 +32,8 @@ def check_news(path: str, signer: str, name: str, version: int, sha256: bytes) -
     """Remember a manifest, unless it is older than what is remembered, or contradicts it.
 
     ``path`` is for messages, ``signer`` whoever signed it by an identity that lasts, ``sha256`` of
-    the payload.  Only what is trusted may be brought here.  Raises ``EvidenceError``,
-    also where nothing can be kept.
+    the payload.  Only what is trusted may be brought here.  Raises ``OlderError``, and
+    ``EvidenceError`` where nothing can be kept or two of one version differ.
     """
     folder = default_folder()
     if folder is None:
@@ -59,7 +59,7 @@ def _hold_against(path: str, known: Known | None, version: int, sha256: str) -> 
     if known is None:
         return
     if version < known.version:
-        raise EvidenceError(f"{path}: found version {version}, required {known.version} or later")
+        raise OlderError(f"{path}: found version {version}, required {known.version} or later")
     if version == known.version and sha256 != known.sha256:
         raise EvidenceError(f"{path}: found a second manifest of version {version}, required the "
                             "first")  # fmt: skip

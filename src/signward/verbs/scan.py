@@ -32,6 +32,7 @@ from signward.verbs.sighting import sightings
 from signward.verbs.tasks import Job, Judge, JudgeFactory, Result, Task, entry_of, undecided
 
 if TYPE_CHECKING:
+    from signward.verbs.packages.system import System
     from signward.verbs.pool import Ticket, WorkerPool
 
 BATCH_TASKS = 32
@@ -148,6 +149,7 @@ class Scan:
         self._timeless = asked is not None
         options = replace(options, trust=_followed(options.trust))
         self.options = options
+        self._system = _system(options.trust, self.at)
         trust = replace(options.trust, at=self.at)
         self._job = Job(
             factory=options.factory,
@@ -156,9 +158,11 @@ class Scan:
             limits=options.limits,
             containers=options.containers,
             further=_further(options),
+            packaged=self._system is not None,
         )
         further = self._job.further
-        self._wanted = frozenset(kind for kind in KINDS if _concerns(options, kind, further))
+        self._judged = frozenset(kind for kind in KINDS if _concerns(options, kind, further))
+        self._wanted = self._judged | (options.only or KINDS.keys() if self._system else set())
         self._cache = self._open_cache(options)
         self._committed = time.monotonic()
         self._jobs = options.jobs or os.cpu_count() or 1
@@ -171,7 +175,10 @@ class Scan:
         # Rules are told by themselves: what stands in them names no files of this machine.
         rules = rules_epoch(getattr(options.trust, "rules", None), self.at)
         trust = replace(options.trust, rules=None) if rules else options.trust
-        epoch = trust_epoch(trust, options.limits, options.containers, rules, code=code)
+        state = ""
+        if self._system is not None:  # likewise: its files are told by its own state
+            trust, state = replace(trust, packages=None), self._system.state
+        epoch = trust_epoch(trust, options.limits, options.containers, rules, state, code=code)
         return Cache(options.cache, epoch, self._now, classifier=code)
 
     def run(self) -> Iterator[bytes]:
@@ -248,6 +255,10 @@ class Scan:
             self._cache.commit(self._now)
             self._committed = time.monotonic()
 
+    def _is_packaged(self, path: str) -> bool:
+        """Say whether a file that nothing signs may still be vouched for by a package."""
+        return self._system is not None and self._system.concerns(path)
+
     @property
     def _now(self) -> int:
         return int(self.at.timestamp())
@@ -261,7 +272,7 @@ class Scan:
         batch = _Batch()
         walked = walk_folders(self.options.paths, self.options.walk)
         bundles: list[Task] = []
-        walked = noting_bundles(walked, bundles) if BUNDLE in self._wanted else walked
+        walked = noting_bundles(walked, bundles) if BUNDLE in self._judged else walked
         for sighted in sightings(walked, self._wanted, self._cache, self._now):
             while bundles:
                 batch.add(bundles.pop(0))
@@ -293,6 +304,8 @@ class Scan:
 
     def _place(self, seen: Glance, place: Place, batch: _Batch) -> None:
         """Put a file to judge or to open in the batch, or what is known of it."""
+        if seen.kind not in self._judged and not self._is_packaged(seen.path):
+            return
         cache = self._cache
         entry = cache.find(place, seen.identity, self._now) if cache is not None else None
         if entry is not None:
@@ -301,6 +314,18 @@ class Scan:
             batch.size += sum(map(len, entry.lines))
             return
         batch.add(Task(seen.path, seen.kind, seen.identity, place))
+
+
+def _system(trust: Any, at: datetime) -> System | None:
+    """Return the system whose packages may vouch, loaded here first: workers find it kept.
+
+    Raises ``EvidenceError`` where there is none.
+    """
+    if getattr(trust, "packages", None) is None:
+        return None
+    from signward.verbs.context import Context
+
+    return Context(replace(trust, at=at)).system
 
 
 def _followed(trust: Any) -> Any:

@@ -5,7 +5,8 @@
 ``apple-installer`` Apple's roots shipped with this package, ``uefi`` the Secure
 Boot authorities shipped with this package, ``uefi-variable`` those that may write its
 variables, ``linux-kernel`` what is compiled into the kernels installed here (``kernel:PATH``:
-into that one), ``shim:PATH`` what that shim lets start beside the firmware's own; anything else is
+into that one), ``sigstore`` the public
+Sigstore, ``shim:PATH`` what that shim lets start beside the firmware's own; anything else is
 a file or directory of the user's.
 """
 
@@ -185,6 +186,11 @@ def _device() -> TrustStore:
     return store_from_certificates("device", ())
 
 
+def _sigstore() -> TrustStore:
+    """Return no certificate at all: keyless signatures have a trust root (``verbs.sigstore``)."""
+    return store_from_certificates("sigstore", ())
+
+
 NAMED = {
     "android": _android,
     "apple": _apple,
@@ -193,6 +199,7 @@ NAMED = {
     "device": _device,
     "git": _git,
     "linux-kernel": _linux_kernel,
+    "sigstore": _sigstore,
     "uefi": _uefi,
     "uefi-variable": _uefi_variable,
     "windows-kernel": _windows_kernel,

@@ -38,7 +38,8 @@ class Task(msgspec.Struct, frozen=True, gc=False):
 class Job(msgspec.Struct, frozen=True):
     """What all tasks of a scan share.  Picklable.
 
-    ``further`` kinds are judged although no signature scheme exists for them.
+    ``further`` kinds are judged although no signature scheme exists for them; with ``packaged``
+    files of every kind are, for packages may vouch for them, but not members of containers.
     """
 
     factory: JudgeFactory
@@ -47,6 +48,7 @@ class Job(msgspec.Struct, frozen=True):
     limits: Limits
     containers: bool = True
     further: frozenset[str] = frozenset()
+    packaged: bool = False
 
     def wants(self, kind: str) -> bool:
         """Say whether files and members of a kind are judged."""

@@ -26,7 +26,7 @@ from signward.formats import (
 )
 from signward.integrity import check_listed, check_regions, check_seals, wanted_slots
 from signward.inventory.classify import KINDS, classify
-from signward.policy.case import Case
+from signward.policy.case import BY_CATALOG, Case
 from signward.policy.evaluate import evaluate
 from signward.state import (
     Accepted,
@@ -38,6 +38,7 @@ from signward.state import (
     Verdict,
     Wanted,
 )
+from signward.verbs.attested import attested_beside
 from signward.verbs.attributes import form_beside
 from signward.verbs.blocking import LISTED_SLOTS, blocked_by
 from signward.verbs.catalogs import vouched_by
@@ -135,21 +136,34 @@ def assess(source: Source, context: Context, companions: Companions | None = Non
         listed = _listed(source, (), context)
         if listed is not None:
             return listed
-        return _failed(source.name, "", (_empty(source),), context)
+        return _vouched(_failed(source.name, "", (_empty(source),), context), source, context)
     peek = peek_at(source)
     signable = recognise(peek)
     if signable is None:
         verdict = _unrecognised(source, peek, context)
     else:
-        verdict = assess_as(signable, source, context, parse_options(context, peek.extension, companions))
-    beside = form_beside(source, verdict.cause)
+        asked = parse_options(context, peek.extension, companions)
+        verdict = assess_as(signable, source, context, asked)
+    beside: Format | None = form_beside(source, verdict.cause)
+    if beside is None and context.rules is not None:
+        beside = attested_beside(source, verdict.cause, companions)
     if beside is not None:
         verdict = assess_as(beside, source, context)
+    verdict = _vouched(verdict, source, context)
     if not context.asked and context.rules is None:
         return verdict
     from signward.verbs.ruling import by_rules  # for few runs only
 
     return by_rules(verdict, source, classify(peek), context)
+
+
+def _vouched(verdict: Verdict, source: Source, context: Context) -> Verdict:
+    """Return the verdict with the word of the system's packages, where they were asked for."""
+    if context.options.packages is None:
+        return verdict
+    from signward.verbs.vouching import vouched  # for few runs only
+
+    return vouched(verdict, source, context)
 
 
 def assess_as(
@@ -222,7 +236,7 @@ def _assess_artifact(
         judged=judged,
         findings=findings,
         at=context.at,
-        vouched=bool(judged) and not artifact.signatures,
+        vouched=BY_CATALOG if judged and not artifact.signatures else "",
         every=artifact.every,
         facts={**artifact.facts, **_generation(artifact, context), **signed_as(judged),
                **catalogued},
@@ -298,7 +312,7 @@ def _listed(source: Source, revoked: tuple[Finding, ...], context: Context) -> V
         judged=vouched.signatures,
         findings=(*revoked, *vouched.findings),
         at=context.at,
-        vouched=True,
+        vouched=BY_CATALOG,
         facts=vouched.facts,
     )
     return evaluate(case, context.policy)

@@ -32,6 +32,7 @@ _MAGICS = (
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"BZh", "bzip2"),
     (b"\x5d\0\0", "lzma"),
+    (b"\x04\x22\x4d\x18", "lz4 frame"),
     (b"\x02\x21\x4c\x18", "lz4"),
     (b"\x89LZO\0", "lzo"),
 )
@@ -59,7 +60,7 @@ def unpack(data: bytes, most: int, what: str) -> tuple[bytes, int]:
     """Return what the stream at the start of ``data`` holds, and how many octets it takes.
 
     Raises ``LimitError`` for more than ``most`` octets, ``MalformedError`` for a stream that is
-    damaged or does not end, ``ExtraMissingError`` for zstd without its library.
+    damaged or does not end, ``ExtraMissingError`` for zstd or LZ4 without its library.
     """
     kind = compression_of(data)
     unpacker = _unpacker(kind, what)
@@ -117,6 +118,8 @@ def _unpacker(kind: str, what: str) -> _Unpacker:
         return bz2.BZ2Decompressor()
     if kind == "zstd":
         return _zstd_unpacker(what)
+    if kind == "lz4 frame":
+        return _Lz4(what)
     raise MalformedError(what, f"compression {kind or 'unknown'}", "gzip, xz, zstd, bzip2 or lzma")
 
 
@@ -167,6 +170,34 @@ class _Zstd:
         try:
             return bytes(self._unpacker.decompress(data, max_length))
         except self._error as error:
+            raise EOFError(str(error)) from None
+
+
+class _Lz4:
+    """An unpacker of LZ4 frames (apt keeps lists so) that fails as the others do."""
+
+    def __init__(self, what: str) -> None:
+        try:
+            self._unpacker = importlib.import_module("lz4.frame").LZ4FrameDecompressor()
+        except ImportError:
+            raise ExtraMissingError(what, "lz4", "lz4") from None
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._unpacker.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._unpacker.unused_data or b"")
+
+    @property
+    def needs_input(self) -> bool:
+        return bool(self._unpacker.needs_input)
+
+    def decompress(self, data: bytes, max_length: int = -1, /) -> bytes:
+        try:
+            return bytes(self._unpacker.decompress(data, max_length))
+        except RuntimeError as error:
             raise EOFError(str(error)) from None
 
 

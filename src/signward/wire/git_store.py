@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -115,10 +116,9 @@ class Repository:
 
     def _resolved(self, short: str) -> str:
         """Return the object that a ref names, or one of a ref that it names."""
-        packed = self._packed_refs()
         name = short
         for _ in range(MAX_LINKS):
-            texts = (self._ref(where + name, packed) for where in _WHERE)
+            texts = (self._ref(where + name) for where in _WHERE)
             text = next((one for one in texts if one), "") if _REF.fullmatch(name) else ""
             if not text.startswith("ref: "):
                 break
@@ -128,13 +128,14 @@ class Repository:
                                 "HEAD, a tag or a branch")  # fmt: skip
         return text
 
-    def _ref(self, name: str, packed: dict[str, str]) -> str:
+    def _ref(self, name: str) -> str:
         for folder in (self._own, self._common):
             path = folder / name
             if path.is_file() and path.stat().st_size < 4096:
                 return _line(path)
-        return packed.get(name, "")
+        return self._packed_refs.get(name, "")
 
+    @cached_property
     def _packed_refs(self) -> dict[str, str]:
         path = self._common / "packed-refs"
         text = _whole(path, MAX_LIST).decode("utf-8", "surrogateescape") if path.is_file() else ""

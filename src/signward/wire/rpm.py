@@ -15,6 +15,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from itertools import zip_longest
 from typing import TypeVar
 
 from signward.errors import AmbiguousError, LimitError, MalformedError
@@ -38,6 +39,9 @@ MAX_ENTRIES = 0xFFFF
 
 MAX_STORE = 64 * 1024 * 1024
 """Octets of one store, as rpm bounds a signature header's; 200,000 files take some 30 MiB."""
+
+MAX_ITEMS = 1_000_000
+"""Strings or numbers of one value: the largest packages list some 200,000 files."""
 
 CHAR, INT8, INT16, INT32, INT64 = 1, 2, 3, 4, 5
 STRING, BINARY, STRINGS, I18N = 6, 7, 8, 9
@@ -187,34 +191,29 @@ def _region(index: bytes, store: bytes, region: int, what: str) -> tuple[int, in
 
 def _entries(index: bytes, store: bytes, trailer: int, what: str) -> Iterator[Entry]:
     """Yield the entries behind the region's own; their values leave its trailer alone."""
-    end = 0
-    for tag, kind, start, count in _INDEX.iter_unpack(index):
-        if not end <= start < len(store) or not count or start % _WIDTH.get(kind, 1):
-            raise _misplaced(tag, start, what)
-        end = _end(store, kind, start, count)
-        if not start < end <= len(store) or (start < trailer + ENTRY and end > trailer):
-            raise _misplaced(tag, start, what)
+    listed = list(_INDEX.iter_unpack(index))
+    for (tag, kind, start, count), behind in zip_longest(listed, listed[1:]):
+        limit = behind[2] if behind else len(store)
+        limit = min(limit, trailer) if start < trailer + ENTRY else limit
+        if count > MAX_ITEMS and kind not in (BINARY, CHAR):
+            raise LimitError(what, f"{count} items of tag {tag}", f"at most {MAX_ITEMS}")
+        end = _end(store, kind, start, count, limit) if 0 <= start < limit <= len(store) else -1
+        if not start < end <= limit or start % _WIDTH.get(kind, 1):
+            raise MalformedError(
+                what, f"tag {tag}, whose value at {start} stands on another, beyond the end, "
+                "or is none", "values one behind the other", _CLAUSE,
+            )  # fmt: skip
         yield Entry(tag=tag, kind=kind, count=count, start=start, end=end)
 
 
-def _misplaced(tag: int, start: int, what: str) -> MalformedError:
-    return MalformedError(
-        what, f"tag {tag}, whose value at {start} stands on another, beyond the end, or is none",
-        "values one behind the other", _CLAUSE,
-    )  # fmt: skip
-
-
-def _end(store: bytes, kind: int, start: int, count: int) -> int:
+def _end(store: bytes, kind: int, start: int, count: int, limit: int) -> int:
     """Return where a value ends; -1 for one that does not, or that is of no known type."""
     if kind in _WIDTH:
         return start + _WIDTH[kind] * count
     if kind not in _TEXTS or (kind == STRING and count != 1):
         return -1
-    for _ in range(count):
-        start = store.find(b"\0", start) + 1
-        if not start:
-            return -1
-    return start
+    parts = store[start:limit].split(b"\0", count)
+    return limit - len(parts[-1]) if len(parts) > count else -1
 
 
 def _by_tag(entries: list[Entry], what: str) -> dict[int, Entry]:

@@ -88,12 +88,12 @@ class BytesSource:
 class FileSource:
     """A source over an open regular file, read with pread into a reused buffer."""
 
-    __slots__ = ("_buffer", "_fd", "_recalled", "_whole", "identity", "length", "name")
+    __slots__ = ("_buffer", "_fd", "_recalled", "_whole", "identity", "length", "mode", "name")
 
     def __init__(self, name: str, fd: int, status: os.stat_result) -> None:
         self.name, self._fd = name, fd
         self.identity = Identity.of(status)
-        self.length = status.st_size
+        self.length, self.mode = status.st_size, stat.S_IMODE(status.st_mode)
         self._buffer: bytearray | None = None
         self._recalled: Mapping[str, bytes] | None = None
         self._whole = self._pread(0, self.length) if self.length <= WHOLE else None

@@ -21,6 +21,7 @@ _RECORD = 64 * 1024
 _CLAUSE = "POSIX pax, ustar interchange format"
 _REGULAR = frozenset(b"0\x007")
 _FOLDER = ord("5")
+_HARD_LINK = ord("1")
 _NAMED = {ord("L"): "path", ord("K"): "linkpath"}
 _EXTENDED = frozenset(b"LKxg")
 _SPARSE = "GNU.sparse."
@@ -65,8 +66,8 @@ class PieceReader:
 class TarMember:
     """A regular file in the archive; ``pieces`` must be used before the next member.
 
-    ``special`` says that it is none, but a link, a device or a FIFO; ``link`` is where it leads.
-    ``mode`` is a file's, in Unix's bits.
+    ``special`` says that it is none, but a link, a device or a FIFO; ``link`` is where it leads,
+    ``hard`` says that it is another name of a file before it.  ``mode`` are twelve permission bits.
     """
 
     name: str
@@ -74,6 +75,7 @@ class TarMember:
     pieces: Iterator[bytes]
     special: bool = False
     link: str = ""
+    hard: bool = False
     mode: int = 0
 
 
@@ -105,15 +107,30 @@ def tar_members(pieces: Iterator[bytes], *, specials: bool = False) -> Iterator[
         if flag == ord("S") or any(key.startswith(_SPARSE) for key in known):
             raise MalformedError("archive", "a sparse member", "whole members", _CLAUSE)
         if flag in _REGULAR:
-            name = known.get("path") or _name(header)
-            yield TarMember(name=name, size=size, pieces=body, mode=_number(header[100:108]))
+            name, mode = known.get("path") or _name(header), _mode(header)
+            yield TarMember(name=name, size=size, pieces=body, mode=mode)
         elif specials and flag != _FOLDER:
-            link = known.get("linkpath") or _text(header[157:257])
-            name = known.get("path") or _name(header)
-            yield TarMember(name=name, size=0, pieces=iter(()), special=True, link=link)
+            yield _special(header, known)
         for _ in body:  # what the caller left unread
             pass
         known, flags = {}, set()
+
+
+def _special(header: bytes, known: dict[str, str]) -> TarMember:
+    """Return what is no file and no folder."""
+    return TarMember(
+        name=known.get("path") or _name(header),
+        size=0,
+        pieces=iter(()),
+        special=True,
+        link=known.get("linkpath") or _text(header[157:257]),
+        hard=header[156] == _HARD_LINK,
+        mode=_mode(header),
+    )
+
+
+def _mode(header: bytes) -> int:
+    return _number(header[100:108]) & 0o7777
 
 
 def _check_end(block: bytes, reader: PieceReader) -> None:

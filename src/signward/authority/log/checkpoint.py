@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Sequence
 from datetime import datetime
 
 from signward.authority.log import note
 from signward.authority.log.faults import NotSignedError
 from signward.authority.log.note import ED25519, VerifierKey
-from signward.authority.log.tree import EMPTY_ROOT, HASH_OCTETS, Frontier
-from signward.errors import MalformedError
+from signward.authority.log.tree import Frontier
 from signward.frozen import Frozen
 from signward.state import Algorithm
+from signward.wire.note import MAX_SIZE, Checkpoint, parse_text
 
-MAX_SIZE = 2**63 - 1
-"""Most entries of a tree: what databases and other clients count with."""
+__all__ = ["MAX_SIZE", "Checkpoint", "parse_text"]
 
 _CLAUSE = "c2sp.org/tlog-checkpoint"
-_SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
-_LEAST_LINES = 3
-
-
-class Checkpoint(Frozen, frozen=True, kw_only=True):
-    """A tree's head: ``origin`` names the log, ``root`` has 32 octets.
-
-    ``extensions`` are further lines; we write none.
-    """
-
-    origin: str
-    size: int
-    root: bytes
-    extensions: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """The note's text, with the final newline."""
-        root = base64.b64encode(self.root).decode()
-        return "".join(f"{x}\n" for x in (self.origin, self.size, root, *self.extensions))
 
 
 class Policy(Frozen, frozen=True, kw_only=True):
@@ -115,23 +92,3 @@ def open_checkpoint(data: bytes, policy: Policy) -> SignedCheckpoint:
     if head.origin != wanted:
         raise NotSignedError("checkpoint", f"origin {head.origin[:200]!r}", repr(wanted), _CLAUSE)
     return SignedCheckpoint(checkpoint=head, note=data, witnessed=witnessed)
-
-
-def parse_text(text: str) -> Checkpoint:
-    """Return the head that a note's text states.  Raises ``MalformedError``."""
-    lines = text.removesuffix("\n").split("\n")
-    if len(lines) < _LEAST_LINES or not all(lines) or not text.endswith("\n"):
-        raise MalformedError("checkpoint", f"{len(lines)} lines", "three or more, none empty",
-                             _CLAUSE)  # fmt: skip
-    origin, size, root, *extensions = lines
-    if not _SIZE.fullmatch(size) or int(size) > MAX_SIZE:
-        raise MalformedError("checkpoint", f"size {size[:40]!r}", f"0 to {MAX_SIZE}", _CLAUSE)
-    head = Checkpoint(
-        origin=origin, size=int(size), root=note.unbase64(root, "root hash"),
-        extensions=tuple(extensions),
-    )  # fmt: skip
-    if len(head.root) != HASH_OCTETS or (not head.size and head.root != EMPTY_ROOT):
-        raise MalformedError(
-            "checkpoint", f"root {root[:60]}", "SHA-256 of the tree", "RFC 6962 2.1"
-        )
-    return head

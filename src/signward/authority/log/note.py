@@ -8,9 +8,7 @@ was only read nothing may be believed: see `check`.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -21,15 +19,22 @@ from signward.frozen import Frozen
 from signward.integrity import UnsupportedKeyError, ValueMismatchError, check_value
 from signward.state import Algorithm
 from signward.wire import der
+from signward.wire.note import (
+    DASH,
+    ID_OCTETS,
+    MAX_NOTE,
+    MAX_SIGNATURES,
+    ClaimedNote,
+    NoteSignature,
+    check_name,
+    parse,
+    unbase64,
+)
 from signward.wire.spki import key_bits
 
+__all__ = ["MAX_NOTE", "MAX_SIGNATURES", "ClaimedNote", "NoteSignature", "parse", "unbase64"]
+
 ED25519 = Algorithm(scheme="ed25519")
-
-MAX_NOTE = 256 * 1024
-"""Octets of a note: 16 signatures must be taken, and post-quantum ones have nearly 5 kB."""
-
-MAX_SIGNATURES = 64
-"""Signature lines of a note; readers must take 16 (c2sp.org/signed-note)."""
 
 MAX_KEY_TEXT = 1024
 """Characters of a verifier key; ours have some 80."""
@@ -37,16 +42,11 @@ MAX_KEY_TEXT = 1024
 MAX_SECONDS = 253_402_300_799
 """The last second of the year 9999: later timestamps are no instants here."""
 
-_ID_OCTETS = 4
 _KEY_OCTETS = 32
 _VALUE_OCTETS = 64
 _TIME_OCTETS = 8
 _ED25519_OID = "1.3.101.112"
 _CLAUSE = "c2sp.org/signed-note"
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-"""The specification forbids those below U+0020; the others drive terminals just as well."""
-
-_DASH = "\N{EM DASH} "
 
 
 class Type(IntEnum):
@@ -69,7 +69,7 @@ class VerifierKey(Frozen, frozen=True, kw_only=True):
     def key_id(self) -> bytes:
         """The 4 octets that name the key beside its name."""
         typed = bytes([self.type]) + self.public_key
-        return hashlib.sha256(self.name.encode() + b"\n" + typed).digest()[:_ID_OCTETS]
+        return hashlib.sha256(self.name.encode() + b"\n" + typed).digest()[:ID_OCTETS]
 
     @property
     def text(self) -> str:
@@ -83,21 +83,6 @@ class VerifierKey(Frozen, frozen=True, kw_only=True):
         return der.sequence(der.sequence(der.oid(_ED25519_OID)), der.bit_string(self.public_key))
 
 
-class NoteSignature(Frozen, frozen=True, kw_only=True):
-    """One signature line as it stands there: ``value`` is what follows the key id."""
-
-    name: str
-    key_id: bytes
-    value: bytes
-
-
-class ClaimedNote(Frozen, frozen=True, kw_only=True):
-    """A note that parses; ``text`` ends with a newline.  Nobody has checked a signature."""
-
-    text: str
-    signatures: tuple[NoteSignature, ...]
-
-
 class Signed(Frozen, frozen=True, kw_only=True):
     """A signature that fits; ``at`` is when a witness made it, None for other types."""
 
@@ -107,7 +92,7 @@ class Signed(Frozen, frozen=True, kw_only=True):
 
 def key_of(name: str, spki: bytes, kind: Type = Type.ED25519) -> VerifierKey:
     """Return the verifier key for a DER SubjectPublicKeyInfo.  Raises ``MalformedError``."""
-    _check_name(name)
+    check_name(name)
     key = VerifierKey(name=name, type=kind, public_key=key_bits(spki))
     if len(key.public_key) != _KEY_OCTETS or key.spki != spki:
         raise MalformedError(f"the key of {name}", "another kind of key", "Ed25519", _CLAUSE)
@@ -120,7 +105,7 @@ def read_key(text: str) -> VerifierKey:
         raise LimitError("verifier key", f"{len(text)} characters", f"at most {MAX_KEY_TEXT}")
     name, _, rest = text.strip().partition("+")
     key_id, _, encoded = rest.partition("+")
-    _check_name(name)
+    check_name(name)
     typed = unbase64(encoded, "verifier key")
     if not typed or typed[0] not in tuple(Type) or len(typed) != 1 + _KEY_OCTETS:
         found = f"type {typed[:1].hex() or 'none'} with {len(typed)} octets"
@@ -129,55 +114,6 @@ def read_key(text: str) -> VerifierKey:
     if key_id != key.key_id.hex():
         raise MalformedError("verifier key", f"id {key_id[:16]}", f"id {key.key_id.hex()}", _CLAUSE)
     return key
-
-
-def _check_name(name: str) -> None:
-    if not name or "+" in name or any(c.isspace() or c < " " for c in name):
-        raise MalformedError("key name", repr(name[:80]), "text without blanks and plus", _CLAUSE)
-
-
-def unbase64(text: str, what: str) -> bytes:
-    """Return what a text encodes, in the one way there is (RFC 4648 4).
-
-    Raises ``MalformedError``.
-    """
-    try:
-        data = base64.b64decode(text.encode("ascii"), validate=True)
-    except (binascii.Error, UnicodeEncodeError):
-        data = b""
-    if base64.b64encode(data).decode() != text:
-        raise MalformedError(what, repr(text[:80]), "base64", "RFC 4648 4")
-    return data
-
-
-def parse(data: bytes) -> ClaimedNote:
-    """Return the note that ``data`` is.  Raises ``MalformedError``, ``LimitError``."""
-    if len(data) > MAX_NOTE:
-        raise LimitError("note", f"{len(data)} octets", f"at most {MAX_NOTE}", _CLAUSE)
-    try:
-        whole = data.decode()
-    except UnicodeDecodeError:
-        raise MalformedError("note", "octets that are no UTF-8", "UTF-8", _CLAUSE) from None
-    if _CONTROL.search(whole):
-        raise MalformedError("note", "control characters", "none but newlines", _CLAUSE)
-    text, blank, lines = whole.rpartition("\n\n")
-    if not blank or not lines.endswith("\n"):
-        raise MalformedError("note", "no signature lines", "text, blank line, signatures", _CLAUSE)
-    signatures = lines[:-1].split("\n")
-    if len(signatures) > MAX_SIGNATURES:
-        raise LimitError("note", f"{len(signatures)} signatures", f"at most {MAX_SIGNATURES}")
-    return ClaimedNote(text=text + "\n", signatures=tuple(map(_signature, signatures)))
-
-
-def _signature(line: str) -> NoteSignature:
-    name, blank, encoded = line.removeprefix(_DASH).partition(" ")
-    if not line.startswith(_DASH) or not blank:
-        raise MalformedError("note", repr(line[:80]), "a signature line", _CLAUSE)
-    _check_name(name)
-    raw = unbase64(encoded, f"the signature of {name}")
-    if len(raw) <= _ID_OCTETS:
-        raise MalformedError(f"the signature of {name}", f"{len(raw)} octets", "more", _CLAUSE)
-    return NoteSignature(name=name, key_id=raw[:_ID_OCTETS], value=raw[_ID_OCTETS:])
 
 
 def check(note: ClaimedNote, keys: Sequence[VerifierKey]) -> tuple[Signed, ...]:
@@ -226,7 +162,7 @@ def cosigned(text: str, seconds: int) -> bytes:
 def signed(text: str, signatures: Sequence[tuple[VerifierKey, bytes]]) -> bytes:
     """Return a note of text (which ends with a newline) and signature values."""
     lines = [
-        f"{_DASH}{key.name} {base64.b64encode(key.key_id + value).decode()}\n"
+        f"{DASH}{key.name} {base64.b64encode(key.key_id + value).decode()}\n"
         for key, value in signatures
     ]
     return "".join([text, "\n", *lines]).encode()

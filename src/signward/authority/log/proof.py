@@ -26,12 +26,10 @@ from signward.authority.log.tiles import HEIGHT, WIDTH, Tile, split_hashes, widt
 from signward.authority.log.tree import EMPTY_ROOT, HASH_OCTETS, Frontier, leaf_hash, node_hash
 from signward.errors import LimitError, MalformedError
 from signward.frozen import Frozen
+from signward.wire.merkle import MAX_PATH, inclusion_root
 
 TileReader = Callable[[Tile], bytes]
 """Gets a tile's octets, from a database or over HTTP."""
-
-MAX_PATH = 64
-"""Hashes in a proof of inclusion: the height of the largest tree is 63."""
 
 MAX_RECEIPT = MAX_NOTE + 2 * MAX_ENTRY + 8192
 """Octets of a receipt: its note, an entry in base64, and the path."""
@@ -164,29 +162,11 @@ def check_inclusion(leaf: bytes, index: int, head: Checkpoint, path: Sequence[by
 
     Raises ``NotIncludedError``.
     """
-    fn, sn, root = index, head.size - 1, leaf
-    for step in path:
-        if not sn:
-            break
-        if fn & 1 or fn == sn:
-            root = node_hash(step, root)
-            while fn and not fn & 1:
-                fn, sn = fn >> 1, sn >> 1
-        else:
-            root = node_hash(root, step)
-        fn, sn = fn >> 1, sn >> 1
-    fits = 0 <= index < head.size and len(path) == _path_length(index, head.size)
-    if not fits or sn or root != head.root:
+    if inclusion_root(leaf, index, head.size, path) != head.root:
         raise NotIncludedError(
             f"entry {index}", "a proof that leads elsewhere",
             f"one that leads to the root of {head.size} entries", "RFC 9162 2.1.3.2",
         )  # fmt: skip
-
-
-def _path_length(index: int, size: int) -> int:
-    """Return how many hashes prove the entry: those below the right edge, and left of it above."""
-    inner = (index ^ (size - 1)).bit_length()
-    return inner + (index >> inner).bit_count()
 
 
 def check_consistency(old: Checkpoint, new: Checkpoint, path: Sequence[bytes]) -> None:

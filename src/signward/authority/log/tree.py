@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 
 from signward.frozen import Frozen
+from signward.wire.merkle import EMPTY_ROOT, HASH_OCTETS, leaf_hash, node_hash
 
-HASH_OCTETS = 32
-
-EMPTY_ROOT = sha256(b"").digest()
-"""The root of a tree without entries (RFC 6962 2.1)."""
-
-
-def leaf_hash(entry: bytes) -> bytes:
-    """Return the hash of one entry: SHA-256 of 0x00 and the entry."""
-    return sha256(b"\0" + entry).digest()
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    """Return the hash of an inner node: SHA-256 of 0x01 and its children's hashes."""
-    return sha256(b"\1" + left + right).digest()
+__all__ = ["EMPTY_ROOT", "HASH_OCTETS", "Frontier", "leaf_hash", "node_hash"]
 
 
 class Frontier(Frozen, frozen=True, kw_only=True):

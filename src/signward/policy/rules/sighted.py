@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from signward.findings import Code, Effect
 from signward.policy.case import LISTED_BY
-from signward.policy.publisher import identity_of, lasting_name, subscriber_eku
+from signward.policy.publisher import identity_of, keyless, lasting_name, subscriber_eku
 from signward.policy.record import PathRecord, Record, SignatureRecord
 from signward.policy.rules import apple_code
 from signward.policy.rules.kinds import class_of
@@ -199,8 +199,15 @@ def _signer(signature: SignatureRecord, path: PathRecord, facts: Facts) -> Signe
     named = lasting_name(
         fields.get("organization", ""), fields.get("common_name", ""), leaf.subject
     )
+    who, lasting = (
+        signature.keyless,
+        identity_of(subscriber_eku(signature.ekus), root.sha256, named),
+    )
     return Signer(
-        identity=identity_of(subscriber_eku(signature.ekus), root.sha256, named),
+        identity=keyless(who.identity, who.issuer).identity if who else lasting,
+        keyless_identity=who.identity if who else "",
+        keyless_issuer=who.issuer if who else "",
+        logged=bool(who and who.logs),
         subject=fields,
         certificates=tuple(certificate.sha256 for certificate in path.certificates),
         names=tuple(subject_fields(c.subject).get("common_name", "") for c in path.certificates),
