@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 from signward.envelopes.apk_draft import draft_v4
 from signward.errors import NotSignableError
+from signward.findings import Code, Effect, Finding
 from signward.formats import ParseOptions, Request, Signing
 from signward.formats._apart import Apart
 from signward.formats._apk_digest import file_tree
-from signward.formats._apk_v4 import SUFFIX
+from signward.formats._apk_v4 import KNOWS_V4, SUFFIX
 from signward.formats.apk import FORMAT
 from signward.frozen import replace
 from signward.state import ClaimedSignature, Manifest, SignedArtifact, Slot, Source, Wanted
@@ -35,7 +36,10 @@ class ApkV4Format(Apart):
         """Find all signatures of the package, the file beside it included."""
         name = source.name.rpartition("/")[2] + SUFFIX
         beside = {} if self._signature is None else {name: BytesSource(name, self._signature)}
-        return FORMAT.parse(source, replace(options, companions=MappedCompanions(beside)))
+        found = FORMAT.parse(source, replace(options, companions=MappedCompanions(beside)))
+        if not beside or any(one.label.startswith("v4") for one in found.signatures):
+            return found
+        return replace(found, findings=(*found.findings, _unread()))
 
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
         """Compute what the package's signatures speak of."""
@@ -48,6 +52,19 @@ class ApkV4Format(Apart):
         draft = draft_v4(request.signer, source.length, file_tree(source), digest)
         sealed = yield draft
         return self.embed(source, (sealed,))
+
+
+def _unread() -> Finding:
+    """Say that nobody asked about looks at the file that was named."""
+    return Finding(
+        code=Code.SLOT_MISSING,
+        effect=Effect.REJECT,
+        subject=_WHAT,
+        found="no platform asked about that looks at it",
+        required=f"one from {KNOWS_V4} on",
+        clause="APK Signature Scheme v4",
+        hint="--max-sdk asks about older ones only; without --detached they are judged by theirs",
+    )
 
 
 def _repeated(
