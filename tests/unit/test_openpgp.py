@@ -459,12 +459,32 @@ def test_octets_that_are_no_signature(blob: bytes) -> None:
         open_detached(blob, "file")
 
 
+def told_bits(blob: bytes, bits: int, front: bytes = b"") -> bytes:
+    """An RSA signature of 2048 bits, its count of bits another and octets put in front."""
+    at = len(blob) - 256 - 2
+    return pgp.packet(2, blob[:at] + bits.to_bytes(2, "big") + front + blob[at + 2 :])
+
+
+def short_value(own: pgp.Key) -> bytes:
+    """A signature whose number has 2047 bits, in 256 octets."""
+    blobs = (own.sign(CONTENT, made=LATER + timedelta(seconds=one)) for one in range(999))
+    return next(blob for blob in blobs if blob[-258:-256] == b"\x07\xff")
+
+
 def test_numbers_written_in_two_ways(tmp_path: Path) -> None:
     own = key("rsa")
-    blob = own.sign(CONTENT, made=LATER)
-    at = len(blob) - 256 - 2
-    longer = blob[:at] + (2056).to_bytes(2, "big") + b"\0" + blob[at + 2 :]
-    assert cause(pgp.certificate(own), pgp.packet(2, longer), tmp_path) is Code.MALFORMED
+    blob, ring = short_value(own), pgp.certificate(own)
+    assert cause(ring, told_bits(blob, 2046), tmp_path) is Code.MALFORMED
+    assert cause(ring, told_bits(blob, 2055, b"\0"), tmp_path) is Code.MALFORMED
+    longer = told_bits(blob, 2056, b"\0")
+    assert cause(ring, longer, tmp_path) is Code.SIGNATURE_MISMATCH
+
+
+def test_an_rsa_number_counted_in_the_octets_of_the_modulus(tmp_path: Path) -> None:
+    """As Go's writers count, whose signatures GitHub's commits and many releases bear."""
+    own = key("rsa")
+    blob = short_value(own)
+    assert cause(pgp.certificate(own), told_bits(blob, 2048), tmp_path) is None
 
 
 def test_no_flipped_octet_lets_another_file_in(tmp_path: Path) -> None:
