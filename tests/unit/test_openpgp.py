@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signward.cli.commands import run
-from signward.envelopes.openpgp import open_detached
+from signward.envelopes.openpgp import MAX_OCTETS, open_detached
 from signward.envelopes.openpgp_cert import binary, keys_of, read_certificate, split_keyring
-from signward.envelopes.openpgp_packets import crc24, packets
+from signward.envelopes.openpgp_packets import crc24, dearmour, packets
 from signward.envelopes.openpgp_text import LineEnds, TextHasher
-from signward.errors import BadInputError, EvidenceError
+from signward.errors import BadInputError, EvidenceError, MalformedError
 from signward.findings import Code, Effect
 from signward.policy.record import record
 from signward.state import OpenPgpCert, Outcome, TrustedSignature, Verdict
@@ -498,6 +499,31 @@ def test_no_flipped_octet_lets_another_file_in(tmp_path: Path) -> None:
         changed[offset] ^= 1 << offset % 8
         verdict = assess_as(form_of(bytes(changed)), BytesSource("f", CONTENT + b"!"), context)
         assert verdict.outcome is not Outcome.ACCEPTED, offset
+
+
+@pytest.mark.parametrize("line", [b"-----BEGIN PGP SIGNATURE-----\n", b"a:\n", b"\n"])
+def test_armour_is_read_in_one_pass(line: bytes) -> None:
+    """Frames in frames, and headers, took time by the square of their number."""
+    head = b"-----BEGIN PGP SIGNATURE-----\n"
+    data = head + line * ((MAX_OCTETS - 100) // len(line)) + b"-----END PGP SIGNATURE-----\n"
+    started = time.process_time()
+    with pytest.raises(MalformedError):
+        open_detached(data, "file")
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"-----END PGP SIGNATURE-----\n",
+        b"-----BEGIN PGP SIGNATURE-----\n\n",
+        b"-----BEGIN PGP SIGNATURE-----\n\n-----END PGP MESSAGE-----\n",
+        b"-----BEGIN PGP A-----\n-----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----\n",
+    ],
+)
+def test_frames_that_no_block_has(text: bytes) -> None:
+    with pytest.raises(MalformedError, match=r"RFC 9580 6\.2"):
+        dearmour(text, "SIGNATURE", alone=False)
 
 
 @given(st.binary(max_size=200))
