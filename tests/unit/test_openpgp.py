@@ -197,6 +197,22 @@ REFUSED: dict[str, tuple[Code, Made]] = {
         Code.REVOKED,
         lambda k: _by(k, pgp.revocation(k, k.hashed, digest="sha1"), pgp.user_id(k)),
     ),
+    "revoked behind everything else": (
+        Code.REVOKED,
+        lambda k: _by(k, pgp.user_id(k), pgp.subkey(k, key(which=2)),
+                      pgp.revocation(k, k.hashed, made=NOW)),
+    ),
+    "revoked with a digest that is not known": (
+        Code.REVOCATION_UNKNOWN,
+        lambda k: _by(k, _of_ripemd(pgp.revocation(k, k.hashed)), pgp.user_id(k)),
+    ),
+    "revoked by whom its holder entitled before a newer word": (
+        Code.REVOCATION_UNKNOWN,
+        lambda k: _by(
+            k, pgp.direct(k, more=(pgp.flags(3), pgp.subpacket(12, bytes([0x80, 27]) + bytes(20)))),
+            pgp.direct(k, made=LATER), pgp.revocation(key(which=1), k.hashed),
+        ),
+    ),
     "every user id withdrawn": (
         Code.CERTIFICATE_SIGNATURE,
         lambda k: _by(k, pgp.user_id(k, b"A"), pgp.revocation(
@@ -210,6 +226,13 @@ REFUSED: dict[str, tuple[Code, Made]] = {
         ),
     ),
 }  # fmt: skip
+
+
+def _of_ripemd(packet: bytes) -> bytes:
+    """A signature's packet, its digest another: RIPEMD-160, which older keys are revoked with."""
+    body = bytearray(next(packets(packet)).body)
+    body[3] = 3
+    return pgp.packet(2, bytes(body))
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -330,6 +353,13 @@ SUBKEYS: dict[str, tuple[Code, Callable[[Key, Key], bytes]]] = {
         lambda k, s: pgp.certificate(
             k, pgp.user_id(k, more=(pgp.flags(1), pgp.seconds(9, _DAY))), pgp.subkey(k, s))),
 }  # fmt: skip
+
+
+def test_a_subkey_revoked_with_a_digest_that_is_not_known(tmp_path: Path) -> None:
+    own, sub = key(), key(which=2)
+    withdrawn = _of_ripemd(pgp.revocation(own, own.hashed + sub.hashed, kind=0x28))
+    ring = _with_subkey(own, sub) + withdrawn
+    assert cause(ring, signature(sub), tmp_path) is Code.REVOCATION_UNKNOWN
 
 
 @pytest.mark.parametrize("case", SUBKEYS)
