@@ -516,7 +516,9 @@ version = 1
 [[rule]]
 id = "releases"
 action = "allow"
-identity = {{ identity = '{WORKFLOW.replace(".", "[.]")}', issuer = '{PROVIDER.replace(".", "[.]")}' }}
+[rule.identity]
+identity = '{WORKFLOW.replace(".", "[.]")}'
+issuer = '{PROVIDER.replace(".", "[.]")}'
 """
 
 

@@ -42,8 +42,8 @@ def _hold_against(path: str, known: Known | None, new: Known) -> None:
     if known is not None and stands is Step.OLDER:
         raise OlderError(f"{path}: found version {new.version}, required {known.version} or later")
     if stands is Step.OTHER:
-        raise EvidenceError(f"{path}: found a second manifest of version {new.version}, required the "
-                            "first")  # fmt: skip
+        raise EvidenceError(f"{path}: found a second manifest of version {new.version}, required "
+                            "the first")  # fmt: skip
 
 
 def _known(memory: Memory, name: str) -> Known | None:
