@@ -114,6 +114,16 @@ def test_a_bare_key_is_known_by_its_fingerprint(tmp_path: Path) -> None:
     assert verdict.publisher.name.startswith("SSH key SHA256:")
 
 
+@pytest.mark.parametrize("profile", ["sigstore", "pinned", "openpgp", "jar"])
+def test_no_profile_forgets_what_a_line_says(profile: str, tmp_path: Path) -> None:
+    (tmp_path / "allowed").write_text(listed(KEY, options='valid-before="20200101"'))
+    (tmp_path / "x").write_bytes(CONTENT)
+    (tmp_path / "x.sig").write_bytes(ssh.signed(CONTENT, KEY))
+    rings = ["--keyring", str(tmp_path / "allowed"), "--profile", profile]
+    words = ["verify", "--detached", str(tmp_path / "x.sig"), *rings, str(tmp_path / "x")]
+    assert run(words) == 1
+
+
 def test_a_device_s_key_is_not_the_same_key_in_a_file(tmp_path: Path) -> None:
     device, plain = Key("sk-ed25519"), Key("ed25519", ssh.private("sk-ed25519"))
     verdict = judged(ssh.signed(CONTENT, device), tmp_path, listed(plain))
