@@ -348,6 +348,9 @@ def test_lines_of_allowed_signers() -> None:
     for wrong in (b"ann", KEY.line.replace("ed25519", "rsa").encode(), b"a ssh-ed25519 AAA"):
         with pytest.raises(BadInputError):
             read_line(wrong)
+    for who in ('""', "!ann@example.org", '"!*,!b"'):
+        with pytest.raises(BadInputError):
+            read_line(f"{who} {KEY.line}".encode())
     crowded = listed(KEY).encode() * 20_001
     with pytest.raises(BadInputError):
         allowed_keys(crowded)
