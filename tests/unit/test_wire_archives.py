@@ -534,7 +534,6 @@ def test_a_tar_number_that_only_python_reads_is_refused(size: bytes) -> None:
         untar(header(size=size) + bytes(1024))
 
 
-
 def test_an_extended_header_is_bounded() -> None:
     big = b"%011o\0" % (tar_wire.EXTENDED_HEADER + 1)
     with pytest.raises(LimitError):

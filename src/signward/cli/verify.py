@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from signward.cli.arguments import EXIT_CODES, add_judgement, options_from
-from signward.cli.packages import add_packages, packages_from, replaced
+from signward.cli.packages import add_packages, packages_from, replaced, tell_troubles
 from signward.cli.verity import add_verity, verity_from
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
 
     packages = packages_from(arguments, arguments.files, options)
     context = Context(replaced(options, packages))
+    tell_troubles(context.system if packages is not None else None)
     return (assess_with_companions(path, context) for path in arguments.files)
 
 

@@ -170,9 +170,7 @@ def _survey(source: Source) -> _Contents:
             if member.size > most:
                 raise LimitError(path, f"{member.size} octets", f"at most {most}")
             held[path] = b"".join(member.pieces)
-    return _Contents(
-        files=frozenset(files), specials=frozenset(specials), raised=raised, held=held
-    )
+    return _Contents(files=frozenset(files), specials=frozenset(specials), raised=raised, held=held)
 
 
 def _most(base: str) -> int:
