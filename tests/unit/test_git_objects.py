@@ -17,7 +17,7 @@ from signward.envelopes import Signer
 from signward.envelopes.openpgp_cert import keys_of
 from signward.envelopes.sshsig import read_key
 from signward.envelopes.sshsig_draft import ssh_key
-from signward.errors import BadInputError, EvidenceError, NotSignableError
+from signward.errors import BadInputError, EvidenceError, LimitError, NotSignableError
 from signward.findings import Code
 from signward.formats import (
     Existing,
@@ -296,6 +296,9 @@ def test_revisions(tmp_path: Path) -> None:
     assert run([*words, "--publisher", "bob", "v1"]) == 1
     assert run([*words, "--evidence", str(tmp_path / "e"), "v1"]) == 2
     assert run([*words, "nothing"]) == 2
+    (tmp_path / "x.sig").write_bytes(ssh.signed(b"x", SSH))
+    assert run([*words, "--detached", str(tmp_path / "x.sig"), "v1"]) == 2
+    assert run(["verify", "--git", "", str(tmp_path / "x.sig")]) == 2
 
 
 @pytest.mark.parametrize("name", ["nope", "../HEAD", "a..b", "f" * 40, "/HEAD", "", "x\0y"])
@@ -481,6 +484,15 @@ def test_objects_by_name_share_one_allowance(tmp_path: Path) -> None:
            names={name: number for number, name in enumerate(names)})  # fmt: skip
     with pytest.raises(EvidenceError, match="octets of work"):
         of_repository(tmp_path, "HEAD")
+
+
+def test_a_delta_of_countless_commands_ends_soon() -> None:
+    count = 2_000_000
+    change = gits.length(1) + gits.length(count) + b"\x90\x01" * count
+    plain = gits.entry(1, b"x")
+    data, places = gits.pack(plain, gits.entry(6, change, gits.back(len(plain))))
+    with pytest.raises(LimitError):
+        read_packed(BytesSource("p", data), places[1], 20, _nowhere, Allowance())
 
 
 def _nowhere(name: bytes) -> tuple[str, bytes]:

@@ -348,6 +348,9 @@ def test_lines_of_allowed_signers() -> None:
     for wrong in (b"ann", KEY.line.replace("ed25519", "rsa").encode(), b"a ssh-ed25519 AAA"):
         with pytest.raises(BadInputError):
             read_line(wrong)
+    for who in ('""', "!ann@example.org", '"!*,!b"'):
+        with pytest.raises(BadInputError):
+            read_line(f"{who} {KEY.line}".encode())
     crowded = listed(KEY).encode() * 20_001
     with pytest.raises(BadInputError):
         allowed_keys(crowded)
@@ -490,6 +493,25 @@ def test_whom_an_authority_may_certify(tmp_path: Path) -> None:
         assert verdict.cause is cause, options
     several = authority(who="bob@example.org") + authority(who="ann@*,!x")
     assert judged(vouched(), tmp_path, several).outcome is Outcome.ACCEPTED
+
+
+def test_each_principal_can_be_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(CONTENT)
+    (tmp_path / "allowed").write_text(
+        authority(who="*@example.org,root") + listed(Key("p256"), who="cid,dan")
+        + listed(Key("p521"), who="*,!dan")
+    )  # fmt: skip
+    rings = ["--keyring", str(tmp_path / "allowed")]
+    certified, plain = vouched("ann@example.org", "root"), ssh.signed(CONTENT, Key("p256"))
+    for blob, fits, others in (
+        (certified, ("root", "ann@example.org", "ann@example.org, root"), ("dan", "bob@example.org")),
+        (plain, ("cid", "dan", "cid,dan"), ("root", "cid,")),
+        (ssh.signed(CONTENT, Key("p521")), ("*,!dan",), ("*", "dan", "!dan", "cid")),
+    ):  # fmt: skip
+        (tmp_path / "x.sig").write_bytes(blob)
+        words = ["verify", "--detached", str(tmp_path / "x.sig"), *rings, str(tmp_path / "x")]
+        for who in (*fits, *others):
+            assert run([*words, "--publisher", who]) == (0 if who in fits else 1), who
 
 
 def test_withdrawn_certificates(tmp_path: Path) -> None:

@@ -108,10 +108,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
-    if arguments.detached:
-        return [_detached(arguments)]
-    if arguments.git:
+    if arguments.git is not None:
         return _of_repository(arguments)
+    if arguments.detached is not None:
+        return [_detached(arguments)]
     if arguments.replay:
         return _replayed(arguments)
     from signward.errors import EvidenceError
@@ -160,9 +160,11 @@ def _of_repository(arguments: argparse.Namespace) -> Iterable[Verdict]:
     from signward.verbs.git_objects import assess_revisions
 
     options = options_from(arguments)
-    if arguments.replay or arguments.evidence or options.rules is not None:
-        raise EvidenceError("--git: found --evidence, --replay or --policy, required none: they "
-                            "speak of files")  # fmt: skip
+    of_files = (arguments.replay, arguments.evidence, options.rules, arguments.detached)
+    if not arguments.git or any(one is not None for one in of_files):
+        raise EvidenceError("--git: found no name, or --detached, --evidence, --replay or "
+                            "--policy, required a repository and none of these: they speak of "
+                            "files")  # fmt: skip
     return assess_revisions(arguments.git, arguments.files, Context(options))
 
 

@@ -236,7 +236,8 @@ def _identity_findings(signature: JudgedSignature, policy: Policy) -> list[Findi
 
 
 def _publisher_findings(publisher: Publisher, wanted: Sequence[str]) -> list[Finding]:
-    names = {publisher.name.casefold(), publisher.identity.casefold(), publisher.subject.casefold()}
+    known = (publisher.name, publisher.identity, publisher.subject, *publisher.names)
+    names = {name.casefold() for name in known}
     if any(name.casefold() in names for name in wanted):
         return []
     return [

@@ -24,6 +24,9 @@ MAX_DELTAS = 4095
 MAX_WORK = 64 * 1024 * 1024
 """Octets put together on the way to one object: a chain of 300 of the largest commits known."""
 
+COMMAND = 64
+"""What a delta's command costs of that: a loop's turn takes longer than so many octets."""
+
 KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 _BY_OFFSET, _BY_NAME = 6, 7
 _CHUNK = 16 * 1024
@@ -192,6 +195,7 @@ def _applied(base: bytes, delta: bytes, allowance: Allowance) -> bytes:
     allowance.spend(after)
     made = bytearray()
     while position < len(delta) and len(made) <= after:
+        allowance.spend(COMMAND)
         command = delta[position]
         position += 1
         if command & 0x80:
