@@ -634,6 +634,16 @@ def test_the_attestation_of_whom_is_asked_for_counts_beside_the_registrys(
     assert bench.judge(npm).cause is Code.PUBLISHER_MISMATCH
 
 
+def test_whoever_is_asked_for_counts_beside_a_stronger_digest(bench: Bench) -> None:
+    other = OURS.leaf(names=(made.email("a@b.example"),))
+    subject = {"name": "a", "digest": {"sha512": hashlib.sha512(CONTENT).hexdigest()}}
+    payload = made.canonical({"_type": made.STATEMENT, "subject": [subject],
+                              "predicateType": made.PUBLISH})  # fmt: skip
+    both = [OURS.attested(payload, other), OURS.attested(made.statement("a", CONTENT))]
+    verdict = bench.judge({"attestations": [{"bundle": one} for one in both]})
+    assert verdict.outcome is Outcome.ACCEPTED, verdict.findings
+
+
 def test_hostile_lengths_are_refused_at_once(bench: Bench) -> None:
     bundle = OURS.message(CONTENT)
     body = json.loads(base64.b64decode(_entry(bundle)["canonicalizedBody"]))
