@@ -644,6 +644,24 @@ def test_whoever_is_asked_for_counts_beside_a_stronger_digest(bench: Bench) -> N
     assert verdict.outcome is Outcome.ACCEPTED, verdict.findings
 
 
+def test_a_publisher_that_differs_in_case_is_another(bench: Bench) -> None:
+    for name in (f"{WORKFLOW} ({PROVIDER})", f"keyless:{PROVIDER} {WORKFLOW}"):
+        _accepted(bench.judge(OURS.message(CONTENT), policy=Policy(publishers=(name,))))
+        other = name.replace("tags/v1", "tags/V1")
+        verdict = bench.judge(OURS.message(CONTENT), policy=Policy(publishers=(other,)))
+        assert verdict.cause is Code.PUBLISHER_MISMATCH
+
+
+def test_a_broken_trust_root_is_told_also_where_attestations_are_found(tmp_path: Path) -> None:
+    document = OURS.attestation("demo-1.0.tar.gz", CONTENT)
+    file, root = _beside(tmp_path, ".publish.attestation", document)
+    Path(root).write_text("root:x:0:0")
+    with pytest.raises(EvidenceError, match=r"root\.json"):
+        assess_with_companions(file, Context(Options(trusted_root=root, policy=WANTED)))
+    Path(f"{file}.publish.attestation").write_text("-----BEGIN NOTHING-----")  # says nothing
+    assert assess_with_companions(file, Context(Options())).cause is Code.UNSIGNED
+
+
 def test_hostile_lengths_are_refused_at_once(bench: Bench) -> None:
     bundle = OURS.message(CONTENT)
     body = json.loads(base64.b64decode(_entry(bundle)["canonicalizedBody"]))

@@ -251,9 +251,17 @@ def _identity_findings(signature: JudgedSignature, policy: Policy) -> list[Findi
     ]
 
 
+def _is_keyless(publisher: Publisher) -> bool:
+    return publisher.identity.startswith("keyless:")
+
+
 def _publisher_findings(publisher: Publisher, wanted: Sequence[str]) -> list[Finding]:
-    names = {publisher.name.casefold(), publisher.identity.casefold(), publisher.subject.casefold()}
-    if any(name.casefold() in names for name in wanted):
+    names = {publisher.name, publisher.identity, publisher.subject}
+    if not names.isdisjoint(wanted):
+        return []
+    # Branches and accounts that differ in case alone are others' (`KeylessIdentity`).
+    folded = set() if _is_keyless(publisher) else {name.casefold() for name in names}
+    if any(name.casefold() in folded for name in wanted):
         return []
     return [
         Finding(
