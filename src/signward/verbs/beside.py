@@ -47,12 +47,13 @@ def _judged(path: str, signature: str, context: Context) -> Verdict | None:
     """Return the verdict by a file beside; None where there is none, or it is no signature."""
     if not os.path.isfile(signature):  # noqa: PTH113 - paths stay strings
         return None
-    from signward.verbs.detached import assess_detached  # for few files only
+    from signward.verbs.detached import assess_detached, read_beside  # for few files only
 
     try:
-        verdict = assess_detached(path, signature, context)
+        read_beside(signature)
     except EvidenceError:
-        return None  # what cannot be read says nothing
+        return None  # what cannot be read says nothing; what the caller gave is at fault aloud
+    verdict = assess_detached(path, signature, context)
     return verdict if verdict.signatures else None
 
 
