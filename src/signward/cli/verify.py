@@ -39,10 +39,8 @@ by a key of a keyring (OpenPGP), or a public key of minisign, signify or SSH:
 a file, or a release of a repository, by those on SSH's list of allowed signers:
   signward verify --detached a.tar.sig --keyring allowed_signers a.tar
   signward verify --git . --keyring allowed_signers v1.0 HEAD
-by an attestation of PyPI's, npm's or GitHub's, and whose it must be:
-  signward verify --attestation a.whl.publish.attestation --identity \
-    https://github.com/o/p/.github/workflows/release.yml@refs/tags/v1 \
-    --identity-issuer https://token.actions.githubusercontent.com a.whl
+by an attestation of PyPI's, npm's or GitHub's beside it, and whose it must be:
+  signward verify --identity a@b.org --identity-issuer https://gitlab.com a.whl
 a file that Linux keeps an IMA or fs-verity signature of:
   signward verify --anchor /etc/keys/x509_ima.der /usr/bin/busybox
 with your own anchor and revocation list, as of a date:
@@ -110,10 +108,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
-    if arguments.detached:
-        return [_detached(arguments)]
-    if arguments.git:
+    if arguments.git is not None:
         return _of_repository(arguments)
+    if arguments.detached is not None:
+        return [_detached(arguments)]
     if arguments.replay:
         return _replayed(arguments)
     from signward.errors import EvidenceError
@@ -162,9 +160,11 @@ def _of_repository(arguments: argparse.Namespace) -> Iterable[Verdict]:
     from signward.verbs.git_objects import assess_revisions
 
     options = options_from(arguments)
-    if arguments.replay or arguments.evidence or options.rules is not None:
-        raise EvidenceError("--git: found --evidence, --replay or --policy, required none: they "
-                            "speak of files")  # fmt: skip
+    of_files = (arguments.replay, arguments.evidence, options.rules, arguments.detached)
+    if not arguments.git or any(one is not None for one in of_files):
+        raise EvidenceError("--git: found no name, or --detached, --evidence, --replay or "
+                            "--policy, required a repository and none of these: they speak of "
+                            "files")  # fmt: skip
     return assess_revisions(arguments.git, arguments.files, Context(options))
 
 

@@ -8,7 +8,6 @@ very signature beside it proves nothing of it (CVE-2022-36056, CVE-2026-22703).
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from collections.abc import Callable
@@ -24,8 +23,10 @@ _T = TypeVar("_T")
 _WHAT = "log entry"
 _CLAUSE = "Rekor, types"
 _PEM = re.compile(
-    rb"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----\s+([A-Za-z0-9+/=\s]+)-----END \1-----\s*"
+    rb"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----\s([A-Za-z0-9+/=\s]++)-----END \1-----\s*+"
 )
+"""One block of text; nothing in it can be read in two ways, so that none takes long to refuse."""
+
 _DIGESTS = {
     "sha256": "sha256",
     "sha384": "sha384",
@@ -274,4 +275,4 @@ def _from_pem(text: str) -> bytes:
     block = _PEM.fullmatch(unbase64(text))
     if block is None:
         raise MalformedError(_WHAT, "another verifier", "a certificate or key in PEM", _CLAUSE)
-    return base64.b64decode(block[2])
+    return unbase64(b"".join(block[2].split()).decode())

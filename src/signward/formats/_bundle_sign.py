@@ -182,9 +182,9 @@ def _check_forks(tree: Tree, entry: TreeEntry) -> None:
 
 
 def _bundle(tree: Tree, layout: Layout, path: str) -> Sealed:
-    from signward.formats.bundle import FORMAT, BundleState  # it asks this module to sign
+    from signward.formats._bundle_tree import BundleState, parse_bundle  # it asks this module
 
-    artifact = FORMAT.parse_tree(Subtree(tree, path), ParseOptions())
+    artifact = parse_bundle(Subtree(tree, path))
     state: BundleState = artifact.layout
     if state.code is None:
         raise NotSignableError(path, "a bundle without code, where code lies", "a main executable")

@@ -13,7 +13,6 @@ from signward.formats import Match, ParseOptions, Peek, Request, Signing
 from signward.formats._apple_options import FILE_OPTIONS, OPTIONS
 from signward.formats._apple_signature import NOTHING, digests_of
 from signward.formats._macho_code import CodeSlice, disagreements, read_code, regions
-from signward.formats._macho_facts import described, facts_of
 from signward.frozen import Frozen, replace
 from signward.state import ClaimedSignature, Manifest, SignedArtifact, Source, Wanted
 from signward.wire.macho import is_thin, is_universal
@@ -61,6 +60,8 @@ class MachoFormat:
 
     def with_facts(self, artifact: SignedArtifact) -> SignedArtifact:
         """Add what is loaded beside the code, its entitlements and its requirements."""
+        from signward.formats._macho_facts import described  # for few files only
+
         layout: MachoLayout = artifact.layout
         return replace(artifact, facts={**artifact.facts, **described(layout.code)})
 
@@ -98,6 +99,8 @@ def parse_code(source: Source, outside: Mapping[int, bytes] = NOTHING) -> Signed
 
     Raises ``BadInputError``.
     """
+    from signward.formats._macho_facts import facts_of  # for few files only
+
     code = read_code(source, outside)
     opened = [one.signature for one in code if one.signature is not None]
     signatures = tuple(claim for signature in opened for claim in signature.claimed)

@@ -11,7 +11,7 @@ EMBEDDED, PACKAGE, CATALOG, NOBODY = "embedded", "package", "catalog", "nobody"
 """By its own signature, its package's, a catalog's, or not at all."""
 
 WAYS = (EMBEDDED, PACKAGE, CATALOG, NOBODY)
-"""In the order in which they are asked (decision 99)."""
+"""In the order in which they are asked (decision 54)."""
 
 FETCH = "package-fetch"
 """Fact of a file whose package is not at hand: what `apt-get download` calls the package."""

@@ -1,4 +1,4 @@
-"""Who vouches for a file: the order in which ways are asked (decision 99).
+"""Who vouches for a file: the order in which ways are asked (decision 54).
 
 Its own signature first, then the package that brought it, then a catalog that lists it, then
 nobody.  The first way that accepts decides.  A denial (revoked, blocked, refused by firmware)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 STATUS = "/var/lib/dpkg/status"
 """dpkg's list of what is installed."""
@@ -31,9 +30,10 @@ def reaches(path: str) -> bool:
 
 def has_packages(root: str = "/") -> bool:
     """Say whether a system has packages of dpkg, or of rpm."""
-    return any(Path(f"{root.rstrip('/')}{path}").is_file() for path in (STATUS, *HEADERS))
+    base = root.rstrip("/")
+    return any(os.path.isfile(f"{base}{path}") for path in (STATUS, *HEADERS))  # noqa: PTH113
 
 
 def has_dpkg(root: str) -> bool:
     """Say whether a system's packages are dpkg's."""
-    return Path(f"{root.rstrip('/')}{STATUS}").is_file()
+    return os.path.isfile(f"{root.rstrip('/')}{STATUS}")  # noqa: PTH113 - paths stay strings
