@@ -359,7 +359,10 @@ def test_lines_of_allowed_signers() -> None:
 @pytest.mark.parametrize(
     ("patterns", "text", "fits"),
     [("a", "a", True), ("?", "a", True), ("a.c", "abc", False), ("*,!b", "b", False),
-     ("!b,*", "c", True), ("!b", "c", False), ("b,a*", "axy", True), ("", "a", False)],
+     ("!b,*", "c", True), ("!b", "c", False), ("b,a*", "axy", True), ("", "a", False),
+     ("*", "", True), ("a*b*c", "abcbc", True), ("a*b*c", "acb", False), ("*ab", "abab", True),
+     ("a*a", "a", False), ("*?a*", "aa", True), ("**a**", "xa", True), ("a*?", "a", False),
+     ("*a*a*a*a*a*b", "a" * 3000, False)],
 )  # fmt: skip
 def test_patterns(patterns: str, text: str, fits: bool) -> None:
     assert matches(patterns, text) is fits
