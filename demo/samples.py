@@ -290,4 +290,14 @@ SAMPLES: tuple[Sample, ...] = (
         archive="rpm_4.18.0+dfsg.orig.tar.xz",
         sha256="d0d9c58c036bc6308de6e195e898c10bf53eaef6f962c48b403e7cd262f4eb4d",
     ),
+    # Likewise set up by pip; the attestations of its tests, with the files they are about.
+    Sample(
+        name="pypi-attestations",
+        group="test",
+        client="sdist",
+        package="pypi-attestations",
+        version="0.0.30",
+        archive="pypi_attestations-0.0.30.tar.gz",
+        sha256="14ff13c76bbef02a483c2b77532da02bfd746b5141b881f355e06b9807434423",
+    ),
 )

@@ -19,7 +19,15 @@ from signward.envelopes.sshsig import read_key
 from signward.envelopes.sshsig_draft import ssh_key
 from signward.errors import BadInputError, EvidenceError, LimitError, NotSignableError
 from signward.findings import Code
-from signward.formats import Existing, Match, Peek, Request, recognise, signing_profile
+from signward.formats import (
+    Existing,
+    Match,
+    ParseOptions,
+    Peek,
+    Request,
+    recognise,
+    signing_profile,
+)
 from signward.formats._git_text import read_text, unpacked
 from signward.formats.git_object import FORMAT, GitObjectFormat
 from signward.policy.settings import Policy
@@ -331,7 +339,7 @@ def test_what_a_tag_tags_is_not_taken_from_one_in_its_place(tmp_path: Path) -> N
 def test_an_older_tag_under_a_newer_name_is_rejected(tmp_path: Path) -> None:
     gits.repository(tmp_path)
     raw = tag(target=gits.store(tmp_path, "commit", gits.by_ssh(commit(), SSH)).encode())
-    own = FORMAT.parse(BytesSource("x", raw), None).facts["tag"]
+    own = str(FORMAT.parse(BytesSource("x", raw), ParseOptions()).facts["tag"])
     name = gits.store(tmp_path, "tag", raw + ssh.signed(raw, SSH, b"git"))
     for ref in (own, "v99"):
         (tmp_path / ".git/refs/tags" / ref).write_text(name)

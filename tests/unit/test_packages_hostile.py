@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ from signward.findings import Code, Effect
 from signward.frozen import replace
 from signward.inventory.packages.rooted import MAX_LINKS, Root
 from signward.state import Outcome, Verdict
+from signward.trust.feed import RevokedDigest, RevokedPublisher
 from signward.verbs.context import Context
 from signward.verbs.options import Options, PackageOptions
 from signward.verbs.verify import assess_path
 from signward.wire.source import FileSource, open_source
 from tests.builders.debian import AT, Deb, File, Machine
+from tests.builders.feeds import feed, files
 
 PROGRAM = b"#!/bin/sh\necho hello\n" * 40
 NOTES = b"#!/bin/sh\nchmod 4755 /bin/sh\n"
@@ -177,3 +180,25 @@ def test_findings_of_hostile_systems_never_pass_for_less(machine: Machine) -> No
     (machine.root / "usr/bin/tool").chmod(0o4755)
     verdict = judge(machine, "/usr/bin/tool")
     assert [f.effect for f in verdict.findings if f.code is Code.ATTRIBUTE_RULE] == [Effect.REJECT]
+
+
+def test_an_archive_whose_key_a_feed_revokes_vouches_for_nothing(
+    machine: Machine, tmp_path: Path
+) -> None:
+    since = AT.replace(year=2023)
+    named = RevokedPublisher(identity=f"openpgp:{machine.key.fingerprint.hex()}", revoked=since)
+    path, public = files(tmp_path / "feed", feed(named, issued=AT))
+    verdict = judge(machine, "/usr/bin/tool", feeds=(path,), feed_keys=(public,))
+    assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.PUBLISHER_REVOKED)
+    other = RevokedPublisher(identity="openpgp:" + "00" * 20, revoked=since)
+    path, public = files(tmp_path / "feed", feed(other, issued=AT))
+    verdict = judge(machine, "/usr/bin/tool", feeds=(path,), feed_keys=(public,))
+    assert verdict.outcome is Outcome.ACCEPTED
+
+
+def test_a_file_whose_digest_a_feed_revokes_stays_so(machine: Machine, tmp_path: Path) -> None:
+    digest = hashlib.sha256(PROGRAM).hexdigest()
+    named = RevokedDigest(of="file", algorithm="sha256", digest=digest, revoked=AT)
+    path, public = files(tmp_path / "feed", feed(named, issued=AT))
+    verdict = judge(machine, "/usr/bin/tool", feeds=(path,), feed_keys=(public,))
+    assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.DIGEST_REVOKED)

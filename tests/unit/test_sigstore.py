@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace as changed
 from datetime import UTC, datetime, timedelta
@@ -556,3 +557,117 @@ def test_rules_decide_whose_attestation_counts(tmp_path: Path) -> None:
     rules = load_rules([policy], [])
     verdict = assess_path(file, Context(Options(trusted_root=root, rules=rules)))
     assert verdict.outcome is Outcome.REJECTED
+
+
+# --- reviewed --------------------------------------------------------------------
+
+
+def _windowed(**windows: dict[str, str]) -> bytes:
+    """Return our trust root with other periods for all members of a kind."""
+    root = json.loads(OURS.trusted_root())
+    for kind, window in windows.items():
+        for one in root[kind]:
+            one.get("publicKey", one)["validFor"] = window
+    return json.dumps(root).encode()
+
+
+def test_a_time_that_nobody_vouches_for_does_not_bring_a_log_back(bench: Bench) -> None:
+    bundle = OURS.message_2(CONTENT)
+    retired = {"start": "2025-01-01T00:00:00Z", "end": "2025-03-01T00:00:00Z"}
+    _entry(bundle)["integratedTime"] = str(int(datetime(2025, 2, 1, tzinfo=UTC).timestamp()))
+    _accepted(bench.judge(bundle))
+    assert bench.judge(bundle, root=_windowed(tlogs=retired)).cause is Code.LOG_ENTRY
+
+
+def test_an_authority_of_the_past_is_not_let_in_by_its_root(bench: Bench) -> None:
+    """Two authorities share a root; the bundle brings the certificate of the one that ended."""
+    newer = pki.authority(
+        "ours intermediate, newer", OURS.root, kind="p384", digest="sha384",
+        ekus=(pki.EKU_CODE_SIGNING,), not_before=datetime(2024, 1, 1, tzinfo=UTC),
+        not_after=datetime(2034, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+    bundle = OURS.message(CONTENT)
+    bundle["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.2"
+    material = bundle["verificationMaterial"]
+    chain = [material.pop("certificate"), {"rawBytes": b64(OURS.intermediate.certificate)}]
+    material["x509CertificateChain"] = {"certificates": chain}
+    _accepted(bench.judge(bundle))
+    root = json.loads(OURS.trusted_root())
+    (past,) = root["certificateAuthorities"]
+    chain = [{"rawBytes": b64(one.certificate)} for one in (newer, OURS.root)]
+    serving = past | {"certChain": {"certificates": chain}}
+    ended = past | {"validFor": {"start": "2025-01-01T00:00:00Z", "end": "2025-03-01T00:00:00Z"}}
+    root["certificateAuthorities"] = [ended, serving]
+    verdict = bench.judge(bundle, root=json.dumps(root).encode())
+    assert verdict.outcome is Outcome.REJECTED
+    assert Code.NO_PATH in {f.code for f in verdict.findings}, verdict.findings
+
+
+def test_of_a_root_shared_by_stampers_only_the_one_that_is_named_counts(bench: Bench) -> None:
+    usual: dict[str, Any] = {"not_before": datetime(2024, 1, 1, tzinfo=UTC),
+                             "not_after": datetime(2034, 1, 1, tzinfo=UTC)}  # fmt: skip
+    stranger = pki.timestamper("stranger", OURS.root, kind="p384", digest="sha384", **usual)
+    bundle = OURS.message_2(CONTENT)
+    value = base64.b64decode(bundle["messageSignature"]["signature"])
+    stamps = bundle["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]
+    stamps[0]["signedTimestamp"] = OURS.token(value, by=stranger)
+    assert bench.judge(bundle).cause is Code.NO_PROVEN_TIME
+
+
+def test_the_attestation_of_whom_is_asked_for_counts_beside_the_registrys(
+    bench: Bench, tmp_path: Path
+) -> None:
+    keyed, pem = _keyed()
+    ours, ring = OURS.message(CONTENT), tmp_path / "npm.pem"
+    other = OURS.message(CONTENT, OURS.leaf(names=(made.email("a@b.example"),)))
+    ring.write_bytes(pem)
+    for first in (keyed, other):
+        npm = {"attestations": [{"bundle": one} for one in (first, ours)]}
+        for keyrings in ((), (str(ring),)):
+            verdict = bench.judge(npm, keyrings=keyrings)
+            assert verdict.outcome is Outcome.ACCEPTED, verdict.findings
+            assert verdict.publisher is not None
+            assert WORKFLOW in verdict.publisher.name
+        assert bench.judge(npm, b"other content").outcome is Outcome.REJECTED
+    npm = {"attestations": [{"bundle": one} for one in (keyed, other)]}
+    assert bench.judge(npm).cause is Code.PUBLISHER_MISMATCH
+
+
+def test_whoever_is_asked_for_counts_beside_a_stronger_digest(bench: Bench) -> None:
+    other = OURS.leaf(names=(made.email("a@b.example"),))
+    subject = {"name": "a", "digest": {"sha512": hashlib.sha512(CONTENT).hexdigest()}}
+    payload = made.canonical({"_type": made.STATEMENT, "subject": [subject],
+                              "predicateType": made.PUBLISH})  # fmt: skip
+    both = [OURS.attested(payload, other), OURS.attested(made.statement("a", CONTENT))]
+    verdict = bench.judge({"attestations": [{"bundle": one} for one in both]})
+    assert verdict.outcome is Outcome.ACCEPTED, verdict.findings
+
+
+def test_a_publisher_that_differs_in_case_is_another(bench: Bench) -> None:
+    for name in (f"{WORKFLOW} ({PROVIDER})", f"keyless:{PROVIDER} {WORKFLOW}"):
+        _accepted(bench.judge(OURS.message(CONTENT), policy=Policy(publishers=(name,))))
+        other = name.replace("tags/v1", "tags/V1")
+        verdict = bench.judge(OURS.message(CONTENT), policy=Policy(publishers=(other,)))
+        assert verdict.cause is Code.PUBLISHER_MISMATCH
+
+
+def test_a_broken_trust_root_is_told_also_where_attestations_are_found(tmp_path: Path) -> None:
+    document = OURS.attestation("demo-1.0.tar.gz", CONTENT)
+    file, root = _beside(tmp_path, ".publish.attestation", document)
+    Path(root).write_text("root:x:0:0")
+    with pytest.raises(EvidenceError, match=r"root\.json"):
+        assess_with_companions(file, Context(Options(trusted_root=root, policy=WANTED)))
+    Path(f"{file}.publish.attestation").write_text("-----BEGIN NOTHING-----")  # says nothing
+    assert assess_with_companions(file, Context(Options())).cause is Code.UNSIGNED
+
+
+def test_hostile_lengths_are_refused_at_once(bench: Bench) -> None:
+    bundle = OURS.message(CONTENT)
+    body = json.loads(base64.b64decode(_entry(bundle)["canonicalizedBody"]))
+    pem = b"-----BEGIN CERTIFICATE-----" + b" " * 1_000_000
+    body["spec"]["signature"]["publicKey"]["content"] = b64(pem)
+    _entry(bundle)["canonicalizedBody"] = b64(made.canonical(body))
+    begun = time.process_time()
+    assert bench.judge(bundle).cause is Code.MALFORMED
+    assert bench.judge(b"{}\n" * 1_000_000).outcome is Outcome.REJECTED
+    assert time.process_time() - begun < 2  # they were quadratic, and eleven seconds

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -257,9 +258,14 @@ def _documents(data: bytes) -> list[bytes]:
 
 def _lines(data: bytes) -> Sequence[bytes]:
     """Return the file, or its lines where each is a JSON object (JSON Lines)."""
-    lines = [line for line in data.split(b"\n") if line.strip()]
-    apart = len(lines) > 1 and all(x.startswith(b"{") and x.rstrip().endswith(b"}") for x in lines)
-    return lines if apart else [data]
+    lines = list[bytes]()
+    for line in filter(bytes.strip, io.BytesIO(data)):
+        if not line.startswith(b"{") or not line.rstrip().endswith(b"}"):
+            return [data]
+        if len(lines) == MAX_BUNDLES:
+            raise LimitError(_WHAT, "more lines", f"at most {MAX_BUNDLES}")
+        lines.append(line)
+    return lines if len(lines) > 1 else [data]
 
 
 def _open(document: bytes) -> _Opened:

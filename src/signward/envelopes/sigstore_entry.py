@@ -23,8 +23,10 @@ _T = TypeVar("_T")
 _WHAT = "log entry"
 _CLAUSE = "Rekor, types"
 _PEM = re.compile(
-    rb"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----\s+([A-Za-z0-9+/=\s]+)-----END \1-----\s*"
+    rb"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----\s([A-Za-z0-9+/=\s]++)-----END \1-----\s*+"
 )
+"""One block of text; nothing in it can be read in two ways, so that none takes long to refuse."""
+
 _DIGESTS = {
     "sha256": "sha256",
     "sha384": "sha384",

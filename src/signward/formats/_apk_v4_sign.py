@@ -16,7 +16,7 @@ from signward.formats._apk_digest import file_tree
 from signward.formats._apk_v4 import KNOWS_V4, SUFFIX
 from signward.formats.apk import FORMAT
 from signward.frozen import replace
-from signward.state import ClaimedSignature, Manifest, SignedArtifact, Slot, Source, Wanted
+from signward.state import Manifest, SignedArtifact, Slot, Source, Wanted
 from signward.wire.companions import MappedCompanions
 from signward.wire.source import BytesSource
 
@@ -48,7 +48,7 @@ class ApkV4Format(Apart):
     def sign(self, source: Source, request: Request) -> Signing:
         """Sign a package that the same signer has signed by v2 or v3 already."""
         artifact = FORMAT.parse(source, ParseOptions())
-        digest = _best(_repeated(artifact.signatures, request.signer.certificates[0]))
+        digest = _best(_repeated(artifact, request.signer.certificates[0]))
         draft = draft_v4(request.signer, source.length, file_tree(source), digest)
         sealed = yield draft
         return self.embed(source, (sealed,))
@@ -67,27 +67,26 @@ def _unread() -> Finding:
     )
 
 
-def _repeated(
-    signatures: Sequence[ClaimedSignature], certificate: bytes
-) -> tuple[ClaimedSignature, ...]:
-    """Return the claims whose signer and digest v4 repeats.  Raises ``NotSignableError``."""
-    schemes: dict[str, list[ClaimedSignature]] = {}
-    for claimed in signatures:
-        schemes.setdefault(claimed.label.partition(":")[0], []).append(claimed)
-    if "v3.1" in schemes:
+def _repeated(artifact: SignedArtifact, certificate: bytes) -> Sequence[Slot]:
+    """Return the slots of the claims whose signer and digest v4 repeats.
+
+    Raises ``NotSignableError``.
+    """
+    labelled = [(one.label.partition(":")[0], one) for one in artifact.signatures]
+    if any(scheme == "v3.1" for scheme, _ in labelled):
         raise NotSignableError(_WHAT, "a package that scheme v3.1 hands on", "one signer: two "
                                "must sign together by v4")  # fmt: skip
-    found = schemes.get("v3") or schemes.get("v2")
+    by_v3, by_v2 = ([one for scheme, one in labelled if scheme == name] for name in ("v3", "v2"))
+    found = by_v3 or by_v2
     if not found:
         raise NotSignableError(_WHAT, "a package without scheme v2 or v3", "one of them",
                                hint="signward sign it first, without --detached")  # fmt: skip
     if {one.claimed_certificates[0] for one in found} != {certificate}:
         raise NotSignableError(_WHAT, "a package by somebody else", "by this key's certificate")
-    return tuple(found)
+    return [slot for claimed in found for slot in claimed.slots]
 
 
-def _best(claims: Sequence[ClaimedSignature]) -> bytes:
-    slots = [slot for claimed in claims for slot in claimed.slots]
+def _best(slots: Sequence[Slot]) -> bytes:
     return max(slots, key=_rank).digest
 
 

@@ -13,9 +13,9 @@ Order (first that applies):
 3. every signature must be intact (rule ``any`` asks it of one only, unless each is over
    code of its own; one of a key that nobody gave says nothing beside one that is intact, where
    keys are given and not embedded);
-4. the asked stage: the strongest signature (rule ``best``; never a countersignature,
-   which says who received the file, not who made it), every one (``all``), or one of
-   them (``any``) must be trusted;
+4. the asked stage: the strongest signature (rule ``best``; one of the identity that is asked
+   for before others, and never a countersignature, which says who received the file, not
+   who made it), every one (``all``), or one of them (``any``) must be trusted;
 5. stage *accepted*: its publisher must be one of those asked for.
 """
 
@@ -45,7 +45,7 @@ from signward.wire.algorithms import SHA256_160
 _STRENGTH = ("md2", "md5", "sha1", SHA256_160, "sha224", "sha3_224", "sha256", "sha3_256",
              "sha384", "sha3_384", "sha512", "sha3_512")  # fmt: skip
 
-BY_KEYRING = frozenset({"openpgp"})
+BY_KEYRING = frozenset({"openpgp", "sigstore"})
 """Envelopes that several may sign, each by a key that verifiers were given beforehand."""
 
 
@@ -71,7 +71,10 @@ def evaluate(case: Case, policy: Policy) -> Verdict:
         )
     if policy.signatures is SignatureRule.ALL or case.every:
         return _decide(case, policy, range(len(case.judged)))
-    chosen = max((i for i in makers if i not in aside), key=lambda i: _rank(case.judged[i], i))
+    chosen = max(
+        (i for i in makers if i not in aside),
+        key=lambda i: (_signed_in(case.judged[i], policy), _rank(case.judged[i], i)),
+    )
     return _decide(case, policy, [chosen])
 
 
@@ -189,6 +192,20 @@ def _rank(signature: JudgedSignature, index: int) -> tuple[int, bool, int]:
     return strength(claimed_of(signature)), isinstance(signature, TrustedSignature), -index
 
 
+def _signed_in(signature: JudgedSignature, policy: Policy) -> bool:
+    """Say whether a signature is of the identity asked for.
+
+    Lists of attestations have the registry's signature beside the publisher's, or several
+    publishers'; whoever asks for one of them is not told of another.
+    """
+    basis = signature.basis if isinstance(signature, TrustedSignature) else None
+    return isinstance(basis, KeylessIdentity) and _is_asked_for(basis, policy)
+
+
+def _is_asked_for(basis: KeylessIdentity, policy: Policy) -> bool:
+    return (basis.identity, basis.issuer) == (policy.identity, policy.issuer)
+
+
 def _merit(signature: JudgedSignature, index: int) -> tuple[bool, bool, tuple[int, bool, int]]:
     """Order for rule ``any``: trusted before intact before broken, then by rank."""
     broken = isinstance(signature, BrokenSignature)
@@ -213,8 +230,7 @@ def _identity_findings(signature: JudgedSignature, policy: Policy) -> list[Findi
         return []
     basis, wanted = signature.basis, bool(policy.identity or policy.issuer)
     if isinstance(basis, KeylessIdentity):
-        fits = (basis.identity, basis.issuer) == (policy.identity, policy.issuer)
-        if fits or (policy.publishers and not wanted):
+        if _is_asked_for(basis, policy) or (policy.publishers and not wanted):
             return []
     elif not wanted:
         return []
@@ -235,10 +251,17 @@ def _identity_findings(signature: JudgedSignature, policy: Policy) -> list[Findi
     ]
 
 
+def _is_keyless(publisher: Publisher) -> bool:
+    return publisher.identity.startswith("keyless:")
+
+
 def _publisher_findings(publisher: Publisher, wanted: Sequence[str]) -> list[Finding]:
-    known = (publisher.name, publisher.identity, publisher.subject, *publisher.names)
-    names = {name.casefold() for name in known}
-    if any(name.casefold() in names for name in wanted):
+    names = {publisher.name, publisher.identity, publisher.subject, *publisher.names}
+    if not names.isdisjoint(wanted):
+        return []
+    # Branches and accounts that differ in case alone are others' (`KeylessIdentity`).
+    folded = set() if _is_keyless(publisher) else {name.casefold() for name in names}
+    if any(name.casefold() in folded for name in wanted):
         return []
     return [
         Finding(

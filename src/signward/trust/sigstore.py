@@ -36,7 +36,7 @@ from signward.state import (
 )
 from signward.trust.anchors import TrustStore, store_from_certificates
 from signward.trust.identity import SigningIdentity, identity_of
-from signward.trust.judge import Grounds, with_embedded
+from signward.trust.judge import Grounds
 from signward.trust.path import CODE_SIGNING, STRICT, TIME_STAMPING, PathResult, Usage, find_path
 from signward.trust.pinned import judge_pinned
 from signward.trust.sct import read_timestamps, vouches
@@ -53,7 +53,6 @@ def judge_sigstore(
 ) -> TrustedSignature | UntrustedSignature:
     """Judge an intact signature of a Sigstore bundle: by a certificate, or by a key given."""
     root = grounds.sigstore or TrustedRoot(name="none")
-    grounds = with_embedded(intact, grounds)
     if intact.key.kind not in (X509, RAW):
         return _unreadable(intact, grounds.at, _foreign(intact))
     if intact.key.kind != X509:
@@ -66,11 +65,11 @@ def judge_sigstore(
         return _unreadable(intact, grounds.at, error.finding)
     # Without a time it is rejected anyhow; its first instant tells best what else is wrong.
     at = proven.instant if proven else leaf.not_before
-    result = _fulcio_path(leaf, grounds, root, at)
+    result = _fulcio_path(leaf, root, at)
     findings += result.findings
     for one in times:
         if one is not proven:
-            findings += _fulcio_path(leaf, grounds, root, one.instant).findings
+            findings += _fulcio_path(leaf, root, one.instant).findings
     findings += _certificate_logged(leaf, result, root)
     findings += _entries(intact, root, at)
     identity, faults = _identity(leaf)
@@ -180,8 +179,7 @@ def _stamped(
         leaf = load_certificate(stamp.signature.key.holder)
     except BadInputError as error:
         return None, [error.finding.with_effect(Effect.WARN, Code.TIMESTAMP_UNTRUSTED)]
-    serving = [one for one in root.timestamping if one.window.holds(stamp.time)]
-    result = _path(leaf, grounds, serving, root.name, stamp.time, TIME_STAMPING)
+    result = _path(leaf, root.timestamping, root.name, stamp.time, TIME_STAMPING)
     grave = [f for f in result.findings if f.effect in (Effect.REJECT, Effect.UNKNOWN)]
     if stamp.time > grounds.at:
         grave.append(_in_future(stamp, grounds.at))
@@ -219,27 +217,28 @@ def _timeless(intact: IntactSignature) -> list[Finding]:
 # --- the certificate -------------------------------------------------------------
 
 
-def _fulcio_path(
-    leaf: Certificate, grounds: Grounds, root: TrustedRoot, at: datetime
-) -> PathResult:
+def _fulcio_path(leaf: Certificate, root: TrustedRoot, at: datetime) -> PathResult:
     """Return the path to an authority that served at an instant, as of that instant."""
-    serving = [one for one in root.authorities if one.window.holds(at)]
-    return _path(leaf, grounds, serving, root.name, at, CODE_SIGNING)
+    return _path(leaf, root.authorities, root.name, at, CODE_SIGNING)
 
 
 def _path(
-    leaf: Certificate,
-    grounds: Grounds,
-    authorities: Sequence[Authority],
-    name: str,
-    at: datetime,
-    usage: Usage,
+    leaf: Certificate, authorities: Sequence[Authority], name: str, at: datetime, usage: Usage
 ) -> PathResult:
-    """Return the path to the roots of these authorities; a leaf of their own is no anchor."""
-    anchors = dict.fromkeys(one.chain[-1].der for one in authorities)
-    store = store_from_certificates(name, [*anchors]) if anchors else TrustStore(name, ())
-    pool = (*(c for one in authorities for c in one.chain[:-1]), *grounds.pool)
-    return find_path(leaf, pool, store, at, usage, STRICT)
+    """Return the path to one of the authorities that served at an instant, by its own chain.
+
+    What stands beside a signature is no part of it: authorities may share a root, and one of them
+    may have served its time.  A chain that begins with a signer's own certificate is his alone.
+    """
+    serving = [one for one in authorities if one.window.holds(at)]
+    chains = [one.chain for one in serving if one.chain[0].is_ca or one.chain[0].der == leaf.der]
+    found = [
+        find_path(leaf, chain[:-1], store_from_certificates(name, [chain[-1].der]), at, usage,
+                  STRICT)
+        for chain in chains
+    ]  # fmt: skip
+    found = found or [find_path(leaf, (), TrustStore(name, ()), at, usage, STRICT)]
+    return min(found, key=lambda one: (not one.trusted, one.anchor is None))
 
 
 def _certificate_logged(
@@ -301,7 +300,9 @@ def _entry_fault(
     log = _log_of(entry, root.logs)
     if log is None:
         return f"a log that the trust root does not name ({entry.log_id.hex()[:16]})"
-    if not log.window.holds(entry.claimed_time or at):
+    # Nobody vouches for a time without a promise: then the signature's own decides.
+    seen = entry.claimed_time if entry.promise and entry.claimed_time else at
+    if not log.window.holds(seen):
         return f"a time at which {log.url} did not serve"
     if entry.verifier != (intact.key.holder if intact.key.kind == X509 else intact.key.spki):
         return "another signer in it"

@@ -112,7 +112,6 @@ class _Log(msgspec.Struct, frozen=True, rename="camel"):
     public_key: _Key
     log_id: _LogId
     base_url: str = ""
-    checkpoint_key_id: _LogId | None = None
 
 
 class _Chain(msgspec.Struct, frozen=True):
