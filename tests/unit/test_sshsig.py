@@ -507,7 +507,7 @@ def test_each_principal_can_be_asked_for(tmp_path: Path) -> None:
     rings = ["--keyring", str(tmp_path / "allowed")]
     certified, plain = vouched("ann@example.org", "root"), ssh.signed(CONTENT, Key("p256"))
     for blob, fits, others in (
-        (certified, ("root", "ann@example.org", "ann@example.org, root"), ("dan", "bob@example.org")),
+        (certified, ("root", "ann@example.org", "ann@example.org, root"), ("dan", "bob")),
         (plain, ("cid", "dan", "cid,dan"), ("root", "cid,")),
         (ssh.signed(CONTENT, Key("p521")), ("*,!dan",), ("*", "dan", "!dan", "cid")),
     ):  # fmt: skip
