@@ -166,9 +166,20 @@ def matches(patterns: str, text: str) -> bool:
     found = False
     for pattern in patterns.split(","):
         denied = pattern.startswith("!")
-        escaped = re.escape(pattern.removeprefix("!")).replace(r"\*", ".*").replace(r"\?", ".")
-        if re.fullmatch(escaped, text, re.DOTALL):
+        if _pattern(pattern.removeprefix("!")).fullmatch(text):
             if denied:
                 return False
             found = True
     return found
+
+
+@lru_cache(maxsize=1024)
+def _pattern(pattern: str) -> re.Pattern[str]:
+    """Return what one pattern is as an expression.
+
+    Whoever signs writes the texts: each part between stars is looked for once, never again (the
+    first place is as good as any), so that no text takes long.
+    """
+    first, *parts = (re.escape(part).replace(r"\?", ".") for part in pattern.split("*"))
+    middle = "".join(f"(?>.*?{part})" for part in parts[:-1])
+    return re.compile(first + middle + (f".*{parts[-1]}" if parts else ""), re.DOTALL)

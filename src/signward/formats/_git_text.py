@@ -142,17 +142,15 @@ def _headers(raw: bytes) -> tuple[tuple[Header, ...], int]:
     headers, position = list[Header](), 0
     while position < len(raw) and raw[position : position + 1] != b"\n":
         end = _end_of(raw, position)
+        while raw[end : end + 1] == b" ":
+            end = _end_of(raw, end)
         name, space, value = raw[position:end].partition(b" ")
-        if not name or not space or len(headers) == MAX_HEADERS:
+        if not name or b"\n" in name or not space or len(headers) == MAX_HEADERS:
             raise MalformedError(_WHAT, "a line that is no header", "a name and a value", _CLAUSE,
                                  offset=position)  # fmt: skip
-        lines = [value.removesuffix(b"\n")]
-        start, position = position, end
-        while raw[position : position + 1] == b" ":
-            end = _end_of(raw, position)
-            lines.append(raw[position + 1 : end].removesuffix(b"\n"))
-            position = end
-        headers.append(Header(name=name, value=b"\n".join(lines), start=start, end=position))
+        value = value.removesuffix(b"\n").replace(b"\n ", b"\n")
+        headers.append(Header(name=name, value=value, start=position, end=end))
+        position = end
     if not headers:
         raise MalformedError(_WHAT, "no header", "a commit's or a tag's", _CLAUSE)
     return tuple(headers), position
