@@ -630,8 +630,11 @@ def test_the_attestation_of_whom_is_asked_for_counts_beside_the_registrys(
             assert verdict.publisher is not None
             assert WORKFLOW in verdict.publisher.name
         assert bench.judge(npm, b"other content").outcome is Outcome.REJECTED
-    npm = {"attestations": [{"bundle": one} for one in (keyed, other)]}
+    npm = {"attestations": [{"bundle": one} for one in (other, keyed)]}
     assert bench.judge(npm).cause is Code.PUBLISHER_MISMATCH
+    assert bench.judge(npm, policy=Policy()).cause is Code.PUBLISHER_MISMATCH
+    named = bench.judge(npm, policy=Policy(), keyrings=(str(ring),))
+    assert named.outcome is Outcome.ACCEPTED, named.findings  # by the registry's key alone
 
 
 def test_whoever_is_asked_for_counts_beside_a_stronger_digest(bench: Bench) -> None:
