@@ -129,7 +129,9 @@ def against_debsums(machine: Machine, rounds: int) -> list[Row]:
     """Compare whole processes: scans that remember nothing, packages, or verdicts; debsums."""
     debsums, cache = tool("debsums"), machine.root.parent / "cache.sqlite"
     root = str(machine.root)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path),
+                   "PYTHONPYCACHEPREFIX": str(machine.root.parent / "bytecode")}  # fmt: skip
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     words = [sys.executable, "-m", "signward", "scan", f"{root}/usr", "--system-root", root]
     words += ["--at", f"{AT:%Y-%m-%d}", "--quiet", "--fail-on", "rejected"]
     words += ["--fail-on", "indeterminate", "--fail-on", "unsigned"]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from signward.formats import Format, Signable, SignableTree, all_formats
 from signward.formats._apk_v4_sign import ApkV4Format
+from signward.formats._attested import AttestedFormat
 from signward.formats._beside import MinisignFormat, OpenPgpFormat
 from signward.formats._detached import DetachedFormat
 from signward.formats._fsverity import FsVerityFormat
@@ -39,9 +40,12 @@ the marker `confirms` hold every one; `make interop` runs them.
 
 BESIDE: tuple[Format, ...] = (
     DetachedFormat(), OpenPgpFormat(), MinisignFormat(), SshFormat(), RawFormat(), ImaFormat(),
-    FsVerityFormat(), ApkV4Format(),
+    FsVerityFormat(), ApkV4Format(), AttestedFormat(),
 )  # fmt: skip
 """Formats that no file is recognised as: their signatures lie beside files of any kind."""
+
+BY_VERB = {"manifest": "`signward manifest make`"}
+"""Formats that a command of their own signs."""
 
 SHOWN_ONLY = frozenset({"sql"})
 """Formats whose signatures are shown but judged by no published rule."""
@@ -81,8 +85,9 @@ def confirmations(folder: Path = INTEROP) -> Mapping[tuple[str, str], Sequence[s
 
 def _row(form: Format, confirmed: Mapping[tuple[str, str], Sequence[str]]) -> str:
     files = " ".join(f"`{extension}`" for extension in form.extensions)
-    can_sign = isinstance(form, Signable | SignableTree)
+    can_sign = isinstance(form, Signable | SignableTree) or form.name in BY_VERB
     signs = _cell("S", confirmed.get((form.name, "sign"), ())) if can_sign else "no"
+    signs += f" (by {BY_VERB[form.name]})" if form.name in BY_VERB else ""
     verifies = _cell("V", confirmed.get((form.name, "verify"), ()))
     if form.name in SHOWN_ONLY:
         verifies = "shown, INDETERMINATE"

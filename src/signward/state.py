@@ -569,12 +569,14 @@ class Publisher(Frozen, frozen=True, kw_only=True):
 
     ``identity`` is what two files of one publisher share whatever leaf signed
     them: the subscriber EKU where the issuer names one, else the subject name.
+    ``names`` are those in ``name`` each by itself, where a signer has several.
     """
 
     name: str
     identity: str
     subject: str
     subscriber_eku: str = ""
+    names: tuple[str, ...] = ()
 
 
 class Accepted(Frozen, frozen=True, kw_only=True):

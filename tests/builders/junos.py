@@ -57,13 +57,17 @@ def signed(
     }
 
 
-def archive(files: Mapping[str, bytes], links: Mapping[str, str] | None = None) -> bytes:
-    """Return a tar archive."""
+def archive(
+    files: Mapping[str, bytes],
+    links: Mapping[str, str] | None = None,
+    modes: Mapping[str, int] | None = None,
+) -> bytes:
+    """Return a tar archive; ``modes`` are those of files that are not 0644."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
-            info.size = len(data)
+            info.size, info.mode = len(data), (modes or {}).get(name, 0o644)
             tar.addfile(info, io.BytesIO(data))
         for name, target in (links or {}).items():
             info = tarfile.TarInfo(name)

@@ -218,6 +218,21 @@ def test_we_agree_on_what_was_changed(tmp_path: Path) -> None:
         assert name not in stricter or verdict.cause is stricter[name]
 
 
+def test_git_takes_an_older_tag_for_a_newer_and_we_do_not(tmp_path: Path) -> None:
+    made(tmp_path, "ssh")
+    repo = ("-C", "repo")
+    git(tmp_path, *repo, "commit", "-q", "--allow-empty", "-S", "-m", "One")
+    git(tmp_path, *repo, "tag", "-s", "-m", "Release 1", "v1")
+    git(tmp_path, *repo, "update-ref", "refs/tags/v2", "v1")
+    for name, taken in (("v1", True), ("v2", False), ("v2^{}", True)):
+        assert (judged(tmp_path, "ssh", name)[0].outcome is Outcome.ACCEPTED) is taken
+    git(tmp_path, *repo, "verify-tag", "v2")
+    git(tmp_path, *repo, "tag", "-d", "v1")
+    words = ("git", "-C", str(tmp_path / "repo"), "describe", "v2")
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert "externally known as" in done.stderr
+
+
 @pytest.mark.parametrize("by_name", ["true", "false"])
 def test_deltas_as_git_writes_them(by_name: str, tmp_path: Path) -> None:
     made(tmp_path, "ssh")

@@ -162,6 +162,16 @@ def test_ssh_keygen_withdraws_a_key(spec: str, flags: tuple[str, ...], tmp_path:
     assert judged(tmp_path, revoked="gone").outcome is Outcome.ACCEPTED
 
 
+def test_a_certificate_as_text_withdraws_its_key(tmp_path: Path) -> None:
+    made(tmp_path, "rsa", name="authority")
+    made(tmp_path, "ed25519")
+    done = ssh_keygen(tmp_path, "-q", "-s", "authority", "-I", "one", "-n", WHO, "key.pub")
+    assert done.returncode == 0, done.stderr
+    assert peer_accepts(tmp_path)
+    assert not peer_accepts(tmp_path, "file", "-r", "key-cert.pub")
+    assert judged(tmp_path, revoked="key-cert.pub").cause is Code.REVOKED
+
+
 def test_the_vectors_rows(vectors: Path, tmp_path: Path) -> None:
     house = vectors / "openssh-portable/regress/unittests/sshsig/testdata"
     rows = [(house / f"{name}.sig", house / "signed-data", house / f"{name}.pub",

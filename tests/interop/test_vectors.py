@@ -11,6 +11,8 @@ import gzip
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from signward.cli.verify import exit_code
 from signward.envelopes.cms import open_signatures
 from signward.frozen import replace
@@ -18,6 +20,7 @@ from signward.integrity import check_signature
 from signward.policy.settings import Policy
 from signward.state import IntactSignature, SignedArtifact, Stage, Verdict
 from signward.verbs.context import Context
+from signward.verbs.detached import assess_detached
 from signward.verbs.options import Options
 from signward.verbs.verify import assess, assess_path
 from signward.wire.source import BytesSource
@@ -114,6 +117,23 @@ def test_few_rows_are_stricter(vectors: Path) -> None:
     per_format = Counter(rows.values())
     stricter = Counter(rows[path] for path in STRICTER)
     assert all(stricter[name] <= 0.05 * per_format[name] for name in stricter)
+
+
+BESIDE = {
+    "rekor/pkg/pki/minisign/testdata/hello_world_hashed.txt.minisig": "minisign_hashed.pub",
+    "rekor/pkg/pki/x509/testdata/hello_world.txt.sig": "ec.pub",
+}
+"""Rows of signatures beside a file, and the key that their tests give."""
+
+
+@pytest.mark.parametrize("row", BESIDE)
+def test_rows_of_signatures_beside_files(row: str, vectors: Path, tmp_path: Path) -> None:
+    path = vectors / row
+    context = Context(Options(keyrings=(str(path.with_name(BESIDE[row])),)))
+    content = path.with_name("hello_world.txt")
+    assert exit_code(assess_detached(str(content), str(path), context)) == 0
+    (tmp_path / "changed").write_bytes(content.read_bytes() + b"\n")
+    assert exit_code(assess_detached(str(tmp_path / "changed"), str(path), context)) == 1
 
 
 def test_token_with_a_wrong_signature_is_broken(vectors: Path) -> None:

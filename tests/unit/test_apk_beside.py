@@ -15,6 +15,7 @@ from signward.findings import Code
 from signward.policy.settings import Policy
 from signward.state import Outcome, Stage, Verdict
 from signward.verbs.context import Context
+from signward.verbs.detached import assess_detached
 from signward.verbs.options import Options
 from signward.verbs.verify import assess, assess_path
 from signward.wire.companions import MappedCompanions
@@ -154,6 +155,25 @@ def test_no_flipped_octet_of_a_v4_signature_is_accepted(judged: Judge) -> None:
     for size in range(1, len(data), 97):
         if size != len(data) - 4 - 4096:  # a file may leave the tree out
             assert judged(PACKAGE, data[:size]).outcome is Outcome.REJECTED, size
+
+
+def test_what_is_asked_counts_where_the_file_is_named(tmp_path: Path) -> None:
+    """Platforms and source stamp, with --detached as without."""
+    for name, data in (("a.apk", PACKAGE), ("any.idsig", apk.idsig(PACKAGE, FAITHFUL)),
+                       ("pin.pem", pem(FIRST.certificate))):  # fmt: skip
+        (tmp_path / name).write_bytes(data)
+
+    def named(**more: Any) -> Verdict:
+        options = Options(anchors=(str(tmp_path / "pin.pem"),), at=NOW, **more)
+        apart = str(tmp_path / "any.idsig")
+        return assess_detached(str(tmp_path / "a.apk"), apart, Context(options))
+
+    accepted(named())
+    accepted(named(oldest_sdk=33))
+    refused(named(source_stamp=True), Code.SLOT_MISSING)
+    unread = named(newest_sdk=29)
+    refused(unread, Code.SLOT_MISSING)
+    assert any("no platform asked about" in finding.found for finding in unread.findings)
 
 
 def test_verify_finds_the_file_beside_the_package(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from signward.errors import EvidenceError
 from signward.findings import Code
 from signward.state import Outcome, Verdict
 from signward.verbs import catalogs
+from signward.verbs.beside import MAX_LISTS, assess_with_companions
 from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.verify import assess_path
@@ -46,6 +48,36 @@ def test_a_listed_file_is_accepted_by_catalog(place: Path) -> None:
 
 def test_a_catalog_may_be_named_itself(place: Path) -> None:
     assert judge(place, "catalogs/0.cat").outcome is Outcome.ACCEPTED
+
+
+def beside(place: Path) -> Verdict:
+    options = Options(anchors=(str(place / "anchor.pem"),), at=GOOD.at)
+    return assess_with_companions(str(place / GOOD.file), Context(options))
+
+
+def test_a_catalog_beside_a_file_is_found(place: Path) -> None:
+    """As a driver's lies beside it; without one nothing changes, and a changed file stays so."""
+    assert beside(place).cause is Code.UNSIGNED
+    (place / "driver.CAT").write_bytes(GOOD.catalogs[0])
+    assert (beside(place).outcome, beside(place).rule) == (Outcome.ACCEPTED, "by-catalog")
+    (place / GOOD.file).write_bytes(GOOD.data + b"12345678")
+    assert beside(place).cause is Code.UNSIGNED
+
+
+def test_what_only_looks_like_a_catalog_beside_says_nothing(place: Path) -> None:
+    (place / "a.cat").mkdir()
+    os.mkfifo(place / "b.manifest")
+    assert beside(place).cause is Code.UNSIGNED
+
+
+def test_few_catalogs_beside_are_read_those_of_the_name_first(place: Path) -> None:
+    for number in range(MAX_LISTS + 5):
+        (place / f"0{number}.cat").write_bytes(b"no catalog at all")
+    (place / "zz.cat").write_bytes(GOOD.catalogs[0])
+    assert beside(place).cause is Code.UNSIGNED
+    stem = GOOD.file.partition(".")[0]
+    (place / f"{stem}.cat").write_bytes(GOOD.catalogs[0])
+    assert beside(place).outcome is Outcome.ACCEPTED
 
 
 def test_without_the_catalog_it_is_unsigned(place: Path) -> None:

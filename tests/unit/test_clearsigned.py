@@ -78,6 +78,11 @@ def test_control_data_and_the_files_that_it_lists(tmp_path: Path) -> None:
     assert verdict.publisher.identity == f"openpgp:{KEY.fingerprint.hex()}"
 
 
+def test_files_that_weak_digests_name_too_are_listed_by_strong_ones(tmp_path: Path) -> None:
+    weak = [line(name, content, "md5") for name, content in FILES.items()]
+    assert cause(clear(described(FILES, *weak), KEY), tmp_path) is None
+
+
 def test_a_listed_file_that_differs_is_refused(tmp_path: Path) -> None:
     changed = {**FILES, "hello_1.orig.tar.gz": b"Tarball"}
     verdict = judged(clear(described(), KEY), tmp_path, files=changed)
@@ -124,6 +129,8 @@ REFUSED: dict[str, tuple[Code, Callable[[], bytes]]] = {
     "weak digests": (Code.WEAK_DIGEST,
                      lambda: clear(described().replace(b"Checksums-Sha256", b"Checksums-Sha1"),
                                    KEY)),
+    "a file more among the weak digests": (
+        Code.WEAK_DIGEST, lambda: clear(described(FILES, line("more", b"x", "md5")), KEY)),
     "a short digest": (Code.MALFORMED,
                        lambda: clear(described().replace(b"Sha256:\n ", b"Sha256:\n 0"), KEY)),
     "no UTF-8": (Code.MALFORMED, lambda: clear(described() + b"Ann: \xff\n", KEY)),

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from conformance.authenticode import catalog, cms
 from conformance.authenticode.pki import NOW, pem
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
@@ -24,10 +25,12 @@ from signward.inventory.digest_list import read_list
 from signward.policy.record import record
 from signward.policy.rules.sighted import subject_of
 from signward.report.text import line
-from signward.state import Outcome, Verdict
+from signward.state import Outcome, Source, Verdict
+from signward.verbs import digest_lists
 from signward.verbs.context import Context
 from signward.verbs.options import Options
 from signward.verbs.verify import assess_path
+from signward.wire.source import whole_digest
 from tests.builders import openpgp as pgp
 from tests.builders.openpgp_clear import clear
 from tests.samples.swi import image
@@ -176,6 +179,44 @@ def test_a_manifest_that_lists_the_list_signs_it(
     verdict = files.judged((str(folder / "list.txt"), ""), catalogs=(made,))
     assert verdict.outcome is Outcome.ACCEPTED, [str(f) for f in verdict.findings]
     assert str(verdict.facts["listed-by"]).endswith("list.txt")
+
+
+def test_a_list_makes_no_signed_list_of_another(files: Files) -> None:
+    """Whoever signed a list of files signed none of the lists among these files."""
+    second = files.write("second.txt", gnu())
+    first = files.signed_list(gnu(gnu(), "second.txt"))
+    for lists in ((first, (second, "")), ((second, ""), first)):
+        verdict = files.judged(*lists)
+        assert (verdict.outcome, verdict.cause) == (Outcome.INDETERMINATE, Code.UNSUPPORTED_KIND)
+
+
+@pytest.mark.parametrize(("digest", "behind", "why"), [
+    ("sha1", b"", "only a SHA-1 digest"), ("sha256", b"appended", "no signature covers"),
+])  # fmt: skip
+def test_a_list_in_a_spoilt_catalog_is_not_signed(
+    files: Files, digest: str, behind: bytes, why: str
+) -> None:
+    who = identity()
+    data = catalog.signed([catalog.member(gnu(), digest)], cms.Signer(identity=who),
+                          certificates=[one.certificate for one in who.path]) + behind  # fmt: skip
+    one, kept = files.write("list.txt", gnu()), files.write("lists.cat", data)
+    with pytest.raises(EvidenceError, match=why):
+        files.judged((one, ""), catalogs=(kept,))
+
+
+def test_a_file_is_digested_once_however_often_its_name_is_listed(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counting(source: Source, algorithm: str) -> bytes:
+        asked.append(algorithm)
+        return whole_digest(source, algorithm)
+
+    monkeypatch.setattr(digest_lists, "whole_digest", counting)
+    many = b"".join(gnu(b"%d" % number) for number in range(100))
+    files.judged((files.write("list.txt", many), ""))
+    assert asked == ["sha512"]
 
 
 def test_the_command(files: Files, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,9 +17,17 @@ from signward.envelopes import Signer
 from signward.envelopes.openpgp_cert import keys_of
 from signward.envelopes.sshsig import read_key
 from signward.envelopes.sshsig_draft import ssh_key
-from signward.errors import BadInputError, EvidenceError, NotSignableError
+from signward.errors import BadInputError, EvidenceError, LimitError, NotSignableError
 from signward.findings import Code
-from signward.formats import Existing, Match, Peek, Request, recognise, signing_profile
+from signward.formats import (
+    Existing,
+    Match,
+    ParseOptions,
+    Peek,
+    Request,
+    recognise,
+    signing_profile,
+)
 from signward.formats._git_text import read_text, unpacked
 from signward.formats.git_object import FORMAT, GitObjectFormat
 from signward.policy.settings import Policy
@@ -28,7 +36,7 @@ from signward.verbs.context import Context
 from signward.verbs.git_objects import assess_revisions
 from signward.verbs.options import Options
 from signward.verbs.verify import assess, assess_as
-from signward.wire.git_pack import Index, read_packed
+from signward.wire.git_pack import Allowance, Index, read_packed
 from signward.wire.patch import Patched, PatchSet, pieces
 from signward.wire.source import BytesSource
 from tests.builders import gits, ssh
@@ -288,6 +296,9 @@ def test_revisions(tmp_path: Path) -> None:
     assert run([*words, "--publisher", "bob", "v1"]) == 1
     assert run([*words, "--evidence", str(tmp_path / "e"), "v1"]) == 2
     assert run([*words, "nothing"]) == 2
+    (tmp_path / "x.sig").write_bytes(ssh.signed(b"x", SSH))
+    assert run([*words, "--detached", str(tmp_path / "x.sig"), "v1"]) == 2
+    assert run(["verify", "--git", "", str(tmp_path / "x.sig")]) == 2
 
 
 @pytest.mark.parametrize("name", ["nope", "../HEAD", "a..b", "f" * 40, "/HEAD", "", "x\0y"])
@@ -302,6 +313,38 @@ def test_an_object_in_another_s_place_is_rejected(tmp_path: Path) -> None:
     gits.store(tmp_path, "commit", gits.by_ssh(commit(), SSH), "ab" * 20)
     (verdict,) = of_repository(tmp_path, "main")
     assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.DIGEST_MISMATCH)
+
+
+@pytest.mark.parametrize("target", [b"abc", b"ab", b"ab" * 21])
+def test_a_tag_of_what_is_no_name_ends_in_a_message(target: bytes, tmp_path: Path) -> None:
+    raw = tag().replace(PARENT, target).replace(TREE, target)
+    name = gits.name_of("tag", raw)
+    gits.repository(tmp_path, main=name)
+    gits.store(tmp_path, "tag", raw)
+    with pytest.raises(EvidenceError, match="no name"):
+        of_repository(tmp_path, "main^{}")
+
+
+def test_what_a_tag_tags_is_not_taken_from_one_in_its_place(tmp_path: Path) -> None:
+    gits.repository(tmp_path, main="ab" * 20)
+    name = gits.store(tmp_path, "commit", gits.by_ssh(commit(), SSH))
+    gits.store(tmp_path, "tag", tag(target=name.encode()), "ab" * 20)
+    with pytest.raises(EvidenceError, match="its name"):
+        of_repository(tmp_path, "main^{}")
+
+
+def test_an_older_tag_under_a_newer_name_is_rejected(tmp_path: Path) -> None:
+    gits.repository(tmp_path)
+    raw = tag(target=gits.store(tmp_path, "commit", gits.by_ssh(commit(), SSH)).encode())
+    own = str(FORMAT.parse(BytesSource("x", raw), ParseOptions()).facts["tag"])
+    name = gits.store(tmp_path, "tag", raw + ssh.signed(raw, SSH, b"git"))
+    for ref in (own, "v99"):
+        (tmp_path / ".git/refs/tags" / ref).write_text(name)
+    (tmp_path / ".git/refs/heads/main").write_text("ref: refs/tags/v99")
+    good = of_repository(tmp_path, own, f"refs/tags/{own}", name, "v99^{}")
+    assert {one.outcome for one in good} == {Outcome.ACCEPTED}
+    for verdict in of_repository(tmp_path, "v99", "refs/tags/v99", "tags/v99", "HEAD"):
+        assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.ATTRIBUTE_RULE)
 
 
 def test_other_repositories(tmp_path: Path) -> None:
@@ -407,7 +450,7 @@ def test_deltas_that_do_not_fit(change: bytes) -> None:
     plain = gits.entry(1, b"base")
     data, places = gits.pack(plain, gits.entry(6, change, gits.back(len(plain))))
     with pytest.raises(BadInputError):
-        read_packed(BytesSource("p", data), places[1], 20, _nowhere)
+        read_packed(BytesSource("p", data), places[1], 20, _nowhere, Allowance())
 
 
 def test_a_delta_by_itself_ends() -> None:
@@ -420,7 +463,7 @@ def test_a_delta_by_itself_ends() -> None:
         calls.append(name)
         if len(calls) > 50:
             raise EvidenceError("enough")
-        return read_packed(source, places[0], 20, again)
+        return read_packed(source, places[0], 20, again, Allowance())
 
     with pytest.raises(EvidenceError):
         again(bytes(20))
@@ -433,6 +476,25 @@ def test_a_loop_of_names_ends(tmp_path: Path) -> None:
         of_repository(tmp_path, "HEAD")
 
 
+def test_objects_by_name_share_one_allowance(tmp_path: Path) -> None:
+    big, names = bytes(4 << 20), [f"{number:02x}" * 20 for number in range(1, 31)]
+    change = gits.delta(big, big, *(gits.copy(0, 1 << 20) for _ in range(4)))
+    entries = [gits.entry(7, change, bytes.fromhex(after)) for after in names[1:]]
+    packed(tmp_path, *entries, gits.entry(1, big), at=names[0],
+           names={name: number for number, name in enumerate(names)})  # fmt: skip
+    with pytest.raises(EvidenceError, match="octets of work"):
+        of_repository(tmp_path, "HEAD")
+
+
+def test_a_delta_of_countless_commands_ends_soon() -> None:
+    count = 2_000_000
+    change = gits.length(1) + gits.length(count) + b"\x90\x01" * count
+    plain = gits.entry(1, b"x")
+    data, places = gits.pack(plain, gits.entry(6, change, gits.back(len(plain))))
+    with pytest.raises(LimitError):
+        read_packed(BytesSource("p", data), places[1], 20, _nowhere, Allowance())
+
+
 def _nowhere(name: bytes) -> tuple[str, bytes]:
     raise EvidenceError(name.hex())
 
@@ -441,7 +503,7 @@ def _nowhere(name: bytes) -> tuple[str, bytes]:
 def test_any_pack_is_read_or_refused(data: bytes, at: int) -> None:
     whole = gits.pack(gits.entry(1, b"base"), data)[0]
     with contextlib.suppress(BadInputError, EvidenceError):
-        read_packed(BytesSource("p", whole), at, 20, _nowhere)
+        read_packed(BytesSource("p", whole), at, 20, _nowhere, Allowance())
     try:
         index = Index(BytesSource("i", gits.index({"ab" * 20: 12})[:8] + data * 40), 20)
         index.find(bytes.fromhex("ab" * 20))

@@ -106,6 +106,27 @@ def test_a_listed_file_that_is_gone(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("mode", [0o4755, 0o2755])
+def test_only_the_list_gives_a_file_its_owners_rights(mode: int, tmp_path: Path) -> None:
+    def raised(text: bytes) -> Verdict:
+        parts = {**signed(text), **FILES}
+        return judged(gzip.compress(archive(parts, modes={"scripts/rc": mode})), tmp_path)
+
+    assert raised(manifest()).cause is Code.UNCOVERED_CONTENT
+    said = manifest()[:-1].removesuffix(b"444") + b"%o\n" % mode
+    assert raised(said).outcome is Outcome.ACCEPTED
+    assert raised(manifest()[:-1] + b" nomode=6755\n").cause is Code.UNCOVERED_CONTENT
+
+
+def test_manifests_of_many_folders_are_not_all_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(junos, "MAX_HELD", 3000)
+    assert judged(package(), tmp_path).outcome is Outcome.ACCEPTED
+    many = {f"{number}/manifest": bytes(300) for number in range(10)}
+    assert judged(package(more=many), tmp_path).cause is Code.LIMIT_EXCEEDED
+
+
 def test_sha1_is_too_weak(tmp_path: Path) -> None:
     parts = {**signed(manifest(algorithm="sha1")), **FILES}
     assert judged(packed(parts), tmp_path).cause is Code.WEAK_DIGEST

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,17 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
 
 from signward.cli.commands import run
-from signward.envelopes.openpgp import open_detached
+from signward.envelopes.openpgp import MAX_OCTETS, open_detached
 from signward.envelopes.openpgp_cert import binary, keys_of, read_certificate, split_keyring
-from signward.envelopes.openpgp_packets import crc24, packets
-from signward.envelopes.openpgp_signature import read_signature
+from signward.envelopes.openpgp_packets import crc24, dearmour, packets
 from signward.envelopes.openpgp_text import LineEnds, TextHasher
-from signward.errors import BadInputError, EvidenceError
+from signward.errors import BadInputError, EvidenceError, MalformedError
 from signward.findings import Code, Effect
 from signward.policy.record import record
 from signward.state import OpenPgpCert, Outcome, TrustedSignature, Verdict
@@ -198,6 +197,22 @@ REFUSED: dict[str, tuple[Code, Made]] = {
         Code.REVOKED,
         lambda k: _by(k, pgp.revocation(k, k.hashed, digest="sha1"), pgp.user_id(k)),
     ),
+    "revoked behind everything else": (
+        Code.REVOKED,
+        lambda k: _by(k, pgp.user_id(k), pgp.subkey(k, key(which=2)),
+                      pgp.revocation(k, k.hashed, made=NOW)),
+    ),
+    "revoked with a digest that is not known": (
+        Code.REVOCATION_UNKNOWN,
+        lambda k: _by(k, _of_ripemd(pgp.revocation(k, k.hashed)), pgp.user_id(k)),
+    ),
+    "revoked by whom its holder entitled before a newer word": (
+        Code.REVOCATION_UNKNOWN,
+        lambda k: _by(
+            k, pgp.direct(k, more=(pgp.flags(3), pgp.subpacket(12, bytes([0x80, 27]) + bytes(20)))),
+            pgp.direct(k, made=LATER), pgp.revocation(key(which=1), k.hashed),
+        ),
+    ),
     "every user id withdrawn": (
         Code.CERTIFICATE_SIGNATURE,
         lambda k: _by(k, pgp.user_id(k, b"A"), pgp.revocation(
@@ -211,6 +226,13 @@ REFUSED: dict[str, tuple[Code, Made]] = {
         ),
     ),
 }  # fmt: skip
+
+
+def _of_ripemd(packet: bytes) -> bytes:
+    """A signature's packet, its digest another: RIPEMD-160, which older keys are revoked with."""
+    body = bytearray(next(packets(packet)).body)
+    body[3] = 3
+    return pgp.packet(2, bytes(body))
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -331,6 +353,13 @@ SUBKEYS: dict[str, tuple[Code, Callable[[Key, Key], bytes]]] = {
         lambda k, s: pgp.certificate(
             k, pgp.user_id(k, more=(pgp.flags(1), pgp.seconds(9, _DAY))), pgp.subkey(k, s))),
 }  # fmt: skip
+
+
+def test_a_subkey_revoked_with_a_digest_that_is_not_known(tmp_path: Path) -> None:
+    own, sub = key(), key(which=2)
+    withdrawn = _of_ripemd(pgp.revocation(own, own.hashed + sub.hashed, kind=0x28))
+    ring = _with_subkey(own, sub) + withdrawn
+    assert cause(ring, signature(sub), tmp_path) is Code.REVOCATION_UNKNOWN
 
 
 @pytest.mark.parametrize("case", SUBKEYS)
@@ -461,38 +490,32 @@ def test_octets_that_are_no_signature(blob: bytes) -> None:
         open_detached(blob, "file")
 
 
-def _written_longer(blob: bytes, octets: int) -> bytes:
-    """A signature whose last numbers, of so many octets, begin with a zero octet more."""
-    at = len(blob) - octets
-    size = -(-int.from_bytes(blob[at : at + 2], "big") // 8)
-    return blob[:at] + (8 * size + 8).to_bytes(2, "big") + b"\0" + blob[at + 2 :]
+def told_bits(blob: bytes, bits: int, front: bytes = b"") -> bytes:
+    """An RSA signature of 2048 bits, its count of bits another and octets put in front."""
+    at = len(blob) - 256 - 2
+    return pgp.packet(2, blob[:at] + bits.to_bytes(2, "big") + front + blob[at + 2 :])
+
+
+def short_value(own: pgp.Key) -> bytes:
+    """A signature whose number has 2047 bits, in 256 octets."""
+    blobs = (own.sign(CONTENT, made=LATER + timedelta(seconds=one)) for one in range(999))
+    return next(blob for blob in blobs if blob[-258:-256] == b"\x07\xff")
 
 
 def test_numbers_written_in_two_ways(tmp_path: Path) -> None:
-    """A number has one form; only RSA's values may have zeros in front, as Go writes them."""
-    for kind, found in (("p256", Code.MALFORMED), ("rsa", None)):
-        own = key(kind)
-        blob = own.sign(CONTENT, made=LATER)
-        value = read_signature(blob).value
-        halves = decode_dss_signature(value) if kind == "p256" else (int.from_bytes(value, "big"),)
-        octets = sum(len(pgp.mpi(half)) for half in halves)
-        ring = pgp.certificate(own)
-        assert cause(ring, pgp.packet(2, blob), tmp_path) is None
-        longer = _written_longer(blob, octets)
-        assert cause(ring, pgp.packet(2, longer), tmp_path) is found
-
-
-def test_numbers_as_long_as_the_modulus(tmp_path: Path) -> None:
     own = key("rsa")
-    ring = pgp.certificate(own, pgp.user_id(own))
-    for number in range(1000):
-        blob = own.sign(CONTENT, made=LATER + timedelta(seconds=number))
-        at = len(blob) - 256 - 2
-        if 2041 <= int.from_bytes(blob[at : at + 2], "big") < 2048:  # GitHub writes many so
-            told = blob[:at] + (2048).to_bytes(2, "big") + blob[at + 2 :]
-            assert cause(ring, pgp.packet(2, told), tmp_path) is None
-            return
-    pytest.fail("no number of a modulus' size less a bit in a thousand signatures")
+    blob, ring = short_value(own), pgp.certificate(own)
+    assert cause(ring, told_bits(blob, 2046), tmp_path) is Code.MALFORMED
+    assert cause(ring, told_bits(blob, 2055, b"\0"), tmp_path) is Code.MALFORMED
+    longer = told_bits(blob, 2056, b"\0")
+    assert cause(ring, longer, tmp_path) is Code.SIGNATURE_MISMATCH
+
+
+def test_an_rsa_number_counted_in_the_octets_of_the_modulus(tmp_path: Path) -> None:
+    """As Go's writers count, whose signatures GitHub's commits and many releases bear."""
+    own = key("rsa")
+    blob = short_value(own)
+    assert cause(pgp.certificate(own), told_bits(blob, 2048), tmp_path) is None
 
 
 def test_no_flipped_octet_lets_another_file_in(tmp_path: Path) -> None:
@@ -506,6 +529,31 @@ def test_no_flipped_octet_lets_another_file_in(tmp_path: Path) -> None:
         changed[offset] ^= 1 << offset % 8
         verdict = assess_as(form_of(bytes(changed)), BytesSource("f", CONTENT + b"!"), context)
         assert verdict.outcome is not Outcome.ACCEPTED, offset
+
+
+@pytest.mark.parametrize("line", [b"-----BEGIN PGP SIGNATURE-----\n", b"a:\n", b"\n"])
+def test_armour_is_read_in_one_pass(line: bytes) -> None:
+    """Frames in frames, and headers, took time by the square of their number."""
+    head = b"-----BEGIN PGP SIGNATURE-----\n"
+    data = head + line * ((MAX_OCTETS - 100) // len(line)) + b"-----END PGP SIGNATURE-----\n"
+    started = time.process_time()
+    with pytest.raises(MalformedError):
+        open_detached(data, "file")
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"-----END PGP SIGNATURE-----\n",
+        b"-----BEGIN PGP SIGNATURE-----\n\n",
+        b"-----BEGIN PGP SIGNATURE-----\n\n-----END PGP MESSAGE-----\n",
+        b"-----BEGIN PGP A-----\n-----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----\n",
+    ],
+)
+def test_frames_that_no_block_has(text: bytes) -> None:
+    with pytest.raises(MalformedError, match=r"RFC 9580 6\.2"):
+        dearmour(text, "SIGNATURE", alone=False)
 
 
 @given(st.binary(max_size=200))

@@ -296,3 +296,42 @@ def test_what_would_be_fetched(tmp_path: Path) -> None:
     assert system.absent([str(machine.root / "usr")]) == ("tool:amd64=1.0-1",)
     assert system.absent([str(machine.root / "usr/bin/stray")]) == ()
     assert MADE < AT
+
+
+def test_a_scan_tells_the_command_that_fetches_evidence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = Machine(tmp_path / "system", (DEB,), at_hand=False).write()
+    page, lines = tmp_path / "page.html", tmp_path / "lines"
+    words = ["scan", str(machine.root / "usr"), "--system-root", str(machine.root), "--jobs", "1",
+             "--at", "2024-06-01", "--no-cache", "--html", str(page)]  # fmt: skip
+    assert run(words) == 0
+    told = "1 package not at hand would speak of files here: the same scan with --fetch-debs"
+    assert told in capsys.readouterr().out
+    assert told in page.read_text()
+    assert run([*words, "--format", "jsonl", "--output", str(lines), "--quiet"]) == 0
+    records = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert {one["facts"]["package-fetch"] for one in records} == {"tool:amd64=1.0-1"}
+
+
+@pytest.mark.parametrize("verb", ["scan", "verify"])
+def test_what_could_not_be_used_is_told(
+    verb: str, machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A list that is not the Release's, and keys that the image brought itself."""
+    path = machine.root / "var/lib/apt/lists"
+    (one,) = path.glob("*_Packages")
+    one.write_bytes(one.read_bytes() + b"\n")
+    place = machine.root / "usr/bin/tool"
+    more = ["--no-cache", "--jobs", "1", "--quiet"] if verb == "scan" else []
+    run([verb, str(place), "--system-root", str(machine.root), "--at", "2024-06-01", *more])
+    told = capsys.readouterr().err
+    assert "not the list that" in told
+    assert "judged by the keys it holds itself" in told
+
+
+def test_nothing_but_names_of_packages_is_handed_to_apt(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fetch(("a:amd64=1", "-o=Dir::Etc=x", "b\x1b[2J=1", "c=1/../x", "d"), dry=True)
+    assert capsys.readouterr().err.endswith("apt-get download a:amd64=1\n")

@@ -20,8 +20,9 @@ from signward.envelopes import dsse
 from signward.errors import KeyProviderError, PolicyError
 from signward.keys import open_key
 from signward.policy.rules.signed import PAYLOAD_TYPE, payload_of, read_payload
+from signward.verbs.memory import Memory
 from signward.verbs.policies.load import load_rules
-from signward.verbs.policies.signed import Memory, Opened, open_signed, policy_keys
+from signward.verbs.policies.signed import Accepted, Opened, open_signed, policy_keys
 from signward.verbs.sealing import Sealer
 from tests.builders.feeds import public_pem, spki
 
@@ -297,7 +298,7 @@ def test_a_key_that_is_too_large_is_not_carried() -> None:
 
 
 def test_two_documents_of_one_call_are_remembered_together(tmp_path: Path) -> None:
-    memory = Memory(tmp_path / "memory")
+    memory = Accepted(Memory(tmp_path / "memory"))
     documents = [
         Opened(read_payload("p", payload_of("p", text.encode(), lambda _: b""))[0], {}, "0" * 64)
         for text in ('schema=1\nname="a"\nversion=2', 'schema=1\nname="b"\nversion=1')

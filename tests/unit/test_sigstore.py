@@ -517,7 +517,6 @@ version = 1
 [[rule]]
 id = "releases"
 action = "allow"
-
 [rule.identity]
 identity = '{WORKFLOW.replace(".", "[.]")}'
 issuer = '{PROVIDER.replace(".", "[.]")}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import struct
 import tempfile
@@ -111,6 +112,16 @@ def test_a_bare_key_is_known_by_its_fingerprint(tmp_path: Path) -> None:
     assert verdict.outcome is Outcome.ACCEPTED, verdict.findings
     assert verdict.publisher is not None
     assert verdict.publisher.name.startswith("SSH key SHA256:")
+
+
+@pytest.mark.parametrize("profile", ["sigstore", "pinned", "openpgp", "jar"])
+def test_no_profile_forgets_what_a_line_says(profile: str, tmp_path: Path) -> None:
+    (tmp_path / "allowed").write_text(listed(KEY, options='valid-before="20200101"'))
+    (tmp_path / "x").write_bytes(CONTENT)
+    (tmp_path / "x.sig").write_bytes(ssh.signed(CONTENT, KEY))
+    rings = ["--keyring", str(tmp_path / "allowed"), "--profile", profile]
+    words = ["verify", "--detached", str(tmp_path / "x.sig"), *rings, str(tmp_path / "x")]
+    assert run(words) == 1
 
 
 def test_a_device_s_key_is_not_the_same_key_in_a_file(tmp_path: Path) -> None:
@@ -281,7 +292,8 @@ def test_lists_of_withdrawn_keys(tmp_path: Path) -> None:
     for name, data in lists.items():
         verdict = judged(blob, tmp_path, revoked=data)
         assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.REVOKED), name
-    for data in (b"", revocations(), revocations((4, b"x"), (2, string(Key("rsa").blob)))):
+    signed = revocations((2, string(Key("rsa").blob)), (4, CA.blob)) + string(b"value")
+    for data in (b"", revocations(), signed):
         assert judged(blob, tmp_path, revoked=data).outcome is Outcome.ACCEPTED
     for data in (
         revocations(version=2),
@@ -293,6 +305,23 @@ def test_lists_of_withdrawn_keys(tmp_path: Path) -> None:
     ):
         with pytest.raises(EvidenceError):
             judged(blob, tmp_path, revoked=data)
+
+
+def test_a_key_in_two_lists_has_the_lines_of_both(tmp_path: Path) -> None:
+    texts = {"git": listed(KEY, options='namespaces="git"'), "file": listed(KEY, who="bob")}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    blob = ssh.signed(CONTENT, KEY)
+    for names in (("git", "file"), ("file", "git")):
+        rings = tuple(str(tmp_path / name) for name in names)
+        source = BytesSource("file.bin", CONTENT)
+        verdict = assess_as(form_of(blob), source, Context(Options(keyrings=rings, at=AT)))
+        assert verdict.outcome is Outcome.ACCEPTED, verdict.findings
+        assert verdict.publisher is not None
+        assert verdict.publisher.name == "bob"
+    verdict = assess_as(form_of(ssh.signed(CONTENT, KEY, b"git")), source,
+                        Context(Options(keyrings=rings, at=AT)))  # fmt: skip
+    assert verdict.cause is Code.WRONG_USAGE
 
 
 def test_lines_of_allowed_signers() -> None:
@@ -319,6 +348,9 @@ def test_lines_of_allowed_signers() -> None:
     for wrong in (b"ann", KEY.line.replace("ed25519", "rsa").encode(), b"a ssh-ed25519 AAA"):
         with pytest.raises(BadInputError):
             read_line(wrong)
+    for who in ('""', "!ann@example.org", '"!*,!b"'):
+        with pytest.raises(BadInputError):
+            read_line(f"{who} {KEY.line}".encode())
     crowded = listed(KEY).encode() * 20_001
     with pytest.raises(BadInputError):
         allowed_keys(crowded)
@@ -463,6 +495,25 @@ def test_whom_an_authority_may_certify(tmp_path: Path) -> None:
     assert judged(vouched(), tmp_path, several).outcome is Outcome.ACCEPTED
 
 
+def test_each_principal_can_be_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(CONTENT)
+    (tmp_path / "allowed").write_text(
+        authority(who="*@example.org,root") + listed(Key("p256"), who="cid,dan")
+        + listed(Key("p521"), who="*,!dan")
+    )  # fmt: skip
+    rings = ["--keyring", str(tmp_path / "allowed")]
+    certified, plain = vouched("ann@example.org", "root"), ssh.signed(CONTENT, Key("p256"))
+    for blob, fits, others in (
+        (certified, ("root", "ann@example.org", "ann@example.org, root"), ("dan", "bob@example.org")),
+        (plain, ("cid", "dan", "cid,dan"), ("root", "cid,")),
+        (ssh.signed(CONTENT, Key("p521")), ("*,!dan",), ("*", "dan", "!dan", "cid")),
+    ):  # fmt: skip
+        (tmp_path / "x.sig").write_bytes(blob)
+        words = ["verify", "--detached", str(tmp_path / "x.sig"), *rings, str(tmp_path / "x")]
+        for who in (*fits, *others):
+            assert run([*words, "--publisher", who]) == (0 if who in fits else 1), who
+
+
 def test_withdrawn_certificates(tmp_path: Path) -> None:
     for data in (
         f"{KEY.line}\n".encode(),
@@ -474,6 +525,16 @@ def test_withdrawn_certificates(tmp_path: Path) -> None:
         assert (verdict.outcome, verdict.cause) == (Outcome.REJECTED, Code.REVOKED)
     other = revocations((2, string(Key("rsa").blob)))
     assert judged(vouched(), tmp_path, authority(), revoked=other).outcome is Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize("gone", [KEY, CA])
+def test_a_certificate_in_a_list_as_text_withdraws_its_key(gone: Key, tmp_path: Path) -> None:
+    octets = ssh.certificate(gone, Key("p521"), "root")
+    name = gone.name.decode().removesuffix("@openssh.com") + "-cert-v01@openssh.com"
+    line = f"{name} {base64.b64encode(octets).decode()}\n".encode()
+    assert judged(vouched(), tmp_path, authority(), revoked=line).cause is Code.REVOKED
+    expected = Code.REVOKED if gone is KEY else None
+    assert judged(ssh.signed(CONTENT, KEY), tmp_path, revoked=line).cause is expected
 
 
 def of_authority(*parts: tuple[int, bytes], ca: bytes = CA.blob) -> bytes:

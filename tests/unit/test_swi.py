@@ -15,12 +15,22 @@ from signward.envelopes import swi as member
 from signward.envelopes.swi import read_text, room_for, with_crc
 from signward.errors import LimitError, MalformedError, NotSignableError
 from signward.findings import Code, Effect
-from signward.formats import Match, ParseOptions, Peek, Request, peek_at, recognise, swi
+from signward.formats import (
+    Match,
+    ParseOptions,
+    Peek,
+    Request,
+    all_formats,
+    peek_at,
+    recognise,
+    swi,
+)
 from signward.inventory.classify import classify
 from signward.keys._local import LocalKey
 from signward.state import Outcome, Verdict
 from signward.wire.patch import Patched, pieces
 from signward.wire.source import BytesSource
+from tests.builders import apk
 from tests.samples.swi import archive, extension, image
 from tests.signing import (
     assess_bytes,
@@ -84,6 +94,13 @@ def test_a_file_of_another_format_is_none_by_a_member_more() -> None:
         found = recognise(peek_at(BytesSource(name, data)))
         assert found is not None
         assert found.name == form
+
+
+@pytest.mark.parametrize("name", ["a.swi", "a.swix"])
+def test_an_image_with_a_manifest_of_androids_is_no_package(name: str) -> None:
+    """A pinned signer of packages signs no images."""
+    peek = peek_at(BytesSource(name, apk.archive()))
+    assert [form.name for form in all_formats() if form.recognise(peek)] == ["swi"]
 
 
 def test_an_extension_signed_as_an_image_is_refused(tmp_path: Path) -> None:
@@ -155,6 +172,19 @@ def test_another_certificate_beside_the_signature_is_no_use(tmp_path: Path) -> N
     both = base64.b64encode(pem(other.certificate) + base64.b64decode(own))
     verdict = judged(with_member(data, lines(data).replace(own, both)), tmp_path)
     assert verdict.cause is Code.SIGNATURE_MISMATCH
+
+
+def test_text_around_the_certificate_is_told(tmp_path: Path) -> None:
+    """It is no part of what is signed; Arista's tool takes the certificate's file as it is."""
+    data = sign_bytes(NAME, image())
+    own = lines(data).split(b"\n")[1].partition(b":")[2]
+    hidden = base64.b64encode(b"#!/bin/sh\nevil\n" + base64.b64decode(own) + b"\n")
+    verdict = judged(with_member(data, lines(data).replace(own, hidden)), tmp_path)
+    assert verdict.outcome is Outcome.ACCEPTED
+    (told,) = [f for f in verdict.findings if f.code is Code.UNAUTHENTICATED_DATA]
+    assert (told.effect, told.found[:9]) == (Effect.WARN, "14 octets")
+    plain = judged(data, tmp_path).findings
+    assert Code.UNAUTHENTICATED_DATA not in {finding.code for finding in plain}
 
 
 @pytest.mark.parametrize("spoilt", [b"", b"QUJD", b"QUJDQ", b"-----BEGIN"])

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conformance.authenticode.keys import key
 from conformance.authenticode.pki import NOW, pem
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from signward.cli.commands import run
 from signward.findings import Code
 from signward.policy.rules.reading import merge, read_document
 from signward.state import Outcome, Verdict
@@ -82,3 +85,38 @@ def test_a_requirement_that_is_not_met_is_told_before_a_floor(tmp_path: Path) ->
     strict = '\n[[rule]]\nid = "stamped"\naction = "allow"\nkind = ["swi"]\n'
     strict += FLOOR.split("\n")[3] + "\nrequires = { timestamp = true }\n"
     assert judged(version("4.28.9M"), tmp_path, FLOOR + strict).cause is Code.REQUIREMENT_UNMET
+
+
+def test_a_signed_policy_is_the_floor_and_does_not_go_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the guide has it: sign the policy, then verify images by it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    who, files = key("p256", "policy"), {name: str(tmp_path / name) for name in NAMES}
+    raw = who.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "policy.pem").write_bytes(raw)
+    (tmp_path / "root.pem").write_bytes(pem(authority().certificate))
+    (tmp_path / "old.swi").write_bytes(version("4.27.2F"))
+    (tmp_path / "new.swi").write_bytes(version("4.28.10.1M"))
+
+    def written(number: int, floor: str, signed: str) -> None:
+        text = (HEAD + FLOOR).replace("version = 1", f"version = {number}", 1)
+        (tmp_path / "policy.toml").write_text(text.replace("4.28.10", floor))
+        assert run(["policy", "sign", files["policy.toml"], "--key", f"file:{files['policy.pem']}",
+                    "--key-out", files["policy.pub"], "-o", signed]) == 0  # fmt: skip
+
+    def verified(image_: str, signed: str) -> int:
+        capsys.readouterr()
+        return run(["verify", "--policy", signed, "--policy-key", files["policy.pub"], "--anchor",
+                    files["root.pem"], "--at", NOW.isoformat(), files[image_]])  # fmt: skip
+
+    written(4, "4.28.10", files["signed"])
+    written(3, "4.0", files["lax"])
+    assert verified("new.swi", files["signed"]) == 0
+    assert verified("old.swi", files["signed"]) == 1
+    assert "downgrade - " in capsys.readouterr().out
+    assert verified("old.swi", files["lax"]) == 2
+
+
+NAMES = ("policy.toml", "policy.pem", "policy.pub", "root.pem", "old.swi", "new.swi", "signed",
+         "lax")  # fmt: skip

@@ -494,6 +494,46 @@ def test_tar_lies(data: bytes, error: str) -> None:
         untar(data)
 
 
+def paxed(records: dict[str, str], everywhere: dict[str, str] | None = None) -> bytes:
+    out = io.BytesIO()
+    shared = {"format": tarfile.PAX_FORMAT, "pax_headers": everywhere or {}}
+    with tarfile.open(fileobj=out, mode="w", **shared) as archive:  # type: ignore[call-overload]
+        info = tarfile.TarInfo("a")
+        info.pax_headers = records
+        archive.addfile(info)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("records", [
+    {"GNU.sparse.name": "evil", "GNU.sparse.size": "0"}, {"GNU.sparse.map": "0,0"},
+])  # fmt: skip
+def test_a_tar_member_that_only_gnu_and_bsd_rename_is_refused(records: dict[str, str]) -> None:
+    """Sparse members of versions 0.0 and 0.1: `tar` extracts "a" as "evil"."""
+    with pytest.raises(MalformedError, match="sparse"):
+        untar(paxed(records))
+
+
+@pytest.mark.parametrize("name", ["path", "linkpath", "size", "GNU.sparse.name"])
+def test_a_global_tar_header_that_renames_what_follows_is_refused(name: str) -> None:
+    with pytest.raises(MalformedError, match="global"):
+        untar(paxed({}, {name: "1"}))
+    assert untar(paxed({}, {"comment": "made by git archive"})) == [("a", b"")]
+
+
+def test_two_tar_headers_for_one_member_are_refused() -> None:
+    """GNU tar forgets the first one, and others obey both."""
+    one, other = paxed({"path": "evil"})[:1024], paxed({"comment": "x"})
+    for data in (one + other, one + one, one + tarred(("n" * 120, b""), form=tarfile.GNU_FORMAT)):
+        with pytest.raises(MalformedError, match="two headers"):
+            untar(data)
+
+
+@pytest.mark.parametrize("size", [b"-0000000010\0", b"000000_0012\0", b"+0000000010\0"])
+def test_a_tar_number_that_only_python_reads_is_refused(size: bytes) -> None:
+    with pytest.raises(MalformedError, match="octal"):
+        untar(header(size=size) + bytes(1024))
+
+
 def test_an_extended_header_is_bounded() -> None:
     big = b"%011o\0" % (tar_wire.EXTENDED_HEADER + 1)
     with pytest.raises(LimitError):

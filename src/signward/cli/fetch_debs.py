@@ -7,6 +7,7 @@ The one place where another program is run, and it is told before.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ APT_GET = "/usr/bin/apt-get"
 
 AT_ONCE = 200
 """Packages per call: a command line holds some thousand."""
+
+_NAMED = re.compile(r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?=[A-Za-z0-9.+~:-]+")
+"""How packages are named (deb-control(5), deb-version(7)): dpkg's database may hold anything."""
 
 MAX_SECONDS = 3600
 """How long one call may take."""
@@ -38,7 +42,7 @@ def fetch(specs: Sequence[str], *, dry: bool) -> None:
     if not specs:
         print("signward: no package to fetch", file=sys.stderr)
         return
-    folder = fetched_folder()
+    folder, specs = fetched_folder(), tuple(filter(_NAMED.fullmatch, specs))
     print(f"signward: in {folder}: apt-get download {' '.join(specs)}", file=sys.stderr)
     if dry:
         return

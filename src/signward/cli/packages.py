@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from signward.verbs.options import Options, PackageOptions
+    from signward.verbs.packages.system import System
 
 
 def add_packages(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +53,14 @@ def packages_from(
         _fetch(arguments, paths, replaced(options, packages))
         packages = _options(arguments, ledger)
     return packages
+
+
+def tell_troubles(system: System | None) -> None:
+    """Say what of a system's lists and packages could not be used, and why."""
+    from signward.inventory.walk import printable
+
+    for trouble in system.ledger.troubles if system is not None else ():
+        print(f"signward: warning: {printable(trouble)}", file=sys.stderr)
 
 
 def replaced(options: Options, packages: PackageOptions | None) -> Options:

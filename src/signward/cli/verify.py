@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from signward.cli.arguments import EXIT_CODES, add_judgement, options_from
-from signward.cli.packages import add_packages, packages_from, replaced
+from signward.cli.packages import add_packages, packages_from, replaced, tell_troubles
 from signward.cli.verity import add_verity, verity_from
 
 if TYPE_CHECKING:
@@ -108,10 +108,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
-    if arguments.detached:
-        return [_detached(arguments)]
-    if arguments.git:
+    if arguments.git is not None:
         return _of_repository(arguments)
+    if arguments.detached is not None:
+        return [_detached(arguments)]
     if arguments.replay:
         return _replayed(arguments)
     from signward.errors import EvidenceError
@@ -131,6 +131,7 @@ def _verdicts(arguments: argparse.Namespace) -> Iterable[Verdict]:
 
     packages = packages_from(arguments, arguments.files, options)
     context = Context(replaced(options, packages))
+    tell_troubles(context.system if packages is not None else None)
     return (assess_with_companions(path, context) for path in arguments.files)
 
 
@@ -159,9 +160,11 @@ def _of_repository(arguments: argparse.Namespace) -> Iterable[Verdict]:
     from signward.verbs.git_objects import assess_revisions
 
     options = options_from(arguments)
-    if arguments.replay or arguments.evidence or options.rules is not None:
-        raise EvidenceError("--git: found --evidence, --replay or --policy, required none: they "
-                            "speak of files")  # fmt: skip
+    of_files = (arguments.replay, arguments.evidence, options.rules, arguments.detached)
+    if not arguments.git or any(one is not None for one in of_files):
+        raise EvidenceError("--git: found no name, or --detached, --evidence, --replay or "
+                            "--policy, required a repository and none of these: they speak of "
+                            "files")  # fmt: skip
     return assess_revisions(arguments.git, arguments.files, Context(options))
 
 

@@ -74,8 +74,12 @@ def read_line(line: bytes) -> Entry:
         told = line[:80].decode("utf-8", "backslashreplace")
         raise MalformedError(_WHAT, f"line {told!r}", "principals, options, a key", _CLAUSE)
     options = _options((found["options"] or b"").decode("utf-8", "backslashreplace"))
+    principals = found["principals"].strip(b'"').decode("utf-8", "backslashreplace")
+    if all(one.startswith("!") or not one for one in principals.split(",")):
+        # OpenSSH lets nobody sign by it; here it would look like a key of no matter whom.
+        raise MalformedError(_WHAT, f"principals {principals!r}", "somebody", _CLAUSE)
     return Entry(
-        principals=found["principals"].strip(b'"').decode("utf-8", "backslashreplace"),
+        principals=principals,
         blob=_blob(found["kind"], found["key"]),
         authority="cert-authority" in options,
         namespaces=options.get("namespaces"),

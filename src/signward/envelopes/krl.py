@@ -1,8 +1,9 @@
 """SSH's lists of withdrawn keys (OpenSSH's PROTOCOL.krl), and such lists as text.
 
-Integers are big-endian; a section is an octet for its kind and a string.  A list as text has one
-public key a line.  Keys are told by the SHA-256 of their octets, or where a list has no more, by
-the SHA-1; certificates by an authority and by number or name.
+Integers are big-endian; a section is an octet for its kind and a string, a signature's two.  Those
+are not checked: who gives a list vouches for it.  A list as text has one public key a line.  Keys
+are told by the SHA-256 of their octets, or where a list has no more, by the SHA-1; certificates by
+an authority and by number or name.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 
 from signward.envelopes.allowed_signers import read_list
-from signward.envelopes.sshsig import Strings
+from signward.envelopes.sshsig import Strings, read_key
 from signward.errors import LimitError, MalformedError
 from signward.frozen import Frozen
 
@@ -71,7 +72,9 @@ def read_revocations(data: bytes) -> Withdrawn:
     digests, certificates = set[bytes](), list[Certified]()
     while fields.left:
         kind, section = fields.octets(1)[0], fields.string()
-        if kind == _CERTIFICATES:
+        if kind == _SIGNATURE:
+            fields.string()  # of such a section's two strings the key was the first
+        elif kind == _CERTIFICATES:
             certificates.append(_certified(section))
         else:
             digests |= _section(kind, section)
@@ -83,8 +86,6 @@ def read_revocations(data: bytes) -> Withdrawn:
 def _section(kind: int, data: bytes) -> set[bytes]:
     """Return the digests in one section.  A kind that is unknown may withdraw anything: refused."""
     fields, found = Strings(data), set[bytes]()
-    if kind == _SIGNATURE:
-        return found
     if kind not in (_KEYS, _SHA1, _SHA256):
         raise MalformedError(_WHAT, f"section {kind}", "1 to 5", _CLAUSE)
     while fields.left:
@@ -129,10 +130,13 @@ def _long(fields: Strings) -> int:
 
 
 def _plain(principals: str, blob: bytes) -> bytes:
-    """Return a line's key.  Raises ``MalformedError`` for one that names a principal."""
+    """Return a line's key, of a certificate the key in it (sshkey_in_file in OpenSSH's authfile.c).
+
+    Raises ``MalformedError`` for a line that names a principal.
+    """
     if principals:
         raise MalformedError(_WHAT, "a line that begins with a principal", "public keys alone")
-    return blob
+    return read_key(blob).alone
 
 
 def _sha256(blob: bytes) -> bytes:

@@ -48,6 +48,7 @@ _WHAT = "OpenPGP certificate"
 _CLAUSE = "RFC 9580 10.1"
 _SKIPPED = frozenset({MARKER, TRUST, PADDING})
 _REVOCATIONS = frozenset({KEY_REVOCATION, SUBKEY_REVOCATION, CERT_REVOCATION})
+_REVOKES_ALL = bytes([KEY_REVOCATION])
 _PREFIX = {USER_ID: b"\xb4", USER_ATTRIBUTE: b"\xd1"}
 """What stands before a user id, or an attribute, where a signature hashes it (5.2.4)."""
 
@@ -122,7 +123,8 @@ def read_certificate(data: bytes) -> Certificate:
     """Return the one certificate in ``data`` (packets, no armour).
 
     Copies of it may stand one behind the other: a part that stands twice is one, with the
-    signatures behind both, so that no copy hides what another one revokes.
+    signatures behind both, so that no copy hides what another one revokes.  A revocation of the
+    primary key counts wherever it stands: it is often put behind everything else.
     A subkey or a signature that cannot be read is as if it were not there: it may be of a version
     to come.  Raises ``MalformedError`` and ``LimitError`` for the primary key and the framing.
     """
@@ -133,7 +135,7 @@ def read_certificate(data: bytes) -> Certificate:
     components, behind = dict[tuple[int, bytes], list[Packet]](), own
     for packet in found[1:]:
         if packet.tag == SIGNATURE:
-            behind.append(packet)
+            (own if packet.body[1:2] == _REVOKES_ALL else behind).append(packet)
         elif packet.tag in (USER_ID, USER_ATTRIBUTE, PUBLIC_SUBKEY):
             behind = components.setdefault((packet.tag, packet.body), [])
         elif packet.tag == PUBLIC_KEY and packet.body == found[0].body:

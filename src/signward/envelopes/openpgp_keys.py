@@ -82,19 +82,31 @@ class Numbers:
         """Return the next ``size`` octets as an integer."""
         return int.from_bytes(self.octets(size), "big")
 
-    def mpi(self, *, padded: bool = False) -> int:
+    def mpi(self) -> int:
         """Return a multiprecision integer (RFC 9580 3.2): a count of bits, then the octets.
 
-        The count must be that of the number: one number is written in one way.  Where it may be
-        ``padded``, bits in front that are 0 may be counted too.
+        The count must be that of the number: one number is written in one way.
         """
+        return int.from_bytes(self._mpi(in_octets=False), "big")
+
+    def rsa_value(self) -> bytes:
+        """Return the octets of an RSA signature's number.
+
+        Go's writers, GitHub's among them, count the bits of all octets that the modulus has, those
+        in front that are 0 too: so may a count of whole octets.  All of them are returned: a value
+        of more octets than its key's modulus fits no key.
+        """
+        return self._mpi(in_octets=True)
+
+    def _mpi(self, *, in_octets: bool) -> bytes:
         bits = self.number(2)
         if bits > MAX_MPI_BITS:
             raise self.error(f"a number of {bits} bits", f"at most {MAX_MPI_BITS}")
-        value = self.number((bits + 7) // 8)
-        if value.bit_length() != bits and not (padded and value.bit_length() < bits):
-            raise self.error(f"{value.bit_length()} bits where {bits} are told", "the same")
-        return value
+        octets = self.octets((bits + 7) // 8)
+        found = int.from_bytes(octets, "big").bit_length()
+        if found != bits and (not in_octets or bits % 8):
+            raise self.error(f"{found} bits where {bits} are told", "the same")
+        return octets
 
     def rest(self) -> bytes:
         """Return all octets that are left."""

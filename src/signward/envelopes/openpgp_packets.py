@@ -29,10 +29,7 @@ FIRST_NONCRITICAL = 40
 _WHAT = "OpenPGP packet"
 _HEADERS = "RFC 9580 4.2"
 _ARMOUR = "OpenPGP armour"
-_BLOCK = re.compile(
-    rb"^-----BEGIN PGP ([A-Z ]{1,40})-----[ \t]*\r?\n(.*?)^-----END PGP \1-----[ \t]*\r?$",
-    re.MULTILINE | re.DOTALL,
-)
+_FRAME = re.compile(rb"-----(BEGIN|END) PGP ([A-Z ]{1,40})-----\Z")
 _COLUMNS = 64
 """Characters of Base64 in a line; at most 76 (6.3)."""
 
@@ -153,26 +150,51 @@ def dearmour(data: bytes, label: str, *, alone: bool) -> bytes:
     ``alone`` asks for one block with nothing around it: what a reader of a signature does not
     see must not be there.  Raises ``MalformedError``.
     """
-    blocks = list(_BLOCK.finditer(data))
-    wanted = [block for block in blocks if block[1].decode("ascii") == label]
+    blocks, around = _cut(data)
+    wanted = [lines for found, lines in blocks if found == label]
     if not wanted:
-        found = blocks[0][1].decode("ascii") if blocks else "no whole block"
+        found = blocks[0][0] if blocks else "no whole block"
         raise MalformedError(_ARMOUR, found, label, "RFC 9580 6.2")
-    around = _BLOCK.sub(b"", data).strip() if alone else b""
     if alone and (len(blocks) > 1 or around):
         found = "text around the block" if around else f"{len(blocks)} blocks"
         raise MalformedError(_ARMOUR, found, "one block and nothing else", "RFC 9580 6.2")
-    return b"".join(_decoded(block[2]) for block in wanted)
+    return b"".join(map(_decoded, wanted))
 
 
-def _decoded(inside: bytes) -> bytes:
-    """Return what one block's text stands for; its checksum must fit if there is one."""
-    lines = [line.rstrip() for line in inside.split(b"\n")]
-    while lines and (b": " in lines[0] or lines[0].endswith(b":")):
-        del lines[0]
-    if not lines or lines[0]:
+def _cut(data: bytes) -> tuple[list[tuple[str, list[bytes]]], bool]:
+    """Return the blocks, each its label and the lines inside, and whether text is around them.
+
+    One pass over the lines, which come without spaces at their ends.  Raises ``MalformedError``
+    for a frame's line that stands where it should not: blocks follow one another.
+    """
+    blocks, around = list[tuple[str, list[bytes]]](), False
+    ends = b""  # what ends the block that is open
+    for line in map(bytes.rstrip, data.split(b"\n")):
+        frame = _FRAME.match(line)
+        if frame and (frame[1] == b"END" if not ends else line != ends):
+            raise MalformedError(_ARMOUR, line.decode("ascii"), ends.decode("ascii") or "a block",
+                                 "RFC 9580 6.2")  # fmt: skip
+        if frame and not ends:
+            blocks.append((frame[2].decode("ascii"), []))
+            ends = line.replace(b"BEGIN", b"END", 1)
+        elif frame:
+            ends = b""
+        elif ends:
+            blocks[-1][1].append(line)
+        else:
+            around = around or bool(line)
+    if ends:
+        raise MalformedError(_ARMOUR, "no whole block", ends.decode("ascii"), "RFC 9580 6.2")
+    return blocks, around
+
+
+def _decoded(lines: list[bytes]) -> bytes:
+    """Return what one block's lines stand for; its checksum must fit if there is one."""
+    plain = (at for at, line in enumerate(lines) if b": " not in line and not line.endswith(b":"))
+    start = next(plain, len(lines))
+    if lines[start : start + 1] != [b""]:
         raise MalformedError(_ARMOUR, "no empty line behind its headers", "one", "RFC 9580 6.2")
-    base64 = b"".join(lines)
+    base64 = b"".join(lines[start:])
     body, mark, checksum = base64, b"", b""
     if base64[-5:-4] == b"=":
         body, mark, checksum = base64[:-5], b"=", base64[-4:]

@@ -85,7 +85,7 @@ class Signature(Frozen, frozen=True, kw_only=True):
 
     ``trailer`` is what is hashed behind the content, ``salt`` what is hashed before it (empty in
     version 4), ``start`` what the digest is said to begin with.  ``value`` is as `integrity`
-    takes it: an RSA number without its length, ECDSA and DSA in DER, EdDSA as it stands.
+    takes it: an RSA number without its count of bits, ECDSA and DSA in DER, EdDSA as it stands.
     """
 
     version: int
@@ -231,9 +231,7 @@ def _algorithm(key: int, digest: str) -> Algorithm:
 def _value(key: int, fields: Numbers) -> bytes:
     """Return the value by its key's algorithm; of an unknown one, the octets as they stand."""
     if key in (RSA, RSA_SIGN):
-        # Go's writers (GitHub) count the bits of the modulus.
-        number = fields.mpi(padded=True)
-        value = number.to_bytes((number.bit_length() + 7) // 8, "big")
+        value = fields.rsa_value()
     elif key in (DSA, ECDSA):
         value = der.sequence(der.integer(fields.mpi()), der.integer(fields.mpi()))
     elif key == EDDSA_LEGACY:

@@ -56,12 +56,16 @@ _WHAT = "signature member"
 
 
 class Text(Frozen, frozen=True, kw_only=True):
-    """What a member says: certificates in DER, the first the signer's own."""
+    """What a member says: certificates in DER, the first the signer's own.
+
+    ``around`` are the octets of text around them, which nothing signs and Arista's tool lets be.
+    """
 
     digest: str
     version: str
     certificates: tuple[bytes, ...]
     value: bytes
+    around: int = 0
 
     @property
     def is_known(self) -> bool:
@@ -79,12 +83,13 @@ def read_text(data: bytes) -> Text:
     lines = _LINES.match(data)
     if lines is None:
         raise MalformedError(_WHAT, "other lines", "those that Arista's tool writes", CLAUSE)
-    certificates = _certificates(_base64(lines[2], "IssuerCert"))
+    pem = _base64(lines[2], "IssuerCert")
     return Text(
         digest=lines[1].decode("ascii"),
         version=lines[4].decode("ascii"),
-        certificates=certificates,
+        certificates=_certificates(pem),
         value=_base64(lines[3], "Signature"),
+        around=len(_BLOCK.sub(b"", pem).strip()),
     )
 
 
@@ -189,7 +194,7 @@ def _pem(der: bytes) -> bytes:
 
 
 def _certificates(pem: bytes) -> tuple[bytes, ...]:
-    """Return the certificates in a PEM file; text around them is nobody's word."""
+    """Return the certificates in a PEM file, whatever stands around them."""
     blocks = _BLOCK.findall(pem)
     if not blocks:
         raise MalformedError(_WHAT, "no certificate in IssuerCert", "the signer's", CLAUSE)

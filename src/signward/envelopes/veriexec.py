@@ -38,6 +38,7 @@ MAX_CERTIFICATES = 16
 _WHAT = "veriexec manifest"
 _LINE = re.compile(r"(\S{1,4096}) +(?:(no_hash)|(sha1|sha256|sha384|sha512)=([0-9a-f]{40,128}))"
                    r"((?: +[a-z_0-9]+(?:=\S*)?)*) *")  # fmt: skip
+_MODE = re.compile(r" mode=([0-7]{1,6})(?!\S)")
 _STRAY = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)")
 """A path that is absolute, climbs, or names nothing somewhere on its way."""
 _BLOCK = re.compile(
@@ -46,11 +47,15 @@ _BLOCK = re.compile(
 
 
 class Line(Frozen, frozen=True, kw_only=True):
-    """A file that is listed; ``digest`` is empty where it says that none is asked (no_hash)."""
+    """A file that is listed; ``digest`` is empty where it says that none is asked (no_hash).
+
+    ``mode`` is the file's in Unix's bits, 0 where the line says none.
+    """
 
     path: str
     algorithm: str
     digest: bytes
+    mode: int = 0
 
 
 def read_manifest(data: bytes) -> tuple[Line, ...]:
@@ -76,7 +81,9 @@ def _lines(text: str) -> Iterator[Line]:
         if algorithm and len(digest) != hashlib.new(algorithm, usedforsecurity=False).digest_size:
             raise MalformedError(_WHAT, f"line {number}, {len(digest)} octets of {algorithm}",
                                  "a whole digest", CLAUSE)  # fmt: skip
-        yield Line(path=found[1], algorithm=algorithm, digest=digest)
+        mode = _MODE.search(found[5])
+        yield Line(path=found[1], algorithm=algorithm, digest=digest,
+                   mode=int(mode[1], 8) if mode else 0)  # fmt: skip
 
 
 def claim(label: str, manifest: bytes, ending: str, value: bytes, certs: bytes) -> ClaimedSignature:

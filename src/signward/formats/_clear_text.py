@@ -11,7 +11,7 @@ from signward.envelopes.openpgp_clear import MAX_OCTETS, ClearText, open_clear, 
 from signward.errors import AmbiguousError, LimitError
 from signward.findings import Code, Effect, Finding
 from signward.formats import ParseOptions
-from signward.formats._control import BESIDE, listed_files, lists_weakly
+from signward.formats._control import BESIDE, listed_files, listed_weakly
 from signward.frozen import Frozen
 from signward.state import Companions, Manifest, Region, SignedArtifact, Slot, Source, Wanted
 from signward.wire.clear_text import BEGIN, CONTROL, RELEASE
@@ -30,7 +30,7 @@ _MAX_FACT = 200
 """Characters told of one of them."""
 
 _TOLD = 50
-"""Files told of that are not beside the text."""
+"""Files told of that are not beside the text, or listed weakly."""
 
 _WHAT = "clear-signed text"
 _CLAUSE = "RFC 9580 7"
@@ -62,7 +62,7 @@ def parsed(source: Source, options: ParseOptions) -> SignedArtifact:
     fields = _fields(clear) if lists or source.name.endswith(RELEASE) else {}
     listed = listed_files(fields) if lists else ()
     beside = tuple(one for one in listed if _find(options.companions, one.name) is not None)
-    weak = (_weak(source.name),) if lists and lists_weakly(fields) else ()
+    weak = listed_weakly(fields, listed) if lists else frozenset()
     return SignedArtifact(
         format=NAME,
         source=source,
@@ -70,7 +70,7 @@ def parsed(source: Source, options: ParseOptions) -> SignedArtifact:
         required={one.claimed.label: frozenset({slot}) for slot, one in opened.items()},
         listed=beside,
         regions=tuple(_regions(clear, len(data))),
-        findings=(*weak, *_absent(listed, beside)),
+        findings=(*_weak(weak), *_absent(listed, beside)),
         facts={name: fields[name][:_MAX_FACT] for name in _FACTS if fields.get(name)},
         profile="openpgp",
         layout=_Layout(clear=clear, opened=opened, companions=options.companions),
@@ -120,12 +120,14 @@ def _regions(clear: ClearText, length: int) -> Iterator[Region]:
         yield Region(start=start, end=end, what="spaces at a line's end", exempt="RFC 9580 7.2")
 
 
-def _weak(name: str) -> Finding:
-    return Finding(
-        code=Code.WEAK_DIGEST, effect=Effect.REJECT, subject=name,
-        found="files listed by MD5 and SHA-1 only", required="Checksums-Sha256",
-        clause="deb-src-control(5)",
-    )  # fmt: skip
+def _weak(names: frozenset[str]) -> Iterator[Finding]:
+    """Yield the files that are listed by digests that do not count only."""
+    for name in sorted(names)[:_TOLD]:
+        yield Finding(
+            code=Code.WEAK_DIGEST, effect=Effect.REJECT, subject=name[:_MAX_FACT],
+            found="a file listed by MD5 and SHA-1 only", required="Checksums-Sha256",
+            clause="deb-src-control(5)",
+        )  # fmt: skip
 
 
 def _absent(listed: tuple[Slot, ...], beside: tuple[Slot, ...]) -> Iterator[Finding]:

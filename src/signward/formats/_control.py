@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from signward.errors import AmbiguousError, LimitError, MalformedError
 from signward.state import Slot
@@ -34,9 +34,14 @@ def listed_files(fields: Mapping[str, str]) -> tuple[Slot, ...]:
     return tuple(_slots(named, fields[named])) if named else ()
 
 
-def lists_weakly(fields: Mapping[str, str]) -> bool:
-    """Say whether files are listed by digests that do not count only."""
-    return any(one in fields for one in WEAK) and not any(one in fields for one in CHECKSUMS)
+def listed_weakly(fields: Mapping[str, str], counting: Iterable[Slot]) -> frozenset[str]:
+    """Return the files that are listed by MD5 and SHA-1, and not among those that count.
+
+    Readers of a description take a file for listed that any of its lists has.
+    """
+    lines = (line for name in WEAK for line in fields.get(name, "").split("\n"))
+    named = (words[-1] for words in map(str.split, lines) if words)
+    return frozenset(named) - {one.name.removeprefix(BESIDE) for one in counting}
 
 
 def _slots(field: str, value: str) -> Iterator[Slot]:

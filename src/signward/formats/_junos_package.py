@@ -27,8 +27,14 @@ from signward.wire.unzip import RATIO, RATIO_FLOOR
 MAX_MEMBERS = 200_000
 """Files in one package."""
 
+MAX_HELD = 64 * 1024 * 1024
+"""Octets of manifests, signatures and certificates held of one package, in all its folders."""
+
 TOLD = 20
 """Findings of one kind told of a package; the rest would say the same again."""
+
+_RAISED = 0o6000
+"""Bits of a mode: set-user-ID and set-group-ID."""
 
 _PART = "part:"
 _PIECE = 1 << 20
@@ -36,10 +42,14 @@ _WHAT = "Junos package"
 
 
 class _Contents(Frozen, frozen=True, kw_only=True):
-    """What is in a package: paths of files and of what is none, and the files read whole."""
+    """What is in a package: paths of files and of what is none, and the files read whole.
+
+    ``raised`` has the bits of files that run with their owner's or group's rights.
+    """
 
     files: frozenset[str]
     specials: frozenset[str]
+    raised: Mapping[str, int]
     held: Mapping[str, bytes]
 
 
@@ -145,17 +155,22 @@ def _path(member: TarMember) -> str:
 def _survey(source: Source) -> _Contents:
     """Return what is in a package.  Raises ``AmbiguousError`` for a path that stands twice."""
     files, specials, held = set[str](), set[str](), dict[str, bytes]()
+    raised = dict[str, int]()
+    left = MAX_HELD
     for member in _members(source):
         path = _path(member)
         if path in files or path in specials:
             raise AmbiguousError(_WHAT, f"{path[:80]!r} twice", "each path once", CLAUSE)
         (specials if member.special else files).add(path)
+        if member.mode & _RAISED:
+            raised[path] = member.mode & _RAISED
         most = _most(path.rpartition("/")[2])
         if most and not member.special:
+            most, left = min(most, left), left - member.size
             if member.size > most:
                 raise LimitError(path, f"{member.size} octets", f"at most {most}")
             held[path] = b"".join(member.pieces)
-    return _Contents(files=frozenset(files), specials=frozenset(specials), held=held)
+    return _Contents(files=frozenset(files), specials=frozenset(specials), raised=raised, held=held)
 
 
 def _most(base: str) -> int:
@@ -205,6 +220,11 @@ def _faults(contents: _Contents, folder: str, lines: tuple[Line, ...]) -> Iterat
                        "one")  # fmt: skip
     for path in sorted(listed - contents.files)[:TOLD]:
         yield _finding(Code.SLOT_MISSING, path, "no such file", "the file that is listed")
+    said = {folder + line.path: line.mode for line in lines}
+    raised = (path for path, bits in contents.raised.items() if bits & ~said.get(path, 0))
+    for path in sorted(raised)[:TOLD]:
+        yield _finding(Code.UNCOVERED_CONTENT, path, "set-user-ID or set-group-ID, which the list "
+                       "does not say", "mode= that says so, or none")  # fmt: skip
     for path in sorted(weak)[:TOLD]:
         yield _finding(Code.WEAK_DIGEST, path, "a SHA-1 digest", "SHA-256 or better")
 

@@ -57,7 +57,7 @@ _NAME = MANIFEST.encode()
 _END = b"PK\5\6"
 _PIECE = 1 << 20
 _UNREAD = "APK Signature Scheme v2: unknown pairs are passed over"
-_ARCHIVES = (".jar", ".war", ".ear", ".aar", ".zip")
+_ARCHIVES = (".jar", ".war", ".ear", ".aar", ".zip", ".swi", ".swix")
 """Names of archives that are no packages, whatever lies in them: libraries have a manifest too."""
 
 _KNOWN = {V2: "v2", V3: "v3", V31: "v3.1"}

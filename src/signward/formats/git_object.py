@@ -51,15 +51,18 @@ class _Opened(Frozen, frozen=True, kw_only=True):
 
 
 class GitObjectFormat:
-    """A commit or a tag; ``expected`` is the name (hex) a repository has it by."""
+    """A commit or a tag; ``expected`` is the name (hex) a repository has it by.
+
+    ``tag`` is what the repository calls a tag, empty where an object is asked for by its name.
+    """
 
     name = "git-object"
     spec = "git's signature-format: commits and tags"
     extensions: tuple[str, ...] = (".commit", ".tag")
     options: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, expected: str = "") -> None:
-        self._expected = expected
+    def __init__(self, expected: str = "", tag: str = "") -> None:
+        self._expected, self._tag = expected, tag
 
     def recognise(self, peek: Peek) -> Match:
         """Recognise the first headers of an object, by itself or packed."""
@@ -79,9 +82,10 @@ class GitObjectFormat:
             regions=(*text.regions, *loose),
             profile=opened.profile if opened else "git",
             facts=_facts(text),
-            findings=tuple(_misnamed(text, self._expected or _place(source.name))),
+            findings=(*_misnamed(text, self._expected or _place(source.name)),
+                      *_renamed(text, self._tag)),
             layout=opened.slots if opened else {},
-        )
+        )  # fmt: skip
 
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
         """Compute the digests of what is signed: the object, as each signature takes it."""
@@ -163,6 +167,18 @@ def _misnamed(text: GitText, expected: str) -> Iterator[Finding]:
             code=Code.DIGEST_MISMATCH, effect=Effect.REJECT, subject=text.kind,
             found=f"{text.algorithm} {text.object_id}", required=f"{expected}, its name",
             clause="git fsck", hint="the object was changed, or put in another's place",
+        )  # fmt: skip
+
+
+def _renamed(text: GitText, tag: str) -> Iterator[Finding]:
+    """Object to a tag under a ref of another name: an older release could stand for a newer."""
+    said = text.told("tag")
+    if tag and text.kind == "tag" and said != tag:
+        yield Finding(
+            code=Code.ATTRIBUTE_RULE, effect=Effect.REJECT, subject=f"refs/tags/{tag}",
+            found=f"a tag that calls itself {said!r}", required=repr(tag),
+            clause="git describe: \"tag is externally known as\"",
+            hint="nobody signs refs: ask for the tag by its object's name to judge it by itself",
         )  # fmt: skip
 
 

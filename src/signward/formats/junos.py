@@ -4,7 +4,7 @@ Juniper publishes how its devices check them as part of FreeBSD (see ``envelopes
 packages without such a manifest (older releases) are of a kind that no public document specifies.
 Nothing in a package but the manifest and what signs it may stand outside the list: neither links
 nor devices, and every listed file must be there.  What tar says of files besides (owner, time,
-mode) is nobody's word, as in Junos itself.
+mode) is nobody's word, as in Junos itself; but only the list may give a file its owner's rights.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class SwiFormat:
             signatures=(claimed,),
             required={claimed.label: frozenset({ARCHIVE})},
             regions=(read_as_zeros,),
-            findings=tuple(_several(directory)),
+            findings=(*_several(directory), *_around(member.name, text)),
         )
 
     def digests(self, artifact: SignedArtifact, wanted: Wanted) -> Manifest:
@@ -277,6 +277,18 @@ def _several(directory: ZipDirectory) -> Iterator[Finding]:
             subject=_WHAT,
             found="several images in one, whose own signatures are not judged",
             required="what a switch makes of each, which only a program inside does",
+            clause=_CLAUSE,
+        )
+
+
+def _around(name: str, text: Text) -> Iterator[Finding]:
+    if text.around:
+        yield Finding(
+            code=Code.UNAUTHENTICATED_DATA,
+            effect=Effect.WARN,
+            subject=name,
+            found=f"{text.around} octets around the signer's certificate, which nothing signs",
+            required="certificates alone",
             clause=_CLAUSE,
         )
 

@@ -16,6 +16,9 @@ from signward.frozen import Frozen
 MAX_OCTETS = 1024 * 1024
 """Octets of one output; that of a device with ten images has some 10 KB."""
 
+MAX_LINE = 512
+"""Characters of a line that may say something; longer ones say nothing."""
+
 FIELDS = ("Image type", "Common Name", "Organization Unit", "Organization Name",
           "Certificate Serial Number", "Hash Algorithm", "Signature Algorithm",
           "Key Version")  # fmt: skip
@@ -43,7 +46,7 @@ def read_authenticity(name: str, data: bytes) -> tuple[Claim, ...]:
     found: list[Claim] = []
     told: dict[str, str] = {}
     for line in data.decode("utf-8", "replace").splitlines():
-        field = _LINE.fullmatch(line)
+        field = _LINE.fullmatch(line) if len(line) <= MAX_LINE else None
         if field is None:
             continue
         key = field[1].casefold()

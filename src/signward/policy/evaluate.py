@@ -254,7 +254,7 @@ def _is_keyless(publisher: Publisher) -> bool:
 
 
 def _publisher_findings(publisher: Publisher, wanted: Sequence[str]) -> list[Finding]:
-    names = {publisher.name, publisher.identity, publisher.subject}
+    names = {publisher.name, publisher.identity, publisher.subject, *publisher.names}
     if not names.isdisjoint(wanted):
         return []
     # Branches and accounts that differ in case alone are others' (`KeylessIdentity`).

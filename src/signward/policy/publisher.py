@@ -38,11 +38,18 @@ def publisher_of(signature: TrustedSignature) -> Publisher:
         name = ", ".join(basis.principals) or f"SSH key {basis.key}"
         # Certified keys come and go: who they are is what their authority calls them.
         who = f"{name}@{basis.authority}" if basis.authority else basis.key
-        return Publisher(name=name, identity=f"ssh:{who}", subject=name)
+        names = basis.principals if basis.authority else _literal(basis.principals)
+        return Publisher(name=name, identity=f"ssh:{who}", subject=name, names=names)
     name = f"{basis.kind} key {basis.key}"
     # Anybody can give a key of his the number of another's: the key itself is who he is.
     identity = f"{basis.kind}:{hashlib.sha256(signature.intact.key.holder).hexdigest()}"
     return Publisher(name=name, identity=identity, subject=name)
+
+
+def _literal(lists: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names in lists of principals; a list with patterns names nobody by himself."""
+    plain = (one for one in lists if not set(one) & set("*?!"))
+    return tuple(name for one in plain for name in one.split(",") if name)
 
 
 def _of_openpgp(basis: OpenPgpCert) -> Publisher:

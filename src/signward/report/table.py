@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 
 from signward.policy.record import Gist, Record
-from signward.policy.ways import EMBEDDED, NOBODY, told_ways, way_of
+from signward.policy.ways import EMBEDDED, FETCH, NOBODY, told_fetch, told_ways, way_of
 from signward.report import attack
 from signward.report.display import (
     MARKS,
@@ -35,7 +35,8 @@ WIDE = 5000
 class Summary(msgspec.Struct):
     """Counts over a scan; ``publishers`` by lasting identity, ``ways`` by who vouches.
 
-    ``forgeable`` are the accepted files whose signature would not survive a quantum adversary.
+    ``fetch`` are packages that are not at hand, ``forgeable`` the accepted files whose signature
+    would not survive a quantum adversary.
     """
 
     files: int = 0
@@ -46,6 +47,7 @@ class Summary(msgspec.Struct):
     kinds: Counter[str] = msgspec.field(default_factory=Counter)
     publishers: Counter[str] = msgspec.field(default_factory=Counter)
     ways: Counter[str] = msgspec.field(default_factory=Counter)
+    fetch: set[str] = msgspec.field(default_factory=set)
     names: dict[str, str] = msgspec.field(default_factory=dict)
     coverage: dict[str, attack.Coverage] = msgspec.field(
         default_factory=lambda: attack.coverage(())
@@ -60,6 +62,8 @@ class Summary(msgspec.Struct):
         self.outcomes[record.outcome] += 1
         self.kinds[record.kind or "unknown"] += 1
         self.ways[way_of(record.outcome, record.rule)] += 1
+        if told := record.facts.get(FETCH):
+            self.fetch.add(str(told))
         if record.cause:
             self.causes[record.cause] += 1
         if record.publisher:
@@ -90,6 +94,8 @@ def write_summary(summary: Summary, out: TextIO, *, colour: bool | None = None) 
         names[summary.names[identity]] += number
     if summary.ways.keys() - {EMBEDDED, NOBODY}:
         console.print(f"vouched for by {told_ways(summary.ways)}", markup=False)
+    if summary.fetch:
+        console.print(told_fetch(summary.fetch), markup=False)
     for title, counts in (("causes", summary.causes), ("publishers", names)):
         if counts:
             console.print(_counts(title, counts))

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from signward import __version__
 from signward.policy.record import Record
-from signward.policy.ways import told_ways, way_of
+from signward.policy.ways import FETCH, told_fetch, told_ways, way_of
 from signward.report import attack, charts
 from signward.report.display import minute, publisher_name, quantity, telling_signature
 from signward.report.payload import Payload
@@ -45,6 +45,7 @@ class Page:
         self._years: Counter[int] = Counter()
         self._rules: Counter[str] = Counter()
         self._ways: Counter[str] = Counter()
+        self._fetch: set[str] = set()
         self._span: tuple[datetime, datetime] | None = None
         self._coverage = attack.coverage(())
 
@@ -54,6 +55,8 @@ class Page:
         self._outcomes[record.outcome] += 1
         self._rules[record.rule] += 1
         self._ways[way_of(record.outcome, record.rule)] += 1
+        if told := record.facts.get(FETCH):
+            self._fetch.add(str(told))
         _count(self._kinds, record.kind or "unknown", record.outcome)
         if record.cause:
             _count(self._causes, record.cause, record.outcome)
@@ -104,6 +107,8 @@ class Page:
         span = first if first == last else f"{first} to {last}"
         rules = ", ".join(sorted(self._rules)[:TOP])
         ways = f" Vouched for by: {told_ways(self._ways)}."
+        if self._fetch:
+            ways += f" {told_fetch(self._fetch)}."
         return f"Validation time {span}. Decided by: {charts.text(rules)}.{ways}"
 
     def _technique(self, technique: attack.Technique) -> str:

@@ -199,11 +199,7 @@ def _standing(holder: Holder, key: PublicKey) -> Iterator[Finding]:
                 required="SHA-2 or SHA-3", clause="policy sha1-cutoff",
             )  # fmt: skip
     if holder.unchecked:
-        yield Finding(
-            code=Code.REVOCATION_UNKNOWN, effect=Effect.UNKNOWN, subject=key.label,
-            found="a revocation by somebody else, whom its holder entitled to such",
-            required="none, or his key: it cannot be checked", clause="RFC 9580 5.2.3.23",
-        )  # fmt: skip
+        yield _unchecked(key)
 
 
 def _alive(key: PublicKey, ends: datetime | None, made: datetime) -> Iterator[Finding]:
@@ -254,6 +250,17 @@ def _binding(bound: Bound, key: PublicKey) -> Iterator[Finding]:
             required="one: anybody could bind somebody else's signing key",
             clause="RFC 9580 5.2.1.9",
         )  # fmt: skip
+    if bound.unchecked:
+        yield _unchecked(key)
+
+
+def _unchecked(key: PublicKey) -> Finding:
+    return Finding(
+        code=Code.REVOCATION_UNKNOWN, effect=Effect.UNKNOWN, subject=key.label,
+        found="a revocation that cannot be checked: by somebody else whom its holder entitled to "
+        "it, or with a digest that is not known here",
+        required="none", clause="RFC 9580 5.2.3.23",
+    )  # fmt: skip
 
 
 def _usage(case: _Standing) -> Iterator[Finding]:

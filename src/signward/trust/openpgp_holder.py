@@ -51,8 +51,9 @@ class Holder(Frozen, frozen=True, kw_only=True):
 
     ``words`` are the newest about the key itself, the one to be asked first in front;
     ``user_ids`` are bound and not withdrawn, the primary one first; ``weak`` says that words were
-    left out for their digest; ``revocations`` are of the whole key; ``unchecked`` says that
-    somebody else withdrew it who may have been entitled to.
+    left out for their digest; ``revocations`` are of the whole key; ``unchecked`` says that there
+    is one that cannot be checked: by somebody else who may have been entitled to it, or with a
+    digest that we do not compute.
     """
 
     words: tuple[Signature, ...]
@@ -74,12 +75,16 @@ class Holder(Frozen, frozen=True, kw_only=True):
 
 
 class Bound(Frozen, frozen=True, kw_only=True):
-    """A subkey's standing: its newest binding, and whether it has agreed to it itself."""
+    """A subkey's standing: its newest binding, and whether it has agreed to it itself.
+
+    The rest is as `Holder` has it.
+    """
 
     binding: Signature | None
     agreed: bool
     weak: bool
     revocations: tuple[Signature, ...]
+    unchecked: bool
 
     def ends(self, key: PublicKey) -> datetime | None:
         """Return when the subkey expires; None for never."""
@@ -104,14 +109,29 @@ def holder_of(certificate: Certificate, when: Instant) -> Holder:
     asked = (direct,) if primary.version == 6 else (first, direct)
     words = tuple(word for word in asked if word is not None)
     own = _withdrawals(certificate.signatures, KEY_REVOCATION, primary, primary.hashed)
-    every = [one for one in certificate.signatures if one.kind == KEY_REVOCATION]
     return Holder(
         words=words,
         user_ids=tuple(component.user_id for component, _ in named),
         weak=not words and _has_weak(certificate, when),
         revocations=own,
-        unchecked=len(own) < len(every) and any(one.told(REVOKER) for one in words),
+        unchecked=_unknown_withdrawal(certificate.signatures, KEY_REVOCATION, primary)
+        or _by_others(certificate, own, words),
     )
+
+
+def _by_others(
+    certificate: Certificate, own: tuple[Signature, ...], words: tuple[Signature, ...]
+) -> bool:
+    """Say whether somebody else withdrew the primary key whom its holder may have entitled to.
+
+    No newer word takes that right away (RFC 9580 5.2.3.23): whoever stole the key could say it.
+    """
+    every = [one for one in certificate.signatures if one.kind == KEY_REVOCATION]
+    if len(own) == len(every):
+        return False
+    primary = certificate.primary
+    direct = _fitting(certificate.signatures, {DIRECT_KEY}, primary, primary.hashed)
+    return any(one.told(REVOKER) for one in (*words, *direct))
 
 
 def _named(certificate: Certificate, when: Instant) -> list[tuple[Component, Signature]]:
@@ -139,6 +159,7 @@ def bound_of(certificate: Certificate, subkey: Component, when: Instant) -> Boun
         agreed=binding is not None and key is not None and _agrees(binding, key, over, when),
         weak=binding is None and any(not _digest_counts(one, when) for one in fitting),
         revocations=_withdrawals(subkey.signatures, SUBKEY_REVOCATION, primary, over),
+        unchecked=_unknown_withdrawal(subkey.signatures, SUBKEY_REVOCATION, primary),
     )
 
 
@@ -185,6 +206,14 @@ def _withdrawals(
         raise LimitError(key.label, f"{len(asked)} revocations of one part",
                          f"at most {MAX_CHECKED}")  # fmt: skip
     return tuple(one for one in asked if fits(one, key, over))
+
+
+def _unknown_withdrawal(signatures: Sequence[Signature], kind: int, key: PublicKey) -> bool:
+    """Say whether there is a revocation that may be by ``key``, with a digest we cannot compute."""
+    return any(
+        one.kind == kind and _may_be_by(one, key) and one.algorithm.digest not in COMPUTABLE
+        for one in signatures
+    )
 
 
 def _may_be_by(signature: Signature, key: PublicKey) -> bool:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from signward import integrity
+from signward.envelopes.raw import KIND as RAW
 from signward.errors import BadInputError
 from signward.findings import Code, Effect, Finding, worst
 from signward.frozen import replace
@@ -52,6 +53,8 @@ def judge_sigstore(
 ) -> TrustedSignature | UntrustedSignature:
     """Judge an intact signature of a Sigstore bundle: by a certificate, or by a key given."""
     root = grounds.sigstore or TrustedRoot(name="none")
+    if intact.key.kind not in (X509, RAW):
+        return _unreadable(intact, grounds.at, _foreign(intact))
     if intact.key.kind != X509:
         return _by_key(intact, grounds, root)
     times, findings = _times(intact, grounds, root)
@@ -109,6 +112,15 @@ def _unreadable(intact: IntactSignature, at: datetime, finding: Finding) -> Untr
     return UntrustedSignature(
         intact=intact, basis=None, judged_at=at, proven_time=None, revocation=(),
         findings=(*intact.findings, finding),
+    )  # fmt: skip
+
+
+def _foreign(intact: IntactSignature) -> Finding:
+    """Object to a key that other rules know more of: its dates, what it is for, who withdrew it."""
+    return Finding(
+        code=Code.WRONG_USAGE, effect=Effect.REJECT,
+        subject=f"signature {intact.claimed.label}", found=f"a {intact.key.kind} key",
+        required="a certificate, or a public key by itself", clause=_CLAUSE,
     )  # fmt: skip
 
 

@@ -52,6 +52,7 @@ class Context:
         self._grounds: dict[str, Grounds] = {}
         self._signers: tuple[bytes, ...] = ()
         self._known: tuple[HeldKey, ...] = ()
+        self._nearby: dict[tuple[str, ...], Self] = {}
 
     def knowing(self, *certificates: bytes) -> Self:
         """Return the same context, which has these (DER) for signatures that bring none."""
@@ -71,6 +72,14 @@ class Context:
         other = copy(self)
         other._known = (key,)  # noqa: SLF001 - its own
         return other
+
+    def with_catalogs(self, paths: tuple[str, ...]) -> Self:
+        """Return the same context with these catalogs and no others, read once."""
+        if paths not in self._nearby:
+            other = copy(self)
+            other.options, other.catalogs = replace(self.options, catalogs=paths), None
+            self._nearby[paths] = other
+        return self._nearby[paths]
 
     def as_of(self, at: datetime) -> Self:
         """Return the same context at another instant, with what was loaded so far."""

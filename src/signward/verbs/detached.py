@@ -36,7 +36,7 @@ from signward.frozen import Frozen, replace
 from signward.state import X509, BrokenSignature, HeldKey, Source, Verdict
 from signward.verbs.context import Context
 from signward.verbs.options import read_option
-from signward.verbs.verify import assess_as, unreadable
+from signward.verbs.verify import assess_as, parse_options, unreadable
 from signward.wire.ima import is_value
 from signward.wire.source import open_source
 from signward.wire.verity import Parameters
@@ -123,7 +123,8 @@ def _judged(
     A plain one is over the fs-verity digest or the file, and any octets may be a bare value of a
     key that the caller named.  One that fits none is told as the first, if it can be that.
     """
-    verdict = assess_as(form_of(blob, parameters), source, context)
+    asked = parse_options(context)
+    verdict = assess_as(form_of(blob, parameters), source, context, asked)
     others: list[Format] = [DetachedFormat(blob)] if is_plain(blob) else []
     others += [RawFormat(blob)] if _names_keys(context) else []
     for form in others:

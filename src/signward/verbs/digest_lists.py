@@ -12,7 +12,8 @@ told, and rejected where somebody trusted signed the list.  MD5 vouches for noth
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 from signward.envelopes.openpgp_clear import read_clear
@@ -46,9 +47,10 @@ class DigestList(NamedTuple):
 def add_lists(index: CatalogIndex, context: Context) -> None:
     """Read the run's lists; those that are signed vouch from then on.
 
-    ``context.catalogs`` must be the index: it says whether a manifest lists a list.  Raises
-    ``EvidenceError``.
+    ``context.catalogs`` must be the index: it says whether a manifest lists a list.  No list
+    does: all are judged before any vouches.  Raises ``EvidenceError``.
     """
+    signed = list[tuple[str, bytes, tuple[Entry, ...], tuple[JudgedSignature, ...]]]()
     for path, beside in context.options.digest_lists:
         data = read_option(path)
         try:
@@ -59,7 +61,9 @@ def add_lists(index: CatalogIndex, context: Context) -> None:
         trusted = any(isinstance(one, TrustedSignature) for one in signatures)
         index.lists.append(DigestList(path, trusted, _by_name(entries)))
         if signatures:
-            _vouch(index, path, data, entries, signatures)
+            signed.append((path, data, entries, signatures))
+    for one in signed:
+        _vouch(index, *one)
 
 
 def _signatures(source: BytesSource, beside: str, context: Context) -> tuple[JudgedSignature, ...]:
@@ -68,7 +72,10 @@ def _signatures(source: BytesSource, beside: str, context: Context) -> tuple[Jud
         return _judged(CLEAR_SIGNED, source, context)
     if not beside:
         vouched = vouched_by(None, None, source, context)
-        return vouched.signatures if vouched else ()
+        if vouched is None:
+            return ()
+        _refuse_spoilt(source, vouched.findings)
+        return vouched.signatures
     from signward.verbs.detached import form_of, read_beside
 
     return _judged(form_of(read_beside(beside)), source, context)
@@ -76,10 +83,15 @@ def _signatures(source: BytesSource, beside: str, context: Context) -> tuple[Jud
 
 def _judged(form: Format, source: Source, context: Context) -> tuple[JudgedSignature, ...]:
     artifact = form.parse(source, ParseOptions())
-    for finding in (*artifact.findings, *check_regions(artifact)):
+    _refuse_spoilt(source, (*artifact.findings, *check_regions(artifact)))
+    return judge_signatures(artifact, form.digests(artifact, wanted_slots(artifact)), context)
+
+
+def _refuse_spoilt(source: Source, findings: Iterable[Finding]) -> None:
+    """Raise ``EvidenceError`` for what spoils a list as a whole, whoever signed it."""
+    for finding in findings:
         if finding.effect in (Effect.REJECT, Effect.UNKNOWN):
             raise EvidenceError(f"digest list {source.name}: {finding}")
-    return judge_signatures(artifact, form.digests(artifact, wanted_slots(artifact)), context)
 
 
 def _vouch(
@@ -116,17 +128,14 @@ def said_by_lists(source: Source, context: Context) -> Iterator[Finding]:
     if not context.options.digest_lists:
         return
     base = source.name.rpartition("/")[2]
+    digest = cache(lambda algorithm: whole_digest(source, algorithm))
     for one in catalog_index(context).lists:
         entries = one.by_name.get(base, [])
-        fits = [entry for entry in entries if _fits(source, entry)]
+        fits = [entry for entry in entries if digest(entry.algorithm) == entry.digest]
         if entries and not fits:
-            yield _other(source, one, entries)
+            yield _other(source, one, entries[0], digest(entries[0].algorithm))
         elif fits and not (one.trusted and fits[0].algorithm in _COUNTS):
             yield _claimed(source, one, fits[0])
-
-
-def _fits(source: Source, entry: Entry) -> bool:
-    return whole_digest(source, entry.algorithm) == entry.digest
 
 
 def _listed(path: str) -> Finding:
@@ -139,14 +148,13 @@ def _listed(path: str) -> Finding:
     )
 
 
-def _other(source: Source, one: DigestList, entries: list[Entry]) -> Finding:
-    algorithm = entries[0].algorithm
+def _other(source: Source, one: DigestList, entry: Entry, actual: bytes) -> Finding:
     return Finding(
         code=Code.DIGEST_MISMATCH,
         effect=Effect.REJECT if one.trusted else Effect.WARN,
         subject=source.name,
-        found=f"{algorithm} {whole_digest(source, algorithm).hex()}",
-        required=f"{entries[0].digest.hex()}, as {one.path} lists a file of this name",
+        found=f"{entry.algorithm} {actual.hex()}",
+        required=f"{entry.digest.hex()}, as {one.path} lists a file of this name",
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from signward.errors import EvidenceError
@@ -169,6 +170,17 @@ def file_revoked(source: Source, context: Context) -> tuple[Finding, ...]:
     algorithms = frozenset[str]().union(*(feed.file_algorithms for feed in context.feeds))
     digests = [("file", name, whole_digest(source, name)) for name in sorted(algorithms)]
     return _effective(digest_findings(context.feeds, digests, context.at), context)
+
+
+def publishers_revoked(judged: Sequence[JudgedSignature], context: Context) -> tuple[Finding, ...]:
+    """Return a finding for each feed that has revoked who signed for a file in another's list."""
+    if not context.feeds:
+        return ()
+    from signward.policy.feed import publisher_findings
+
+    trusted = (one for one in judged if isinstance(one, TrustedSignature))
+    found = (publisher_findings(context.feeds, publisher_of(one), context.at) for one in trusted)
+    return _effective(chain.from_iterable(found), context)
 
 
 def revoked_by_feed(

@@ -29,11 +29,11 @@ def assess_revisions(path: str, revisions: Sequence[str], context: Context) -> I
 
 def _assessed(repository: Repository, revision: str, context: Context) -> Verdict:
     try:
-        name, kind, data = repository.find(revision)
+        found = repository.find(revision)
     except BadInputError as error:
         raise EvidenceError(f"{repository.name}: {revision}: {error}") from None
-    if kind not in ("commit", "tag"):
-        raise EvidenceError(f"{repository.name}: {revision}: found a {kind}, required a commit or "
-                            "a tag")  # fmt: skip
-    source = BytesSource(f"{repository.name}:{revision}", data)
-    return assess_as(GitObjectFormat(name), source, context)
+    if found.kind not in ("commit", "tag"):
+        raise EvidenceError(f"{repository.name}: {revision}: found a {found.kind}, required a "
+                            "commit or a tag")  # fmt: skip
+    source = BytesSource(f"{repository.name}:{revision}", found.data)
+    return assess_as(GitObjectFormat(found.name, found.tag), source, context)

@@ -20,6 +20,7 @@ from signward.envelopes.openpgp_cert import KIND as OPENPGP
 from signward.envelopes.openpgp_cert import binary, keys_of, primary_of, split_keyring
 from signward.envelopes.openpgp_packets import is_armoured
 from signward.envelopes.raw import named_key
+from signward.envelopes.sshsig import KIND as SSHSIG
 from signward.errors import BadInputError, EvidenceError
 from signward.frozen import Frozen
 from signward.integrity import UnsupportedKeyError, load_public_key
@@ -70,23 +71,25 @@ def load_keyrings(paths: tuple[str, ...]) -> Keyring:
 def _merged(keys: list[HeldKey], files: dict[bytes, str]) -> Iterator[HeldKey]:
     """Yield the keys; copies of one OpenPGP certificate become one, kept under the first's file.
 
-    What only one copy says counts: an older keyring must not hide a revocation.
+    What only one copy says counts: an older keyring must not hide a revocation.  So do all lines
+    of SSH's lists that have one key.
     """
-    copies = dict[bytes, dict[bytes, list[HeldKey]]]()
+    copies = dict[tuple[str, bytes], dict[bytes, list[HeldKey]]]()
     for key in keys:
-        if key.kind != OPENPGP:
+        if key.kind not in (OPENPGP, SSHSIG):
             yield key
             continue
-        held = copies.setdefault(primary_of(key.holder), {})
+        named = primary_of(key.holder) if key.kind == OPENPGP else key.key_id
+        held = copies.setdefault((key.kind, named), {})
         held.setdefault(key.holder, []).append(key)
-    for held in copies.values():
+    for (kind, _), held in copies.items():
         first, *others = held
         if not others:
             yield from dict.fromkeys(held[first])
             continue
-        whole = b"".join(held)
+        whole = (b"" if kind == OPENPGP else b"\n").join(held)
         files[whole] = files[first]
-        yield from keys_of(whole)
+        yield from keys_of(whole) if kind == OPENPGP else allowed_keys(whole)
 
 
 def _files(path: str) -> Iterator[str]:

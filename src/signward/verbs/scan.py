@@ -150,6 +150,7 @@ class Scan:
         options = replace(options, trust=_followed(options.trust))
         self.options = options
         self._system = _system(options.trust, self.at)
+        self.tally.warnings += self._system.ledger.troubles if self._system else ()
         trust = replace(options.trust, at=self.at)
         self._job = Job(
             factory=options.factory,

@@ -142,7 +142,8 @@ def assess(source: Source, context: Context, companions: Companions | None = Non
     if signable is None:
         verdict = _unrecognised(source, peek, context)
     else:
-        verdict = assess_as(signable, source, context, _options(peek, context, companions))
+        asked = parse_options(context, peek.extension, companions)
+        verdict = assess_as(signable, source, context, asked)
     beside: Format | None = form_beside(source, verdict.cause)
     if beside is None and context.rules is not None:
         beside = attested_beside(source, verdict.cause, companions)
@@ -179,9 +180,12 @@ def assess_as(
     return _failed(source.name, signable.name, (*file_revoked(source, context), finding), context)
 
 
-def _options(peek: Peek, context: Context, companions: Companions | None) -> ParseOptions:
+def parse_options(
+    context: Context, extension: str = "", companions: Companions | None = None
+) -> ParseOptions:
+    """Return what a run asks of a file of this ending, with the files beside it."""
     return ParseOptions(
-        extension=peek.extension,
+        extension=extension,
         companions=companions,
         oldest=context.options.oldest_sdk,
         newest=context.options.newest_sdk,

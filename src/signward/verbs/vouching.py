@@ -14,6 +14,7 @@ from signward.policy.case import BY_CATALOG, BY_PACKAGE, LISTED_BY, Case
 from signward.policy.evaluate import evaluate, with_remarks
 from signward.state import Outcome, Source, Verdict
 from signward.verbs.context import Context
+from signward.verbs.feeds import publishers_revoked
 from signward.verbs.packages.word import Word, word_for
 
 DENIED = frozenset(
@@ -61,7 +62,7 @@ def _by_package(verdict: Verdict, word: Word, context: Context) -> Verdict:
         subject=verdict.subject,
         format=verdict.format,
         judged=word.signatures if word.vouches else (),
-        findings=(*word.findings, *notes),
+        findings=(*publishers_revoked(word.signatures, context), *word.findings, *notes),
         at=verdict.at,
         vouched=BY_PACKAGE if word.vouches else "",
         digests=verdict.digests,

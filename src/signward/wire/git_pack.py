@@ -21,8 +21,11 @@ MAX_OBJECT = 16 * 1024 * 1024
 MAX_DELTAS = 4095
 """Objects that one is told by, one by another: what git itself writes at most (pack.depth)."""
 
-MAX_WORK = 256 * 1024 * 1024
-"""Octets put together on the way to one object."""
+MAX_WORK = 64 * 1024 * 1024
+"""Octets put together on the way to one object: a chain of 300 of the largest commits known."""
+
+COMMAND = 64
+"""What a delta's command costs of that: a loop's turn takes longer than so many octets."""
 
 KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 _BY_OFFSET, _BY_NAME = 6, 7
@@ -75,37 +78,48 @@ class _Entry(Frozen, frozen=True, kw_only=True):
     name: bytes = b""
 
 
+class Allowance:
+    """What may still be put together on the way to one object, however many it is told by."""
+
+    def __init__(self) -> None:
+        self._left = MAX_WORK
+
+    def spend(self, octets: int) -> None:
+        """Take octets from it.  Raises ``LimitError`` where it has no more."""
+        self._left -= octets
+        if self._left < 0:
+            raise LimitError(_WHAT, f"more than {MAX_WORK} octets of work", "less")
+
+
 Elsewhere = Callable[[bytes], tuple[str, bytes]]
 """Finds an object by its name, in whatever place."""
 
 
-def read_packed(pack: Source, offset: int, size: int, elsewhere: Elsewhere) -> tuple[str, bytes]:
+def read_packed(
+    pack: Source, offset: int, size: int, elsewhere: Elsewhere, allowance: Allowance
+) -> tuple[str, bytes]:
     """Return an object's kind and octets.  ``size`` is how many octets a name has.
 
     Raises ``MalformedError`` and ``LimitError``.
     """
-    deltas, work = list[bytes](), 0
-    entry = _entry(pack, offset, size)
+    deltas = list[bytes]()
+    entry = _entry(pack, offset, size, allowance)
     while not entry.kind:
         deltas.append(entry.data)
-        work += len(entry.data)
-        if len(deltas) > MAX_DELTAS or work > MAX_WORK:
+        if len(deltas) > MAX_DELTAS:
             raise LimitError(_WHAT, f"{len(deltas)} deltas, one by another", f"{MAX_DELTAS}")
         if entry.name:
             kind, data = elsewhere(entry.name)
             break
-        entry = _entry(pack, entry.place, size)
+        entry = _entry(pack, entry.place, size, allowance)
     else:
         kind, data = entry.kind, entry.data
     while deltas:
-        data = _applied(data, deltas.pop())
-        work += len(data)
-        if work > MAX_WORK:
-            raise LimitError(_WHAT, f"more than {MAX_WORK} octets of work", "less")
+        data = _applied(data, deltas.pop(), allowance)
     return kind, data
 
 
-def _entry(pack: Source, offset: int, size: int) -> _Entry:
+def _entry(pack: Source, offset: int, size: int, allowance: Allowance) -> _Entry:
     """Return what stands at an offset."""
     if not 12 <= offset < pack.length:
         raise MalformedError(_WHAT, f"an object at {offset}", "one in the pack", _CLAUSE)
@@ -115,6 +129,7 @@ def _entry(pack: Source, offset: int, size: int) -> _Entry:
     length |= rest << 4
     if length > MAX_OBJECT:
         raise LimitError(_WHAT, f"an object of {length} octets", f"at most {MAX_OBJECT}")
+    allowance.spend(length)
     place, name = 0, b""
     if kind == _BY_OFFSET:
         back, position = _backwards(head, position)
@@ -132,7 +147,7 @@ def _entry(pack: Source, offset: int, size: int) -> _Entry:
 
 def _inflated(pack: Source, start: int, length: int) -> bytes:
     """Return the zlib stream at ``start``, which must hold exactly ``length`` octets."""
-    unpacker, found = zlib.decompressobj(), b""
+    unpacker, found = zlib.decompressobj(), bytearray()
     while not unpacker.eof and len(found) <= length and start < pack.length:
         piece = pack.read(start, min(_CHUNK, pack.length - start))
         start += len(piece)
@@ -144,7 +159,7 @@ def _inflated(pack: Source, start: int, length: int) -> bytes:
             raise MalformedError(_WHAT, f"data that does not unpack ({error})", "zlib") from None
     if not unpacker.eof or len(found) != length:
         raise MalformedError(_WHAT, f"{len(found)} octets", f"{length}, as it says", _CLAUSE)
-    return found
+    return bytes(found)
 
 
 def _number(data: bytes, position: int) -> tuple[int, int]:
@@ -170,15 +185,17 @@ def _backwards(data: bytes, position: int) -> tuple[int, int]:
     raise MalformedError(_WHAT, "a distance that does not end", "at most nine octets", _CLAUSE)
 
 
-def _applied(base: bytes, delta: bytes) -> bytes:
+def _applied(base: bytes, delta: bytes, allowance: Allowance) -> bytes:
     """Return what a delta makes of its base.  Raises ``MalformedError`` and ``LimitError``."""
     before, position = _number(delta, 0)
     after, position = _number(delta, position)
     if before != len(base) or after > MAX_OBJECT:
         raise MalformedError(_WHAT, f"a delta from {before} to {after} octets",
                              f"from {len(base)}, to at most {MAX_OBJECT}", _CLAUSE)  # fmt: skip
+    allowance.spend(after)
     made = bytearray()
     while position < len(delta) and len(made) <= after:
+        allowance.spend(COMMAND)
         command = delta[position]
         position += 1
         if command & 0x80:

@@ -7,17 +7,18 @@ not reftables.  No setting of the repository is read and none of its programs is
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from signward.errors import EvidenceError, LimitError, MalformedError, UnreadableError
 from signward.state import Source
-from signward.wire.git_pack import MAX_OBJECT, Index, read_packed
+from signward.wire.git_pack import MAX_OBJECT, Allowance, Index, read_packed
 from signward.wire.source import open_source
 
 MAX_LIST = 64 * 1024 * 1024
@@ -41,7 +42,17 @@ _HEAD = re.compile(rb"(commit|tag|tree|blob) (0|[1-9][0-9]{0,9})\0")
 _WHERE = ("", "refs/", "refs/tags/", "refs/heads/", "refs/remotes/")
 """Where a short name is looked for, in git's order (gitrevisions(7))."""
 
+_TAGS = "refs/tags/"
 _WHAT = "git object"
+
+
+class Found(NamedTuple):
+    """An object: its name (hex), its kind and octets, and what a ref below refs/tags calls it."""
+
+    name: str
+    kind: str
+    data: bytes
+    tag: str = ""
 
 
 class Repository:
@@ -62,39 +73,46 @@ class Repository:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def find(self, revision: str) -> tuple[str, str, bytes]:
-        """Return the name (hex), kind and octets of the object that a revision is.
+    def find(self, revision: str) -> Found:
+        """Return the object that a revision is.
 
         That is a whole name, HEAD, a tag or a branch; with ``^{}`` behind it what a tag tags.
         Raises ``EvidenceError`` where there is none, ``BadInputError`` for what cannot be read.
         """
         short = revision.removesuffix("^{}").removesuffix("^{commit}")
-        name = short if _HEX.fullmatch(short) else self._resolved(short)
+        name, ref = (short, "") if _HEX.fullmatch(short) else self._resolved(short)
         kind, data = self.read(name)
-        for _ in range(MAX_TAGS if short != revision else 0):
-            target = re.match(rb"object ([0-9a-f]+)\n", data)
-            if kind != "tag" or target is None:
+        if short == revision:
+            called = ref.removeprefix(_TAGS) if ref.startswith(_TAGS) else ""
+            return Found(name, kind, data, called)
+        for _ in range(MAX_TAGS):
+            if kind != "tag":
                 break
-            name = target[1].decode()
+            name = _target(name, data)
             kind, data = self.read(name)
-        return name, kind, data
+        return Found(name, kind, data)
 
     def read(self, name: str) -> tuple[str, bytes]:
         """Return an object's kind and octets.  Raises as `find`."""
-        return self._read(bytes.fromhex(name), 0)
+        return self._read(bytes.fromhex(name), 0, Allowance())
 
-    def _read(self, name: bytes, links: int) -> tuple[str, bytes]:
+    def _read(self, name: bytes, links: int, allowance: Allowance) -> tuple[str, bytes]:
         text = name.hex()
         if links > MAX_BY_NAME:
             raise LimitError(_WHAT, f"more than {MAX_BY_NAME} deltas by name", "fewer")
         for store in self._stores:
             loose = store / text[:2] / text[2:]
             if loose.is_file():
-                return _loose(_whole(loose, MAX_OBJECT))
+                kind, data = _loose(_whole(loose, MAX_OBJECT))
+                allowance.spend(len(data))
+                return kind, data
         for index, pack in self._indexes(len(name)):
             offset = index.find(name)
             if offset is not None:
-                return read_packed(pack, offset, len(name), lambda n: self._read(n, links + 1))
+                return read_packed(
+                    pack, offset, len(name), lambda n: self._read(n, links + 1, allowance),
+                    allowance,
+                )  # fmt: skip
         raise EvidenceError(f"{self.name}: found no object {text}, required it in the repository")
 
     def _indexes(self, size: int) -> list[tuple[Index, Source]]:
@@ -114,19 +132,20 @@ class Repository:
         except UnreadableError as error:
             raise EvidenceError(str(error)) from None
 
-    def _resolved(self, short: str) -> str:
-        """Return the object that a ref names, or one of a ref that it names."""
+    def _resolved(self, short: str) -> tuple[str, str]:
+        """Return the object that a ref names, or one of a ref that it names; and that ref."""
         name = short
         for _ in range(MAX_LINKS):
-            texts = (self._ref(where + name) for where in _WHERE)
-            text = next((one for one in texts if one), "") if _REF.fullmatch(name) else ""
+            refs = [where + name for where in _WHERE] if _REF.fullmatch(name) else []
+            texts = ((ref, self._ref(ref)) for ref in refs)
+            ref, text = next((one for one in texts if one[1]), ("", ""))
             if not text.startswith("ref: "):
                 break
             name = text.removeprefix("ref: ")
         if not _HEX.fullmatch(text):
             raise EvidenceError(f"{self.name}: found no revision {short!r}, required a whole name, "
                                 "HEAD, a tag or a branch")  # fmt: skip
-        return text
+        return text, ref
 
     def _ref(self, name: str) -> str:
         for folder in (self._own, self._common):
@@ -141,6 +160,22 @@ class Repository:
         text = _whole(path, MAX_LIST).decode("utf-8", "surrogateescape") if path.is_file() else ""
         lines = (line.partition(" ") for line in text.split("\n") if _HEX.match(line))
         return {name: value for value, _, name in lines}
+
+
+def _target(name: str, tag: bytes) -> str:
+    """Return the name of what a tag tags.
+
+    Raises ``MalformedError`` for a tag in another's place, and for one of nothing that has a name.
+    """
+    digest = hashlib.new("sha1" if len(name) == 40 else "sha256", usedforsecurity=False)
+    digest.update(b"tag %d\0" % len(tag) + tag)
+    if digest.hexdigest() != name:
+        raise MalformedError("tag", digest.hexdigest(), f"{name}, its name", "git fsck")
+    line = tag.partition(b"\n")[0].decode("latin-1")
+    target = line.removeprefix("object ")
+    if target == line or len(target) != len(name) or not _HEX.fullmatch(target):
+        raise MalformedError("tag", "no name of an object", f"{len(name)} digits", "git fsck")
+    return target
 
 
 def _git_folder(path: Path) -> Path:

@@ -6,6 +6,7 @@ one bounds it, and never seeks, so a compressed archive is read in one pass.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,6 +24,11 @@ _FOLDER = ord("5")
 _HARD_LINK = ord("1")
 _NAMED = {ord("L"): "path", ord("K"): "linkpath"}
 _EXTENDED = frozenset(b"LKxg")
+_SPARSE = "GNU.sparse."
+"""Records of members with holes; those of versions 0.0 and 0.1 name and measure them anew."""
+_GLOBAL = ord("g")
+_OF_ONE = frozenset({"path", "linkpath", "size"})
+_OCTAL = re.compile(rb"[ \0]*([0-7]*)[ \0]*\Z")
 
 
 class PieceReader:
@@ -81,6 +87,7 @@ def tar_members(pieces: Iterator[bytes], *, specials: bool = False) -> Iterator[
     """
     reader = PieceReader(pieces)
     known: dict[str, str] = {}
+    flags: set[int] = set()
     while True:
         header = reader.exactly(BLOCK)
         if len(header) < BLOCK or not any(header):
@@ -89,11 +96,15 @@ def tar_members(pieces: Iterator[bytes], *, specials: bool = False) -> Iterator[
         _check(header)
         size, flag = _number(header[124:136]), header[156]
         if flag in _EXTENDED:
-            known |= _extended(reader, size, flag)
+            more = _extended(reader, size, flag)
+            if more.keys() & known.keys() or flag in flags:
+                raise MalformedError("archive", "two headers for one member", "one", _CLAUSE)
+            known |= more
+            flags |= {flag} if flag != _GLOBAL else set()
             continue
         size = _pax_size(known.get("size"), size)
         body = _body(reader, size)
-        if "GNU.sparse.major" in known or flag == ord("S"):
+        if flag == ord("S") or any(key.startswith(_SPARSE) for key in known):
             raise MalformedError("archive", "a sparse member", "whole members", _CLAUSE)
         if flag in _REGULAR:
             name, mode = known.get("path") or _name(header), _mode(header)
@@ -102,7 +113,7 @@ def tar_members(pieces: Iterator[bytes], *, specials: bool = False) -> Iterator[
             yield _special(header, known)
         for _ in body:  # what the caller left unread
             pass
-        known = {}
+        known, flags = {}, set()
 
 
 def _special(header: bytes, known: dict[str, str]) -> TarMember:
@@ -156,11 +167,10 @@ def _number(field: bytes) -> int:
         if field[0] & 0x40:
             raise MalformedError("archive", "a negative size", "a size", _CLAUSE)
         return int.from_bytes(bytes([field[0] & 0x3F]) + field[1:], "big")
-    digits = field.strip(b" \0")
-    try:
-        return int(digits, 8) if digits else 0
-    except ValueError:
-        raise MalformedError("archive", "a number not in octal", "octal digits", _CLAUSE) from None
+    digits = _OCTAL.match(field)
+    if digits is None:
+        raise MalformedError("archive", "a number not in octal", "octal digits", _CLAUSE)
+    return int(digits[1], 8) if digits[1] else 0
 
 
 def _name(header: bytes) -> str:
@@ -177,7 +187,11 @@ def _text(field: bytes) -> str:
 
 
 def _extended(reader: PieceReader, size: int, flag: int) -> dict[str, str]:
-    """Read a GNU long name or a pax header; a global one speaks of no single member."""
+    """Read a GNU long name or a pax header.
+
+    Raises ``MalformedError`` for a global one that names or measures members: some unpackers
+    obey it for all that follow, and others do not.
+    """
     if size > EXTENDED_HEADER:
         found = f"an extended header of {size} bytes"
         raise LimitError("archive", found, f"at most {EXTENDED_HEADER}", _CLAUSE)
@@ -185,7 +199,13 @@ def _extended(reader: PieceReader, size: int, flag: int) -> dict[str, str]:
     reader.exactly(-size % BLOCK)
     if flag in _NAMED:
         return {_NAMED[flag]: _text(data)}
-    return _pax(data) if flag == ord("x") else {}
+    values = _pax(data)
+    if flag != _GLOBAL:
+        return values
+    if any(key in _OF_ONE or key.startswith(_SPARSE) for key in values):
+        raise MalformedError("archive", "a global header that names or measures members",
+                             "one that speaks of none", _CLAUSE)  # fmt: skip
+    return {}
 
 
 def _pax(data: bytes) -> dict[str, str]:

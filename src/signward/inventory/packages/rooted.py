@@ -12,6 +12,9 @@ from signward.wire.source import open_source
 MAX_LINKS = 40
 """Links followed on the way to one file, as Linux has it (path_resolution(7))."""
 
+NOWHERE = "/" + 256 * "-"
+"""A path at which no system has anything (names have at most 255 octets): of too many links."""
+
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libo32", "libx32")
 """Folders that are links into /usr where that is merged (Debian since 12, usrmerge)."""
 
@@ -21,6 +24,7 @@ class Root:
 
     def __init__(self, folder: str = "/") -> None:
         self.folder = os.path.realpath(folder)
+        self._given = os.path.abspath(folder)  # noqa: PTH100 - paths stay strings
 
     @property
     def is_running(self) -> bool:
@@ -35,11 +39,13 @@ class Root:
             if name in (".", ".."):
                 at = at if name == "." else at.rpartition("/")[0]
                 continue
-            target = _link(self._outside(f"{at}/{name}"))
-            if not target or links == MAX_LINKS:
+            target = link_at(self._outside(f"{at}/{name}"))
+            if not target:
                 at = f"{at}/{name}"
                 continue
             links += 1
+            if links > MAX_LINKS:
+                return self._outside(NOWHERE)  # what is left might lead out of the root
             at = "" if target.startswith("/") else at
             left += [one for one in reversed(target.split("/")) if one]
         return self._outside(at)
@@ -50,6 +56,13 @@ class Root:
             return place
         inner = place.removeprefix(self.folder)
         return inner if place != inner and inner.startswith("/") else None
+
+    def named(self, name: str) -> str | None:
+        """Return what an absolute name says it is in the system, its links not followed."""
+        for folder in (self.folder, self._given):
+            if name.startswith(f"{folder.rstrip('/')}/"):
+                return name[len(folder.rstrip("/")) :]
+        return None
 
     def read(self, path: str, most: int) -> bytes | None:
         """Return a file of the system; None where there is none that can be read, or a larger."""
@@ -74,7 +87,7 @@ class Root:
         """Return the folders that are links into /usr: ``/bin`` to ``/usr/bin``."""
         found = {}
         for name in MERGED:
-            target = _link(self._outside(f"/{name}")).lstrip("/").rstrip("/")
+            target = link_at(self._outside(f"/{name}")).lstrip("/").rstrip("/")
             if target == f"usr/{name}":
                 found[f"/{name}"] = f"/usr/{name}"
         return found
@@ -83,7 +96,8 @@ class Root:
         return path or "/" if self.is_running else self.folder + path
 
 
-def _link(place: str) -> str:
+def link_at(place: str) -> str:
+    """Return where a link points, as it says; empty for what is none."""
     try:
         return os.readlink(place)  # noqa: PTH115 - paths stay strings
     except (OSError, ValueError):

@@ -20,8 +20,8 @@ from signward.errors import EvidenceError
 from signward.findings import GRAVITY, worst
 from signward.frozen import decoder, replace
 from signward.inventory.cache import default_path, settled, unsafe
-from signward.inventory.packages import Warrant
-from signward.inventory.packages.rooted import Root
+from signward.inventory.packages import LINK, Warrant
+from signward.inventory.packages.rooted import MAX_LINKS, Root, link_at
 from signward.policy.publisher import publisher_of
 from signward.state import TrustedSignature
 from signward.verbs.context import Context
@@ -76,6 +76,29 @@ class System:
         real = _real_folder(folder or ("/" if name.startswith("/") else "."))
         return self.root.inside(f"{real.rstrip('/')}/{last}")
 
+    def claimed(self, name: str, path: str | None) -> str | None:
+        """Return where a name leads away from what packages claim; None where it does not.
+
+        ``path`` is where the links on the way from ``name`` end.  Links that packages bring, and
+        such where no package claims anything (alternatives), are followed.
+        """
+        if path is not None and f"{self.root.folder.rstrip('/')}{path}" == name:
+            return None
+        at = os.path.abspath(name)  # noqa: PTH100 - paths stay strings
+        for _ in range(MAX_LINKS):
+            inner = self.root.named(at)
+            inner = None if inner is None else self.ledger.canonical(inner)
+            target, rows = link_at(at), self.rows(inner or "")
+            if rows and inner != path and not (target and _is_brought(rows, target)):
+                return inner
+            if not target:
+                return None
+            folder, _, last = f"{at.rpartition('/')[0]}/{target}".rpartition("/")
+            if target.startswith("/"):
+                folder, _, last = target.rpartition("/")
+            at = f"{_real_folder(folder or '/').rstrip('/')}/{last}"
+        return None
+
     def concerns(self, name: str) -> bool:
         """Say whether a file is a package's, or lies where packages fill the folders."""
         path = self.path_of(name)
@@ -116,6 +139,12 @@ class System:
         return self._best[texts]
 
 
+def _is_brought(rows: Sequence[Row], target: str) -> bool:
+    """Say whether a package brings a link that leads there."""
+    entries = (row.entry for row in rows)
+    return any(one is not None and one.kind == LINK and one.target == target for one in entries)
+
+
 @lru_cache(maxsize=4096)
 def _real_folder(folder: str) -> str:
     return os.path.realpath(folder)
@@ -140,8 +169,11 @@ def load_system(options: PackageOptions, context: Context) -> System:
     if ledger is None:
         ledger = make_ledger(places, archives, key)
         _keep(options, places, ledger)
+    if not places.root.is_running and context.keyring is None:
+        own = f"{places.root.folder}: judged by the keys it holds itself, which whoever changed it "
+        troubles = (*troubles, f"{own}could have put there: --keyring FILE says whose count")
     if troubles:
-        ledger = msgspec.structs.replace(ledger, troubles=(*troubles, *ledger.troubles))
+        ledger = msgspec.structs.replace(ledger, troubles=(*ledger.troubles, *troubles))
     warrants = {archive.text: archive.warrant for archive in archives}
     return System(places.root, ledger, warrants)
 

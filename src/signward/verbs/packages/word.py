@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from signward.findings import Code, Effect, Finding
 from signward.frozen import Frozen
 from signward.inventory.packages import FILE, LINK, Entry, Warrant
+from signward.policy.ways import FETCH
 from signward.state import JudgedSignature, Source, TrustedSignature
 from signward.verbs.packages.ledger import Held, Row
 from signward.verbs.packages.places import is_owned
@@ -18,6 +19,11 @@ from signward.wire.source import FileSource, whole_digest
 _CLAUSE = "deb(5)"
 _PRIVILEGED = stat.S_ISUID | stat.S_ISGID
 """Bits that lend the owner's or the group's rights to whoever starts a program."""
+
+_CAPABILITY = "security.capability"
+
+DIVERTED = frozenset({"distrib", "diverted", "orig", "real", "wrapper"})
+"""What diversions put into a file's name: dpkg-divert(1) itself, and packages of Debian."""
 
 GENERATED = tuple(
     (re.compile(pattern), by)
@@ -63,6 +69,9 @@ def word_for(source: Source, system: System) -> Word | None:
     if not isinstance(source, FileSource):
         return None
     path = system.path_of(source.name)
+    claimed = system.claimed(source.name, path)
+    if claimed is not None:  # what was asked for is judged, not where a link leads instead
+        return _Asked(source, claimed, system).word(system.rows(claimed))
     if path is None:
         return None
     rows = system.rows(path)
@@ -82,7 +91,7 @@ class _Asked:
         """Return the word of the packages in ``rows``: one that brings this content, or why not."""
         for row in rows:
             if row.entry is not None and self._is_as_brought(row.entry):
-                return self._vouched(row, row.entry)
+                return self._vouched(row, row.entry) if self._stands(row) else self._moved(row)
         unseen = [row for row in rows if row.entry is None or not self._counts(row)]
         return self._unseen(unseen[0]) if unseen else self._changed(rows[0])
 
@@ -91,6 +100,24 @@ class _Asked:
         warrant = self._system.warrant(self._system.held(row))
         signatures = warrant.signatures if warrant else ()
         return any(isinstance(one, TrustedSignature) for one in signatures)
+
+    def _stands(self, row: Row) -> bool:
+        """Say whether a package's file may lie here: its own path, or a name that is no other's.
+
+        Diversions are dpkg's unsigned word.  One believed is in the same folder, under the file's
+        own name with one word more in it: nothing looks for such a name.
+        """
+        if not row.from_path:
+            return True
+        old, new = self._system.ledger.canonical(row.from_path), self._path
+        folder, _, name = new.rpartition("/")
+        parts = name.split(".")
+        marks = DIVERTED | {self._system.held(row).name}
+        return any(
+            f"{folder}/{'.'.join((*parts[:at], *parts[at + 1 :]))}" == old
+            for at in range(1, len(parts))
+            if parts[at] in marks
+        )
 
     def _is_as_brought(self, entry: Entry) -> bool:
         if entry.kind != FILE or entry.size != self._source.length:
@@ -134,7 +161,7 @@ class _Asked:
         )
         return Word(
             vouches=True,
-            findings=(by, *warrant.findings, *self._mode(entry)),
+            findings=(by, *warrant.findings, *self._mode(entry), *self._rights()),
             facts=self._facts(held, row, warrant),
             signatures=_one(warrant.signatures),
         )
@@ -142,18 +169,49 @@ class _Asked:
     def _mode(self, entry: Entry) -> Iterator[Finding]:
         """Report permissions that the package does not give; no signature covers a file's own."""
         found, own = self._source.mode, self._system.ledger.modes.get(self._path)
-        lent = found & _PRIVILEGED & ~entry.mode
-        if found == entry.mode or (found == own and not lent):
+        if found == entry.mode:
             return
-        by = "; the administrator asked for them (dpkg-statoverride)" if own == found else ""
+        lent, asked = found & _PRIVILEGED & ~entry.mode, found == own
+        if asked and not lent:
+            return
+        by = "; dpkg-statoverride has them, which nobody signed" if asked else ""
+        effect = Effect.UNKNOWN if asked else Effect.REJECT
         yield Finding(
             code=Code.ATTRIBUTE_RULE,
-            effect=Effect.REJECT if lent and own != found else Effect.WARN,
+            effect=effect if lent else Effect.WARN,
             subject=self._source.name,
             found=f"permissions {found:04o}{by}",
             required=f"{entry.mode:04o}, as the package has them",
             clause=_CLAUSE,
         )
+
+    def _rights(self) -> Iterator[Finding]:
+        """Report capabilities: rights that no package gives, but scripts do and intruders may."""
+        if self._source.attribute(_CAPABILITY):
+            yield Finding(
+                code=Code.ATTRIBUTE_RULE,
+                effect=Effect.UNKNOWN,
+                subject=self._source.name,
+                found=f"capabilities of its own ({_CAPABILITY})",
+                required="none: no package at hand gives any",
+                clause="capabilities(7)",
+                hint="getcap shows them; some maintainer scripts set them (ping's)",
+            )
+
+    def _moved(self, row: Row) -> Word:
+        """Say that a package's file lies where only dpkg's database has it."""
+        held = self._system.held(row)
+        finding = Finding(
+            code=Code.NOT_VOUCHED,
+            effect=Effect.UNKNOWN,
+            subject=self._source.name,
+            found=f"{row.from_path} of {held.package}, here by a diversion that nobody signed",
+            required=f"it at its own path, or in its folder under its name with one of "
+            f"{', '.join(sorted(DIVERTED))} or its package's name in it",
+            clause="dpkg-divert(1)",
+            hint="dpkg-divert --list tells whose diversion it is",
+        )
+        return Word(vouches=False, findings=(finding,), facts=self._facts(held, row, None))
 
     def _changed(self, row: Row) -> Word:
         held, entry = self._system.held(row), row.entry
@@ -181,7 +239,7 @@ class _Asked:
             code=Code.DIGEST_MISMATCH,
             effect=Effect.REJECT,
             subject=self._source.name,
-            found="a file",
+            found="a file, or a link that leads elsewhere",
             required=f"{what}, as {held.package} has it",
             clause=_CLAUSE,
         )
@@ -190,12 +248,14 @@ class _Asked:
         """Say that nothing at hand speaks of the package's files, and what would."""
         held = self._system.held(row)
         warrant = self._system.warrant(held)
+        fetch = dict[str, str | int]()
         listed = f", which {warrant.source} lists" if warrant else ", which no list at hand names"
         hint = "apt-get update; the package may be older than any list, or not an archive's"
         if row.entry is not None:
             hint = "nobody who is trusted signed for it: --keyring FILE says whose keys count"
         elif warrant is not None:
             hint = f"apt-get download {held.spec}, then --debs . (or --fetch-debs)"
+            fetch = {FETCH: held.spec}
         finding = Finding(
             code=Code.NOT_VOUCHED,
             effect=Effect.UNKNOWN,
@@ -205,7 +265,8 @@ class _Asked:
             clause="apt-secure(8)",
             hint=hint,
         )
-        return Word(vouches=False, findings=(finding,), facts=self._facts(held, row, None))
+        facts = self._facts(held, row, None) | fetch
+        return Word(vouches=False, findings=(finding,), facts=facts)
 
 
 def _one(signatures: tuple[JudgedSignature, ...]) -> tuple[JudgedSignature, ...]:

@@ -8,27 +8,19 @@ The name alone counts, not the key: after a change of keys the old one signs not
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from signward.errors import EvidenceError, PolicyError
-from signward.frozen import Frozen, decoder
 from signward.policy.rules.model import Document
 from signward.policy.rules.signed import PAYLOAD_TYPE, payload_of, read_payload
 from signward.trust.sealed import open_sealed, read_keys
+from signward.verbs.memory import Known, Memory, Step, state_memory, step
 from signward.verbs.options import read_option
 from signward.verbs.sealing import Sealer
-from signward.wire.whole import write_whole
-
-MAX_MEMORY_OCTETS = 4096
-"""Largest file of the memory read: it holds a name, a number and a digest."""
 
 
 class Opened(NamedTuple):
@@ -38,13 +30,10 @@ class Opened(NamedTuple):
     keys: Mapping[str, bytes]
     sha256: str
 
-
-class _Accepted(Frozen, frozen=True, kw_only=True):
-    """What is remembered of a policy."""
-
-    name: str
-    version: int
-    sha256: str
+    @property
+    def known(self) -> Known:
+        """What is remembered of it."""
+        return Known(version=self.document.version, sha256=self.sha256)
 
 
 def sign_policy(path: Path, data: bytes, read_key: Callable[[str], bytes], sealer: Sealer) -> bytes:
@@ -84,11 +73,11 @@ def open_signed(name: str, data: bytes, keys: Sequence[bytes]) -> Opened:
     return Opened(document, files, hashlib.sha256(payload).hexdigest())
 
 
-class Memory:
-    """The last version accepted of each policy, in a folder of small files."""
+class Accepted:
+    """The last version accepted of each policy."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
 
     @contextmanager
     def advancing(self, opened: Sequence[Opened]) -> Iterator[None]:
@@ -96,76 +85,56 @@ class Memory:
 
         One process at a time does so: none puts an older one back.  Raises ``PolicyError``.
         """
-        with _unkeepable(self._folder):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = (self._folder / "lock").open("ab")
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with ExitStack() as held:
+            with _unkeepable():
+                held.enter_context(self._memory.held())
             news = [one for one in opened if self._check(one)]
             yield
-            for one in news:
-                self._remember(one)
+            with _unkeepable():
+                for one in news:
+                    self._memory.keep(one.document.name, one.known)
 
     def _check(self, opened: Opened) -> bool:
         """Say whether a policy is news.  Raises ``PolicyError`` for one that goes backwards."""
         name, version = opened.document.name, opened.document.version
-        known = self._read(name)
-        if known is None:
-            return True
-        if version < known.version:
+        known, place = self._read(name), self._memory.place(name)
+        stands = step(known, opened.known)
+        if known is not None and stands is Step.OLDER:
             raise PolicyError(
                 f"policy {name}", f"version {version}", f"{known.version} or later",
-                hint=f"version {known.version} was accepted here before: {self._place(name)}",
+                hint=f"version {known.version} was accepted here before: {place}",
             )  # fmt: skip
-        if version == known.version and opened.sha256 != known.sha256:
+        if stands is Step.OTHER:
             raise PolicyError(f"policy {name}", f"a second document of version {version}",
                               "the first, or a later version",
-                              hint=f"the first is remembered in {self._place(name)}")  # fmt: skip
-        return version > known.version
+                              hint=f"the first is remembered in {place}")  # fmt: skip
+        return stands is Step.NEWER
 
-    def _read(self, name: str) -> _Accepted | None:
+    def _read(self, name: str) -> Known | None:
         """Return what is remembered.  What cannot be read is no leave to start anew."""
-        place = self._place(name)
         try:
-            with place.open("rb") as file:
-                read = decoder(_Accepted).decode(file.read(MAX_MEMORY_OCTETS))
-        except FileNotFoundError:
-            return None
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise PolicyError(str(place), str(error)[:200], "the last version accepted",
+            return self._memory.known(name)
+        except (OSError, ValueError, RecursionError) as error:
+            raise PolicyError(str(self._memory.place(name)), str(error)[:200],
+                              "the last version accepted",
                               hint="remove it if you know why it is so") from None  # fmt: skip
-        return read
-
-    def _remember(self, opened: Opened) -> None:
-        document = opened.document
-        kept = _Accepted(name=document.name, version=document.version, sha256=opened.sha256)
-        with _unkeepable(self._folder):
-            write_whole(self._place(document.name), msgspec.json.encode(kept))
-
-    def _place(self, name: str) -> Path:
-        return self._folder / f"{name}.json"  # a name has letters, digits and ._- only
 
 
 @contextmanager
-def _unkeepable(folder: Path) -> Iterator[None]:
+def _unkeepable() -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise PolicyError(
-            str(folder), (error.strerror or str(error)).lower(),
+            str(error.filename or "a signed policy"), (error.strerror or str(error)).lower(),
             "a folder to remember accepted versions in", hint="set XDG_STATE_HOME to one",
         ) from None  # fmt: skip
 
 
-def default_memory() -> Memory:
-    """Return the memory in ``$XDG_STATE_HOME/signward/policies``, or below ``~/.local/state``.
-
-    Raises ``PolicyError`` without a home.
-    """
-    home = os.environ.get("XDG_STATE_HOME", "")
-    try:
-        base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
-    except RuntimeError:
+def default_memory() -> Accepted:
+    """Return the memory of policies of this user.  Raises ``PolicyError`` without a home."""
+    memory = state_memory("policies")
+    if memory is None:
         raise PolicyError("a signed policy", "no folder to remember its version in",
-                          "a home, or $XDG_STATE_HOME") from None  # fmt: skip
-    return Memory(base / "signward" / "policies")
+                          "a home, or $XDG_STATE_HOME")  # fmt: skip
+    return Accepted(memory)
