@@ -27,6 +27,7 @@ from signward.verbs.context import Context
 from signward.verbs.detached import assess_detached
 from signward.verbs.options import Options
 from signward.verbs.policies.load import load_rules
+from signward.verbs.scan import Scan, ScanOptions
 from signward.verbs.verify import assess_path
 from tests.builders import sigstore as made
 from tests.builders.sigstore import AT, PROVIDER, WORKFLOW, Sigstore, b64
@@ -629,8 +630,11 @@ def test_the_attestation_of_whom_is_asked_for_counts_beside_the_registrys(
             assert verdict.publisher is not None
             assert WORKFLOW in verdict.publisher.name
         assert bench.judge(npm, b"other content").outcome is Outcome.REJECTED
-    npm = {"attestations": [{"bundle": one} for one in (keyed, other)]}
+    npm = {"attestations": [{"bundle": one} for one in (other, keyed)]}
     assert bench.judge(npm).cause is Code.PUBLISHER_MISMATCH
+    assert bench.judge(npm, policy=Policy()).cause is Code.PUBLISHER_MISMATCH
+    named = bench.judge(npm, policy=Policy(), keyrings=(str(ring),))
+    assert named.outcome is Outcome.ACCEPTED, named.findings  # by the registry's key alone
 
 
 def test_whoever_is_asked_for_counts_beside_a_stronger_digest(bench: Bench) -> None:
@@ -671,3 +675,22 @@ def test_hostile_lengths_are_refused_at_once(bench: Bench) -> None:
     assert bench.judge(bundle).cause is Code.MALFORMED
     assert bench.judge(b"{}\n" * 1_000_000).outcome is Outcome.REJECTED
     assert time.process_time() - begun < 2  # they were quadratic, and eleven seconds
+
+
+def test_a_scan_by_rules_finds_attestations_beside_wheels(tmp_path: Path) -> None:
+    tree, root, policy = tmp_path / "tree", tmp_path / "root.json", tmp_path / "policy.toml"
+    tree.mkdir()
+    wheel = made.wheel(FILES)
+    (tree / WHEEL).write_bytes(wheel)
+    root.write_bytes(OURS.trusted_root())
+    policy.write_text(POLICY)
+    trust = Options(trusted_root=str(root), rules=load_rules([policy], []))
+    outcomes = []
+    for content in (None, wheel, b"other"):
+        if content is not None:
+            document = json.dumps(OURS.attestation(WHEEL, content))
+            (tree / f"{WHEEL}.publish.attestation").write_text(document)
+        scan = Scan(ScanOptions(paths=(str(tree),), trust=trust, jobs=1, cache=tmp_path / "c.db"))
+        records = [json.loads(line) for line in scan.run()]
+        outcomes.append([one["outcome"] for one in records if one["kind"] == "wheel"])
+    assert outcomes == [["rejected"], ["accepted"], ["rejected"]]

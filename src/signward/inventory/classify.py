@@ -86,7 +86,7 @@ KINDS: dict[str, Kind] = {
     "zip": Kind("ZIP archive", container="zip"),
     "jar": Kind("Java archive", signable=True, container="zip"),
     "apk": Kind("Android package", signable=True, container="zip", beside=True),
-    "wheel": Kind("Python wheel", container="zip"),
+    "wheel": Kind("Python wheel", container="zip", beside=True),
     "nupkg": Kind("NuGet package", signable=True, container="zip"),
     "msix": Kind("MSIX or APPX package", signable=True, container="zip"),
     "vsix": Kind("Visual Studio extension", signable=True, container="zip"),

@@ -13,9 +13,9 @@ Order (first that applies):
 3. every signature must be intact (rule ``any`` asks it of one only, unless each is over
    code of its own; one of a key that nobody gave says nothing beside one that is intact, where
    keys are given and not embedded);
-4. the asked stage: the strongest signature (rule ``best``; one of the identity that is asked
-   for before others, and never a countersignature, which says who received the file, not
-   who made it), every one (``all``), or one of them (``any``) must be trusted;
+4. the asked stage: the strongest signature (rule ``best``; an attestation by whom the
+   caller named before others', and never a countersignature, which says who received the file,
+   not who made it), every one (``all``), or one of them (``any``) must be trusted;
 5. stage *accepted*: its publisher must be one of those asked for.
 """
 
@@ -73,7 +73,7 @@ def evaluate(case: Case, policy: Policy) -> Verdict:
         return _decide(case, policy, range(len(case.judged)))
     chosen = max(
         (i for i in makers if i not in aside),
-        key=lambda i: (_signed_in(case.judged[i], policy), _rank(case.judged[i], i)),
+        key=lambda i: (_asked_for(case.judged[i], policy), _rank(case.judged[i], i)),
     )
     return _decide(case, policy, [chosen])
 
@@ -192,18 +192,15 @@ def _rank(signature: JudgedSignature, index: int) -> tuple[int, bool, int]:
     return strength(claimed_of(signature)), isinstance(signature, TrustedSignature), -index
 
 
-def _signed_in(signature: JudgedSignature, policy: Policy) -> bool:
-    """Say whether a signature is of the identity asked for.
+def _asked_for(signature: JudgedSignature, policy: Policy) -> bool:
+    """Say whether an attestation is by whom the caller named, in whatever way.
 
     Lists of attestations have the registry's signature beside the publisher's, or several
     publishers'; whoever asks for one of them is not told of another.
     """
-    basis = signature.basis if isinstance(signature, TrustedSignature) else None
-    return isinstance(basis, KeylessIdentity) and _is_asked_for(basis, policy)
-
-
-def _is_asked_for(basis: KeylessIdentity, policy: Policy) -> bool:
-    return (basis.identity, basis.issuer) == (policy.identity, policy.issuer)
+    if not isinstance(signature, TrustedSignature) or claimed_of(signature).envelope != "sigstore":
+        return False
+    return not _identity_findings(signature, policy)
 
 
 def _merit(signature: JudgedSignature, index: int) -> tuple[bool, bool, tuple[int, bool, int]]:
@@ -230,7 +227,8 @@ def _identity_findings(signature: JudgedSignature, policy: Policy) -> list[Findi
         return []
     basis, wanted = signature.basis, bool(policy.identity or policy.issuer)
     if isinstance(basis, KeylessIdentity):
-        if _is_asked_for(basis, policy) or (policy.publishers and not wanted):
+        fits = (basis.identity, basis.issuer) == (policy.identity, policy.issuer)
+        if fits or (policy.publishers and not wanted):
             return []
     elif not wanted:
         return []

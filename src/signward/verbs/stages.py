@@ -66,7 +66,7 @@ def judge_signatures(
     aside = strangers(checked)
     makers = [one.claimed for number, one in enumerate(checked)
               if number not in aside and not one.claimed.countersigns]  # fmt: skip
-    weighed = best and not context.policy.identity  # else whoever is asked for, however strong
+    weighed = best and artifact.profile != "sigstore"  # there whoever is asked for counts
     floor = max(map(strength, makers), default=0) if weighed else 0
     grounds = _grounds(artifact, context)
     return tuple(
