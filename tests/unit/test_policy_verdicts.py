@@ -37,7 +37,9 @@ from signward.verbs.scan import Scan, ScanOptions
 from signward.verbs.verify import assess_path
 from signward.wire import der
 from tests import samples
-from tests.signing import authority, identity, sign_bytes
+from tests.builders.feeds import public_pem
+from tests.samples import clearsigned
+from tests.signing import authority, held_signer, identity, sign_bytes
 
 PUBLISHER = '{ common_name = "signing test PUBLISHER" }'
 HEAD = 'schema = 1\nname = "tried"\nversion = 7\n'
@@ -273,6 +275,46 @@ def test_rules_are_asked_at_the_last_stage_alone(files: Files) -> None:
     options = stopping_at(files.options(rules("")), Stage.TRUSTED)
     verdict = assess_path(files.signed, Context(options))
     assert (verdict.outcome, verdict.unruled) == (Outcome.ACCEPTED, None)
+
+
+def held_by_openpgp(files: Files) -> tuple[str, str, str]:
+    """Write a description signed by OpenPGP, and its keyring; return them and who signed."""
+    data = sign_bytes("hello.dsc", clearsigned.described(), held=True)
+    holder = held_signer(identity()).holder
+    assert holder is not None
+    ring = files.write("ring.gpg", holder.holder)
+    path = files.write("hello.dsc", data)
+    publisher = assess_path(path, Context(Options(keyrings=(ring,), at=NOW))).publisher
+    assert publisher is not None
+    return path, ring, publisher.identity
+
+
+@pytest.mark.parametrize(
+    ("action", "field", "outcome"),
+    [
+        ("allow", "identity", Outcome.ACCEPTED),
+        ("deny", "identity", Outcome.REJECTED),
+        ("allow", "key", Outcome.ACCEPTED),
+        ("deny", "key", Outcome.REJECTED),
+        ("deny", "other", Outcome.ACCEPTED),
+    ],
+)
+def test_rules_know_signers_whose_keys_no_certificate_holds(
+    files: Files, action: str, field: str, outcome: Outcome
+) -> None:
+    """A deny of an OpenPGP key that does not see it lets in whom it was written against."""
+    path, ring, who = held_by_openpgp(files)
+    told = {"identity": f'{{ identity = "{who}" }}', "key": '{ key = "own" }',
+            "other": '{ identity = "openpgp:00" }'}  # fmt: skip
+    every = rule("all", "allow", kind='["clearsigned"]') if action == "deny" else ""
+    text = rule("one", action, publisher=told[field]) + every
+    document = read_document(
+        "tried.toml", f'{HEAD}[keys]\nown = {{ file = "own.pem" }}\n{text}'.encode()
+    )
+    policy = merge([document], lambda *_: public_pem(identity().key))
+    verdict = assess_path(path, Context(Options(keyrings=(ring,), at=NOW, rules=policy)))
+    decided = "all" if field == "other" else "one"
+    assert (verdict.outcome, verdict.rule) == (outcome, f"tried 7: {decided}")
 
 
 def test_an_audit_rule_says_so(files: Files) -> None:

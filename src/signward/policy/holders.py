@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from signward.policy.publisher import publisher_of
 from signward.state import (
     X509,
     Basis,
@@ -15,6 +16,7 @@ from signward.state import (
     OpenPgpCert,
     PinnedKey,
     SshPrincipal,
+    TrustedSignature,
 )
 
 
@@ -25,7 +27,8 @@ class HolderRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     name of the key that signed (a fingerprint or key id, hex; SSH's as SSH writes it),
     ``identity`` that of who holds it (an OpenPGP primary key's fingerprint, of the authority that
     certified an SSH key), ``names`` his user ids or principals and ``keyring`` where it was found.
-    The last three are empty unless the signature was judged as far as that.
+    The last three are empty unless the signature was judged as far as that; ``publisher``, the
+    lasting identity that rules ask for, unless it is trusted.
     """
 
     kind: str
@@ -33,6 +36,7 @@ class HolderRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     identity: str = ""
     names: tuple[str, ...] = ()
     keyring: str = ""
+    publisher: str = ""
 
 
 class KeylessRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -63,7 +67,12 @@ def holder_record(judged: JudgedSignature) -> HolderRecord | None:
     if isinstance(judged, IntactSignature):
         return None if judged.key.kind == X509 else _held(judged.key, None)
     key = judged.intact.key
-    return None if key.kind == X509 else _held(key, judged.basis)
+    if key.kind == X509:
+        return None
+    held = _held(key, judged.basis)
+    if not isinstance(judged, TrustedSignature):
+        return held
+    return msgspec.structs.replace(held, publisher=publisher_of(judged).identity)
 
 
 def _held(key: HeldKey, basis: Basis | None) -> HolderRecord:

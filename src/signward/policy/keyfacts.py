@@ -45,6 +45,11 @@ def key_facts(der: bytes) -> KeyFacts:
     )
 
 
+def spki_facts(spki: bytes) -> KeyFacts:
+    """Return what a public key (DER SubjectPublicKeyInfo) tells that no certificate holds."""
+    return KeyFacts(key=hashlib.sha256(spki).hexdigest(), kind=_key_kind(spki))
+
+
 def _key_kind(spki: bytes) -> str:
     """Return a key's kind; empty for one of no known kind."""
     from signward.integrity import UnsupportedKeyError, key_size

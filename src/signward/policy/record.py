@@ -22,7 +22,7 @@ import msgspec
 from signward.errors import BadInputError, MalformedError
 from signward.findings import GRAVITY, WINDOWS_NAMES, Effect, Finding
 from signward.policy.holders import HolderRecord, KeylessRecord, holder_record, keyless_record
-from signward.policy.keyfacts import key_facts
+from signward.policy.keyfacts import key_facts, spki_facts
 from signward.state import (
     X509,
     BrokenSignature,
@@ -423,7 +423,7 @@ def _signature(judged: JudgedSignature) -> SignatureRecord:
         countersigns=safe_text(claimed.countersigns),
         holder=holder_record(judged),
         keyless=keyless_record(trust.basis) if trust else None,
-        **(_keys(path) if path else {}),
+        **(_keys(path) if path else _bare_key(judged)),
     )
 
 
@@ -437,6 +437,14 @@ def _keys(path: X509Path) -> dict[str, Any]:
         "key": leaf.key,
         "key_kind": leaf.kind,
     }
+
+
+def _bare_key(judged: JudgedSignature) -> dict[str, Any]:
+    """Return what rules ask of a trusted key that no X.509 certificate holds."""
+    if not isinstance(judged, TrustedSignature):
+        return {}
+    facts = spki_facts(judged.intact.key.spki)
+    return {"key": facts.key, "key_kind": facts.kind}
 
 
 QUANTUM_SAFE = "ml-dsa-"

@@ -241,7 +241,7 @@ def signer_test(match: PublisherMatch, keys: Mapping[str, Material]) -> SignerTe
     tests = [_of_subject(field, getattr(match, field).casefold())
              for field in SUBJECT_FIELDS if getattr(match, field)]  # fmt: skip
     if match.identity:
-        tests.append(_of_identity(match.identity.casefold()))
+        tests.append(_of_identity(match.identity))
     if match.team_id:
         tests.append(_of_team(match.team_id))
     if match.certificate:
@@ -277,8 +277,12 @@ def _of_subject(field: str, wanted: str) -> SignerTest:
     return test
 
 
-def _of_identity(wanted: str) -> SignerTest:
+def _of_identity(exact: str) -> SignerTest:
+    wanted = exact.casefold()
+
     def test(signer: Signer, unknown: frozenset[str]) -> Held:
+        if signer.keyless_identity:  # branches that differ in case alone are others'
+            return MET if signer.identity == exact else UNMET
         if signer.identity:
             return MET if signer.identity.casefold() == wanted else UNMET
         return _told("signers.subject", unknown)

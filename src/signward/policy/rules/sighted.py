@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from signward.findings import Code, Effect
 from signward.policy.case import LISTED_BY
+from signward.policy.holders import HolderRecord
 from signward.policy.publisher import identity_of, keyless, lasting_name, subscriber_eku
 from signward.policy.record import PathRecord, Record, SignatureRecord
 from signward.policy.rules import apple_code
@@ -180,16 +181,29 @@ def _unknown(
         yield "digest:oci"
     if _is_unread(kind, record.facts):
         yield from ("kind", *_NAMES) if kind == "pe" else ("kind",)
-    if any(not s.tbs for s in record.signatures if s.state == "trusted"):
+    if any(not s.tbs and s.holder is None for s in record.signatures if s.state == "trusted"):
         yield from ("signers.tbs", "signers.ekus", "signers.key")
 
 
 def _signers(record: Record) -> tuple[Signer, ...]:
     """Return the trusted signers; who countersigned is no maker of the file."""
+    trusted = [s for s in record.signatures if s.state == "trusted" and not s.countersigns]
     return tuple(
         _signer(signature, signature.path, record.facts)
-        for signature in record.signatures
-        if signature.state == "trusted" and signature.path and not signature.countersigns
+        if signature.path
+        else _holder(signature, signature.holder)
+        for signature in trusted
+        if signature.path or signature.holder
+    )
+
+
+def _holder(signature: SignatureRecord, holder: HolderRecord | None) -> Signer:
+    """Return a signer whose key no X.509 certificate holds: he has an identity, and no subject."""
+    return Signer(
+        identity=holder.publisher if holder else "",
+        key=signature.key,
+        key_kind=signature.key_kind,
+        digest=signature.digest,
     )
 
 
