@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from signward.policy.publisher import publisher_of
 from signward.state import (
     X509,
     Basis,
@@ -69,6 +68,8 @@ def holder_record(judged: JudgedSignature) -> HolderRecord | None:
     key = judged.intact.key
     if key.kind == X509:
         return None
+    from signward.policy.publisher import publisher_of  # reads certificates: not for every scan
+
     held = _held(key, judged.basis)
     if not isinstance(judged, TrustedSignature):
         return held
