@@ -39,12 +39,8 @@ CLIENT_SECONDS = 900
 
 _BLOCK = 1024 * 1024
 
-_DEBIAN_SOURCES = """Types: deb-src
-URIs: ARCHIVE
-Suites: bookworm
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-"""
+_SUITE = "bookworm"
+"""The suite that source packages are of."""
 
 
 class CorpusMissingError(Exception):
@@ -192,14 +188,33 @@ def _apt_source(sample: Sample, folder: Path) -> None:
     """Have apt download a source package, by lists of its own: few machines ask for sources."""
     lists = folder / "lists"
     (lists / "partial").mkdir(parents=True)
-    sources = folder / "source.sources"
-    sources.write_text(_DEBIAN_SOURCES)
+    sources = folder / "source.list"
+    sources.write_text(_deb_src(sample))
     options = [f"Dir::Etc::SourceList={sources}", "Dir::Etc::SourceParts=/dev/null",
                f"Dir::State::Lists={lists}", "APT::Sandbox::User=root"]  # fmt: skip
     apt = [_tool("apt-get", sample.name), "-q", *(word for one in options for word in ("-o", one))]
     _run([*apt, "update"], sample.package, folder)
     wanted = f"{sample.package}={sample.version}"
     _run([*apt, "source", "--download-only", wanted], sample.package, folder)
+
+
+def _deb_src(sample: Sample) -> str:
+    """Return where the machine's own archive has source packages: its own sources, for those."""
+    from signward.inventory.packages.rooted import Root
+    from signward.inventory.packages.sources import Repository
+    from signward.verbs.packages.archives import sources_of
+
+    def is_debian(one: Repository) -> bool:
+        named = any(PurePosixPath(key).name.startswith("debian-archive") for key in one.signed_by)
+        return one.suite == _SUITE and "main" in one.components and (named or not one.signed_by)
+
+    repositories, _ = sources_of(Root("/"))
+    found = [one for one in repositories if is_debian(one)]
+    if not found:
+        raise CorpusMissingError(f"{sample.name} needs {_SUITE} among apt's sources")
+    keys = [key for key in found[0].signed_by if key.startswith("/")]
+    signed = f"[signed-by={','.join(keys)}] " if keys else ""
+    return f"deb-src {signed}{found[0].uri} {_SUITE} main\n"
 
 
 def _run_msiextract(database: Path, into: Path) -> None:
